@@ -1,0 +1,181 @@
+package lock
+
+// Changes is what lies between two locks, in items and in bytes.
+type Changes struct {
+	Added     []Change
+	Removed   []Change
+	Changed   []Change // the same reference, or the same name at another version
+	Unchanged int      // items
+
+	OldBytes     int64 // payload of the older lock
+	NewBytes     int64 // payload of the newer one
+	AddedBytes   int64 // payload only the newer one has: what must cross
+	RemovedBytes int64 // payload only the older one has
+}
+
+// Change is one item that differs.
+type Change struct {
+	Kind       Kind
+	Components []string
+	Old, New   string // references; one is empty for an item added or removed
+	OldSize    int64  // payload of the item, blobs shared with others included
+	NewSize    int64
+	NewBytes   int64 // payload that only the newer lock has
+}
+
+// Diff compares two locks, a the older. Items go by reference; those left over
+// are paired by kind and repository where that is unambiguous.
+func Diff(a, b *Lock) Changes {
+	d := differ{older: payload(a), newer: payload(b)}
+	d.bytes()
+	var removed, added []*Item
+	newer := byRef(b)
+	for i := range a.Items {
+		it := &a.Items[i]
+		if other, ok := newer[it.Ref]; ok {
+			d.pair(it, other)
+			delete(newer, it.Ref)
+		} else {
+			removed = append(removed, it)
+		}
+	}
+	for i := range b.Items {
+		if _, left := newer[b.Items[i].Ref]; left {
+			added = append(added, &b.Items[i])
+		}
+	}
+	d.leftOver(removed, added)
+	return d.Changes
+}
+
+func byRef(l *Lock) map[string]*Item {
+	m := make(map[string]*Item, len(l.Items))
+	for i := range l.Items {
+		m[l.Items[i].Ref] = &l.Items[i]
+	}
+	return m
+}
+
+// contents is the payload of a lock: sizes by key, and keys by item.
+type contents struct {
+	size map[string]int64
+	of   map[string][]string
+}
+
+func payload(l *Lock) contents {
+	c := contents{size: map[string]int64{}, of: map[string][]string{}}
+	for _, s := range l.Slots() {
+		c.size[s.Key] = s.Size
+		for _, ref := range s.Items {
+			c.of[ref] = append(c.of[ref], s.Key)
+		}
+	}
+	return c
+}
+
+func (c contents) total(ref string) int64 {
+	var n int64
+	for _, k := range c.of[ref] {
+		n += c.size[k]
+	}
+	return n
+}
+
+// beyond sums what the item ref has and other has not.
+func (c contents) beyond(ref string, other contents) int64 {
+	var n int64
+	for _, k := range c.of[ref] {
+		if _, ok := other.size[k]; !ok {
+			n += c.size[k]
+		}
+	}
+	return n
+}
+
+type differ struct {
+	older, newer contents
+	Changes
+}
+
+func (d *differ) bytes() {
+	for k, n := range d.older.size {
+		d.OldBytes += n
+		if _, ok := d.newer.size[k]; !ok {
+			d.RemovedBytes += n
+		}
+	}
+	for k, n := range d.newer.size {
+		d.NewBytes += n
+		if _, ok := d.older.size[k]; !ok {
+			d.AddedBytes += n
+		}
+	}
+}
+
+func (d *differ) pair(older, newer *Item) {
+	if sameContent(older, newer) {
+		d.Unchanged++
+		return
+	}
+	d.Changed = append(d.Changed, d.change(older, newer))
+}
+
+// sameContent compares root digests, or the layers of a pending model.
+func sameContent(a, b *Item) bool {
+	if a.Digest != "" || b.Digest != "" {
+		return a.Digest == b.Digest
+	}
+	if a.HubModel == nil || b.HubModel == nil || len(a.HubModel.Layers) != len(b.HubModel.Layers) {
+		return false
+	}
+	for i := range a.HubModel.Layers {
+		if a.HubModel.Key(i) != b.HubModel.Key(i) {
+			return false
+		}
+	}
+	return true
+}
+
+func (d *differ) change(older, newer *Item) Change {
+	var c Change
+	if older != nil {
+		c.Kind, c.Components, c.Old = older.Kind, older.Components, older.Ref
+		c.OldSize = d.older.total(older.Ref)
+	}
+	if newer != nil {
+		c.Kind, c.Components, c.New = newer.Kind, newer.Components, newer.Ref
+		c.NewSize, c.NewBytes = d.newer.total(newer.Ref), d.newer.beyond(newer.Ref, d.older)
+	}
+	return c
+}
+
+// leftOver pairs what kept its name and lists the rest.
+func (d *differ) leftOver(removed, added []*Item) {
+	was, is := byName(removed), byName(added)
+	for _, it := range removed {
+		n := nameOf(it)
+		if len(was[n]) == 1 && len(is[n]) == 1 {
+			d.Changed = append(d.Changed, d.change(it, is[n][0]))
+		} else {
+			d.Removed = append(d.Removed, d.change(it, nil))
+		}
+	}
+	for _, it := range added {
+		if n := nameOf(it); len(was[n]) != 1 || len(is[n]) != 1 {
+			d.Added = append(d.Added, d.change(nil, it))
+		}
+	}
+}
+
+func nameOf(it *Item) string {
+	repository, _, _ := SplitReference(it.Ref)
+	return string(it.Kind) + " " + repository
+}
+
+func byName(items []*Item) map[string][]*Item {
+	m := map[string][]*Item{}
+	for _, it := range items {
+		m[nameOf(it)] = append(m[nameOf(it)], it)
+	}
+	return m
+}

@@ -1,0 +1,182 @@
+package lock
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Media types of what Wrap makes.
+const (
+	ArtifactTypeFile    = "application/vnd.caisson.file.v1"
+	MediaTypeHelmConfig = "application/vnd.cncf.helm.config.v1+json"
+	MediaTypeHelmChart  = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+	MediaTypeProvenance = "application/vnd.cncf.helm.chart.provenance.v1.prov"
+	MediaTypeManifest   = "application/yaml"         // plain Kubernetes YAML
+	MediaTypeFile       = "application/octet-stream" // a file nobody knows more about
+)
+
+// Annotations of the descriptors in a bundle's index.
+const (
+	AnnotationKind       = "dev.caisson.kind"
+	AnnotationComponent  = "dev.caisson.component"  // names, joined by commas
+	AnnotationSource     = "dev.caisson.source"     // upstream name
+	AnnotationRepository = "dev.caisson.repository" // a model's repository as the hub spells it
+)
+
+// Wrapped says whether the item comes without an OCI manifest of its own, so
+// that Wrap makes one.
+func (it *Item) Wrapped() bool {
+	return it.HelmChart != nil || it.HubModel != nil || it.RawFile != nil
+}
+
+// Pending says whether the item's manifest depends on bytes not yet read.
+func (it *Item) Pending() bool {
+	if it.HubModel == nil {
+		return false
+	}
+	for _, l := range it.HubModel.Layers {
+		if l.Digest == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// Wrap makes the OCI manifest and config of a chart from an HTTP repository, a
+// model, a file or a plain manifest. It is a pure function of the item and of
+// layer, which gives the digest of each pending layer by its slot key and may
+// be nil where none is pending.
+func (it *Item) Wrap(layer func(key string) digest.Digest) (manifest, config []byte, err error) {
+	switch {
+	case it.HelmChart != nil:
+		return it.HelmChart.wrap()
+	case it.HubModel != nil:
+		return it.HubModel.wrap(layer)
+	case it.RawFile != nil:
+		return it.RawFile.wrap()
+	}
+	return nil, nil, fmt.Errorf("wrapping %s: a %s of a registry has its own manifest", it.Ref, it.Kind)
+}
+
+func (c *HelmChart) wrap() (manifest, config []byte, err error) {
+	layers := []ocispec.Descriptor{{MediaType: MediaTypeHelmChart, Digest: c.Digest, Size: c.Size}}
+	if p := c.Provenance; p != nil {
+		layers = append(layers, ocispec.Descriptor{MediaType: MediaTypeProvenance, Digest: p.Digest, Size: p.Size})
+	}
+	return assemble(ocispec.Manifest{
+		Layers: layers,
+		Annotations: map[string]string{
+			ocispec.AnnotationTitle:   c.Name,
+			ocispec.AnnotationVersion: c.Version,
+		},
+	}, MediaTypeHelmConfig, []byte(c.Config))
+}
+
+func (m *HubModel) wrap(layer func(key string) digest.Digest) (manifest, config []byte, err error) {
+	image := ocispec.Image{Platform: m.platform(), RootFS: ocispec.RootFS{Type: "layers"}}
+	var layers []ocispec.Descriptor
+	for i, l := range m.Layers {
+		dg := l.Digest
+		if dg == "" && layer != nil {
+			dg = layer(m.Key(i))
+		}
+		if dg == "" {
+			return nil, nil, fmt.Errorf("wrapping model %s: the digest of layer %d is not known", m.Repository, i)
+		}
+		image.RootFS.DiffIDs = append(image.RootFS.DiffIDs, dg)
+		layers = append(layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: dg, Size: l.Size})
+	}
+	c, err := json.Marshal(image)
+	if err != nil {
+		return nil, nil, fmt.Errorf("wrapping model %s: %w", m.Repository, err)
+	}
+	return assemble(ocispec.Manifest{Layers: layers}, ocispec.MediaTypeImageConfig, c)
+}
+
+func (m *HubModel) platform() ocispec.Platform {
+	p := m.Platform
+	if p == "" {
+		p = "linux/amd64"
+	}
+	parts := append(strings.SplitN(p, "/", 3), "", "")
+	return ocispec.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}
+}
+
+func (f *RawFile) wrap() (manifest, config []byte, err error) {
+	empty := ocispec.DescriptorEmptyJSON
+	return assemble(ocispec.Manifest{
+		ArtifactType: ArtifactTypeFile,
+		Layers: []ocispec.Descriptor{{
+			MediaType:   f.MediaType,
+			Digest:      f.Digest,
+			Size:        f.Size,
+			Annotations: map[string]string{ocispec.AnnotationTitle: f.Name},
+		}},
+	}, empty.MediaType, empty.Data)
+}
+
+func assemble(m ocispec.Manifest, configType string, config []byte) ([]byte, []byte, error) {
+	m.Versioned = specs.Versioned{SchemaVersion: 2}
+	m.MediaType = ocispec.MediaTypeImageManifest
+	m.Config = ocispec.Descriptor{MediaType: configType, Digest: digest.FromBytes(config), Size: int64(len(config))}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encoding a manifest: %w", err)
+	}
+	return b, config, nil
+}
+
+// Descriptors lists the entries of a bundle's index, one for each item in the
+// lock's order. Wrapped gives, by item reference, the digest and size of those
+// manifests that the lock leaves open; it may be nil where nothing is pending.
+func (l *Lock) Descriptors(wrapped map[string]ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	out := make([]ocispec.Descriptor, 0, len(l.Items))
+	for i := range l.Items {
+		d, err := l.Items[i].descriptor(wrapped)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+func (it *Item) descriptor(wrapped map[string]ocispec.Descriptor) (ocispec.Descriptor, error) {
+	d := ocispec.Descriptor{MediaType: it.MediaType, Digest: it.Digest, Size: it.Size, Annotations: it.annotations()}
+	if w, ok := wrapped[it.Ref]; ok {
+		if d.Digest != "" && d.Digest != w.Digest {
+			return d, fmt.Errorf("describing %s: its manifest is %s, the lock says %s", it.Ref, w.Digest, d.Digest)
+		}
+		d.Digest, d.Size = w.Digest, w.Size
+	}
+	if d.Digest == "" {
+		return d, fmt.Errorf("describing %s: the digest of its manifest is not known", it.Ref)
+	}
+	if it.Wrapped() {
+		d.MediaType = ocispec.MediaTypeImageManifest
+	}
+	if it.RawFile != nil {
+		d.ArtifactType = ArtifactTypeFile
+	}
+	return d, nil
+}
+
+func (it *Item) annotations() map[string]string {
+	a := map[string]string{
+		ocispec.AnnotationRefName: it.Ref,
+		AnnotationKind:            string(it.Kind),
+		AnnotationSource:          it.Source,
+	}
+	if len(it.Components) > 0 {
+		a[AnnotationComponent] = strings.Join(it.Components, ",")
+	}
+	if it.HubModel != nil {
+		a[AnnotationRepository] = it.HubModel.Repository
+	}
+	return a
+}

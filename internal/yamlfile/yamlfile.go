@@ -1,0 +1,425 @@
+// Package yamlfile reads the project's YAML files strictly: every problem of a
+// file is found in one pass and named by file, line, column and field.
+//
+// It holds the decoder that stack, site and lock share. It never expands
+// aliases, never guesses a field, and never returns a half-read document
+// together with a nil error. What it reads may be hostile: size, depth and
+// number of nodes are bounded.
+package yamlfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"sort"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// APIVersion is the only value of apiVersion that documents may carry.
+const APIVersion = "caisson.dev/v1alpha1"
+
+// Kinds are the kinds a document may have, whichever of them a caller wants.
+var kinds = []string{"Stack", "Upstreams", "Site", "Lock", "TrustPolicy"}
+
+// Bounds on what is read. A file's size bound is the caller's.
+const (
+	MaxBytes    = 1 << 20 // of files that people write
+	maxDepth    = 64      // of nesting
+	maxTokens   = 1 << 20 // characters that can start a node
+	maxReported = 50      // problems of one file that are kept
+)
+
+// ErrNoDocument says that a file holds no document of the wanted kind.
+var ErrNoDocument = errors.New("no such document")
+
+// Problem is one thing wrong with a file.
+type Problem struct {
+	Line, Column int    // from 1; zero where unknown
+	Field        string // components[0].charts[0]; empty for the document
+	Message      string
+}
+
+// Error is everything wrong with a file, in the order of its lines.
+type Error struct {
+	File     string
+	Problems []Problem
+	More     int // problems beyond those kept
+}
+
+// Error puts each problem on a line of its own: file:line:column: field: message.
+func (e *Error) Error() string {
+	lines := make([]string, 0, len(e.Problems)+1)
+	for _, p := range e.Problems {
+		lines = append(lines, e.line(p))
+	}
+	if e.More > 0 {
+		lines = append(lines, fmt.Sprintf("%s: and %d more", e.File, e.More))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (e *Error) line(p Problem) string {
+	var b strings.Builder
+	b.WriteString(e.File)
+	if p.Line > 0 {
+		fmt.Fprintf(&b, ":%d", p.Line)
+	}
+	if p.Column > 0 {
+		fmt.Fprintf(&b, ":%d", p.Column)
+	}
+	b.WriteString(": ")
+	if p.Field != "" {
+		b.WriteString(p.Field + ": ")
+	}
+	b.WriteString(p.Message)
+	return b.String()
+}
+
+// Document is one YAML document of a file.
+type Document struct {
+	file     string
+	root     *yaml.Node
+	problems []Problem
+	more     int
+	wanted   map[string]bool // fields whose misspelling was reported
+}
+
+// ReadFile reads at most limit bytes of path and returns its document of kind.
+func ReadFile(path, kind string, limit int64) (*Document, error) {
+	data, err := readBounded(path, limit)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, data, kind)
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if int64(len(data)) > limit {
+		return nil, fileError(path, "is larger than %d bytes", limit)
+	}
+	return data, nil
+}
+
+func fileError(file, format string, args ...any) *Error {
+	return &Error{File: file, Problems: []Problem{{Message: fmt.Sprintf(format, args...)}}}
+}
+
+// Parse returns the one document of kind in data. File names the data in
+// messages. Documents of other known kinds are passed over; one of an unknown
+// kind is an error. The error is ErrNoDocument where the kind is absent.
+func Parse(file string, data []byte, kind string) (*Document, error) {
+	docs, err := documents(file, data)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkKinds(file, docs); err != nil {
+		return nil, err
+	}
+	return pick(file, docs, kind)
+}
+
+func pick(file string, docs []*Document, kind string) (*Document, error) {
+	var found *Document
+	var others []string
+	for _, d := range docs {
+		switch {
+		case d.kind() != kind:
+			others = append(others, d.kind())
+		case found != nil:
+			d.Problemf("", "is a second document of kind %s; the first is on line %d", kind, found.root.Line)
+			return nil, d.Err()
+		default:
+			found = d
+		}
+	}
+	if found == nil {
+		return nil, noDocument(file, kind, others)
+	}
+	found.checkVersion()
+	return found, nil
+}
+
+func noDocument(file, kind string, others []string) error {
+	if len(others) == 0 {
+		return fmt.Errorf("%s: %w of kind %s: the file is empty", file, ErrNoDocument, kind)
+	}
+	return fmt.Errorf("%s: %w of kind %s: it holds %s", file, ErrNoDocument, kind, strings.Join(others, ", "))
+}
+
+// documents splits data into its documents, empty ones dropped.
+func documents(file string, data []byte) ([]*Document, error) {
+	if n := tokens(data); n > maxTokens {
+		return nil, fileError(file, "holds more than %d values", maxTokens)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var docs []*Document
+	for {
+		var n yaml.Node
+		err := dec.Decode(&n)
+		if errors.Is(err, io.EOF) {
+			return docs, nil
+		}
+		if err != nil {
+			return nil, syntaxError(file, err)
+		}
+		if len(n.Content) == 0 || n.Content[0].Tag == "!!null" {
+			continue
+		}
+		d := &Document{file: file, root: n.Content[0], wanted: map[string]bool{}}
+		d.checkShape(d.root, "", 1)
+		if len(d.problems) > 0 {
+			return nil, d.Err()
+		}
+		docs = append(docs, d)
+	}
+}
+
+// tokens bounds from above, but for a factor of two, how many nodes data can
+// hold.
+func tokens(data []byte) int {
+	n := 0
+	for i, c := range data {
+		switch c {
+		case '\n', '\r', ',', '[', '{':
+			n++
+		case ':', '-', '?':
+			if i+1 < len(data) && data[i+1] <= ' ' {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: (?:(?:while|did not|unmarshal)[^:]*: )?line (\d+): (.*)$`)
+
+// syntaxError turns the parser's message into a Problem with its line.
+func syntaxError(file string, err error) error {
+	msg := err.Error()
+	if m := yamlLine.FindStringSubmatch(msg); m != nil {
+		line, _ := strconv.Atoi(m[1])
+		return &Error{File: file, Problems: []Problem{{Line: line, Message: "not valid YAML: " + m[2]}}}
+	}
+	return fileError(file, "not valid YAML: %s", strings.TrimPrefix(msg, "yaml: "))
+}
+
+// checkShape refuses what no file of ours needs: aliases, anchors, merge keys,
+// exotic tags, repeated or non-scalar keys, deep nesting.
+func (d *Document) checkShape(n *yaml.Node, path string, depth int) {
+	if depth > maxDepth {
+		d.problem(n, path, "is nested more than %d levels deep", maxDepth)
+		return
+	}
+	switch {
+	case n.Kind == yaml.AliasNode:
+		d.problem(n, path, "uses an alias (*%s); write the value out", clip(n.Value))
+		return
+	case n.Anchor != "":
+		d.problem(n, path, "defines an anchor (&%s); write values out where they are used", clip(n.Anchor))
+		return
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		d.checkKeys(n, path, depth)
+	case yaml.SequenceNode:
+		for i, c := range n.Content {
+			d.checkShape(c, fmt.Sprintf("%s[%d]", path, i), depth+1)
+		}
+	}
+}
+
+func (d *Document) checkKeys(n *yaml.Node, path string, depth int) {
+	seen := make(map[string]int, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		if k.Kind != yaml.ScalarNode || k.Anchor != "" || k.Tag == "!!null" || k.Tag == "!!merge" {
+			d.problem(k, path, "has a key that is not a plain word")
+			continue
+		}
+		p := join(path, k.Value)
+		if line, dup := seen[k.Value]; dup {
+			d.problem(k, p, "is set twice; the first time on line %d", line)
+			continue
+		}
+		seen[k.Value] = k.Line
+		d.checkShape(v, p, depth+1)
+	}
+}
+
+func (d *Document) kind() string {
+	if n := d.lookup("kind"); n != nil && n.Kind == yaml.ScalarNode {
+		return n.Value
+	}
+	return ""
+}
+
+func checkKinds(file string, docs []*Document) error {
+	for _, d := range docs {
+		k := d.kind()
+		switch {
+		case d.root.Kind != yaml.MappingNode:
+			d.problem(d.root, "", "is %s; a document is a mapping that starts with apiVersion and kind", describe(d.root))
+		case k == "":
+			d.problem(d.root, "kind", "is missing; it is one of %s", strings.Join(kinds, ", "))
+		case !contains(kinds, k):
+			d.problem(d.lookup("kind"), "kind", "unknown kind %q%s", clip(k), suggest(k, kinds))
+		}
+		if len(d.problems) > 0 {
+			return d.Err()
+		}
+	}
+	return nil
+}
+
+func (d *Document) checkVersion() {
+	n := d.lookup("apiVersion")
+	switch {
+	case n == nil:
+		d.problem(d.root, "apiVersion", "is missing; it is %s", APIVersion)
+	case n.Value != APIVersion:
+		d.problem(n, "apiVersion", "is %q; this version of caisson reads %s", clip(n.Value), APIVersion)
+	}
+}
+
+// Problemf records that something is wrong at field, a path like
+// components[0].charts[1].version. A field that is absent is placed at the
+// nearest parent that is there. The first problem of a field is kept.
+func (d *Document) Problemf(field, format string, args ...any) {
+	if d.has(field) {
+		return
+	}
+	d.problem(d.nearest(field), field, format, args...)
+}
+
+// Missing records that a required field is absent, unless a misspelt
+// neighbour was already reported in its place.
+func (d *Document) Missing(field string) {
+	if !d.wanted[field] {
+		d.Problemf(field, "is missing")
+	}
+}
+
+func (d *Document) has(field string) bool {
+	for _, p := range d.problems {
+		if p.Field == field {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *Document) problem(n *yaml.Node, field, format string, args ...any) {
+	if len(d.problems) >= maxReported {
+		d.more++
+		return
+	}
+	p := Problem{Field: clipPath(field), Message: fmt.Sprintf(format, args...)}
+	if n != nil {
+		p.Line, p.Column = n.Line, n.Column
+	}
+	d.problems = append(d.problems, p)
+}
+
+// Failed says whether a problem was recorded.
+func (d *Document) Failed() bool { return len(d.problems) > 0 }
+
+// Err returns every recorded problem as an *Error, or nil.
+func (d *Document) Err() error {
+	if len(d.problems) == 0 {
+		return nil
+	}
+	ps := append([]Problem(nil), d.problems...)
+	sort.SliceStable(ps, func(i, j int) bool {
+		if ps[i].Line != ps[j].Line {
+			return ps[i].Line < ps[j].Line
+		}
+		return ps[i].Column < ps[j].Column
+	})
+	return &Error{File: d.file, Problems: ps, More: d.more}
+}
+
+// lookup finds the node at field, or nil.
+func (d *Document) lookup(field string) *yaml.Node {
+	n, rest := d.walk(field)
+	if rest != "" {
+		return nil
+	}
+	return n
+}
+
+// nearest finds the node at field, or its deepest parent that exists.
+func (d *Document) nearest(field string) *yaml.Node {
+	n, _ := d.walk(field)
+	return n
+}
+
+// walk goes down field as far as it can and returns what is left of it.
+func (d *Document) walk(field string) (*yaml.Node, string) {
+	n := d.root
+	for field != "" {
+		step, rest := cut(field)
+		c := child(n, step)
+		if c == nil {
+			return n, field
+		}
+		n, field = c, rest
+	}
+	return n, ""
+}
+
+// cut splits "a[1].b" into "a" and "[1].b", and "[1].b" into "[1]" and "b".
+func cut(field string) (step, rest string) {
+	if strings.HasPrefix(field, "[") {
+		step, rest, _ = strings.Cut(field, "]")
+		return step + "]", strings.TrimPrefix(rest, ".")
+	}
+	i := strings.IndexAny(field, ".[")
+	switch {
+	case i < 0:
+		return field, ""
+	case field[i] == '.':
+		return field[:i], field[i+1:]
+	}
+	return field[:i], field[i:]
+}
+
+func child(n *yaml.Node, step string) *yaml.Node {
+	if strings.HasPrefix(step, "[") {
+		i, err := strconv.Atoi(strings.Trim(step, "[]"))
+		if err != nil || n.Kind != yaml.SequenceNode || i < 0 || i >= len(n.Content) {
+			return nil
+		}
+		return n.Content[i]
+	}
+	if n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == step {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
