@@ -1,0 +1,66 @@
+# make demo   the whole road on this machine: resolve, pack, verify, load, plan, install, report
+# make test   every test
+# make check  what must hold before a commit
+# make bench  side by side with skopeo, crane, oras and curl
+
+SHELL      := /bin/bash
+GO         ?= go
+BIN        := bin
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS    := -s -w -X github.com/caisson/caisson/internal/cli.version=$(VERSION)
+GOFLAGS_BUILD := -trimpath -ldflags "$(LDFLAGS)"
+RACE_PKGS  := ./bundle/... ./internal/event/... ./internal/fetch/... ./internal/pack/... ./internal/verify/... ./internal/serve/... ./internal/load/... ./internal/registry/...
+FUZZTIME   ?= 5s
+
+.PHONY: all build demo test check bench fmt vet lint race imports fuzz vuln schema tools cluster clean
+
+all: build
+
+build:
+	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $(BIN)/caisson ./cmd/caisson
+
+demo: build
+	@test/demo.sh
+
+# The cluster and the independent readers are built once and kept outside the
+# tree; the build prints where.
+cluster:
+	@test/build.sh cluster >/dev/null
+tools:
+	@test/build.sh tools >/dev/null
+
+test: cluster tools
+	CAISSON_TEST_REQUIRE=1 CAISSON_TEST_CLUSTER_BIN="$$(test/build.sh cluster)" CAISSON_TEST_TOOLS_BIN="$$(test/build.sh tools)" \
+		$(GO) test -timeout 25m ./...
+
+check: fmt vet lint race imports fuzz
+
+fmt:
+	@out="$$(gofmt -l $$(git ls-files '*.go'))"; if [ -n "$$out" ]; then echo "gofmt wants to change:"; echo "$$out"; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+lint: tools
+	@"$$(test/build.sh tools)"/staticcheck ./...
+
+race:
+	$(GO) test -race -short -timeout 25m $(RACE_PKGS)
+
+imports:
+	$(GO) test -run 'Imports' -count=1 ./internal/cli
+
+# Every fuzz target for a short while; their seeds also run in make test.
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg 2>/dev/null | grep '^Fuzz' || true); do \
+			echo "fuzz $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg >/tmp/caisson-fuzz.$$$$ 2>&1 || { cat /tmp/caisson-fuzz.$$$$; rm -f /tmp/caisson-fuzz.$$$$; exit 1; }; \
+			rm -f /tmp/caisson-fuzz.$$$$; \
+		done; \
+	done
+
+bench: build tools
+	CAISSON_TEST_TOOLS_BIN="$$(test/build.sh tools)" $(GO) run ./internal/bench -caisson $(BIN)/caisson
+
+clean:
+	rm -rf $(BIN) demo bench-out

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// run does every comparison, one side on the disk at a time.
+func (b *bench) run(ctx context.Context) error {
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	defer b.upstream.stop()
+	for _, compare := range []func(context.Context) error{b.packImages, b.packModel} {
+		if err := compare(ctx); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(b.dir)
+}
+
+// packImages compares making a copy of the images, then what follows from it:
+// proving it and pushing it on.
+func (b *bench) packImages(ctx context.Context) error {
+	packed, err := b.pack(ctx, "images")
+	if err != nil {
+		return err
+	}
+	if err := b.packAgain(ctx, "images"); err != nil {
+		return err
+	}
+	if err := b.verify(ctx, "images"); err != nil {
+		return err
+	}
+	loaded, err := b.push(ctx, "caisson load", func(registry string) []command {
+		return []command{{argv: []string{b.caisson, "load", b.path("out"), "--key", b.path("keys/caisson.pub"), "--registry", registry, "--plain-http", "--state-dir", b.path("state"), "--quiet"}}}
+	})
+	if err != nil {
+		return err
+	}
+	pulls, pushes := []sample{packed}, []sample{loaded}
+	for _, p := range b.peers() {
+		pulled, pushed, err := b.peer(ctx, p)
+		if err != nil {
+			return err
+		}
+		pulls, pushes = append(pulls, pulled), append(pushes, pushed)
+	}
+	show(os.Stdout, fmt.Sprintf("pack: %d images (caisson: with signature and completeness)", len(b.images)), "upstream", pulls)
+	show(os.Stdout, fmt.Sprintf("load: %d images into an empty distribution registry", len(b.images)), "registry", pushes)
+	return nil
+}
+
+// peer is another tool's way to copy the images out and in.
+type peer struct {
+	name string
+	pull func(out string) []command
+	push func(out, registry string) []command
+}
+
+func (b *bench) peers() []peer {
+	each := func(make func(ref string, n int) []string) []command {
+		var c []command
+		for n, ref := range b.images {
+			c = append(c, command{argv: make(ref, n)})
+		}
+		return c
+	}
+	source := func(ref string) string { return b.addr.Workload + "/" + ref }
+	crane, oras, skopeo := b.tool("crane"), b.tool("oras"), b.tool("skopeo")
+	return []peer{
+		{"crane", func(out string) []command {
+			argv := []string{crane, "pull", "--format=oci", "--annotate-ref"}
+			for _, ref := range b.images {
+				argv = append(argv, source(ref))
+			}
+			return []command{{argv: append(argv, out)}}
+		}, func(out, registry string) []command {
+			return []command{{argv: []string{crane, "push", "--index", out, registry + "/bundle/all:v1"}}}
+		}},
+		{"oras", func(out string) []command {
+			return each(func(ref string, n int) []string {
+				return []string{oras, "cp", "--no-tty", "--from-plain-http", "--concurrency", "10", source(ref), "--to-oci-layout", fmt.Sprintf("%s:i%02d", out, n)}
+			})
+		}, func(out, registry string) []command {
+			return each(func(ref string, n int) []string {
+				return []string{oras, "cp", "--no-tty", "--concurrency", "10", "--from-oci-layout", fmt.Sprintf("%s:i%02d", out, n), "--to-plain-http", registry + "/" + ref}
+			})
+		}},
+		{"skopeo", func(out string) []command {
+			return each(func(ref string, n int) []string {
+				return []string{skopeo, "copy", "-q", "--all", "--preserve-digests", "--src-tls-verify=false", "docker://" + source(ref), fmt.Sprintf("oci:%s:i%02d", out, n)}
+			})
+		}, func(out, registry string) []command {
+			return each(func(ref string, n int) []string {
+				return []string{skopeo, "copy", "-q", "--all", "--preserve-digests", "--dest-tls-verify=false", fmt.Sprintf("oci:%s:i%02d", out, n), "docker://" + registry + "/" + ref}
+			})
+		}},
+	}
+}
+
+func (b *bench) peer(ctx context.Context, p peer) (pulled, pushed sample, err error) {
+	out := b.path("peer")
+	defer os.RemoveAll(out)
+	if err := os.RemoveAll(out); err != nil {
+		return pulled, pushed, err
+	}
+	pulled, err = run(ctx, p.name, b.upstream, b.dir, p.pull(out)...)
+	if err != nil {
+		return pulled, pushed, err
+	}
+	pushed, err = b.push(ctx, p.name, func(registry string) []command { return p.push(out, registry) })
+	return pulled, pushed, err
+}
+
+func (b *bench) push(ctx context.Context, name string, cmds func(registry string) []command) (sample, error) {
+	s, addr, err := b.emptyRegistry(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	defer os.RemoveAll(b.path("registry"))
+	defer s.stop()
+	return run(ctx, name, s, b.dir, cmds(addr)...)
+}
+
+func (b *bench) packCommand(name string) command {
+	return command{env: []string{password}, argv: []string{
+		b.caisson, "pack", b.lock(name), "-o", b.path("out"), "--key", b.path("keys/caisson.key"), "--upstreams", b.path("upstreams.yaml"), "--quiet"}}
+}
+
+func (b *bench) pack(ctx context.Context, name string) (sample, error) {
+	if err := empty(b.path("out")); err != nil {
+		return sample{}, err
+	}
+	return run(ctx, "caisson pack", b.upstream, b.dir, b.packCommand(name))
+}
+
+// packAgain counts what a second pack of an unchanged lock asks the upstream for.
+func (b *bench) packAgain(ctx context.Context, name string) error {
+	before, err := b.sent()
+	if err != nil {
+		return err
+	}
+	s, err := run(ctx, "caisson pack again", b.upstream, b.dir, b.packCommand(name))
+	if err != nil {
+		return err
+	}
+	after, err := b.sent()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\npack again, nothing changed: %d payload bytes fetched, %.2f s wall, %.2f s CPU (it re-reads what it has)\n", after-before, s.wall.Seconds(), s.cpu.Seconds())
+	return nil
+}
+
+// verify compares caisson verify with one SHA-256 pass over the same files.
+func (b *bench) verify(ctx context.Context, name string) error {
+	volumes, err := files(b.path("out"), "*.tar")
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	var samples []sample
+	for range max(b.rounds, 3) { // warm the page cache alike, then the best of each
+		v, err := run(ctx, "caisson verify", nil, b.dir, command{argv: []string{b.caisson, "verify", b.path("out"), "--key", b.path("keys/caisson.pub"), "--quiet"}})
+		if err != nil {
+			return err
+		}
+		h, err := run(ctx, "one SHA-256 pass", nil, b.dir, command{argv: append([]string{self, "sha256"}, volumes...)})
+		if err != nil {
+			return err
+		}
+		samples = best(samples, v, h)
+	}
+	show(os.Stdout, "verify: "+name, "", samples)
+	return nil
+}
+
+// best keeps the quicker run of each side.
+func best(have []sample, run ...sample) []sample {
+	if have == nil {
+		return run
+	}
+	for i := range run {
+		if run[i].wall < have[i].wall {
+			have[i] = run[i]
+		}
+	}
+	return have
+}
+
+// packModel compares one large model file: caisson pack, and curl to disk
+// followed by sha256sum.
+func (b *bench) packModel(ctx context.Context) error {
+	packed, err := b.pack(ctx, "model")
+	if err != nil {
+		return err
+	}
+	if err := b.verify(ctx, "model"); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(b.path("out")); err != nil {
+		return err
+	}
+	file := b.path("model.safetensors")
+	defer os.Remove(file)
+	url := "http://" + b.addr.Hub + "/bench/Big-LLM/resolve/main/model.safetensors"
+	curled, err := run(ctx, "curl, then sha256sum", b.upstream, b.dir,
+		command{argv: []string{b.tool("curl"), "-sfL", "-o", file, url}}, command{argv: []string{"sha256sum", file}})
+	if err != nil {
+		return err
+	}
+	show(os.Stdout, "pack: one model file", "upstream", []sample{packed, curled})
+	return nil
+}
+
+// show prints the samples and, for all but the first, the ratio of the first
+// to them.
+func show(out io.Writer, title, other string, samples []sample) {
+	fmt.Fprintf(out, "\n%s\n", title)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	head := "\twall s\tCPU s\t"
+	if other != "" {
+		head += "with " + other + "\t"
+	}
+	fmt.Fprintln(w, head+"wrote MiB\tsync after s\tpeak RSS\tcaisson/it: wall\tCPU\t"+strings.Repeat("CPU with "+other+"\t", min(1, len(other))))
+	for _, s := range samples {
+		fmt.Fprintf(w, "%s\t%.2f\t%.2f\t", s.name, s.wall.Seconds(), s.cpu.Seconds())
+		if other != "" {
+			fmt.Fprintf(w, "%.2f\t", (s.cpu + s.other).Seconds())
+		}
+		fmt.Fprintf(w, "%d\t%.2f\t%s\t%s\t%s\t", s.wrote>>20, s.sync.Seconds(), humanize.IBytes(uint64(s.rss)), ratio(samples[0].wall, s.wall), ratio(samples[0].cpu, s.cpu))
+		if other != "" {
+			fmt.Fprintf(w, "%s\t", ratio(samples[0].cpu+samples[0].other, s.cpu+s.other))
+		}
+		fmt.Fprintln(w)
+	}
+	w.Flush()
+}
+
+func ratio(a, b time.Duration) string {
+	if b == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", a.Seconds()/b.Seconds())
+}
+
+// empty removes what lies below dir and makes dir.
+func empty(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.MkdirAll(dir, 0o755)
+}
+
+// files returns the files in dir that match pattern.
+func files(dir, pattern string) ([]string, error) {
+	m, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err == nil && len(m) == 0 {
+		err = fmt.Errorf("no %s in %s", pattern, dir)
+	}
+	return m, err
+}
