@@ -401,10 +401,19 @@ func (c *checker) rawFile(at string, f *RawFile) {
 		c.url(at+".url", f.URL)
 	}
 	if f.Path != "" {
-		c.path(at+".path", strings.TrimPrefix(f.Path, "./"))
+		c.path(at+".path", belowLock(f.Path))
 	}
 	c.blob(at, f.Digest, f.Size)
 	c.mediaType(at+".mediaType", f.MediaType, true)
+}
+
+// belowLock drops the steps that lead from the lock's folder to the stack's.
+func belowLock(p string) string {
+	p = strings.TrimPrefix(p, "./")
+	for strings.HasPrefix(p, "../") {
+		p = p[3:]
+	}
+	return p
 }
 
 // cycles reports the first circle of needs.

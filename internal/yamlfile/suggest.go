@@ -29,9 +29,9 @@ func nearest(word string, known []string) string {
 	return best
 }
 
-// Nearest returns the known word that word is most likely a misspelling of, or
-// "".
-func Nearest(word string, known []string) string { return nearest(word, known) }
+// Suggest ends a message about an unknown word: it names the known word that is
+// nearest, or all of them.
+func Suggest(word string, known []string) string { return suggest(word, known) }
 
 // distance counts the insertions, deletions, substitutions and swaps of
 // neighbours between a and b.

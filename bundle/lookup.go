@@ -1,0 +1,42 @@
+package bundle
+
+import (
+	"bytes"
+	"sort"
+)
+
+// lookup finds a blob of the table by its digest: four bytes a blob.
+type lookup struct {
+	table *Table
+	order []int32
+}
+
+// newLookup requires that no blob occurs twice.
+func newLookup(t *Table) (*lookup, error) {
+	l := &lookup{t, make([]int32, t.Len())}
+	for i := range l.order {
+		l.order[i] = int32(i)
+	}
+	sort.Slice(l.order, func(i, j int) bool { return bytes.Compare(l.at(i), l.at(j)) < 0 })
+	for i := 1; i < len(l.order); i++ {
+		if bytes.Equal(l.at(i-1), l.at(i)) {
+			return nil, formatError("%w: %s", ErrDuplicate, t.blobs[l.order[i]].digest.digest())
+		}
+	}
+	return l, nil
+}
+
+func (l *lookup) at(i int) []byte { return l.table.blobs[l.order[i]].digest[:] }
+
+func (l *lookup) find(s sum) (int, bool) {
+	i := sort.Search(len(l.order), func(i int) bool { return bytes.Compare(l.at(i), s[:]) >= 0 })
+	if i == len(l.order) || !bytes.Equal(l.at(i), s[:]) {
+		return 0, false
+	}
+	return int(l.order[i]), true
+}
+
+func (l *lookup) has(s sum) bool {
+	_, ok := l.find(s)
+	return ok
+}

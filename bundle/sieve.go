@@ -1,0 +1,149 @@
+package bundle
+
+// maxRooms is how many readers of one bundle may hold a whole block at once:
+// 64 MiB, whatever number of slow clients there is.
+const maxRooms = 16
+
+// rooms counts the blocks that readers hold. A nil rooms has no end.
+type rooms chan struct{}
+
+// take reports whether there was room for one more.
+func (r rooms) take() bool {
+	if r == nil {
+		return true
+	}
+	select {
+	case r <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (r rooms) give() {
+	if r != nil {
+		<-r
+	}
+}
+
+const sieveChunk = 64 << 10
+
+// sieve hands out proven bytes of a blob without holding a block: a first pass
+// proves the block and keeps the chaining value after each chunk; then each
+// chunk is read again and must lead from one such value to the next, so that not
+// a byte leaves that the first pass did not see.
+type sieve struct {
+	blob  *Blob
+	block int64 // proven; -1: none
+	by    choice
+	marks []sum // chaining values after each chunk but the last
+	last  sum   // digest of blob or chaining value at the block's end
+	chain *chain
+	data  []byte
+}
+
+func newSieve(b *Blob) *sieve {
+	return &sieve{blob: b, block: -1, chain: newChain(), data: make([]byte, sieveChunk)}
+}
+
+// chunk returns proven bytes from a blob offset up to the end of its chunk. They
+// are valid until the next call.
+func (s *sieve) chunk(at int64) ([]byte, error) {
+	if i := at / BlockSize; s.block != i {
+		if err := s.prove(i); err != nil {
+			return nil, err
+		}
+	}
+	start, n := s.blob.span(s.block)
+	j := (at - start) / sieveChunk
+	p, err := s.read(s.block, j)
+	if err == nil {
+		err = s.again(j, p)
+	}
+	if err != nil {
+		clear(s.data)
+		return nil, s.blob.failure(start+j*sieveChunk, min(sieveChunk, n-j*sieveChunk), err)
+	}
+	return p[at-start-j*sieveChunk:], nil
+}
+
+// again requires that chunk j is what the first pass saw.
+func (s *sieve) again(j int64, p []byte) error {
+	if err := s.startChunk(j); err != nil {
+		return err
+	}
+	_, _ = s.chain.Write(p)
+	if j < int64(len(s.marks)) {
+		v, err := s.chain.value()
+		if err == nil && v != s.marks[j] {
+			err = ErrTampered
+		}
+		return err
+	}
+	good, err := s.blob.holds(s.chain, s.block)
+	if err == nil && !good {
+		err = ErrTampered
+	}
+	return err
+}
+
+func (s *sieve) startChunk(j int64) error {
+	if j == 0 {
+		return s.blob.begin(s.chain, s.block)
+	}
+	return s.chain.start(s.marks[j-1], s.block*BlockSize+j*sieveChunk)
+}
+
+// read fills data with chunk j of a block.
+func (s *sieve) read(block, j int64) ([]byte, error) {
+	start, n := s.blob.span(block)
+	p := s.data[:min(sieveChunk, n-j*sieveChunk)]
+	return p, s.blob.stream.readAt(p, s.blob.offset+start+j*sieveChunk, s.by.from(s.blob, start, j))
+}
+
+// prove makes the first pass over a block, if need be over another copy.
+func (s *sieve) prove(i int64) error {
+	start, n := s.blob.span(i)
+	s.by = nil
+	first := s.pass(i)
+	if first == nil {
+		return nil
+	}
+	for _, c := range s.blob.stream.choices(s.blob.offset+start, n) {
+		if s.by = c; s.pass(i) == nil {
+			return nil
+		}
+	}
+	return s.blob.failure(start, n, first)
+}
+
+func (s *sieve) pass(i int64) error {
+	s.block, s.marks = -1, s.marks[:0]
+	if err := s.blob.begin(s.chain, i); err != nil {
+		return err
+	}
+	_, n := s.blob.span(i)
+	for j := int64(0); j*sieveChunk < n; j++ {
+		p, err := s.read(i, j)
+		if err != nil {
+			return err
+		}
+		_, _ = s.chain.Write(p)
+		if (j+1)*sieveChunk >= n {
+			break
+		}
+		v, err := s.chain.value()
+		if err != nil {
+			return err
+		}
+		s.marks = append(s.marks, v)
+	}
+	good, err := s.blob.holds(s.chain, i)
+	if err == nil && !good {
+		err = ErrTampered
+	}
+	if err == nil {
+		s.block = i
+	}
+	return err
+}

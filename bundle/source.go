@@ -1,0 +1,157 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+)
+
+const (
+	maxOpenVolumes = 64
+	maxAttempts    = 16 // combinations of volume copies tried for one block
+)
+
+// MissingError says that no copy of a volume was found. It matches ErrMissing.
+type MissingError struct {
+	Volume int
+	Name   string // of the file
+}
+
+func (e *MissingError) Error() string        { return fmt.Sprintf("%s: %v", e.Name, ErrMissing) }
+func (e *MissingError) Is(target error) bool { return target == ErrMissing }
+
+// source reads the stream from the volume files, wherever copies of them lie.
+// It is safe for concurrent use.
+type source struct {
+	name   string
+	layout *layout
+	copies [][]string // by volume; copies of the right size first
+	files  *fileCache
+}
+
+func newSource(files Files, l *layout) *source {
+	s := &source{name: files.Name, layout: l, copies: make([][]string, l.volumes())}
+	for n := range s.copies {
+		s.copies[n] = preferWhole(files.Volumes[n], l.length(n))
+	}
+	s.files = newFileCache(maxOpenVolumes, openVolume)
+	return s
+}
+
+// openVolume refuses whatever is not a regular file: a device or pipe on a
+// medium must not stall a reader.
+func openVolume(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("opening %s: not a regular file", path)
+	}
+	return os.Open(path)
+}
+
+func preferWhole(paths []string, size int64) []string {
+	ordered := append([]string(nil), paths...)
+	sort.SliceStable(ordered, func(i, j int) bool {
+		return hasSize(ordered[i], size) && !hasSize(ordered[j], size)
+	})
+	return ordered
+}
+
+func hasSize(path string, size int64) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Size() == size
+}
+
+// choice names one copy for each segment of a range.
+type choice []int
+
+// readAt fills p from the stream, copy by choice; segments beyond choice use
+// the first copy.
+func (s *source) readAt(p []byte, offset int64, by choice) error {
+	for i, seg := range s.layout.cut(offset, int64(len(p))) {
+		pick := 0
+		if i < len(by) {
+			pick = by[i]
+		}
+		if err := s.readSegment(p[:seg.length], seg, pick); err != nil {
+			return err
+		}
+		p = p[seg.length:]
+	}
+	return nil
+}
+
+func (s *source) readSegment(p []byte, seg segment, pick int) error {
+	copies := s.copies[seg.volume]
+	if len(copies) == 0 {
+		return &MissingError{seg.volume, volumeName(s.name, seg.volume)}
+	}
+	f, err := s.files.acquire(copies[pick])
+	if errors.Is(err, os.ErrNotExist) {
+		return &MissingError{seg.volume, volumeName(s.name, seg.volume)}
+	}
+	if err != nil {
+		return fmt.Errorf("reading volume %d: %w", seg.volume, err)
+	}
+	defer s.files.release(f)
+	if _, err := f.ReadAt(p, seg.offset); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("reading volume %d: %w", seg.volume, err)
+	}
+	return nil
+}
+
+// choices lists the ways to read a range when its first choice is bad: each
+// combination of copies but the first, at most maxAttempts.
+func (s *source) choices(offset, length int64) (all []choice) {
+	segments := s.layout.cut(offset, length)
+	now := make(choice, len(segments))
+	for len(all) < maxAttempts && s.next(now, segments) {
+		all = append(all, append(choice(nil), now...))
+	}
+	return all
+}
+
+// next counts through the combinations of copies.
+func (s *source) next(c choice, segments []segment) bool {
+	for i, seg := range segments {
+		if c[i]++; c[i] < len(s.copies[seg.volume]) {
+			return true
+		}
+		c[i] = 0
+	}
+	return false
+}
+
+// place names the file and the offset inside it for a segment.
+func (s *source) fileName(volume int) string {
+	if c := s.copies[volume]; len(c) > 0 {
+		return filepath.Base(c[0])
+	}
+	return volumeName(s.name, volume)
+}
+
+// Close closes the volumes that are open.
+func (s *source) Close() error { return s.files.close() }
+
+// readAhead tells the kernel that a range will be read at once.
+func (s *source) readAhead(offset, length int64) {
+	for _, seg := range s.layout.cut(offset, length) {
+		if len(s.copies[seg.volume]) == 0 {
+			continue
+		}
+		f, err := s.files.acquire(s.copies[seg.volume][0])
+		if err != nil {
+			return
+		}
+		readAhead(f.File, seg.offset, seg.length)
+		s.files.release(f)
+	}
+}

@@ -1,0 +1,204 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Checker decides whether a signature counts: whose keys, which algorithms,
+// which transparency evidence. It returns the signed payload and a name for the
+// key.
+type Checker interface {
+	CheckSignature(signature []byte) (payload []byte, keyID string, err error)
+}
+
+// Trusted is a bundle with at least one accepted signature that is about it. It
+// alone hands out content. It is safe for concurrent use until Close.
+type Trusted struct {
+	*Bundle
+	accepted []Signature
+	rejected []error
+	ledger   []byte
+	source   *source
+	rooms    rooms
+}
+
+// Signature is an accepted signature.
+type Signature struct {
+	File      string
+	KeyID     string
+	Statement Statement
+}
+
+// Trust asks c about every signature that was found. A signature counts when c
+// accepts it and its statement agrees with the bundle: index.json, name,
+// version, format, size, volumes, lock, ledger. With none such the error is
+// ErrNotTrusted and says why for each. Trusted takes the bundle over: closing
+// either closes both.
+func (b *Bundle) Trust(c Checker) (*Trusted, error) {
+	t := &Trusted{Bundle: b, rooms: make(rooms, maxRooms)}
+	if err := t.readLedger(); err != nil {
+		return nil, err
+	}
+	for _, path := range b.files.Signatures {
+		s, err := t.checkSignature(c, path)
+		if err != nil {
+			t.rejected = append(t.rejected, fmt.Errorf("%s: %w", filepath.Base(path), err))
+			continue
+		}
+		t.accepted = append(t.accepted, s)
+	}
+	if len(t.accepted) == 0 {
+		return nil, b.notTrusted(t.rejected)
+	}
+	t.source = newSource(b.files, &b.table.layout)
+	b.file = closers{b.file, t.source}
+	return t, nil
+}
+
+type closers []interface{ Close() error }
+
+func (c closers) Close() (err error) {
+	for _, one := range c {
+		if e := one.Close(); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+func (b *Bundle) notTrusted(reasons []error) error {
+	if len(reasons) == 0 {
+		return fmt.Errorf("%s: %w: no signature found", b.files.Name, ErrNotTrusted)
+	}
+	return fmt.Errorf("%s: %w: %w", b.files.Name, ErrNotTrusted, errors.Join(reasons...))
+}
+
+func (t *Trusted) readLedger() (err error) {
+	if t.files.Ledger == "" {
+		return nil
+	}
+	t.ledger, err = readBounded(t.files.Ledger, maxLedger)
+	return err
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", filepath.Base(path), err)
+	}
+	if int64(len(b)) > limit {
+		return nil, formatError("%s has more than %d bytes", filepath.Base(path), limit)
+	}
+	return b, nil
+}
+
+func (t *Trusted) checkSignature(c Checker, path string) (s Signature, err error) {
+	b, err := readBounded(path, maxSignature)
+	if err != nil {
+		return s, err
+	}
+	payload, keyID, err := c.CheckSignature(b)
+	if err != nil {
+		return s, err
+	}
+	statement, err := ParseStatement(payload)
+	if err != nil {
+		return s, err
+	}
+	return Signature{path, keyID, statement}, t.agree(statement)
+}
+
+// agree requires that a statement is about this bundle in every respect.
+func (t *Trusted) agree(s Statement) error {
+	p, table := s.Predicate, t.table
+	for _, claim := range []struct {
+		what        string
+		says, holds any
+	}{
+		{"subject", subjects(s), t.IndexDigest()},
+		{"name", p.Name, t.Name()},
+		{"version", p.Version, t.Version()},
+		{"format", p.Format, FormatVersion},
+		{"number of volumes", p.Volumes.N, table.Volumes()},
+		{"volume size", p.Volumes.Size, table.VolumeSize()},
+		{"total bytes", p.TotalBytes, t.head.size + table.StreamSize()},
+		{"lock", p.Lock, t.LockDigest()},
+		{"ledger", p.Ledger, t.ledgerDigest(p.Ledger)},
+		{"parent", p.Parent, digest.Digest("")},
+	} {
+		if claim.says != claim.holds {
+			return formatError("statement says %s %v, bundle has %v", claim.what, claim.says, claim.holds)
+		}
+	}
+	return nil
+}
+
+func subjects(s Statement) digest.Digest {
+	if len(s.Subject) != 1 {
+		return ""
+	}
+	return digest.NewDigestFromEncoded(digest.SHA256, s.Subject[0].Digest["sha256"])
+}
+
+// ledgerDigest is the digest of the ledger found; a ledger that no statement
+// names does not count.
+func (t *Trusted) ledgerDigest(named digest.Digest) digest.Digest {
+	if named == "" || t.files.Ledger == "" {
+		return ""
+	}
+	return sumOf(t.ledger).digest()
+}
+
+// Statement is that of the first accepted signature.
+func (t *Trusted) Statement() Statement { return t.accepted[0].Statement }
+
+// Signatures lists the accepted signatures in the order of their files.
+func (t *Trusted) Signatures() []Signature { return t.accepted }
+
+// KeyIDs lists who signed, in the order of the signature files.
+func (t *Trusted) KeyIDs() []string {
+	ids := make([]string, len(t.accepted))
+	for i, s := range t.accepted {
+		ids[i] = s.KeyID
+	}
+	return ids
+}
+
+// Rejected says why the other signatures did not count.
+func (t *Trusted) Rejected() []error { return t.rejected }
+
+// Ledger returns the ledger that the statement names; nil when it names none.
+func (t *Trusted) Ledger() []byte {
+	if t.Statement().Predicate.Ledger == "" {
+		return nil
+	}
+	return t.ledger
+}
+
+// Open returns a blob of the head or of the volumes. Opening touches no volume;
+// ErrUnknownBlob if the bundle has none such.
+func (t *Trusted) Open(d digest.Digest) (*Blob, error) {
+	s, err := parseDigest(d)
+	if err != nil {
+		return nil, err
+	}
+	if i, ok := t.head.find(s); ok {
+		b := &t.head.blobs[i]
+		return &Blob{proof: &b.proof, offset: b.offset, stream: headStream{t.head, filepath.Base(t.files.Head)}, rooms: t.rooms}, nil
+	}
+	if i, ok := t.lookup.find(s); ok {
+		return &Blob{proof: &t.table.blobs[i], offset: t.table.layout.offsets[i], stream: t.source, rooms: t.rooms}, nil
+	}
+	return nil, fmt.Errorf("opening %s: %w", d, ErrUnknownBlob)
+}

@@ -1,0 +1,521 @@
+package bundle
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+)
+
+// Slot is room for one blob in the volumes.
+type Slot struct {
+	Key    string        // unique in the bundle: the digest, or a name while that is pending
+	Digest digest.Digest // empty: known after streaming
+	Size   int64
+}
+
+// WriterOptions are the optional parts of Create.
+type WriterOptions struct {
+	VolumeSize int64 // bytes; a multiple of VolumeUnit; 0: DefaultVolumeSize
+	Workers    int   // goroutines that prove what is there already; 0: one per CPU
+	NoSync     bool  // for measuring: nothing is made durable
+}
+
+// Writer fills a bundle in place. Different slots may be written concurrently;
+// all other methods are safe for concurrent use.
+type Writer struct {
+	dir     string
+	job     jobRecord
+	options WriterOptions
+	layout  layout
+	slots   []*slot
+	volumes *volumes
+	journal *journal
+	commits *committer
+	sealed  *Bundle // the head that was there
+
+	mu  sync.Mutex
+	err error // first failure of a call that has no error result
+}
+
+// slot is a Slot and how far it is.
+type slot struct {
+	Slot
+	proof // values grow as blocks are complete
+	index int
+	at    int64 // of the content in the stream
+
+	mu        sync.Mutex
+	noted     int // values that are journaled, or on their way there
+	busy      bool
+	committed bool // complete; digest is final
+	durable   bool // and journaled
+	proven    bool // what values cover was re-hashed, or written by this process
+}
+
+// Create starts writing the bundle NAME into dir, or takes up where an earlier
+// writer stopped: what its journal calls durable is re-hashed, and what is not
+// as recorded is dropped from its slot. A bundle that is already sealed for the
+// same job is proven like that, too. job is the digest of the lock; it, the
+// slots and the volume size together are what two runs must agree in
+// (ErrOtherJob). Other errors are ErrBusy, ErrNoSpace, ErrStray, ErrFormat, or
+// those of the disk. The caller closes the writer.
+func Create(ctx context.Context, dir, name string, job digest.Digest, slots []Slot, opt WriterOptions) (*Writer, error) {
+	w, err := newWriter(dir, name, job, slots, opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("creating bundle: %w", err)
+	}
+	if w.journal, err = openJournal(dir, name, opt.NoSync); err != nil {
+		return nil, err
+	}
+	if err := w.begin(ctx); err != nil {
+		_ = w.volumes.close()
+		_ = w.journal.close()
+		return nil, err
+	}
+	w.commits = startCommitter(w)
+	return w, nil
+}
+
+func newWriter(dir, name string, job digest.Digest, slots []Slot, opt WriterOptions) (*Writer, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	if _, err := parseDigest(job); err != nil {
+		return nil, err
+	}
+	if opt.VolumeSize == 0 {
+		opt.VolumeSize = DefaultVolumeSize
+	}
+	if opt.Workers <= 0 {
+		opt.Workers = runtime.GOMAXPROCS(0)
+	}
+	l, err := newLayout(opt.VolumeSize, len(slots), func(i int) int64 { return slots[i].Size })
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{dir: dir, options: opt, layout: l}
+	w.job = jobRecord{FormatVersion, name, job, opt.VolumeSize, slotsDigest(slots)}
+	w.volumes = newVolumes(dir, name, &w.layout, opt.NoSync)
+	return w, w.takeSlots(slots)
+}
+
+func (w *Writer) takeSlots(slots []Slot) error {
+	keys, digests := map[string]bool{}, map[digest.Digest]bool{}
+	w.slots = make([]*slot, len(slots))
+	for i, s := range slots {
+		if s.Key == "" || keys[s.Key] || digests[s.Digest] {
+			return fmt.Errorf("slot %d, key %q: %w", i, s.Key, ErrDuplicate)
+		}
+		keys[s.Key] = true
+		w.slots[i] = &slot{Slot: s, proof: proof{size: s.Size}, index: i, at: w.layout.offsets[i]}
+		if s.Digest == "" {
+			continue
+		}
+		digests[s.Digest] = true
+		d, err := parseDigest(s.Digest)
+		if err != nil {
+			return err
+		}
+		w.slots[i].digest = d
+	}
+	return nil
+}
+
+func slotsDigest(slots []Slot) digest.Digest {
+	h := sha256.New()
+	for _, s := range slots {
+		fmt.Fprintf(h, "%q %s %d\n", s.Key, s.Digest, s.Size)
+	}
+	return digest.NewDigest(digest.SHA256, h)
+}
+
+// begin finds out what is there: a sealed bundle, a journal, or nothing.
+func (w *Writer) begin(ctx context.Context) error {
+	head := filepath.Join(w.dir, headName(w.job.Name))
+	if _, err := os.Lstat(head); err == nil {
+		return w.reopen(ctx, head)
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	started, err := w.journal.replay(journalReplay{w})
+	if err != nil {
+		return err
+	}
+	if !started {
+		return w.start()
+	}
+	if err := w.checkRoom(); err != nil {
+		return err
+	}
+	return w.prove(ctx)
+}
+
+// start begins from nothing; volumes of unknown origin are not overwritten.
+func (w *Writer) start() error {
+	for n := range w.layout.volumes() {
+		if _, err := os.Lstat(w.volumes.path(n)); err == nil {
+			w.journal.discard()
+			return fmt.Errorf("%s: %w", w.volumes.path(n), ErrStray)
+		}
+	}
+	if err := w.checkRoom(); err != nil {
+		w.journal.discard()
+		return err
+	}
+	if err := w.journal.startJob(w.job); err != nil {
+		return err
+	}
+	return syncDirectory(w.dir)
+}
+
+const headRoom = 8 << 20 // manifests, lock and SBOM of a large stack
+
+// checkRoom requires disk space for what is not there yet.
+func (w *Writer) checkRoom() error {
+	have, err := w.volumes.allocated()
+	if err != nil {
+		return err
+	}
+	head := int64(headRoom) + int64(len(w.slots))*160 + w.layout.streamSize/BlockSize*int64(len(sum{}))
+	return room(w.dir, w.layout.streamSize-have+head)
+}
+
+// reopen takes a sealed bundle up: its table says what must be in the slots.
+func (w *Writer) reopen(ctx context.Context, path string) error {
+	b, err := Read(Files{Name: w.job.Name, Head: path})
+	if err != nil {
+		return err
+	}
+	if err := w.sameJob(b); err != nil {
+		b.Close()
+		w.journal.discard()
+		return err
+	}
+	w.sealed = b
+	for i, s := range w.slots {
+		s.proof = b.table.blobs[i]
+		s.committed, s.durable = true, true
+	}
+	if err := w.journal.restart(w.job); err != nil {
+		return err
+	}
+	return w.prove(ctx)
+}
+
+// sameJob requires that a head came from the same lock, laid out the same way.
+func (w *Writer) sameJob(b *Bundle) error {
+	here := jobRecord{FormatVersion, b.Name(), b.LockDigest(), b.table.VolumeSize(), w.job.Slots}
+	same := here.Job == w.job.Job && here.VolumeSize == w.job.VolumeSize
+	if same && !w.fits(b.table) {
+		same, here.Slots = false, "of the sealed head"
+	}
+	if !same {
+		return &OtherJobError{w.dir, here.String(), w.job.String()}
+	}
+	return nil
+}
+
+func (w *Writer) fits(t *Table) bool {
+	if t.Len() != len(w.slots) {
+		return false
+	}
+	for i, s := range w.slots {
+		if t.blobs[i].size != s.Size || s.Digest != "" && t.blobs[i].digest != s.digest {
+			return false
+		}
+	}
+	return true
+}
+
+// Sealed reports whether the directory already held the sealed bundle of this
+// job. Slots that are unfinished nonetheless were found damaged; rewriting them
+// makes the bundle whole under the same head.
+func (w *Writer) Sealed() bool { return w.sealed != nil }
+
+// Finished reports whether slot i is complete: written, made durable, journaled,
+// and, if that was done by an earlier writer, proven again.
+func (w *Writer) Finished(i int) bool {
+	s := w.slots[i]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.durable
+}
+
+// SlotDigest is the digest of slot i, once that is known.
+func (w *Writer) SlotDigest(i int) (digest.Digest, bool) {
+	s := w.slots[i]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.digest.digest(), s.committed || s.Digest != ""
+}
+
+// Kept is how many bytes of slot i need not be fetched.
+func (w *Writer) Kept(i int) int64 {
+	s := w.slots[i]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept()
+}
+
+func (s *slot) kept() int64 {
+	if s.committed {
+		return s.size
+	}
+	return int64(len(s.values)) * BlockSize
+}
+
+// prove re-hashes what earlier writers left, all slots in parallel, and drops
+// what is not as recorded.
+func (w *Writer) prove(ctx context.Context) error {
+	g := new(errgroup.Group)
+	g.SetLimit(w.options.Workers)
+	var damage damages
+	for _, s := range w.slots {
+		if !s.committed && (s.Digest == "" || len(s.values) == 0) {
+			continue // a pending slot is proven when it is replayed
+		}
+		s.proven = true
+		for i := range s.provable() {
+			if ctx.Err() != nil {
+				break
+			}
+			g.Go(func() error { return damage.look(w, s, i) })
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil && len(damage.first) == 0 {
+		return context.Cause(ctx)
+	}
+	return w.dropDamage(damage.first)
+}
+
+// provable is the number of blocks that can be checked.
+func (s *slot) provable() int64 {
+	if s.committed {
+		return blockCount(s.size)
+	}
+	return int64(len(s.values))
+}
+
+func (s *slot) blob(v *volumes) *Blob { return &Blob{proof: &s.proof, offset: s.at, stream: v} }
+
+// damages collects the first bad block of each slot.
+type damages struct {
+	mu    sync.Mutex
+	first map[*slot]int64
+}
+
+func (d *damages) look(w *Writer, s *slot, i int64) error {
+	buf := blockBuffers.Get().(*blockBuffer)
+	defer blockBuffers.Put(buf)
+	if _, err := s.blob(w.volumes).block(i, buf); err == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.first == nil {
+		d.first = map[*slot]int64{}
+	}
+	if at, ok := d.first[s]; !ok || i < at {
+		d.first[s] = i
+	}
+	return nil
+}
+
+// dropDamage shortens the damaged slots and mends what surrounds the good ones.
+func (w *Writer) dropDamage(first map[*slot]int64) error {
+	for _, s := range w.slots {
+		if i, bad := first[s]; bad {
+			if err := w.shorten(s, i); err != nil {
+				return err
+			}
+		} else if s.committed {
+			if err := w.mendFrame(s); err != nil {
+				return err
+			}
+		}
+	}
+	return w.mendTrailer()
+}
+
+// shorten keeps the blocks of a slot before the given one.
+func (w *Writer) shorten(s *slot, blocks int64) error {
+	s.mu.Lock()
+	s.values = append([]sum(nil), s.values[:blocks]...)
+	s.noted, s.committed, s.durable = int(blocks), false, false
+	s.mu.Unlock()
+	if err := w.journalReset(s); err != nil {
+		return err
+	}
+	return w.journal.progress(s.index, s.values)
+}
+
+func (w *Writer) journalReset(s *slot) error {
+	if w.commits == nil {
+		return w.journal.reset(s.index)
+	}
+	return w.commits.cancel(s)
+}
+
+// mendFrame writes header and padding of a complete slot where they differ.
+func (w *Writer) mendFrame(s *slot) error {
+	var got header
+	want := blobHeader(s.digest, s.size)
+	if err := w.volumes.readAt(got[:], s.at-sector, nil); err != nil || got != want {
+		if err := w.volumes.writeAt(want[:], s.at-sector); err != nil {
+			return err
+		}
+	}
+	return w.mendZeros(s.at+s.size, padding(s.size))
+}
+
+func (w *Writer) mendTrailer() error {
+	if w.sealed == nil {
+		return nil
+	}
+	return w.mendZeros(w.layout.trailer(), trailerSize)
+}
+
+func (w *Writer) mendZeros(at, n int64) error {
+	got := make([]byte, n)
+	if err := w.volumes.readAt(got, at, nil); err == nil && zero(got) {
+		return nil
+	}
+	clear(got)
+	return w.volumes.writeAt(got, at)
+}
+
+// Meta returns a head blob that was put before, by this writer or an earlier one.
+func (w *Writer) Meta(d digest.Digest) ([]byte, bool) {
+	s, err := parseDigest(d)
+	if err != nil {
+		return nil, false
+	}
+	return w.meta(s)
+}
+
+func (w *Writer) meta(s sum) ([]byte, bool) {
+	if b, ok := w.journal.meta(s); ok {
+		return b, true
+	}
+	if w.sealed == nil {
+		return nil, false
+	}
+	b, err := w.sealed.Manifest(s.digest())
+	return b, err == nil
+}
+
+// PutMeta keeps a manifest, index or config of at most MaxMeta bytes for the
+// head. If that fails, Seal says so.
+func (w *Writer) PutMeta(b []byte) digest.Digest {
+	s, err := w.journal.putMeta(b)
+	w.fail(err)
+	return s.digest()
+}
+
+func (w *Writer) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+	}
+}
+
+func (w *Writer) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// Flush waits until all that was written is durable and journaled.
+func (w *Writer) Flush(ctx context.Context) error {
+	if err := w.commits.flush(ctx); err != nil {
+		return err
+	}
+	return w.failure()
+}
+
+// Close makes durable what was written and keeps it for a later Create. No slot
+// may be open.
+func (w *Writer) Close() error {
+	err := w.commits.stop()
+	if e := w.volumes.close(); err == nil {
+		err = e
+	}
+	if w.sealed != nil {
+		_ = w.sealed.Close()
+		if w.complete() && err == nil {
+			err = w.journal.remove()
+		}
+	}
+	if e := w.journal.close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+func (w *Writer) complete() bool {
+	for _, s := range w.slots {
+		if !w.Finished(s.index) {
+			return false
+		}
+	}
+	return true
+}
+
+// journalReplay applies a journal to the writer's slots.
+type journalReplay struct{ *Writer }
+
+func (r journalReplay) job(j jobRecord) error {
+	if j != r.Writer.job {
+		return &OtherJobError{r.dir, j.String(), r.Writer.job.String()}
+	}
+	return nil
+}
+
+func (r journalReplay) open(i int) (*slot, bool) {
+	if i < 0 || i >= len(r.slots) {
+		return nil, false
+	}
+	return r.slots[i], true
+}
+
+func (r journalReplay) progress(i int, values []sum) bool {
+	s, ok := r.open(i)
+	if !ok || s.committed || int64(len(s.values)+len(values)) > valueCount(s.size) {
+		return false
+	}
+	s.values = append(s.values, values...)
+	s.noted = len(s.values)
+	return true
+}
+
+func (r journalReplay) commit(i int, d sum) bool {
+	s, ok := r.open(i)
+	if !ok || int64(len(s.values)) != valueCount(s.size) || s.Digest != "" && s.digest != d {
+		return false
+	}
+	s.digest, s.committed, s.durable = d, true, true
+	return true
+}
+
+func (r journalReplay) reset(i int) bool {
+	s, ok := r.open(i)
+	if ok {
+		s.values, s.noted, s.committed, s.durable = nil, 0, false, false
+	}
+	return ok
+}

@@ -1,0 +1,60 @@
+package helm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"helm.sh/helm/v3/pkg/chart"
+)
+
+const schemaURL = "caisson:///values.schema.json"
+
+// checkSchemas holds values against the values.schema.json of the chart and of
+// its enabled sub-charts, as Helm does, except that a schema which refers to
+// another document accepts anything there: nothing is downloaded or opened.
+func checkSchemas(c *chart.Chart, values map[string]any) error {
+	var errs []error
+	if c.Schema != nil {
+		if err := checkSchema(values, c.Schema); err != nil {
+			errs = append(errs, fmt.Errorf("values of chart %s against its schema: %w", c.Name(), err))
+		}
+	}
+	for _, sub := range c.Dependencies() {
+		v, ok := values[sub.Name()].(map[string]any)
+		if !ok {
+			continue
+		}
+		if err := checkSchemas(sub, v); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkSchema(values map[string]any, raw []byte) error {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.UseLoader(acceptAnything{})
+	if err := compiler.AddResource(schemaURL, doc); err != nil {
+		return err
+	}
+	schema, err := compiler.Compile(schemaURL)
+	if err != nil {
+		return err
+	}
+	if err := schema.Validate(values); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "jsonschema validation failed with '"+schemaURL+"#'\n"))
+	}
+	return nil
+}
+
+// acceptAnything stands for every document that is not at hand.
+type acceptAnything struct{}
+
+func (acceptAnything) Load(string) (any, error) { return true, nil }

@@ -1,0 +1,84 @@
+package helm
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"helm.sh/helm/v3/pkg/chartutil"
+	"sigs.k8s.io/yaml"
+)
+
+// maxValues bounds a values file.
+const maxValues = 8 << 20
+
+// ParseValues reads a values file as Helm does (`helm install -f`). Whole
+// numbers come back as int64, so that writing and reading the values again
+// leaves them unchanged.
+func ParseValues(data []byte) (map[string]any, error) {
+	if len(data) > maxValues {
+		return nil, fmt.Errorf("parsing values: %d bytes, at most %d", len(data), maxValues)
+	}
+	var v map[string]any
+	if err := yaml.Unmarshal(data, &v); err != nil {
+		return nil, fmt.Errorf("parsing values: %w", err)
+	}
+	if v == nil {
+		v = map[string]any{}
+	}
+	return wholeNumbers(v).(map[string]any), nil
+}
+
+// MergeValues lays over on top of base: maps merge, everything else replaces.
+// A null stays a null, by which Helm deletes the chart's default. Neither
+// argument is changed.
+func MergeValues(base, over map[string]any) map[string]any {
+	out := make(map[string]any, len(base)+len(over))
+	for k, v := range base {
+		out[k] = v
+	}
+	for k, v := range over {
+		below, both := out[k].(map[string]any)
+		if m, ok := v.(map[string]any); ok && both {
+			v = MergeValues(below, m)
+		}
+		out[k] = v
+	}
+	return out
+}
+
+// NativeValues returns a deep copy of values with the Go types that Helm itself
+// would have read from a values file (every number a float64), which templates
+// can tell apart.
+func NativeValues(values map[string]any) (map[string]any, error) {
+	if len(values) == 0 {
+		return map[string]any{}, nil
+	}
+	data, err := json.Marshal(values)
+	if err != nil {
+		return nil, fmt.Errorf("encoding values: %w", err)
+	}
+	v, err := chartutil.ReadValues(data)
+	if err != nil {
+		return nil, fmt.Errorf("reading values: %w", err)
+	}
+	return v, nil
+}
+
+func wholeNumbers(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			v[k] = wholeNumbers(e)
+		}
+	case []any:
+		for i, e := range v {
+			v[i] = wholeNumbers(e)
+		}
+	case float64:
+		if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+			return int64(v)
+		}
+	}
+	return v
+}

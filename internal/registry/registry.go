@@ -1,0 +1,278 @@
+// Package registry speaks the OCI distribution protocol: it pulls manifests and
+// blobs from upstream registries and pushes them into a site's own. It is the
+// only importer of go-containerregistry and oras.
+//
+// What it returns is checked against the digest that was asked for. It never
+// follows the urls of a descriptor, never sends one registry's credentials to
+// another host, and never falls back from TLS to plain HTTP.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
+)
+
+// MaxManifest bounds a manifest, an index, and every blob that is read whole.
+const MaxManifest = 4 << 20
+
+// Sentinels of what a registry can answer.
+var (
+	ErrNotFound   = errors.New("the registry does not have it")
+	ErrDigest     = errors.New("the registry sent other content than the digest names")
+	ErrAmbiguous  = errors.New("the manifest can be read in two ways")
+	ErrMediaType  = errors.New("not a manifest or index that can be carried")
+	ErrReference  = errors.New("malformed reference")
+	errRedirected = errors.New("the registry redirects its API to another host")
+)
+
+// endpoint is where a repository lives: scheme, host with port, and the
+// repository's path on that host.
+type endpoint struct {
+	scheme, host, path string
+}
+
+func (e endpoint) url(kind, reference string) string {
+	return e.scheme + "://" + e.host + "/v2/" + e.path + "/" + kind + "/" + reference
+}
+
+// repositoryPath is the name grammar of the distribution specification.
+var repositoryPath = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+
+// parseEndpoint reads HOST/PATH or SCHEME://HOST/PATH. Without a scheme it is
+// https, or http on this machine.
+func parseEndpoint(s string) (endpoint, error) {
+	if !strings.Contains(s, "://") {
+		host, _, _ := strings.Cut(s, "/")
+		s = defaultScheme(host) + "://" + s
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Host == "" {
+		return endpoint{}, fmt.Errorf("%w: repository address", ErrReference)
+	}
+	e := endpoint{scheme: u.Scheme, host: u.Host, path: strings.Trim(u.Path, "/")}
+	if e.scheme != "http" && e.scheme != "https" {
+		return endpoint{}, fmt.Errorf("%w: scheme %q of a registry", ErrReference, e.scheme)
+	}
+	if !repositoryPath.MatchString(e.path) || len(e.path) > 255 {
+		return endpoint{}, fmt.Errorf("%w: repository %q", ErrReference, e.path)
+	}
+	return e, nil
+}
+
+func defaultScheme(hostport string) string {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	if ip := net.ParseIP(strings.Trim(host, "[]")); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return "http"
+	}
+	return "https"
+}
+
+// splitReference cuts REPOSITORY[:TAG][@DIGEST].
+func splitReference(ref string) (repository, tag string, dg digest.Digest, err error) {
+	repository, at, pinned := strings.Cut(ref, "@")
+	if pinned {
+		if dg, err = checkDigest(digest.Digest(at)); err != nil {
+			return "", "", "", err
+		}
+	}
+	if i := strings.LastIndexByte(repository, ':'); i > strings.LastIndexByte(repository, '/') {
+		repository, tag = repository[:i], repository[i+1:]
+		if !tagName.MatchString(tag) {
+			return "", "", "", fmt.Errorf("%w: tag %q", ErrReference, tag)
+		}
+	}
+	if !strings.Contains(repository, "/") || tag == "" && dg == "" {
+		return "", "", "", fmt.Errorf("%w: %q is not HOST/REPOSITORY:TAG or @DIGEST", ErrReference, ref)
+	}
+	return repository, tag, dg, nil
+}
+
+var tagName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+
+// checkDigest accepts sha256 alone: it becomes a path and a file name.
+func checkDigest(dg digest.Digest) (digest.Digest, error) {
+	if err := dg.Validate(); err != nil || dg.Algorithm() != digest.SHA256 {
+		return "", fmt.Errorf("%w: digest %q", ErrReference, string(dg))
+	}
+	return dg, nil
+}
+
+// sessions keeps one authorized RoundTripper per repository and one challenge
+// per registry.
+type sessions struct {
+	base     http.RoundTripper
+	keychain authn.Keychain
+	mu       sync.Mutex
+	entries  map[endpoint]*session
+	hosts    map[endpoint]*handshake // path is empty
+}
+
+type session struct {
+	mu sync.Mutex
+	rt http.RoundTripper
+}
+
+type handshake struct {
+	mu        sync.Mutex
+	challenge *transport.Challenge
+}
+
+func newSessions(base http.RoundTripper) *sessions {
+	return &sessions{
+		base:     base,
+		keychain: authn.DefaultKeychain,
+		entries:  map[endpoint]*session{},
+		hosts:    map[endpoint]*handshake{},
+	}
+}
+
+// pull returns the RoundTripper for reading from e. Its first call for a
+// registry asks for the authorization scheme, its first call for a repository
+// fetches a token.
+func (s *sessions) pull(ctx context.Context, e endpoint) (http.RoundTripper, error) {
+	entry := s.entry(e)
+	entry.mu.Lock()
+	defer entry.mu.Unlock()
+	if entry.rt != nil {
+		return entry.rt, nil
+	}
+	rt, err := s.open(ctx, e)
+	if err != nil {
+		return nil, fmt.Errorf("logging in to registry %s: %w", e.host, plainError(err))
+	}
+	entry.rt = rt
+	return rt, nil
+}
+
+func (s *sessions) entry(e endpoint) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.entries[e] == nil {
+		s.entries[e] = &session{}
+	}
+	return s.entries[e]
+}
+
+func (s *sessions) open(ctx context.Context, e endpoint) (http.RoundTripper, error) {
+	reg, err := name.NewRegistry(e.host)
+	if err != nil {
+		return nil, fmt.Errorf("%w: registry host %q", ErrReference, e.host)
+	}
+	rt := pinned{scheme: e.scheme, host: reg.RegistryStr(), inner: s.base}
+	challenge, err := s.challenge(ctx, endpoint{scheme: e.scheme, host: e.host}, reg, rt)
+	if err != nil || challenge.Scheme == "" {
+		return rt, err
+	}
+	auth, err := authn.Resolve(ctx, s.keychain, reg)
+	if err != nil {
+		return nil, fmt.Errorf("reading registry credentials: %w", err)
+	}
+	token := &transport.Token{}
+	if strings.EqualFold(challenge.Scheme, "bearer") {
+		scope := "repository:" + e.path + ":" + transport.PullScope
+		if token, err = exchange(ctx, reg, auth, rt, scope, challenge); err != nil {
+			return nil, err
+		}
+	}
+	return transport.FromToken(reg, auth, rt, challenge, token)
+}
+
+func exchange(ctx context.Context, reg name.Registry, auth authn.Authenticator, rt http.RoundTripper, scope string, c *transport.Challenge) (*transport.Token, error) {
+	config, err := authn.Authorization(ctx, auth)
+	if err != nil {
+		return nil, err
+	}
+	if config.RegistryToken != "" {
+		return &transport.Token{Token: config.RegistryToken}, nil
+	}
+	token, err := transport.Exchange(ctx, reg, auth, rt, []string{scope}, c)
+	if err != nil {
+		return nil, err
+	}
+	if token.Token == "" {
+		token.Token = token.AccessToken
+	}
+	return token, nil
+}
+
+func (s *sessions) challenge(ctx context.Context, e endpoint, reg name.Registry, rt http.RoundTripper) (*transport.Challenge, error) {
+	s.mu.Lock()
+	if s.hosts[e] == nil {
+		s.hosts[e] = &handshake{}
+	}
+	h := s.hosts[e]
+	s.mu.Unlock()
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.challenge != nil {
+		return h.challenge, nil
+	}
+	challenge, err := transport.Ping(ctx, reg, rt)
+	if err != nil {
+		return nil, err
+	}
+	h.challenge = challenge
+	return challenge, nil
+}
+
+// pinned keeps requests to one registry on one scheme: what was configured as
+// plain HTTP is never tried over TLS, and what was not is never sent in the
+// clear. It also keeps the registry from moving its API root, and with it the
+// place credentials go to, to another host.
+type pinned struct {
+	scheme, host string
+	inner        http.RoundTripper
+}
+
+func (p pinned) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Host != p.host {
+		return p.inner.RoundTrip(req)
+	}
+	if req.URL.Scheme != p.scheme {
+		if p.scheme == "https" {
+			return nil, fmt.Errorf("registry %s: refusing plain HTTP", p.host)
+		}
+		req = req.Clone(req.Context())
+		req.URL.Scheme = p.scheme
+	}
+	resp, err := p.inner.RoundTrip(req)
+	if err == nil && req.URL.Path == "/v2/" && movesAway(resp, p.host) {
+		_ = resp.Body.Close()
+		return nil, errRedirected
+	}
+	return resp, err
+}
+
+func movesAway(resp *http.Response, host string) bool {
+	if resp.StatusCode < 300 || resp.StatusCode > 399 {
+		return false
+	}
+	to, err := resp.Location()
+	return err != nil || to.Host != host
+}
+
+// plainError drops the URL that net/http repeats in its errors: a token
+// request's query is nobody's business.
+func plainError(err error) error {
+	var wrapped *url.Error
+	for errors.As(err, &wrapped) {
+		err = wrapped.Err
+	}
+	return err
+}
