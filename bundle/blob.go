@@ -99,6 +99,11 @@ func (b *Blob) tryBlock(i int64, p []byte, c *chain, by choice) error {
 			err = ErrTampered
 		}
 	}
+	return b.failure(at, n, err)
+}
+
+// failure says what is wrong with a range of the blob.
+func (b *Blob) failure(at, n int64, err error) error {
 	if missing, ok := err.(*MissingError); ok {
 		return fmt.Errorf("reading blob %s: %w", b.digest.digest(), missing)
 	}
@@ -135,13 +140,13 @@ func (b *Blob) NewReader(offset, length int64) *BlobReader {
 // BlobReader reads a range of a blob. It implements io.ReadCloser and
 // io.WriterTo.
 type BlobReader struct {
-	blob *Blob
-	at   int64
-	end  int64
-	buf  *blockBuffer
+	blob  *Blob
+	at    int64
+	end   int64
+	buf   *blockBuffer
 	sieve *sieve // instead of buf while too many readers are at work
-	view []byte // proven and not yet handed out
-	err  error
+	view  []byte // proven and not yet handed out
+	err   error
 }
 
 // fill makes view the proven bytes from at on.

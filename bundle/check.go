@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,7 @@ const (
 	BadPadding    Code = "bad-padding"    // bytes between entries, or after the last, are not zero
 	Unreadable    Code = "unreadable"     // the disk refused
 	BadCopy       Code = "bad-copy"       // one copy of a volume is damaged, another is good there
+	ExtraVolume   Code = "extra-volume"   // a volume of this name that the bundle does not have
 )
 
 // Finding is one thing that is wrong with the volumes.
@@ -44,7 +46,7 @@ type Finding struct {
 }
 
 // Harmless says that the bundle's content is whole nonetheless.
-func (f Finding) Harmless() bool { return f.Code == BadCopy }
+func (f Finding) Harmless() bool { return f.Code == BadCopy || f.Code == ExtraVolume }
 
 // CheckOptions are the optional parts of Check.
 type CheckOptions struct {
@@ -114,6 +116,12 @@ func (c *check) survey() {
 	c.readable = make([]int64, len(s.copies))
 	for n := range s.copies {
 		c.surveyVolume(n)
+	}
+	for n, paths := range c.trusted.files.Volumes {
+		if n >= len(s.copies) {
+			name := filepath.Base(paths[0])
+			c.found(Finding{Code: ExtraVolume, Volume: name, VolumeIndex: n, Message: name + " is not part of the bundle"})
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"context"
+	"os"
 	"sync"
 	"time"
 )
@@ -56,7 +57,7 @@ func (c *committer) add(n *note, bytes int64) error {
 	c.queue = append(c.queue, n)
 	before := c.bytes
 	c.bytes += bytes
-	if before == 0 && len(c.queue) == 1 || c.bytes >= commitBytes {
+	if before == 0 && len(c.queue) == 1 || c.bytes >= c.writer.noteEvery {
 		c.signal()
 	}
 	return c.err
@@ -103,7 +104,7 @@ func (c *committer) run() {
 func (c *committer) due() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.bytes >= commitBytes
+	return c.bytes >= c.writer.noteEvery
 }
 
 // commit runs one round. Only one is ever under way.
@@ -180,7 +181,7 @@ func (c *committer) flush(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	want := c.round + 1
-	c.bytes += commitBytes
+	c.bytes += c.writer.noteEvery
 	c.signal()
 	for c.ended < want && ctx.Err() == nil && c.err == nil {
 		c.settled.Wait()
@@ -197,5 +198,9 @@ func (c *committer) stop() error {
 	<-c.done
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.err
+	err := c.err
+	if c.err == nil {
+		c.err = os.ErrClosed
+	}
+	return err
 }

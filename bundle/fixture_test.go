@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -151,15 +152,20 @@ func (f *fixture) write(t testing.TB, dir string, opt WriterOptions) Sealed {
 	return s
 }
 
-// paperChecker accepts a file that is its own payload: signatures are not this
-// package's business.
+// paperChecker accepts a payload behind its own digest: real signatures are not
+// this package's business.
 type paperChecker struct{}
 
 func (paperChecker) CheckSignature(b []byte) ([]byte, string, error) {
-	if len(b) > 0 && b[0] == '{' {
-		return b, "paper", nil
+	sum, payload, ok := bytes.Cut(b, []byte("\n"))
+	if !ok || string(sum) != digest.FromBytes(payload).String() {
+		return nil, "", errors.New("not a paper signature")
 	}
-	return nil, "", errors.New("not a paper signature")
+	return payload, "paper", nil
+}
+
+func paper(payload []byte) []byte {
+	return append([]byte(digest.FromBytes(payload).String()+"\n"), payload...)
 }
 
 func sign(t testing.TB, dir string, s Sealed) {
@@ -170,7 +176,7 @@ func sign(t testing.TB, dir string, s Sealed) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := WriteSignature(dir, s.Name, "paper", b); err != nil {
+	if _, err := WriteSignature(dir, s.Name, "paper", paper(b)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -37,7 +37,6 @@ type sieve struct {
 	block int64 // proven; -1: none
 	by    choice
 	marks []sum // chaining values after each chunk but the last
-	last  sum   // digest of blob or chaining value at the block's end
 	chain *chain
 	data  []byte
 }
@@ -98,7 +97,7 @@ func (s *sieve) startChunk(j int64) error {
 func (s *sieve) read(block, j int64) ([]byte, error) {
 	start, n := s.blob.span(block)
 	p := s.data[:min(sieveChunk, n-j*sieveChunk)]
-	return p, s.blob.stream.readAt(p, s.blob.offset+start+j*sieveChunk, s.by.from(s.blob, start, j))
+	return p, s.blob.stream.readAt(p, s.blob.offset+start+j*sieveChunk, s.by)
 }
 
 // prove makes the first pass over a block, if need be over another copy.

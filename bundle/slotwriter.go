@@ -12,8 +12,7 @@ import (
 
 const (
 	pieceSize   = 1 << 20
-	slotPieces  = 4        // pieces of one slot in memory
-	noteEvery   = 64 << 20 // bytes of one slot between two notes
+	slotPieces  = 4 // pieces of one slot in memory
 	pieceMargin = 2 * sector
 )
 
@@ -329,7 +328,7 @@ func (sw *SlotWriter) wrote(p *piece) error {
 	sw.slot.mu.Lock()
 	sw.slot.values = p.values
 	sw.slot.mu.Unlock()
-	if p.front-sw.noted < noteEvery || p.front == sw.slot.size {
+	if p.front-sw.noted < sw.writer.noteEvery || p.front == sw.slot.size {
 		return nil
 	}
 	return sw.note(p.front, false)

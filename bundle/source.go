@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"sort"
@@ -11,7 +12,7 @@ import (
 
 const (
 	maxOpenVolumes = 64
-	maxAttempts    = 16 // combinations of volume copies tried for one block
+	maxAttempts    = 32 // combinations of volume copies tried for one block
 )
 
 // MissingError says that no copy of a volume was found. It matches ErrMissing.
@@ -67,18 +68,14 @@ func hasSize(path string, size int64) bool {
 	return err == nil && info.Size() == size
 }
 
-// choice names one copy for each segment of a range.
-type choice []int
+// choice names the copy to read of each volume; of a volume that it does not
+// mention the first.
+type choice map[int]int
 
-// readAt fills p from the stream, copy by choice; segments beyond choice use
-// the first copy.
+// readAt fills p from the stream, copy by choice.
 func (s *source) readAt(p []byte, offset int64, by choice) error {
-	for i, seg := range s.layout.cut(offset, int64(len(p))) {
-		pick := 0
-		if i < len(by) {
-			pick = by[i]
-		}
-		if err := s.readSegment(p[:seg.length], seg, pick); err != nil {
+	for _, seg := range s.layout.cut(offset, int64(len(p))) {
+		if err := s.readSegment(p[:seg.length], seg, by[seg.volume]); err != nil {
 			return err
 		}
 		p = p[seg.length:]
@@ -112,20 +109,20 @@ func (s *source) readSegment(p []byte, seg segment, pick int) error {
 // combination of copies but the first, at most maxAttempts.
 func (s *source) choices(offset, length int64) (all []choice) {
 	segments := s.layout.cut(offset, length)
-	now := make(choice, len(segments))
+	now := choice{}
 	for len(all) < maxAttempts && s.next(now, segments) {
-		all = append(all, append(choice(nil), now...))
+		all = append(all, maps.Clone(now))
 	}
 	return all
 }
 
 // next counts through the combinations of copies.
 func (s *source) next(c choice, segments []segment) bool {
-	for i, seg := range segments {
-		if c[i]++; c[i] < len(s.copies[seg.volume]) {
+	for _, seg := range segments {
+		if c[seg.volume]++; c[seg.volume] < len(s.copies[seg.volume]) {
 			return true
 		}
-		c[i] = 0
+		c[seg.volume] = 0
 	}
 	return false
 }

@@ -39,7 +39,9 @@ type Writer struct {
 	volumes *volumes
 	journal *journal
 	commits *committer
-	sealed  *Bundle // the head that was there
+
+	noteEvery int64   // bytes of one slot between two entries in the journal
+	sealed    *Bundle // the head that was there
 
 	mu  sync.Mutex
 	err error // first failure of a call that has no error result
@@ -104,7 +106,7 @@ func newWriter(dir, name string, job digest.Digest, slots []Slot, opt WriterOpti
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{dir: dir, options: opt, layout: l}
+	w := &Writer{dir: dir, options: opt, layout: l, noteEvery: commitBytes}
 	w.job = jobRecord{FormatVersion, name, job, opt.VolumeSize, slotsDigest(slots)}
 	w.volumes = newVolumes(dir, name, &w.layout, opt.NoSync)
 	return w, w.takeSlots(slots)
@@ -195,6 +197,7 @@ func (w *Writer) checkRoom() error {
 func (w *Writer) reopen(ctx context.Context, path string) error {
 	b, err := Read(Files{Name: w.job.Name, Head: path})
 	if err != nil {
+		w.journal.discard()
 		return err
 	}
 	if err := w.sameJob(b); err != nil {
@@ -210,7 +213,13 @@ func (w *Writer) reopen(ctx context.Context, path string) error {
 	if err := w.journal.restart(w.job); err != nil {
 		return err
 	}
-	return w.prove(ctx)
+	if err := w.volumes.require(w.layout.volumes() - 1); err != nil {
+		return err
+	}
+	if err := w.prove(ctx); err != nil || w.complete() {
+		return err
+	}
+	return w.checkRoom()
 }
 
 // sameJob requires that a head came from the same lock, laid out the same way.
@@ -296,7 +305,7 @@ func (w *Writer) prove(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil && len(damage.first) == 0 {
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return w.dropDamage(damage.first)

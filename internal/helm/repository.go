@@ -1,14 +1,13 @@
 package helm
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"sigs.k8s.io/yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 // MaxIndexSize bounds a chart repository's index.yaml.
@@ -26,10 +25,10 @@ type Index struct {
 }
 
 type indexEntry struct {
-	Version string   `json:"version"`
-	URLs    []string `json:"urls"`
-	Digest  string   `json:"digest"`
-	Removed bool     `json:"removed"`
+	Version string   `yaml:"version"`
+	URLs    []string `yaml:"urls"`
+	Digest  string   `yaml:"digest"`
+	Removed bool     `yaml:"removed"`
 }
 
 // IndexedChart is where a repository says a chart version lies.
@@ -40,30 +39,24 @@ type IndexedChart struct {
 	Digest  digest.Digest // "" when the index names none
 }
 
-// ParseIndex reads an index.yaml. Entries it cannot use are ignored until
-// somebody asks for them.
+// ParseIndex reads an index.yaml. What is wrong with one entry matters only when
+// somebody asks for it.
 func ParseIndex(data []byte) (*Index, error) {
 	if len(data) > MaxIndexSize {
 		return nil, fmt.Errorf("parsing chart repository index: %w: %d bytes, at most %d", ErrTooLarge, len(data), MaxIndexSize)
 	}
 	var raw struct {
-		APIVersion string                     `json:"apiVersion"`
-		Entries    map[string]json.RawMessage `json:"entries"`
+		APIVersion string                  `yaml:"apiVersion"`
+		Entries    map[string][]indexEntry `yaml:"entries"`
 	}
-	if err := yaml.Unmarshal(data, &raw); err != nil {
+	var mismatch *yaml.TypeError // concerns single values, the rest was read
+	if err := yaml.Unmarshal(data, &raw); err != nil && !errors.As(err, &mismatch) {
 		return nil, fmt.Errorf("parsing chart repository index: %w", err)
 	}
 	if raw.APIVersion == "" && raw.Entries == nil {
 		return nil, errors.New("parsing chart repository index: neither apiVersion nor entries")
 	}
-	index := &Index{entries: make(map[string][]indexEntry, len(raw.Entries))}
-	for name, list := range raw.Entries {
-		var entries []indexEntry
-		if json.Unmarshal(list, &entries) == nil {
-			index.entries[name] = entries
-		}
-	}
-	return index, nil
+	return &Index{entries: raw.Entries}, nil
 }
 
 // Find looks a chart up by name and exact version; a leading "v" may differ.

@@ -18,6 +18,9 @@ entries:
   - {version: 1.0.0, urls: [x.tgz], digest: short}
   - {version: 0.9.0, urls: [x.tgz], removed: true}
   - {version: 0.8.0, urls: ["ftp://x/y"]}
+  numbers:
+  - {version: 1.0, urls: [x.tgz], digest: 0000000000000000000000000000000000000000000000000000000000000000}
+  nothing:
   broken: {not: a list}
 `
 
@@ -42,12 +45,20 @@ func TestIndexFind(t *testing.T) {
 			t.Errorf("%s: found %+v", version, c)
 		}
 	}
+	if c, err := x.Find(repository, "numbers", "1.0"); err != nil || c.Digest.Encoded() != strings.Repeat("0", 64) {
+		t.Errorf("a version and a digest without quotes: %+v, %v", c, err)
+	}
+	for _, name := range []string{"nothing", "broken"} {
+		if _, err := x.Find(repository, name, "1.0"); err == nil {
+			t.Errorf("%s was found", name)
+		}
+	}
 	for _, version := range []string{"0.9.0", "1.2", "^1", ""} {
 		if _, err := x.Find(repository, "web", version); !errors.Is(err, ErrNoVersion) || !strings.Contains(err.Error(), "1.2.3, v1.2.2") {
 			t.Errorf("%q: %v", version, err)
 		}
 	}
-	for _, name := range []string{"gone", "broken", ""} {
+	for _, name := range []string{"gone", ""} {
 		if _, err := x.Find(repository, name, "1.0.0"); !errors.Is(err, ErrNoChart) {
 			t.Errorf("%q: %v", name, err)
 		}

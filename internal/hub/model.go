@@ -36,7 +36,7 @@ func (f File) LFS() bool { return f.SHA256 != "" }
 
 var (
 	commitPattern     = regexp.MustCompile(`^[0-9a-f]{40}$`)
-	repositoryPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$`)
+	repositoryPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$`)
 )
 
 // Info reads what a revision (branch, tag or commit) of a repository holds. The

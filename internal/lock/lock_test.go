@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -561,4 +563,31 @@ func TestDiff(t *testing.T) {
 	if c.AddedBytes != 4500 || c.RemovedBytes != 9000 {
 		t.Errorf("bytes: %+v", c)
 	}
+}
+
+// FuzzValues wants chart values to come back as they were, whatever their text.
+func FuzzValues(f *testing.F) {
+	f.Add("key", "value", int64(1), 1.5)
+	f.Add("yes", "\n  indented\n", int64(-1), 1e30)
+	f.Add("<<", "a: b # c", int64(0), 0.1)
+	f.Add("2026-01-01", "0x10\t\r\n", int64(1<<62), -1e-9)
+	f.Fuzz(func(t *testing.T, key, text string, i int64, x float64) {
+		if !utf8.ValidString(key) || !utf8.ValidString(text) || math.IsNaN(x) || math.IsInf(x, 0) || x == math.Trunc(x) {
+			return
+		}
+		values := map[string]any{key: text, key + "2": []any{text, i, x, nil, true, map[string]any{text: key}}}
+		l := sample()
+		l.Components[0].Releases[0].Values = values
+		b, err := l.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed, err := Parse(b)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, b)
+		}
+		if got := parsed.Components[0].Releases[0].Values; !reflect.DeepEqual(got, values) {
+			t.Fatalf("%#v became %#v\n%s", values, got, b)
+		}
+	})
 }

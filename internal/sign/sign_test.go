@@ -380,3 +380,18 @@ func TestShape(t *testing.T) {
 		t.Errorf("%s", file)
 	}
 }
+
+// A key pair that the stock tool (cosign 2.6.5) wrote is one of ours.
+func TestKeyOfStockTool(t *testing.T) {
+	key, err := LoadPrivateKey(filepath.Join("testdata", "cosign-2.6.5.key"), secret("caisson-test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := LoadPublicKey(filepath.Join("testdata", "cosign-2.6.5.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if key.Public.ID != public.ID {
+		t.Errorf("%s and %s", key.Public.ID, public.ID)
+	}
+}

@@ -213,6 +213,9 @@ func syntaxError(file string, err error) error {
 	msg := err.Error()
 	if m := yamlLine.FindStringSubmatch(msg); m != nil {
 		line, _ := strconv.Atoi(m[1])
+		if strings.HasPrefix(m[2], "did not find expected") {
+			line++ // the parser, unlike the scanner, counts from 0
+		}
 		return &Error{File: file, Problems: []Problem{{Line: line, Message: "not valid YAML: " + m[2]}}}
 	}
 	return fileError(file, "not valid YAML: %s", strings.TrimPrefix(msg, "yaml: "))

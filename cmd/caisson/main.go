@@ -1,0 +1,10 @@
+// Command caisson carries an AI stack across an air gap.
+package main
+
+import (
+	"os"
+
+	"github.com/caisson/caisson/internal/cli"
+)
+
+func main() { os.Exit(cli.Main()) }

@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"context"
+	"crypto/fips140"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"sort"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/manifests"
+)
+
+// version is the release, set by the linker.
+var version = "dev"
+
+func (a *app) version() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Show this program's version",
+		Args: args(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.do(cmd, "version", func(_ context.Context, sink event.Sink) (func(*page), error) {
+				b := build()
+				sink.Emit(event.Event{Kind: event.Result, Message: b.Version, Fields: b.fields()})
+				return b.show, nil
+			})
+		},
+	}
+}
+
+// buildInfo is what this program is.
+type buildInfo struct {
+	Version, Commit, Go, Platform string
+	FIPS                          bool
+	Format                        int
+}
+
+func build() buildInfo {
+	b := buildInfo{
+		Version: version, Commit: "unknown", Go: runtime.Version(),
+		Platform: runtime.GOOS + "/" + runtime.GOARCH, FIPS: fips140.Enabled(), Format: bundle.FormatVersion,
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				b.Commit = s.Value
+			}
+		}
+	}
+	return b
+}
+
+func (b buildInfo) fields() map[string]any {
+	return map[string]any{"version": b.Version, "commit": b.Commit, "go": b.Go, "platform": b.Platform, "fips": b.FIPS, "format": b.Format}
+}
+
+func (b buildInfo) show(p *page) {
+	fips := "off"
+	if b.FIPS {
+		fips = "on"
+	}
+	p.line("caisson %s", b.Version)
+	p.facts([2]string{"commit", b.Commit}, [2]string{"go", b.Go}, [2]string{"platform", b.Platform},
+		[2]string{"FIPS 140-3", fips}, [2]string{"bundle format", fmt.Sprint(b.Format)})
+}
+
+func (a *app) schema() *cobra.Command {
+	return &cobra.Command{
+		Use:       "schema KIND",
+		Short:     "Print the JSON Schema of a file kind",
+		Long:      "Print the JSON Schema of a kind of file: " + strings.Join(schemaKinds(), ", ") + ". Editors check and\ncomplete YAML with it.",
+		Example:   "  caisson schema stack > stack.schema.json",
+		ValidArgs: schemaKinds(),
+		Args:      args(1, 1, "one KIND: "+strings.Join(schemaKinds(), ", ")),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, ok := manifests.Schema(strings.ToLower(args[0]))
+			if !ok {
+				return usagef(cmd, "there is no kind %q; known: %s", args[0], strings.Join(schemaKinds(), ", "))
+			}
+			_, err := a.streams.Out.Write(text)
+			return err
+		},
+	}
+}
+
+func schemaKinds() []string {
+	kinds := manifests.Kinds()
+	sort.Strings(kinds)
+	return kinds
+}
+
+func (a *app) completion() *cobra.Command {
+	shells := map[string]func(root *cobra.Command, w io.Writer) error{
+		"bash":       func(root *cobra.Command, w io.Writer) error { return root.GenBashCompletionV2(w, true) },
+		"zsh":        func(root *cobra.Command, w io.Writer) error { return root.GenZshCompletion(w) },
+		"fish":       func(root *cobra.Command, w io.Writer) error { return root.GenFishCompletion(w, true) },
+		"powershell": func(root *cobra.Command, w io.Writer) error { return root.GenPowerShellCompletionWithDesc(w) },
+	}
+	return &cobra.Command{
+		Use:   "completion SHELL",
+		Short: "Print the completion script of a shell",
+		Long:  "Print what makes a shell complete caisson's commands and flags.",
+		Example: "  source <(caisson completion bash)\n" +
+			"  caisson completion zsh > \"${fpath[1]}/_caisson\"",
+		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
+		Args:      args(1, 1, "one SHELL: bash, zsh, fish or powershell"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			write, ok := shells[args[0]]
+			if !ok {
+				return usagef(cmd, "there is no completion for %q; known: bash, zsh, fish, powershell", args[0])
+			}
+			return write(cmd.Root(), a.streams.Out)
+		},
+	}
+}

@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Groups of commands in the help.
+const (
+	groupConnected = "connected"
+	groupBoth      = "both"
+	groupSite      = "site"
+	groupOther     = "other"
+)
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "caisson",
+		Short: "Carry an AI stack across an air gap",
+		Long: "Caisson carries an AI stack across an air gap: one signed bundle of images,\n" +
+			"charts, models and files, proven on the far side and installed there.\n\n" +
+			"  resolve > pack  ...carry...  verify > serve or load > plan > install > report",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Args:              a.unknownCommand,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.AddGroup(
+		&cobra.Group{ID: groupConnected, Title: "Where there is a network:"},
+		&cobra.Group{ID: groupBoth, Title: "On either side:"},
+		&cobra.Group{ID: groupSite, Title: "At the site:"},
+		&cobra.Group{ID: groupOther, Title: "About caisson:"},
+	)
+	a.globalFlags(root.PersistentFlags())
+	a.addGroup(root, groupConnected, a.resolve(), a.pack())
+	a.addGroup(root, groupBoth, a.keys(), a.sign(), a.verify(), a.inspect(), a.diff())
+	a.addGroup(root, groupSite, a.serve(), a.load(), a.plan(), a.install(), a.status(), a.history(), a.rollback(), a.uninstall(), a.report())
+	a.addGroup(root, groupOther, a.schema(), a.completion(), a.version())
+	root.SetHelpCommandGroupID(groupOther)
+	root.SetHelpFunc(a.help)
+	root.SetUsageFunc(func(cmd *cobra.Command) error { a.help(cmd, nil); return nil })
+	root.SetFlagErrorFunc(flagError)
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.checkGlobal(cmd) }
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	return root
+}
+
+func (a *app) addGroup(root *cobra.Command, id string, cmds ...*cobra.Command) {
+	for _, c := range cmds {
+		c.GroupID = id
+		c.Annotations = map[string]string{annotationOrder: fmt.Sprintf("%03d", len(root.Commands()))}
+		root.AddCommand(c)
+	}
+}
+
+func (a *app) globalFlags(f *pflag.FlagSet) {
+	f.StringVar(&a.format, "output", "text", "`text` for people, json for programs: one event per line")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "no progress: results, findings and warnings only")
+	f.BoolVar(&a.noColor, "no-color", false, "no colours (also: NO_COLOR=1)")
+}
+
+func (a *app) checkGlobal(cmd *cobra.Command) error {
+	if a.format != "text" && a.format != "json" {
+		given := a.format
+		a.format = "text"
+		return usagef(cmd, "--output is text or json, not %q", given)
+	}
+	a.verb = cmd.Name()
+	return checkRequired(cmd)
+}
+
+// unknownCommand is the argument check of commands that only hold others.
+func (a *app) unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	e := usagef(cmd, "there is no command %q", cmd.CommandPath()+" "+args[0])
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		e.hint = "did you mean: " + cmd.CommandPath() + " " + near[0]
+	}
+	return e
+}
+
+// usagef makes a usageError that leads to the command's help.
+func usagef(cmd *cobra.Command, format string, args ...any) *usageError {
+	return &usageError{text: fmt.Sprintf(format, args...), hint: cmd.CommandPath() + " --help shows how it is called"}
+}
+
+// flagError explains a flag that pflag refused, with the nearest known one.
+func flagError(cmd *cobra.Command, err error) error {
+	e := usagef(cmd, "%s: %s", cmd.CommandPath(), err)
+	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !ok {
+		return e
+	}
+	e.text = fmt.Sprintf("%s has no flag --%s", cmd.CommandPath(), name)
+	if near := nearestFlag(cmd, name); near != "" {
+		e.hint = "did you mean: --" + near
+	}
+	return e
+}
+
+// Annotations of commands and flags.
+const (
+	annotationRequired = "caisson_required"
+	annotationOrder    = "caisson_order" // of a command in the help
+)
+
+// require marks flags without which a command cannot run.
+func require(cmd *cobra.Command, names ...string) {
+	for _, n := range names {
+		_ = cmd.Flags().SetAnnotation(n, annotationRequired, []string{"true"})
+	}
+}
+
+func checkRequired(cmd *cobra.Command) error {
+	var missing []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Annotations[annotationRequired] != nil && !f.Changed {
+			missing = append(missing, flagName(f))
+		}
+	})
+	if len(missing) == 0 {
+		return nil
+	}
+	return usagef(cmd, "%s needs %s", cmd.CommandPath(), strings.Join(missing, " and "))
+}
+
+func flagName(f *pflag.Flag) string {
+	value, _ := pflag.UnquoteUsage(f)
+	if f.Shorthand != "" {
+		return "-" + f.Shorthand + " " + value
+	}
+	return "--" + f.Name + " " + value
+}
+
+// args checks the number of positional arguments; names says what they are.
+func args(least, most int, names string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, given []string) error {
+		switch {
+		case len(given) < least:
+			return usagef(cmd, "%s needs %s", cmd.CommandPath(), names)
+		case most >= 0 && len(given) > most && most == 0:
+			return usagef(cmd, "%s takes no argument, but got %q", cmd.CommandPath(), given[0])
+		case most >= 0 && len(given) > most:
+			return usagef(cmd, "%s takes %s and nothing more, but got %q", cmd.CommandPath(), names, given[most])
+		}
+		return nil
+	}
+}

@@ -1,0 +1,148 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/caisson/caisson/internal/helm"
+	"github.com/caisson/caisson/internal/journal"
+	"github.com/caisson/caisson/internal/kube"
+)
+
+// back puts a component whose change failed back to what it was: former
+// releases by Helm's rollback, new ones uninstalled, former objects applied
+// again, new ones deleted. The state is RolledBack when that worked.
+func (w *work) back(ctx context.Context, why error) (journal.State, error) {
+	now := w.in.installed(w.c.Name)
+	w.in.warn(w.c.Name, "component %s failed, going back: %v", w.c.Name, why)
+	var entry journal.Installed
+	err := w.step(ctx, journal.StepRollback, "", func(*journal.Step) (err error) {
+		entry, err = w.in.restore(ctx, now, w.rewriteWith(ctx, now.Former))
+		return err
+	})
+	if err != nil {
+		return journal.Failed, errors.Join(why, fmt.Errorf("going back: %w", err))
+	}
+	return journal.RolledBack, errors.Join(why, w.in.put(entry, now.Former != nil))
+}
+
+// put writes down what a component is now, or that it is no more.
+func (s *session) put(entry journal.Installed, exists bool) error {
+	return s.record(func(j *journal.Journal, _ *journal.Run) {
+		if exists {
+			j.Put(entry)
+		} else {
+			j.Drop(entry.Name)
+		}
+	})
+}
+
+func (w *work) rewriteWith(ctx context.Context, f *journal.Former) helm.Rewrite {
+	if f == nil {
+		return w.in.rewrite
+	}
+	return either(w.in.rewriter(ctx, f.Plan), w.in.rewrite)
+}
+
+// either asks a, then b.
+func either(a, b helm.Rewrite) helm.Rewrite {
+	return func(ref string) (string, bool) {
+		if site, ok := a(ref); ok {
+			return site, true
+		}
+		return b(ref)
+	}
+}
+
+// restore makes a component what its Former says, or removes it where there is
+// none, and returns the entry to write down. Nothing it does depends on a
+// bundle.
+func (s *session) restore(ctx context.Context, c *journal.Installed, rewrite helm.Rewrite) (journal.Installed, error) {
+	r := &restorer{session: s, now: c, former: c.Former, engine: helm.NewEngine(s.cluster, c.Namespace, rewrite, s.waiting(c.Name))}
+	if r.former == nil {
+		r.former = &journal.Former{}
+	}
+	r.entry = journal.Installed{
+		Name: c.Name, Needs: c.Needs, Namespace: c.Namespace, Complete: true,
+		Version: r.former.Version, Plan: r.former.Plan, Manifests: r.former.Manifests, Ready: r.former.Ready,
+	}
+	s.look(func(j *journal.Journal) { r.entry.Generation = j.Last().Generation })
+	err := r.objects(ctx)
+	if err == nil {
+		err = r.releases(ctx)
+	}
+	return r.entry, err
+}
+
+type restorer struct {
+	*session
+	now    *journal.Installed
+	former *journal.Former
+	engine *helm.Engine
+	entry  journal.Installed
+}
+
+// objects brings back the former plain objects.
+func (r *restorer) objects(ctx context.Context) error {
+	owner := r.owner(r.now.Name)
+	if r.former.Manifests != "" {
+		text, err := r.store.Objects(ctx, r.former.Manifests)
+		if err != nil {
+			return err
+		}
+		objects, err := kube.Parse(text)
+		if err != nil {
+			return err
+		}
+		done, err := r.cluster.Apply(ctx, objects, kube.ApplyOptions{Namespace: r.now.Namespace, Owner: owner})
+		if err != nil {
+			return err
+		}
+		for _, a := range done {
+			r.entry.Objects = append(r.entry.Objects, a.Object)
+		}
+	}
+	return r.cluster.DeleteOwned(ctx, minus(r.now.Objects, r.entry.Objects), owner)
+}
+
+// releases brings back the former releases, the last one first.
+func (r *restorer) releases(ctx context.Context) error {
+	for _, rel := range slices.Backward(r.now.Releases) {
+		if _, known := find(r.former.Releases, rel.Name); !known {
+			if err := r.engine.Uninstall(ctx, rel.Name, DefaultTimeout); err != nil {
+				return err
+			}
+		}
+	}
+	for _, rel := range r.former.Releases {
+		back, err := r.release(ctx, rel)
+		if err != nil {
+			return err
+		}
+		rel.Revision, rel.Objects = back.Revision, back.Objects
+		r.entry.Releases = append(r.entry.Releases, rel)
+	}
+	return nil
+}
+
+// release goes back to a revision, unless the release never left it.
+func (r *restorer) release(ctx context.Context, rel journal.Release) (helm.Release, error) {
+	last, err := r.engine.Settle(ctx, rel.Name)
+	if err != nil {
+		return last, err
+	}
+	if last.Revision == rel.Revision && last.Status == "deployed" {
+		return last, nil
+	}
+	return r.engine.Rollback(ctx, rel.Name, rel.Revision, DefaultTimeout)
+}
+
+func find(list []journal.Release, name string) (journal.Release, bool) {
+	i := slices.IndexFunc(list, func(r journal.Release) bool { return r.Name == name })
+	if i < 0 {
+		return journal.Release{}, false
+	}
+	return list[i], true
+}

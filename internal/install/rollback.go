@@ -1,0 +1,120 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/helm"
+	"github.com/caisson/caisson/internal/journal"
+	"github.com/caisson/caisson/internal/plan"
+)
+
+// RollbackOptions are the inputs of rollback.
+type RollbackOptions struct {
+	Target
+	Component string // "" goes back with every component the last install changed
+	Tool      string
+}
+
+// Rollback takes a component, or all that the newest generation changed, back
+// to what it was before its last change. What had not existed is removed. Doing
+// it again goes forward again. Errors: ErrNothingFormer.
+func Rollback(ctx context.Context, opt RollbackOptions, sink event.Sink) (Result, error) {
+	return emit(journal.Rollback, sink, func() (Result, error) {
+		s, err := open(ctx, opt.Target, journal.Rollback, sink)
+		if err != nil {
+			return Result{}, err
+		}
+		return s.change(ctx, func(ctx context.Context) error { return s.rollback(ctx, opt) })
+	})
+}
+
+func (s *session) rollback(ctx context.Context, opt RollbackOptions) error {
+	chosen, err := s.reversible(opt.Component)
+	if err != nil {
+		return err
+	}
+	run := journal.Run{Tool: opt.Tool}
+	for _, c := range chosen {
+		run.Components = append(run.Components, journal.Component{Name: c.Name, State: journal.Pending})
+		if c.Former != nil {
+			run.Version, run.Plan = c.Former.Version, c.Former.Plan
+		}
+	}
+	if err := s.begin(run); err != nil {
+		return err
+	}
+	return s.finish(ctx, s.backward(ctx, chosen))
+}
+
+// reversible lists what to take back, dependents first.
+func (s *session) reversible(name string) (out []journal.Installed, _ error) {
+	s.look(func(j *journal.Journal) {
+		newest := 0
+		for _, c := range j.Installed {
+			newest = max(newest, c.Generation)
+		}
+		for _, c := range slices.Backward(j.Installed) {
+			if c.Name == name || (name == "" && c.Generation == newest) {
+				out = append(out, c)
+			}
+		}
+	})
+	if len(out) == 0 {
+		return nil, fmt.Errorf("rolling back %q: %w", name, ErrNothingFormer)
+	}
+	return out, nil
+}
+
+func (s *session) backward(ctx context.Context, list []journal.Installed) error {
+	for i := range list {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := s.rollbackOne(ctx, &list[i]); err != nil {
+			return &ComponentError{Component: list[i].Name, State: journal.Failed, Err: err}
+		}
+	}
+	return nil
+}
+
+func (s *session) rollbackOne(ctx context.Context, c *journal.Installed) error {
+	s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Start, Item: c.Name})
+	defer s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.End, Item: c.Name})
+	if err := s.component(c.Name, journal.Running, nil); err != nil {
+		return err
+	}
+	rewrite := s.rewriter(ctx, c.Plan)
+	if c.Former != nil {
+		rewrite = either(s.rewriter(ctx, c.Former.Plan), rewrite)
+	}
+	err := s.step(ctx, c.Name, journal.Step{Kind: journal.StepRollback}, func(*journal.Step) error {
+		entry, err := s.restore(ctx, c, rewrite)
+		if err != nil {
+			return err
+		}
+		entry.Former = c.Snapshot()
+		return s.put(entry, c.Former != nil)
+	})
+	return errors.Join(err, s.component(c.Name, outcome(ctx, err), err))
+}
+
+// rewriter is that of a plan kept beside the journal. A plan that cannot be
+// read knows no image.
+func (s *session) rewriter(ctx context.Context, d digest.Digest) helm.Rewrite {
+	nothing := func(string) (string, bool) { return "", false }
+	data, err := s.store.Plan(ctx, d)
+	if err != nil {
+		return nothing
+	}
+	p, err := plan.Parse(data)
+	if err != nil {
+		return nothing
+	}
+	return p.Rewriter()
+}

@@ -1,0 +1,207 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/helm"
+	"github.com/caisson/caisson/internal/journal"
+	"github.com/caisson/caisson/internal/kube"
+)
+
+const statusVerb = "status"
+
+// StatusResult is how a stack is.
+type StatusResult struct {
+	Stack      string            `json:"stack"`
+	Version    string            `json:"version"`
+	Generation int               `json:"generation"`
+	Components []ComponentStatus `json:"components"`
+}
+
+// ComponentStatus is how one component is.
+type ComponentStatus struct {
+	Name    string   `json:"name"`
+	Ready   bool     `json:"ready"`
+	Drifted bool     `json:"drifted"`
+	Version string   `json:"version"` // of the stack it comes from
+	Why     []string `json:"why,omitempty"`
+	Objects int      `json:"objects"` // looked at
+}
+
+// Status compares what is installed with what was installed. The result is
+// whole even when the error is ErrDrift or ErrNotReady.
+func Status(ctx context.Context, target Target, sink event.Sink) (StatusResult, error) {
+	sink.Emit(event.Event{Verb: statusVerb, Kind: event.Start})
+	r, err := status(ctx, target, sink)
+	end := event.Event{Verb: statusVerb, Kind: event.End}
+	if err != nil {
+		end.Message = err.Error()
+	}
+	sink.Emit(end)
+	if len(r.Components) > 0 {
+		sink.Emit(event.Event{Verb: statusVerb, Kind: event.Result, Message: r.Stack + " " + r.Version, Fields: map[string]any{"generation": r.Generation, "components": r.Components}})
+	}
+	return r, err
+}
+
+func status(ctx context.Context, target Target, sink event.Sink) (StatusResult, error) {
+	s, err := open(ctx, target, statusVerb, sink)
+	if err != nil {
+		return StatusResult{}, err
+	}
+	if err := s.load(ctx, false); err != nil {
+		return StatusResult{}, err
+	}
+	r := StatusResult{Stack: s.stack}
+	if last := s.journal.Last(); last != nil {
+		r.Generation = last.Generation
+	}
+	if len(s.journal.Installed) == 0 {
+		return r, fmt.Errorf("looking at stack %s: %w", s.stack, journal.ErrNone)
+	}
+	var drifted, unready []string
+	for i := range s.journal.Installed {
+		c := &s.journal.Installed[i]
+		look, err := s.examine(ctx, c)
+		if err != nil {
+			return r, err
+		}
+		r.Version = c.Version
+		r.Components = append(r.Components, look)
+		if look.Drifted {
+			drifted = append(drifted, c.Name)
+		}
+		if !look.Ready {
+			unready = append(unready, c.Name)
+		}
+	}
+	switch {
+	case len(drifted) > 0:
+		return r, fmt.Errorf("looking at stack %s: %w: %q", s.stack, ErrDrift, drifted)
+	case len(unready) > 0:
+		return r, fmt.Errorf("looking at stack %s: %w: %q", s.stack, ErrNotReady, unready)
+	}
+	return r, nil
+}
+
+// examine looks at one component.
+func (s *session) examine(ctx context.Context, c *journal.Installed) (ComponentStatus, error) {
+	e := &examination{session: s, status: ComponentStatus{Name: c.Name, Version: c.Version, Ready: true}}
+	if !c.Complete {
+		e.unready("a change to it has not ended")
+	}
+	engine := helm.NewEngine(s.cluster, c.Namespace, nil, nil)
+	for _, r := range c.Releases {
+		if err := e.release(ctx, engine, r); err != nil {
+			return e.status, err
+		}
+	}
+	for _, o := range c.Objects {
+		if err := e.object(ctx, kube.Target{Object: o}); err != nil {
+			return e.status, err
+		}
+	}
+	for _, t := range c.Ready {
+		if err := e.object(ctx, t); err != nil {
+			return e.status, err
+		}
+	}
+	return e.status, nil
+}
+
+type examination struct {
+	*session
+	status ComponentStatus
+}
+
+func (e *examination) unready(format string, args ...any) {
+	e.status.Ready = false
+	e.status.Why = append(e.status.Why, fmt.Sprintf(format, args...))
+}
+
+func (e *examination) drifted(format string, args ...any) {
+	e.status.Drifted = true
+	e.unready(format, args...)
+}
+
+func (e *examination) release(ctx context.Context, engine *helm.Engine, r journal.Release) error {
+	last, err := engine.Last(ctx, r.Name)
+	switch {
+	case errors.Is(err, helm.ErrNoRelease):
+		e.drifted("release %s does not exist", r.Name)
+	case err != nil:
+		return err
+	case last.Status != "deployed":
+		e.unready("release %s is %s: %s", r.Name, last.Status, last.Note)
+	case r.Revision != 0 && last.Revision != r.Revision:
+		e.drifted("release %s is at revision %d, installed was %d", r.Name, last.Revision, r.Revision)
+	}
+	for _, o := range last.Objects {
+		if err := e.object(ctx, kube.Target{Object: o}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *examination) object(ctx context.Context, t kube.Target) error {
+	state, err := e.cluster.Look(ctx, t)
+	if err != nil {
+		return err
+	}
+	e.status.Objects++
+	switch {
+	case state.Missing:
+		e.drifted("%s does not exist", t.Object)
+	case t.Object.UID != "" && t.Object.UID != state.UID:
+		e.drifted("%s was replaced by another of the same name", t.Object)
+	case !state.Ready:
+		e.unready("%s: %s", t.Object, state.Message)
+	}
+	return nil
+}
+
+// Entry is one line of history.
+type Entry struct {
+	Generation int           `json:"generation"`
+	Verb       journal.Verb  `json:"verb"`
+	State      journal.State `json:"state"`
+	Version    string        `json:"version,omitempty"`
+	Began      time.Time     `json:"began"`
+	Ended      time.Time     `json:"ended,omitzero"`
+	Operator   string        `json:"operator,omitempty"`
+	Index      digest.Digest `json:"index,omitempty"`
+	Error      string        `json:"error,omitempty"`
+}
+
+// HistoryResult is what was done to a stack, oldest first.
+type HistoryResult struct {
+	Stack   string  `json:"stack"`
+	Entries []Entry `json:"entries"`
+}
+
+// History reads the journal.
+func History(ctx context.Context, target Target, sink event.Sink) (HistoryResult, error) {
+	s, err := open(ctx, target, "history", sink)
+	if err != nil {
+		return HistoryResult{}, err
+	}
+	if err := s.load(ctx, false); err != nil {
+		return HistoryResult{}, err
+	}
+	h := HistoryResult{Stack: s.stack}
+	for _, r := range s.journal.Runs {
+		h.Entries = append(h.Entries, Entry{
+			Generation: r.Generation, Verb: r.Verb, State: r.State, Version: r.Version, Began: r.Began, Ended: r.Ended,
+			Operator: r.Operator.User, Index: r.Index, Error: r.Error,
+		})
+	}
+	sink.Emit(event.Event{Verb: "history", Kind: event.Result, Message: h.Stack, Fields: map[string]any{"entries": h.Entries}})
+	return h, nil
+}

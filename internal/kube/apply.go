@@ -1,0 +1,247 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+)
+
+// Marks on every object that Apply writes.
+const (
+	AnnotationOwner = "caisson.dev/owner" // STACK/COMPONENT
+	labelManagedBy  = "app.kubernetes.io/managed-by"
+)
+
+// Errors of Apply.
+var (
+	// ErrForeign: somebody else manages fields that would change.
+	ErrForeign = errors.New("the object belongs to somebody else")
+	// ErrNoKind: the server does not serve the object's kind.
+	ErrNoKind = errors.New("the cluster does not serve this kind")
+)
+
+// Outcome is what Apply did to an object.
+type Outcome string
+
+// The outcomes of Apply.
+const (
+	Created   Outcome = "created"
+	Changed   Outcome = "changed"
+	Unchanged Outcome = "unchanged"
+)
+
+// Applied is one object after Apply.
+type Applied struct {
+	Object  Object
+	Outcome Outcome
+}
+
+// ApplyOptions are the optional inputs of Apply.
+type ApplyOptions struct {
+	Namespace string // for namespaced objects that name none
+	// Owner marks the objects as this owner's. Objects that carry the mark
+	// already are taken by force, fields of others included; on objects without
+	// it a field that another manager holds is an ErrForeign.
+	Owner string
+	// Force takes every conflicting field whoever holds it.
+	Force bool
+}
+
+// Apply applies objects server-side, in order, with field manager Manager. It
+// stops at the first error and returns what it applied until then. The objects
+// are not changed. Errors wrap ErrForeign, ErrNoKind or the server's answer.
+func (c *Client) Apply(ctx context.Context, objects []*unstructured.Unstructured, opt ApplyOptions) ([]Applied, error) {
+	var done []Applied
+	for _, u := range objects {
+		a, err := c.apply(ctx, u.DeepCopy(), opt)
+		if err != nil {
+			return done, fmt.Errorf("applying %s: %w", ObjectOf(u), err)
+		}
+		done = append(done, a)
+	}
+	return done, nil
+}
+
+func (c *Client) apply(ctx context.Context, u *unstructured.Unstructured, opt ApplyOptions) (Applied, error) {
+	resource, err := c.place(u, opt.Namespace)
+	if err != nil {
+		return Applied{}, err
+	}
+	before, err := resource.Get(ctx, u.GetName(), metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return Applied{}, err
+	}
+	exists := err == nil
+	prepare(u, opt.Owner)
+	force := opt.Force || !exists || (opt.Owner != "" && before.GetAnnotations()[AnnotationOwner] == opt.Owner)
+	after, err := resource.Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: Manager, Force: force})
+	if err != nil {
+		if apierrors.IsConflict(err) && !force {
+			err = fmt.Errorf("%w: %w", ErrForeign, err)
+		}
+		return Applied{}, err
+	}
+	a := Applied{Object: ObjectOf(after), Outcome: Changed}
+	switch {
+	case !exists:
+		a.Outcome = Created
+	case before.GetResourceVersion() == after.GetResourceVersion():
+		a.Outcome = Unchanged
+	}
+	return a, nil
+}
+
+// prepare removes what server-side apply refuses and adds our marks.
+func prepare(u *unstructured.Unstructured, owner string) {
+	u.SetManagedFields(nil)
+	u.SetResourceVersion("")
+	u.SetUID("")
+	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
+	unstructured.RemoveNestedField(u.Object, "metadata", "generation")
+	unstructured.RemoveNestedField(u.Object, "status")
+	if owner == "" {
+		return
+	}
+	annotations := u.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[AnnotationOwner] = owner
+	u.SetAnnotations(annotations)
+	labels := u.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	if labels[labelManagedBy] == "" {
+		labels[labelManagedBy] = Manager
+	}
+	u.SetLabels(labels)
+}
+
+// place finds where u lives and gives it the default namespace if it needs one.
+func (c *Client) place(u *unstructured.Unstructured, namespace string) (dynamic.ResourceInterface, error) {
+	resource, scoped, err := c.resource(u.GroupVersionKind())
+	if err != nil {
+		return nil, err
+	}
+	if !scoped {
+		u.SetNamespace("")
+		return resource, nil
+	}
+	if u.GetNamespace() == "" {
+		u.SetNamespace(namespace)
+	}
+	return resource.Namespace(u.GetNamespace()), nil
+}
+
+func (c *Client) resource(gvk schema.GroupVersionKind) (_ dynamic.NamespaceableResourceInterface, namespaced bool, _ error) {
+	mapping, err := c.mapping(gvk)
+	if err != nil {
+		return nil, false, err
+	}
+	return c.dynamic.Resource(mapping.Resource), mapping.Scope.Name() == meta.RESTScopeNameNamespace, nil
+}
+
+func (c *Client) mapping(gvk schema.GroupVersionKind) (*meta.RESTMapping, error) {
+	mapping, err := c.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	if meta.IsNoMatchError(err) && gvk.Version == "" {
+		mapping, err = c.mapper.RESTMapping(gvk.GroupKind())
+	}
+	if meta.IsNoMatchError(err) {
+		return nil, fmt.Errorf("%w: %s", ErrNoKind, gvk)
+	}
+	return mapping, err
+}
+
+// of is the place of an object that is named only.
+func (c *Client) of(o Object) (dynamic.ResourceInterface, error) {
+	resource, scoped, err := c.resource(o.GroupVersionKind())
+	if err != nil {
+		return nil, err
+	}
+	if scoped {
+		return resource.Namespace(o.Namespace), nil
+	}
+	return resource, nil
+}
+
+// Get reads one object. A missing one is apierrors.IsNotFound.
+func (c *Client) Get(ctx context.Context, o Object) (*unstructured.Unstructured, error) {
+	resource, err := c.of(o)
+	if err != nil {
+		return nil, err
+	}
+	return resource.Get(ctx, o.Name, metav1.GetOptions{})
+}
+
+// establishTimeout bounds the wait for a definition to be served.
+const establishTimeout = 2 * time.Minute
+
+// ApplyCRDs applies custom resource definitions of any size, waits until each
+// is Established and forgets the discovery caches, so that their kinds can be
+// used at once.
+func (c *Client) ApplyCRDs(ctx context.Context, crds []*unstructured.Unstructured, opt ApplyOptions) ([]Applied, error) {
+	if len(crds) == 0 {
+		return nil, nil
+	}
+	done, err := c.Apply(ctx, crds, opt)
+	if err != nil {
+		return done, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, establishTimeout)
+	defer cancel()
+	targets := make([]Target, len(done))
+	for i, a := range done {
+		targets[i] = Target{Object: a.Object, Condition: "Established"}
+	}
+	err = c.WaitReady(ctx, targets, nil)
+	c.Refresh()
+	return done, err
+}
+
+// Absent says whether err means that an object, or its kind, does not exist.
+func Absent(err error) bool { return apierrors.IsNotFound(err) || errors.Is(err, ErrNoKind) }
+
+// Place names u as it would be applied with the given default namespace.
+func (c *Client) Place(u *unstructured.Unstructured, namespace string) Object {
+	u = u.DeepCopy()
+	_, _ = c.place(u, namespace) // an unknown kind keeps its name as written
+	return ObjectOf(u)
+}
+
+// Complete fills in what a reference to an object left out: the API version, as
+// the server prefers it for the kind, and no namespace where the kind has none.
+// A kind that the server does not know stays as it is.
+func (c *Client) Complete(o Object) Object {
+	if o.APIVersion == "" {
+		o.APIVersion = c.preferred(o.Kind)
+	}
+	if mapping, err := c.mapping(o.GroupVersionKind()); err == nil && mapping.Scope.Name() != meta.RESTScopeNameNamespace {
+		o.Namespace = ""
+	}
+	return o
+}
+
+// preferred finds the API version of a kind by its name alone, the server's own
+// groups before others.
+func (c *Client) preferred(kind string) string {
+	lists, _ := c.discovery.ServerPreferredResources()
+	found := ""
+	for _, l := range lists {
+		for _, r := range l.APIResources {
+			if r.Kind == kind && (found == "" || !strings.Contains(l.GroupVersion, ".")) {
+				found = l.GroupVersion
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,106 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/metadata"
+)
+
+// Inventory is what a plan wants to know of a cluster. Lists are sorted.
+type Inventory struct {
+	Platforms      []string // os/arch of the nodes
+	Namespaces     []string
+	CRDs           []string
+	StorageClasses []string
+	DefaultClass   string
+}
+
+// Inventory reads the cluster.
+func (c *Client) Inventory(ctx context.Context) (Inventory, error) {
+	var v Inventory
+	nodes, err := c.Nodes(ctx)
+	if err != nil {
+		return v, err
+	}
+	for _, n := range nodes {
+		os, arch := n.Labels["kubernetes.io/os"], n.Labels["kubernetes.io/arch"]
+		if os == "" || arch == "" {
+			os, arch = n.Status.NodeInfo.OperatingSystem, n.Status.NodeInfo.Architecture
+		}
+		v.Platforms = append(v.Platforms, os+"/"+arch)
+	}
+	v.Platforms = sorted(v.Platforms)
+	if v.Namespaces, err = c.names(ctx, schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}); err != nil {
+		return v, err
+	}
+	if v.CRDs, err = c.names(ctx, schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}); err != nil {
+		return v, err
+	}
+	return v, c.storage(ctx, &v)
+}
+
+func (c *Client) storage(ctx context.Context, v *Inventory) error {
+	list, err := c.Core.StorageV1().StorageClasses().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("listing storage classes: %w", err)
+	}
+	for _, s := range list.Items {
+		v.StorageClasses = append(v.StorageClasses, s.Name)
+		if s.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" {
+			v.DefaultClass = s.Name
+		}
+	}
+	v.StorageClasses = sorted(v.StorageClasses)
+	return nil
+}
+
+// names lists the names of a kind's objects without reading the objects.
+func (c *Client) names(ctx context.Context, r schema.GroupVersionResource) ([]string, error) {
+	m, err := metadata.NewForConfig(c.config)
+	if err != nil {
+		return nil, err
+	}
+	list, err := m.Resource(r).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing %s: %w", r.Resource, err)
+	}
+	var out []string
+	for i := range list.Items {
+		out = append(out, list.Items[i].Name)
+	}
+	return sorted(out), nil
+}
+
+// ForeignReleases lists releases in a namespace that the Helm CLI keeps.
+func (c *Client) ForeignReleases(ctx context.Context, namespace string) ([]string, error) {
+	list, err := c.Core.CoreV1().Secrets(namespace).List(ctx, metav1.ListOptions{LabelSelector: "owner=helm", FieldSelector: "type=helm.sh/release.v1"})
+	if err != nil {
+		return nil, fmt.Errorf("listing releases of Helm in namespace %s: %w", namespace, err)
+	}
+	var out []string
+	for _, s := range list.Items {
+		out = append(out, s.Labels["name"])
+	}
+	return sorted(out), nil
+}
+
+// Denied asks for each right and returns those the operator lacks, in words.
+func (c *Client) Denied(ctx context.Context, rights []Right) ([]string, error) {
+	var out []string
+	for _, r := range rights {
+		ok, err := c.Allowed(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			out = append(out, r.String())
+		}
+	}
+	return out, nil
+}
+
+func sorted(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }

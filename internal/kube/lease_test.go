@@ -1,0 +1,96 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func TestHoldExcludesOthers(t *testing.T) {
+	c := connect(t)
+	ctx, release, err := c.Hold(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = connect(t).Hold(t.Context())
+	var locked *LockedError
+	if !errors.Is(err, ErrLocked) || !errors.As(err, &locked) || locked.Holder == "" || time.Since(locked.Since) > time.Hour {
+		t.Fatalf("a second holder got %v", err)
+	}
+	if ctx.Err() != nil {
+		t.Errorf("the holder's context ended: %v", context.Cause(ctx))
+	}
+	release()
+	if ctx.Err() == nil {
+		t.Error("the context outlives the lease")
+	}
+	_, again, err := connect(t).Hold(t.Context())
+	if err != nil {
+		t.Fatalf("after release: %v", err)
+	}
+	again()
+}
+
+func TestHoldReplacesTheDead(t *testing.T) {
+	c := connect(t)
+	_, release, err := c.Hold(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	// A process that has just ended stands for a run that was killed.
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	l := &lease{api: c.Core.CoordinationV1().Leases(SystemNamespace), self: fmt.Sprintf("x@y/%s/%d", bootID(), gone.Process.Pid)}
+	if err := l.take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	_, release, err = c.Hold(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	if took := time.Since(began); took > leaseDuration/2 {
+		t.Errorf("a dead holder was replaced after %s only", took)
+	}
+}
+
+func TestHoldOutwaitsTheSilent(t *testing.T) {
+	c := connect(t)
+	l := &lease{api: c.Core.CoordinationV1().Leases(SystemNamespace), self: "x@y/another-machine/1"}
+	if _, _, err := c.EnsureNamespace(t.Context(), SystemNamespace, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, release, err := c.Hold(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+}
+
+func TestLosingTheLeaseEndsTheContext(t *testing.T) {
+	c := connect(t)
+	ctx, release, err := c.Hold(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	if err := c.Core.CoordinationV1().Leases(SystemNamespace).Delete(t.Context(), leaseName, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	<-ctx.Done()
+	if !errors.Is(context.Cause(ctx), ErrLeaseLost) {
+		t.Errorf("the context ended because of %v", context.Cause(ctx))
+	}
+}

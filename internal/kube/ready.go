@@ -1,0 +1,214 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+)
+
+// Errors of WaitReady.
+var (
+	// ErrNotReady: the time given was not enough.
+	ErrNotReady = errors.New("not ready in time")
+	// ErrFailed: the object says of itself that it failed.
+	ErrFailed = errors.New("the object reports failure")
+)
+
+// Target is one object and what makes it ready: the named status condition
+// being True, or, when Condition is empty, kstatus' Current.
+type Target struct {
+	Object    Object `json:"object"`
+	Condition string `json:"condition,omitempty"`
+	// Completion asks a Job or Pod to have run to its end with success, and any
+	// other object only to exist. Condition is not looked at.
+	Completion bool `json:"completion,omitempty"`
+}
+
+// State is one look at a Target.
+type State struct {
+	Ready   bool   `json:"ready"`
+	Missing bool   `json:"missing,omitempty"`
+	Failed  bool   `json:"failed,omitempty"` // will not become ready by waiting
+	UID     string `json:"uid,omitempty"`
+	Message string `json:"message,omitempty"`
+	version string
+}
+
+// Look reads a target once. A missing object is a State, not an error.
+func (c *Client) Look(ctx context.Context, t Target) (State, error) {
+	u, err := c.Get(ctx, t.Object)
+	if apierrors.IsNotFound(err) || errors.Is(err, ErrNoKind) {
+		return State{Missing: true, Message: "does not exist"}, nil
+	}
+	if err != nil {
+		return State{}, fmt.Errorf("reading %s: %w", t.Object, err)
+	}
+	s := judge(u, t)
+	s.UID, s.version = string(u.GetUID()), u.GetResourceVersion()
+	return s, nil
+}
+
+// judge says how ready u is. A status that speaks of an older generation counts
+// for nothing.
+func judge(u *unstructured.Unstructured, t Target) State {
+	if u.GetDeletionTimestamp() != nil {
+		return State{Message: "is being deleted"}
+	}
+	observed, found, _ := unstructured.NestedInt64(u.Object, "status", "observedGeneration")
+	if found && observed < u.GetGeneration() {
+		return State{Message: fmt.Sprintf("generation %d not yet observed", u.GetGeneration())}
+	}
+	switch {
+	case t.Completion:
+		return judgeCompletion(u)
+	case t.Condition != "":
+		return judgeCondition(u, t.Condition)
+	}
+	r, err := status.Compute(u)
+	if err != nil {
+		return State{Message: fmt.Sprintf("has no readable status: %v", err)}
+	}
+	return State{Ready: r.Status == status.CurrentStatus, Failed: r.Status == status.FailedStatus, Message: r.Message}
+}
+
+func judgeCompletion(u *unstructured.Unstructured) State {
+	switch u.GroupVersionKind().GroupKind() {
+	case schema.GroupKind{Group: "batch", Kind: "Job"}:
+		if s := judgeCondition(u, "Failed"); s.Ready {
+			return State{Failed: true, Message: s.Message}
+		}
+		return judgeCondition(u, "Complete")
+	case schema.GroupKind{Kind: "Pod"}:
+		phase, _, _ := unstructured.NestedString(u.Object, "status", "phase")
+		return State{Ready: phase == "Succeeded", Failed: phase == "Failed", Message: "phase is " + phase}
+	}
+	return State{Ready: true, Message: "exists"}
+}
+
+func judgeCondition(u *unstructured.Unstructured, condition string) State {
+	list, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+	for _, e := range list {
+		c, _ := e.(map[string]any)
+		if c["type"] != condition {
+			continue
+		}
+		if observed, ok := c["observedGeneration"].(int64); ok && observed < u.GetGeneration() {
+			return State{Message: fmt.Sprintf("condition %s speaks of generation %d, not %d", condition, observed, u.GetGeneration())}
+		}
+		text := fmt.Sprintf("condition %s is %v", condition, c["status"])
+		if m, _ := c["message"].(string); m != "" {
+			text += ": " + m
+		}
+		return State{Ready: c["status"] == "True", Message: text}
+	}
+	return State{Message: fmt.Sprintf("condition %s is not reported", condition)}
+}
+
+// waiters bounds the targets watched at once.
+const waiters = 64
+
+// WaitReady waits until every target is ready or ctx ends. report, which may be
+// nil, hears each target's state whenever its message changes; it is called
+// from several goroutines. Errors name every target that is not ready and wrap
+// ErrNotReady (ctx ended) or ErrFailed.
+func (c *Client) WaitReady(ctx context.Context, targets []Target, report func(Target, State)) error {
+	if report == nil {
+		report = func(Target, State) {}
+	}
+	errs := make([]error, len(targets))
+	var g errgroup.Group
+	g.SetLimit(waiters)
+	for i, t := range targets {
+		g.Go(func() error { errs[i] = c.waitReady(ctx, t, report); return nil })
+	}
+	_ = g.Wait()
+	return errors.Join(errs...)
+}
+
+func (c *Client) waitReady(ctx context.Context, t Target, report func(Target, State)) error {
+	last := State{Message: "not looked at"}
+	for {
+		s, err := c.Look(ctx, t)
+		switch {
+		case ctx.Err() != nil:
+			return notReady(ctx, t, last)
+		case err != nil:
+			s = State{Message: err.Error()}
+		case s.Ready:
+			report(t, s)
+			return nil
+		case s.Failed:
+			return fmt.Errorf("%s: %w: %s", t.Object, ErrFailed, s.Message)
+		}
+		if s.Message != last.Message {
+			report(t, s)
+		}
+		last = s
+		c.change(ctx, t.Object, s.version)
+	}
+}
+
+func notReady(ctx context.Context, t Target, last State) error {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: %w: %s", t.Object, ErrNotReady, strings.TrimSpace(last.Message))
+	}
+	return fmt.Errorf("%s: %s: %w", t.Object, strings.TrimSpace(last.Message), cause)
+}
+
+// lookAgain is the longest time between two looks at an object that waits.
+const lookAgain = 15 * time.Second
+
+// change returns when the object may differ from what it was at version, when
+// lookAgain has passed or when ctx ends.
+func (c *Client) change(ctx context.Context, o Object, version string) {
+	ctx, cancel := context.WithTimeout(ctx, lookAgain)
+	defer cancel()
+	resource, err := c.of(o)
+	if errors.Is(err, ErrNoKind) {
+		c.Refresh()
+	}
+	if err != nil || !watchOnce(ctx, resource, o.Name, version) {
+		pause(ctx, time.Second)
+	}
+}
+
+// watchOnce waits for one event of the named object; false when watching did
+// not work.
+func watchOnce(ctx context.Context, resource dynamic.ResourceInterface, name, version string) bool {
+	seconds := int64(lookAgain / time.Second)
+	w, err := resource.Watch(ctx, metav1.ListOptions{
+		FieldSelector:   "metadata.name=" + name,
+		ResourceVersion: version,
+		TimeoutSeconds:  &seconds,
+	})
+	if err != nil {
+		return false
+	}
+	defer w.Stop()
+	select {
+	case <-ctx.Done():
+		return true
+	case e, open := <-w.ResultChan():
+		return open && e.Type != "ERROR"
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

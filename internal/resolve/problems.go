@@ -1,0 +1,140 @@
+package resolve
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Problem is one thing that keeps a stack from being resolved.
+type Problem struct {
+	Line  int    // in the stack file; 0 where unknown
+	Place string // stack.yaml:12: component web: image ghcr.io/acme/web:1
+	Err   error
+}
+
+func (p Problem) Error() string { return p.Place + ": " + p.Err.Error() }
+
+// Problems is everything found wrong with a stack, in the order of its lines.
+type Problems []Problem
+
+// Error begins each problem on a line of its own; further lines of one are
+// indented.
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i := range p {
+		lines[i] = strings.ReplaceAll(strings.TrimSpace(p[i].Error()), "\n", "\n    ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap makes errors.Is and errors.As look into each problem.
+func (p Problems) Unwrap() []error {
+	errs := make([]error, len(p))
+	for i := range p {
+		errs[i] = p[i].Err
+	}
+	return errs
+}
+
+// problems collects from many goroutines.
+type problems struct {
+	mu   sync.Mutex
+	list Problems
+}
+
+func (p *problems) add(problem Problem) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list = append(p.list, problem)
+}
+
+func (p *problems) err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.list) == 0 {
+		return nil
+	}
+	sort.SliceStable(p.list, func(i, j int) bool {
+		a, b := p.list[i], p.list[j]
+		if a.Line != b.Line {
+			return a.Line < b.Line
+		}
+		return a.Error() < b.Error()
+	})
+	return slices.CompactFunc(p.list, func(a, b Problem) bool { return a.Error() == b.Error() })
+}
+
+// place is a field of the stack and what stands there.
+type place struct {
+	field string // components[1].images[0]
+	what  string // component web: image ghcr.io/acme/web:1
+}
+
+// problem records err at a place of the stack.
+func (s *session) problem(at place, err error) {
+	line := s.source.line(at.field)
+	where := s.source.name
+	if line > 0 {
+		where = fmt.Sprintf("%s:%d", where, line)
+	}
+	s.problems.add(Problem{Line: line, Place: where + ": " + at.what, Err: err})
+}
+
+// source finds the lines of a stack file's fields.
+type source struct {
+	name  string
+	lines map[string]int
+}
+
+// readSource reads a file that stack.ReadStack has accepted. What it cannot
+// find has no line.
+func readSource(path string) source {
+	s := source{name: filepath.Base(path), lines: map[string]int{}}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return s
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		var n yaml.Node
+		if dec.Decode(&n) != nil || len(n.Content) == 0 {
+			return s
+		}
+		if root := n.Content[0]; kindOf(root) == "Stack" {
+			s.note(root, "")
+		}
+	}
+}
+
+func kindOf(n *yaml.Node) string {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Kind == yaml.MappingNode && n.Content[i].Value == "kind" {
+			return n.Content[i+1].Value
+		}
+	}
+	return ""
+}
+
+func (s source) note(n *yaml.Node, field string) {
+	s.lines[field] = n.Line
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			s.note(n.Content[i+1], strings.TrimPrefix(field+"."+n.Content[i].Value, "."))
+		}
+	case yaml.SequenceNode:
+		for i, c := range n.Content {
+			s.note(c, fmt.Sprintf("%s[%d]", field, i))
+		}
+	}
+}
+
+func (s source) line(field string) int { return s.lines[field] }
