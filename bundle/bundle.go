@@ -25,9 +25,6 @@ type Bundle struct {
 	lookup *lookup
 }
 
-// parts are the head blobs that the bundle manifest names, by index in the head.
-type parts struct{ lock, table, blocks, sbom int }
-
 // Read opens a head and checks it from the first byte to the last (FORMAT.md,
 // "What a reader checks"). The volumes are not touched. The caller closes the
 // bundle. Errors are ErrFormat, ErrVersion, ErrDelta, or those of the disk.
@@ -125,7 +122,7 @@ func (b *Bundle) readTable() (err error) {
 	if b.table, err = parseTable(b.head.open(b.parts.table)); err != nil {
 		return err
 	}
-	values, err := b.head.read(b.parts.blocks, maxBlocks)
+	values, err := b.readBlocks()
 	if err != nil {
 		return err
 	}
@@ -134,6 +131,18 @@ func (b *Bundle) readTable() (err error) {
 	}
 	b.lookup, err = newLookup(b.table)
 	return err
+}
+
+// readBlocks returns the check values; a bundle of small blobs has none.
+func (b *Bundle) readBlocks() ([]byte, error) {
+	if b.parts.blocks < 0 {
+		return nil, nil
+	}
+	values, err := b.head.read(b.parts.blocks, maxBlocks)
+	if err == nil && len(values) == 0 {
+		err = formatError("empty list of check values")
+	}
+	return values, err
 }
 
 func (b *Bundle) readLock() (err error) {

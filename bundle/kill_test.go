@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,9 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -21,11 +22,15 @@ import (
 )
 
 // The test binary runs itself as a writer that kills itself with SIGKILL after a
-// given number of bytes, again and again, until one run reaches the end.
+// number of bytes, or at a named moment near the end.
 const (
-	killDir   = "CAISSON_TEST_KILL_DIR"
-	killAfter = "CAISSON_TEST_KILL_AFTER"
+	killDir    = "CAISSON_TEST_KILL_DIR"
+	killAfter  = "CAISSON_TEST_KILL_AFTER"
+	killMoment = "CAISSON_TEST_KILL_MOMENT"
+	killNoSync = "CAISSON_TEST_KILL_NOSYNC"
 )
+
+var killMoments = []string{"metas", "flushed", "sealed", "never"}
 
 func killFixture() *fixture {
 	sizes := []int64{9 * mib, 100, 5*mib + 7, 0, 3 * mib, 13 * mib, 512, 2 * mib}
@@ -51,8 +56,18 @@ type fuse struct{ left atomic.Int64 }
 
 func (f *fuse) burn(n int) {
 	if f.left.Add(-int64(n)) < 0 {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {}
+		die()
+	}
+}
+
+func die() {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+func moment(name string) {
+	if os.Getenv(killMoment) == name {
+		die()
 	}
 }
 
@@ -75,7 +90,7 @@ func writeAndDie(dir string) error {
 	}
 	burning := &fuse{}
 	burning.left.Store(after)
-	w, err := Create(context.Background(), dir, f.name, sumOf(f.lock).digest(), f.slots, WriterOptions{VolumeSize: 2 * mib})
+	w, err := Create(context.Background(), dir, f.name, sumOf(f.lock).digest(), f.slots, WriterOptions{VolumeSize: 2 * mib, NoSync: os.Getenv(killNoSync) != ""})
 	if err != nil {
 		return err
 	}
@@ -92,16 +107,16 @@ func writeAndDie(dir string) error {
 	}
 	for _, m := range f.metas {
 		w.PutMeta(m)
-		burning.burn(len(m))
+		moment("metas")
 	}
 	if err := w.Flush(context.Background()); err != nil {
 		return err
 	}
-	burning.burn(mib) // between the last slot and the head
+	moment("flushed")
 	if _, err := w.Seal(context.Background(), f.contents()); err != nil {
 		return err
 	}
-	burning.burn(mib) // sealed, not closed
+	moment("sealed")
 	return w.Close()
 }
 
@@ -120,8 +135,10 @@ func (f *fixture) fetch(w *Writer, i int, burning *fuse) error {
 	if _, err := io.Copy(sw, fused{r, burning}); err != nil {
 		return err
 	}
-	_, err = sw.Commit()
-	return err
+	if _, err = sw.Commit(); err != nil || i%3 > 0 {
+		return err
+	}
+	return w.Flush(context.Background()) // else a run is over before its first commit
 }
 
 // durableSlots is what a journal says is finished, read from a copy of it.
@@ -159,62 +176,59 @@ func readDurable(t *testing.T, dir string) durableSlots {
 
 func TestKilledAtAnyMoment(t *testing.T) {
 	f := killFixture()
-	whole := t.TempDir()
+	whole, dir := t.TempDir(), t.TempDir()
 	f.write(t, whole, WriterOptions{VolumeSize: 2 * mib})
-	want := digests(t, whole)
-	for seed := range uint64(3) {
-		dir := t.TempDir()
-		kills := killUntilDone(t, dir, rand.New(rand.NewPCG(seed, 1)))
-		if kills < 8 {
-			t.Errorf("only %d kills", kills)
+	rng := rand.New(rand.NewPCG(5, 1))
+	var finished []int
+	for i := range 20 {
+		env := []string{killAfter + "=" + strconv.Itoa(rng.IntN(12*mib))}
+		if i%2 == 0 { // commits are then quick, and kills come after more of them
+			env = append(env, killNoSync+"=1")
 		}
-		if got := digests(t, dir); !maps.Equal(got, want) {
-			t.Errorf("after %d kills the bytes differ: %v", kills, got)
+		if runWriter(t, dir, env...) {
+			break
 		}
+		finished = append(finished, len(readDurable(t, dir)))
+	}
+	t.Logf("slots finished after each of 20 kills: %d", finished)
+	if !slices.IsSorted(finished) {
+		t.Error("finished slots were lost")
+	}
+	for _, m := range killMoments {
+		if done := runWriter(t, dir, killAfter+"=1000000000", killMoment+"="+m); done != (m == "never") {
+			t.Errorf("moment %s: done %v", m, done)
+		}
+		if n := len(readDurable(t, dir)); m == "flushed" && n != len(f.slots) {
+			t.Errorf("%d of %d slots finished after a flush", n, len(f.slots))
+		}
+	}
+	if got, want := digests(t, dir), digests(t, whole); !maps.Equal(got, want) {
+		t.Errorf("the bytes differ: %v", got)
 	}
 }
 
-// killUntilDone requires that no slot is fetched that was finished before, and
-// that partial ones are not fetched from the start when blocks were noted.
-func killUntilDone(t *testing.T, dir string, rng *rand.Rand) (kills int) {
+// runWriter runs a writer until it dies, or reports that it came to the end. It
+// requires that no slot is fetched that was finished before.
+func runWriter(t *testing.T, dir string, env ...string) (done bool) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for {
-		before := readDurable(t, dir)
-		cmd := exec.Command(exe)
-		cmd.Env = append(os.Environ(), killDir+"="+dir, killAfter+"="+strconv.Itoa(rng.IntN(8*mib)))
-		var mu sync.Mutex
-		var out, errs strings.Builder
-		cmd.Stdout, cmd.Stderr = &lockedWriter{w: &out, mu: &mu}, &lockedWriter{w: &errs, mu: &mu}
-		err := cmd.Run()
-		for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
-			var slot, offset int
-			if _, e := fmt.Sscanf(line, "fetch %d %d", &slot, &offset); e == nil && before[slot] {
-				t.Errorf("slot %d was finished and is fetched again", slot)
-			}
-		}
-		if err == nil {
-			return kills
-		}
-		if errs.Len() > 0 {
-			t.Fatalf("writer failed: %s", errs.String())
-		}
-		if kills++; kills > 500 {
-			t.Fatal("no progress")
+	before := readDurable(t, dir)
+	cmd := exec.Command(exe)
+	cmd.Env = append(append(os.Environ(), killDir+"="+dir), env...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	if errs.Len() > 0 {
+		t.Fatalf("writer failed: %s", &errs)
+	}
+	for line := range strings.Lines(out.String()) {
+		var slot, offset int
+		if _, e := fmt.Sscanf(line, "fetch %d %d", &slot, &offset); e != nil || before[slot] {
+			t.Errorf("slot %d was finished and is fetched again (%q, %v)", slot, line, e)
 		}
 	}
-}
-
-type lockedWriter struct {
-	w  io.Writer
-	mu *sync.Mutex
-}
-
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(p)
+	return err == nil
 }

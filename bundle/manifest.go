@@ -7,20 +7,15 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// newBundleManifest describes lock, table, check values and SBOM; sbom may be
-// nil.
-func newBundleManifest(config, lock, table, blocks ocispec.Descriptor, sbom *ocispec.Descriptor) ocispec.Manifest {
-	m := ocispec.Manifest{
+// newBundleManifest describes the parts of a bundle, in the order that parts.find requires.
+func newBundleManifest(config ocispec.Descriptor, layers []ocispec.Descriptor) ocispec.Manifest {
+	return ocispec.Manifest{
 		Versioned:    specs.Versioned{SchemaVersion: 2},
 		MediaType:    ocispec.MediaTypeImageManifest,
 		ArtifactType: MediaTypeBundle,
 		Config:       config,
-		Layers:       []ocispec.Descriptor{lock, table, blocks},
+		Layers:       layers,
 	}
-	if sbom != nil {
-		m.Layers = append(m.Layers, *sbom)
-	}
-	return m
 }
 
 func parseBundleManifest(b []byte) (m ocispec.Manifest, err error) {
@@ -36,22 +31,35 @@ func parseBundleManifest(b []byte) (m ocispec.Manifest, err error) {
 	return m, nil
 }
 
-// find locates the layers in the head: lock, table, check values, and an SBOM
-// that may be absent, in this order.
+// parts are the head blobs that the bundle manifest names, by index in the head;
+// -1 where it names none.
+type parts struct{ lock, table, blocks, sbom int }
+
+// find locates the layers in the head. Each occurs once, in this order; check
+// values and SBOM may be absent.
 func (p *parts) find(h *head, layers []ocispec.Descriptor) (err error) {
-	types := []string{MediaTypeLock, MediaTypeTable, MediaTypeBlocks, MediaTypeSBOM}
-	if len(layers) < 3 || len(layers) > len(types) {
-		return formatError("bundle manifest with %d layers", len(layers))
+	for _, part := range []struct {
+		mediaType string
+		required  bool
+		place     *int
+	}{
+		{MediaTypeLock, true, &p.lock},
+		{MediaTypeTable, true, &p.table},
+		{MediaTypeBlocks, false, &p.blocks},
+		{MediaTypeSBOM, false, &p.sbom},
+	} {
+		*part.place = -1
+		if len(layers) > 0 && layers[0].MediaType == part.mediaType {
+			if *part.place, err = locate(h, layers[0]); err != nil {
+				return err
+			}
+			layers = layers[1:]
+		} else if part.required {
+			return formatError("bundle manifest without %s in its place", part.mediaType)
+		}
 	}
-	places := []*int{&p.lock, &p.table, &p.blocks, &p.sbom}
-	p.sbom = -1
-	for i, l := range layers {
-		if l.MediaType != types[i] {
-			return formatError("layer %d of the bundle manifest is a %q", i, l.MediaType)
-		}
-		if *places[i], err = locate(h, l); err != nil {
-			return err
-		}
+	if len(layers) > 0 {
+		return formatError("bundle manifest with unknown layer %q", layers[0].MediaType)
 	}
 	return nil
 }

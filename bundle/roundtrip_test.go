@@ -161,3 +161,18 @@ func TestNoPayload(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestEmptyBlobAlone: an empty blob and an empty list of check values must not be
+// taken for one another.
+func TestEmptyBlobAlone(t *testing.T) {
+	f := newFixture("demo", 0, 17)
+	dir := t.TempDir()
+	sign(t, dir, f.write(t, dir, WriterOptions{}))
+	tr := openTrusted(t, dir)
+	if got := findings(t, tr); len(got) != 0 {
+		t.Error(got)
+	}
+	if b, err := tr.Open(f.slots[0].Digest); err != nil || b.Size() != 0 {
+		t.Error(b, err)
+	}
+}

@@ -266,13 +266,14 @@ func (b *sealing) own(c Contents) (ocispec.Descriptor, error) {
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	table := ocispec.Descriptor{MediaType: MediaTypeTable, Digest: s.digest(), Size: n}
-	var sbom *ocispec.Descriptor
-	if len(c.SBOM) > 0 {
-		d := b.add(MediaTypeSBOM, c.SBOM)
-		sbom = &d
+	layers := []ocispec.Descriptor{b.add(MediaTypeLock, c.Lock), {MediaType: MediaTypeTable, Digest: s.digest(), Size: n}}
+	if values := b.table.blocks(); len(values) > 0 {
+		layers = append(layers, b.add(MediaTypeBlocks, values))
 	}
-	m := newBundleManifest(b.add(MediaTypeConfig, conf), b.add(MediaTypeLock, c.Lock), table, b.add(MediaTypeBlocks, b.table.blocks()), sbom)
+	if len(c.SBOM) > 0 {
+		layers = append(layers, b.add(MediaTypeSBOM, c.SBOM))
+	}
+	m := newBundleManifest(b.add(MediaTypeConfig, conf), layers)
 	text, err := canonical(m)
 	if err != nil {
 		return ocispec.Descriptor{}, err

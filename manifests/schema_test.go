@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/invopop/jsonschema"
@@ -75,5 +76,103 @@ func TestSchemasAreGenerated(t *testing.T) {
 	}
 }
 
-var _ = check.NewCompiler
-var _ = yaml.Unmarshal
+// TestSchemasJudgeFiles holds the schemas against what the strict readers say.
+func TestSchemasJudgeFiles(t *testing.T) {
+	for _, tc := range []struct {
+		kind, text string
+		ok         bool
+	}{
+		{"stack", sampleStack, true},
+		{"stack", strings.Replace(sampleStack, "version: 1.2.3", "verison: 1.2.3", 1), false},
+		{"stack", strings.Replace(sampleStack, "oci://", "ftp://", 1), false},
+		{"stack", strings.Replace(sampleStack, "optional: true", "optional: maybe", 1), false},
+		{"stack", strings.Replace(sampleStack, "kind: Stack", "kind: Stock", 1), false},
+		{"upstreams", sampleUpstreams, true},
+		{"upstreams", strings.Replace(sampleUpstreams, "from:", "form:", 1), false},
+		{"site", sampleSite, true},
+		{"site", strings.Replace(sampleSite, "mode: external", "mode: elsewhere", 1), false},
+		{"site", strings.Replace(sampleSite, "[rewrite]", "[mirror]", 1), false},
+	} {
+		if err := judge(t, tc.kind, tc.text); (err == nil) != tc.ok {
+			t.Errorf("%s: %v\n%s", tc.kind, err, tc.text)
+		}
+		if err := read(tc.kind, tc.text); (err == nil) != tc.ok {
+			t.Errorf("%s: the reader disagrees: %v", tc.kind, err)
+		}
+	}
+}
+
+func judge(t *testing.T, kind, text string) error {
+	t.Helper()
+	raw, _ := Schema(kind)
+	schema, err := check.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := check.NewCompiler()
+	if err := c.AddResource(kind, schema); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := c.Compile(kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc any
+	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+		t.Fatal(err)
+	}
+	return compiled.Validate(doc)
+}
+
+func read(kind, text string) (err error) {
+	switch kind {
+	case "stack":
+		_, err = stack.ParseStack(kind, []byte(text))
+	case "upstreams":
+		_, err = stack.ParseUpstreams(kind, []byte(text))
+	case "site":
+		_, err = site.Parse(kind, []byte(text))
+	}
+	return err
+}
+
+const sampleStack = `apiVersion: caisson.dev/v1alpha1
+kind: Stack
+metadata: {name: demo, version: 1.0.0}
+platforms: [linux/amd64]
+kubernetes: {versions: ["1.33", "1.36"], apiVersions: []}
+components:
+  - name: web
+    needs: [certs]
+    namespace: web
+    images: [ghcr.io/acme/web:1.2.3]
+    charts:
+      - {name: web, source: oci://ghcr.io/acme/charts/web, version: 1.2.3, values: {replicas: 2}, valuesFiles: [web.yaml]}
+      - {name: old, source: "https://charts.acme.example/stable", chart: old, version: 0.9.0}
+    models:
+      - {name: tiny, source: hf://acme/tiny-llm, revision: main, include: ["*.safetensors", "*.json"]}
+    files:
+      - {name: driver, url: "https://dl.acme.example/driver.run", sha256: "0000000000000000000000000000000000000000000000000000000000000000"}
+    manifests: [./extra.yaml]
+    optional: true
+    ready:
+      - {kind: Deployment, name: web, condition: Available}
+  - name: certs
+`
+
+const sampleUpstreams = `apiVersion: caisson.dev/v1alpha1
+kind: Upstreams
+rewrites:
+  - {from: ghcr.io, to: "http://127.0.0.1:5001/ghcr.io"}
+  - {from: "https://huggingface.co", to: "http://127.0.0.1:5002"}
+`
+
+const sampleSite = `apiVersion: caisson.dev/v1alpha1
+kind: Site
+metadata: {name: hall-4}
+cluster: {context: admin}
+registry: {mode: external, address: "registry.hall:5000", prefix: mirror, plainHTTP: true}
+references: [rewrite]
+components:
+  web: {enabled: true, values: {web: {replicas: 3}}}
+`

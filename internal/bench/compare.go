@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
@@ -40,9 +42,7 @@ func (b *bench) packImages(ctx context.Context) error {
 	if err := b.verify(ctx, "images"); err != nil {
 		return err
 	}
-	loaded, err := b.push(ctx, "caisson load", func(registry string) []command {
-		return []command{{argv: []string{b.caisson, "load", b.path("out"), "--key", b.path("keys/caisson.pub"), "--registry", registry, "--plain-http", "--state-dir", b.path("state"), "--quiet"}}}
-	})
+	loaded, err := b.push(ctx, "caisson load", b.load)
 	if err != nil {
 		return err
 	}
@@ -210,6 +210,9 @@ func (b *bench) packModel(ctx context.Context) error {
 	if err := b.verify(ctx, "model"); err != nil {
 		return err
 	}
+	if err := b.bounds(ctx); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(b.path("out")); err != nil {
 		return err
 	}
@@ -223,6 +226,54 @@ func (b *bench) packModel(ctx context.Context) error {
 	}
 	show(os.Stdout, "pack: one model file", "upstream", []sample{packed, curled})
 	return nil
+}
+
+// bounds shows what serve and load need for one large blob: memory and bytes
+// written, both of which must not grow with it.
+func (b *bench) bounds(ctx context.Context) error {
+	served, err := b.serve(ctx)
+	if err != nil {
+		return err
+	}
+	loaded, err := b.push(ctx, "caisson load", b.load)
+	if err != nil {
+		return err
+	}
+	show(os.Stdout, "memory and bytes written with one model file", "", []sample{served, loaded})
+	return nil
+}
+
+// serve measures a server while curl takes the model from it once.
+func (b *bench) serve(ctx context.Context) (sample, error) {
+	var url string
+	s, err := spawn(ctx, func(line string) error {
+		var e struct {
+			Fields struct {
+				Address string `json:"address"`
+			} `json:"fields"`
+		}
+		err := json.Unmarshal([]byte(line), &e)
+		if err == nil && e.Fields.Address == "" {
+			err = fmt.Errorf("no address in %s", line)
+		}
+		url = "http://" + e.Fields.Address + "/bench/Big-LLM/resolve/main/model.safetensors"
+		return err
+	}, b.caisson, "serve", b.path("out"), "--key", b.path("keys/caisson.pub"), "--listen", "127.0.0.1:0", "--output", "json")
+	if err != nil {
+		return sample{}, err
+	}
+	start := time.Now()
+	err = quiet(exec.CommandContext(ctx, b.tool("curl"), "-sfL", "-o", os.DevNull, url))
+	wall := time.Since(start)
+	s.stop()
+	if err != nil {
+		return sample{}, err
+	}
+	return measured("caisson serve", wall, s.cmd.ProcessState), nil
+}
+
+func (b *bench) load(registry string) []command {
+	return []command{{argv: []string{b.caisson, "load", b.path("out"), "--key", b.path("keys/caisson.pub"), "--registry", registry, "--plain-http", "--state-dir", b.path("state"), "--quiet"}}}
 }
 
 // show prints the samples and, for all but the first, the ratio of the first

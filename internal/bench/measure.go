@@ -26,10 +26,8 @@ type sample struct {
 
 // command is one process of a side.
 type command struct {
-	argv  []string
-	env   []string
-	dir   string
-	stdin string
+	argv []string
+	env  []string
 }
 
 // run measures cmds one after the other as one side. Whatever they print is
@@ -62,7 +60,6 @@ func run(ctx context.Context, name string, other *server, syncDir string, cmds .
 func (s *sample) add(ctx context.Context, c command) error {
 	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
 	cmd.Env = append(os.Environ(), c.env...)
-	cmd.Dir = c.dir
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	start := time.Now()
@@ -71,11 +68,17 @@ func (s *sample) add(ctx context.Context, c command) error {
 	if err != nil {
 		return fmt.Errorf("running %v: %w\n%s", c.argv, err, tail(out.Bytes(), 4000))
 	}
-	u := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	s.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	s.wrote += u.Oublock * 512
-	s.rss = max(s.rss, u.Maxrss*1024)
+	one := measured("", 0, cmd.ProcessState)
+	s.cpu += one.cpu
+	s.wrote += one.wrote
+	s.rss = max(s.rss, one.rss)
 	return nil
+}
+
+// measured is what the kernel says of a process that has ended.
+func measured(name string, wall time.Duration, p *os.ProcessState) sample {
+	u := p.SysUsage().(*syscall.Rusage)
+	return sample{name: name, wall: wall, cpu: p.UserTime() + p.SystemTime(), wrote: u.Oublock * 512, rss: u.Maxrss * 1024}
 }
 
 // settle makes everything on dir's filesystem durable, so that one side does

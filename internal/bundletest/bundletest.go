@@ -8,6 +8,11 @@ package bundletest
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"os"
@@ -84,13 +89,20 @@ func (b *Bundle) keys(tb testing.TB) {
 	if b.Key != nil && b.KeyFile != "" {
 		return
 	}
-	pair, err := sign.GenerateKeyPair(nil)
+	// A key without a password spares each bundle the cost of scrypt.
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(tb, err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	check(tb, err)
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
 	check(tb, err)
 	dir := tb.TempDir()
-	check(tb, sign.WriteKeyPair(dir, pair))
-	b.Key, err = sign.LoadPrivateKey(filepath.Join(dir, sign.PrivateKeyFile), nil)
-	check(tb, err)
 	b.KeyFile = filepath.Join(dir, sign.PublicKeyFile)
+	check(tb, os.WriteFile(b.KeyFile, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o644))
+	file := filepath.Join(dir, sign.PrivateKeyFile)
+	check(tb, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
+	b.Key, err = sign.LoadPrivateKey(file, nil)
+	check(tb, err)
 }
 
 func check(tb testing.TB, err error) {

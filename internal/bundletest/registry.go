@@ -30,6 +30,7 @@ type Registry struct {
 	app  http.Handler
 	mu   sync.Mutex
 	seen []string // METHOD path?query
+	busy sync.WaitGroup
 }
 
 // NewRegistry starts a registry that ends with the test. With sparse it takes
@@ -49,6 +50,8 @@ func NewRegistry(tb testing.TB, sparse bool) *Registry {
 	app := handlers.NewApp(context.Background(), config)
 	r := &Registry{app: app}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.busy.Add(1)
+		defer r.busy.Done()
 		r.mu.Lock()
 		r.seen = append(r.seen, req.Method+" "+req.URL.RequestURI())
 		r.mu.Unlock()
@@ -83,6 +86,10 @@ func (r *Registry) Reset() {
 	defer r.mu.Unlock()
 	r.seen = nil
 }
+
+// Idle waits until every request is answered, those included whose client has
+// gone. No client may be at work.
+func (r *Registry) Idle() { r.busy.Wait() }
 
 // Has says whether a repository has a blob. It is not counted as a request.
 func (r *Registry) Has(repository string, d digest.Digest) bool {

@@ -62,7 +62,7 @@ func (a *app) pack() *cobra.Command {
 				if err != nil {
 					return nil, err
 				}
-				return func(p *page) { p.packed(res) }, nil
+				return func(p *page) { p.packed(res, opt.Key) }, nil
 			})
 		},
 	}

@@ -20,7 +20,7 @@ var (
 	nouns = []string{"stack", "lock", "site", "plan", "journal", "event", "yamlfile"}
 	faces = []string{"cli", "tui"}
 	// helpers of tests, which the product never imports
-	testers = []string{"upstreamtest", "bundletest", "clustertest", "bench", "deps"}
+	testers = []string{"upstreamtest", "bundletest", "clustertest", "stacktest", "bench", "deps"}
 	// onlyIn says which packages may import a foreign module.
 	onlyIn = map[string][]string{
 		"oras.land/oras-go":                      {"registry"},

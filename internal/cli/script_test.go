@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/caisson/caisson/internal/clustertest"
 )
 
 var update = flag.Bool("update", false, "write what commands print into the scripts that compare it")
@@ -16,15 +18,30 @@ var update = flag.Bool("update", false, "write what commands print into the scri
 const scripts = "../../testdata/script"
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tests{m}, map[string]func(){
 		"caisson": func() { os.Exit(Main()) },
 	})
 }
+
+// tests ends the shared cluster after the last test.
+type tests struct{ m *testing.M }
+
+func (t tests) Run() int { return clustertest.Main(t.m) }
 
 // TestScripts runs every script. See testdata/script/README.md for what a script
 // can use beside the commands of testscript.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, scriptParams(scripts, nil))
+}
+
+// TestClusterScripts runs the scripts that need a Kubernetes control plane, all
+// against the same one.
+func TestClusterScripts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a control plane")
+	}
+	cluster := clustertest.Start(t)
+	testscript.Run(t, scriptParams(filepath.Join(scripts, "cluster"), map[string]string{"KUBECONFIG": cluster.Kubeconfig}))
 }
 
 // scriptParams are the parameters of all script tests; env adds variables.
@@ -48,6 +65,8 @@ func scriptParams(dir string, env map[string]string) testscript.Params {
 			"cut":      cut,
 			"freeport": freeport,
 			"answers":  answers,
+			"until":    until,
+			"envsubst": envsubst,
 		},
 	}
 }

@@ -66,7 +66,7 @@ func (a *app) load() *cobra.Command {
 				if err != nil {
 					return nil, err
 				}
-				return func(p *page) { p.loaded(res) }, nil
+				return func(p *page) { p.loaded(res, opt) }, nil
 			})
 		},
 	}

@@ -43,7 +43,15 @@ func plural(noun string, n int) string {
 	return noun + "s"
 }
 
-func (p *page) packed(r pack.Result) {
+// publicOf guesses where the public half of a key file lies.
+func publicOf(key string) string {
+	if base, ok := strings.CutSuffix(key, ".key"); ok {
+		return base + ".pub"
+	}
+	return "FILE.pub"
+}
+
+func (p *page) packed(r pack.Result, key string) {
 	state := "packed"
 	if r.Unchanged {
 		state = "unchanged"
@@ -59,7 +67,7 @@ func (p *page) packed(r pack.Result) {
 		[2]string{"index", hex(r.Index)},
 		[2]string{"signed", signed},
 	)
-	p.next("caisson verify %s --key caisson.pub", r.Dir)
+	p.next("caisson verify %s --key %s", r.Dir, publicOf(key))
 }
 
 func (p *page) keysMade(dir, id string) {
@@ -113,14 +121,14 @@ func nonZero(n int64) string {
 	return fmt.Sprint(n)
 }
 
-func (p *page) loaded(r load.Result) {
+func (p *page) loaded(r load.Result, opt load.Options) {
 	p.line("%s has all %s", p.style.Bold(r.Registry), render.Count(r.References, "reference"))
 	p.facts(
 		[2]string{"sent", fmt.Sprintf("%s in %s, %s", render.Bytes(r.Pushed), render.Count(r.Blobs, "blob"), render.Duration(r.Duration))},
 		[2]string{"there already", fmt.Sprintf("%s in %s", render.Bytes(r.SkippedBytes), render.Count(r.SkippedBlobs, "blob"))},
 		[2]string{"mounted", nonZero(int64(r.Mounted))},
 	)
-	p.next("caisson plan PATH... --key FILE.pub --site SITE.yaml -o PLAN.json")
+	p.next("caisson plan %s --key %s --site SITE.yaml -o PLAN.json", strings.Join(opt.Paths, " "), strings.Join(opt.Keys, " --key "))
 }
 
 func (p *page) inspected(r inspect.Result, asked bool) {

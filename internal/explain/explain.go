@@ -76,7 +76,11 @@ func (r row) fits(err error) bool {
 }
 
 func (r row) explain(err error) Explanation {
-	return Explanation{Sentence: r.sentence, Why: strings.TrimSpace(err.Error()), Hint: r.hint, Code: r.code}
+	x := Explanation{Sentence: r.sentence, Why: strings.TrimSpace(err.Error()), Hint: r.hint, Code: r.code}
+	if r.code == Interrupted {
+		x.Why = "" // the one who interrupted knows
+	}
+	return x
 }
 
 // as matches an error type.

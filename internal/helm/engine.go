@@ -35,18 +35,18 @@ const maxHistory = 10
 type Engine struct {
 	cluster   *kube.Client
 	namespace string
-	rewrite   Rewrite
+	pulls     Pulls
 	report    func(kube.Object, string)
 }
 
 // NewEngine makes an Engine. Every object it sends to the cluster, hooks
-// included, went through rewrite. report, which may be nil, hears what is waited
+// included, went through pulls. report, which may be nil, hears what is waited
 // for.
-func NewEngine(cluster *kube.Client, namespace string, rewrite Rewrite, report func(kube.Object, string)) *Engine {
+func NewEngine(cluster *kube.Client, namespace string, pulls Pulls, report func(kube.Object, string)) *Engine {
 	if report == nil {
 		report = func(kube.Object, string) {}
 	}
-	return &Engine{cluster: cluster, namespace: namespace, rewrite: rewrite, report: report}
+	return &Engine{cluster: cluster, namespace: namespace, pulls: pulls, report: report}
 }
 
 // Spec is one release as it should be.
@@ -193,7 +193,7 @@ func (e *Engine) Install(ctx context.Context, spec Spec) (Release, error) {
 	a := action.NewInstall(cfg)
 	a.ReleaseName, a.Namespace, a.Timeout = spec.Name, e.namespace, spec.Timeout
 	a.SkipCRDs, a.Wait, a.DisableOpenAPIValidation = true, true, true
-	a.PostRenderer, a.Labels = postRenderer{e.rewrite}, spec.Labels
+	a.PostRenderer, a.Labels = postRenderer{e.pulls}, spec.Labels
 	// The context reaches the action through its client: Helm's own way of
 	// cancelling leaves the action running behind our back.
 	rls, err := a.Run(loaded, values)
@@ -216,7 +216,7 @@ func (e *Engine) Upgrade(ctx context.Context, spec Spec) (Release, error) {
 	a := action.NewUpgrade(cfg)
 	a.Namespace, a.Timeout, a.MaxHistory = e.namespace, spec.Timeout, maxHistory
 	a.SkipCRDs, a.Wait, a.DisableOpenAPIValidation, a.ResetValues = true, true, true, true
-	a.PostRenderer, a.Labels = postRenderer{e.rewrite}, spec.Labels
+	a.PostRenderer, a.Labels = postRenderer{e.pulls}, spec.Labels
 	rls, err := a.Run(spec.Name, loaded, values)
 	if err != nil {
 		return e.summary(rls), fmt.Errorf("upgrading release %s: %w", spec.Name, cause(ctx, err))

@@ -114,7 +114,7 @@ func image(t *testing.T, c *kube.Client, o kube.Object) string {
 
 func TestEngineFromInstallToUninstall(t *testing.T) {
 	c, ns := cluster(t)
-	e := NewEngine(c, ns, known, nil)
+	e := NewEngine(c, ns, Pulls{Rewrite: known}, nil)
 	chart := packChart(t, "web", "1.0.0", map[string]string{"templates/d.yaml": deployment, "templates/h.yaml": hook})
 	spec := Spec{Name: "web", Chart: chart, Values: map[string]any{"replicas": 2}, Labels: map[string]string{LabelChart: "abc"}, Timeout: time.Minute}
 	r, err := e.Install(t.Context(), spec)
@@ -158,7 +158,7 @@ func TestEngineFromInstallToUninstall(t *testing.T) {
 
 func TestEngineRefusesUnknownImages(t *testing.T) {
 	c, ns := cluster(t)
-	e := NewEngine(c, ns, known, nil)
+	e := NewEngine(c, ns, Pulls{Rewrite: known}, nil)
 	chart := packChart(t, "web", "1.0.0", map[string]string{"templates/d.yaml": deployment})
 	_, err := e.Install(t.Context(), Spec{Name: "web", Chart: chart, Values: map[string]any{"image": "docker.io/evil/x:9"}, Timeout: time.Minute})
 	if !errors.Is(err, ErrUnknownImage) || !strings.Contains(err.Error(), "docker.io/evil/x:9") {
@@ -177,7 +177,7 @@ func TestEngineRefusesUnknownImages(t *testing.T) {
 
 func TestEngineKeepsDefinitionsOutOfReleases(t *testing.T) {
 	c, ns := cluster(t)
-	e := NewEngine(c, ns, known, nil)
+	e := NewEngine(c, ns, Pulls{Rewrite: known}, nil)
 	chart := packChart(t, "web", "1.0.0", map[string]string{
 		"crds/a.yaml":      fmt.Sprintf(crd, "inside"),
 		"templates/b.yaml": fmt.Sprintf(crd, "templated"),
@@ -215,7 +215,7 @@ func TestEngineKeepsDefinitionsOutOfReleases(t *testing.T) {
 
 func TestEngineFailuresAreWrittenDown(t *testing.T) {
 	c, ns := cluster(t)
-	e := NewEngine(c, ns, known, nil)
+	e := NewEngine(c, ns, Pulls{Rewrite: known}, nil)
 	chart := packChart(t, "web", "1.0.0", map[string]string{"templates/d.yaml": deployment, "templates/h.yaml": hook})
 	spec := Spec{Name: "web", Chart: chart, Timeout: 3 * time.Second}
 	if _, err := e.Install(t.Context(), spec); err != nil {
@@ -245,7 +245,7 @@ func TestEngineStopsWithItsContext(t *testing.T) {
 	c, ns := cluster(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	reason := errors.New("enough")
-	e := NewEngine(c, ns, known, func(kube.Object, string) { cancel(reason) })
+	e := NewEngine(c, ns, Pulls{Rewrite: known}, func(kube.Object, string) { cancel(reason) })
 	chart := packChart(t, "web", "1.0.0", map[string]string{"templates/d.yaml": deployment})
 	_, err := e.Install(ctx, Spec{Name: "web", Chart: chart, Values: map[string]any{"nodeName": "nowhere"}, Timeout: time.Minute})
 	if !errors.Is(err, reason) {
@@ -259,7 +259,7 @@ func TestEngineStopsWithItsContext(t *testing.T) {
 
 func TestSettleEndsWhatNeverEnded(t *testing.T) {
 	c, ns := cluster(t)
-	e := NewEngine(c, ns, known, nil)
+	e := NewEngine(c, ns, Pulls{Rewrite: known}, nil)
 	if _, err := e.Settle(t.Context(), "web"); !errors.Is(err, ErrNoRelease) {
 		t.Errorf("settling nothing: %v", err)
 	}

@@ -3,6 +3,8 @@ package helm
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	helmkube "helm.sh/helm/v3/pkg/kube"
@@ -97,7 +99,7 @@ func (a *actionClient) apply(info *resource.Info) error {
 		return fmt.Errorf("encoding %s: %w", objectOf(info), err)
 	}
 	u := &unstructured.Unstructured{Object: content}
-	if err := RewriteObject(u, a.engine.rewrite); err != nil {
+	if err := RewriteObject(u, a.engine.pulls); err != nil {
 		return err
 	}
 	// Helm has checked that the object is the release's or nobody's.
@@ -146,12 +148,22 @@ func (a *actionClient) Delete(resources helmkube.ResourceList) (*helmkube.Result
 // background. Helm gives the resources in the order they should go.
 func (a *actionClient) DeleteWithPropagationPolicy(resources helmkube.ResourceList, _ metav1.DeletionPropagation) (*helmkube.Result, []error) {
 	var errs []error
-	for _, o := range objectsOf(resources) {
+	objects := objectsOf(resources)
+	// Custom resources go first, while what handles their finalizers is there.
+	slices.SortStableFunc(objects, func(x, y kube.Object) int { return rank(x) - rank(y) })
+	for _, o := range objects {
 		if err := a.engine.cluster.Delete(a.ctx, []kube.Object{o}); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return &helmkube.Result{Deleted: resources}, errs
+}
+
+func rank(o kube.Object) int {
+	if group := o.GroupVersionKind().Group; strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io") {
+		return 0
+	}
+	return 1
 }
 
 func objectOf(info *resource.Info) kube.Object {

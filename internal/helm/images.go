@@ -19,10 +19,14 @@ type FoundImage struct {
 	Template string
 	Line     int    // within the rendered template, 0 when unknown
 	Path     string // spec.containers[0].image
-	// Sure is true where a container or an `image` key holds a reference. It is
-	// false where a string only looks like one (an argument, an environment
-	// variable, a bare name outside a pod): somebody should decide.
+	// Sure is true where a container or an `image` key holds a reference.
 	Sure bool
+	// Joined is true where Ref was put together from neighbouring keys
+	// (repository, image, version), as operators' own resources spell it: the
+	// operator may add to it before it pulls. Where neither is true, a string
+	// only looks like a reference (an argument, an environment variable, a bare
+	// name outside a pod), and somebody should decide.
+	Joined bool
 }
 
 // Bounds of the search.
@@ -227,7 +231,7 @@ func (s *scanner) imageKey(parent *yaml.Node, ref string, value *yaml.Node, at *
 			version = text(parent, "tag")
 		}
 		joined := join(repository+"/"+ref, version)
-		s.add(joined, value, at, version != "" && plausible(joined))
+		s.record(FoundImage{Ref: joined, Joined: version != "" && plausible(joined)}, value, at)
 		return
 	}
 	if plausible(ref) {
@@ -260,10 +264,14 @@ func (s *scanner) suspect(n *yaml.Node, at *place) {
 }
 
 func (s *scanner) add(ref string, n *yaml.Node, at *place, sure bool) {
+	s.record(FoundImage{Ref: ref, Sure: sure}, n, at)
+}
+
+func (s *scanner) record(f FoundImage, n *yaml.Node, at *place) {
 	if len(s.found) > maxFound {
 		return
 	}
-	f := FoundImage{Ref: ref, Template: s.doc.Template, Path: at.String(), Sure: sure}
+	f.Template, f.Path = s.doc.Template, at.String()
 	if s.lines {
 		f.Line = s.doc.Line + n.Line - 1
 	}

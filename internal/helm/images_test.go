@@ -21,7 +21,10 @@ func foundIn(tb testing.TB, source string) []string {
 	var out []string
 	for _, f := range images {
 		mark := ""
-		if !f.Sure {
+		switch {
+		case f.Joined:
+			mark = "+"
+		case !f.Sure:
 			mark = "?"
 		}
 		out = append(out, fmt.Sprintf("%s%s %d %s", f.Ref, mark, f.Line, f.Path))
@@ -55,7 +58,7 @@ spec:
 		"list":            {"kind: List\nitems:\n- kind: Pod\n  spec: {containers: [{image: x/y:2}]}\n", []string{"x/y:2 4 items[0].spec.containers[0].image"}},
 		"custom resource": {"kind: Prometheus\nspec:\n  image: quay.io/prometheus/prometheus:v3\n  thanos: {image: thanos}\n", []string{"quay.io/prometheus/prometheus:v3 3 spec.image", "thanos? 4 spec.thanos.image"}},
 		"split reference": {"kind: ClusterPolicy\nspec:\n  driver: {repository: nvcr.io/nvidia, image: driver, version: \"580.1\"}\n  other: {repository: nvcr.io/nvidia, image: other, version: \"" + hash + "\"}\n  open: {repository: nvcr.io/nvidia, image: open}\n",
-			[]string{"nvcr.io/nvidia/driver:580.1 3 spec.driver.image", "nvcr.io/nvidia/other@" + hash + " 4 spec.other.image", "nvcr.io/nvidia/open? 5 spec.open.image"}},
+			[]string{"nvcr.io/nvidia/driver:580.1+ 3 spec.driver.image", "nvcr.io/nvidia/other@" + hash + "+ 4 spec.other.image", "nvcr.io/nvidia/open? 5 spec.open.image"}},
 		"arguments and environment": {"kind: Pod\nspec:\n  containers:\n  - image: a/b:1\n    args: [--solver=quay.io/jetstack/solver:v1, --executor, \"gcr.io/x/executor:2\", --url=http://a.example/x:80, --replicas=1]\n    env: [{name: RELATED_IMAGE, value: \"ghcr.io/x/y:1\"}, {name: HOST, value: \"a.example:80\"}, {name: T, value: app.kubernetes.io/name}]\n",
 			[]string{"a/b:1 4 spec.containers[0].image", "gcr.io/x/executor:2? 5 spec.containers[0].args[2]", "quay.io/jetstack/solver:v1? 5 spec.containers[0].args[0]", "ghcr.io/x/y:1? 6 spec.containers[0].env[0].value"}},
 		"not references":                        {"a: {image: true}\nb: {image: 7}\nc: {image: {type: string}}\nd: {image: \"https://x.example/logo.png\"}\ne: {image: assets/logo.png}\nf: {image: \"Hello World\"}\ng: {image: [x]}\nh: {image: null}\n", nil},

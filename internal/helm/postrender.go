@@ -35,23 +35,30 @@ func (e *UnknownImageError) Unwrap() error { return ErrUnknownImage }
 // ok is false for an image that has no place there.
 type Rewrite func(ref string) (site string, ok bool)
 
+// Pulls is how nodes of the site pull.
+type Pulls struct {
+	Rewrite Rewrite
+	Secret  string // name of a pull secret to add to every pod, "" for none
+}
+
 // RewriteObject replaces every image reference in u, in place: containers and
 // image volumes of any kind of object, every `image` key that holds a
 // reference, references split over repository, image and version, and strings
 // in env, args and command of a container that are exactly a reference the site
-// has. Definitions of custom resources and schemas are left alone. Errors join
-// one *UnknownImageError per reference without a place.
-func RewriteObject(u *unstructured.Unstructured, rewrite Rewrite) error {
+// has. Pods get the pull secret. Definitions of custom resources and schemas are
+// left alone. Errors join one *UnknownImageError per reference without a place.
+func RewriteObject(u *unstructured.Unstructured, pulls Pulls) error {
 	if kube.IsCRD(u) {
 		return nil
 	}
-	w := &rewriter{rewrite: rewrite, object: kube.ObjectOf(u)}
+	w := &rewriter{rewrite: pulls.Rewrite, secret: pulls.Secret, object: kube.ObjectOf(u)}
 	w.value(u.Object, &place{index: -1})
 	return errors.Join(w.unknown...)
 }
 
 type rewriter struct {
 	rewrite Rewrite
+	secret  string
 	object  kube.Object
 	unknown []error
 }
@@ -72,7 +79,10 @@ func (w *rewriter) value(v any, at *place) {
 
 func (w *rewriter) mapping(m map[string]any, at *place) {
 	if at.pod() {
-		w.strings(m, at)
+		w.strings(m)
+	}
+	if _, pod := m["containers"].([]any); pod && w.secret != "" {
+		w.credential(m)
 	}
 	for key, v := range m {
 		if unsearched[key] {
@@ -138,8 +148,19 @@ func (w *rewriter) must(ref string, at *place) string {
 	return site
 }
 
+// credential adds the pull secret to a pod, unless it is there.
+func (w *rewriter) credential(pod map[string]any) {
+	list, _ := pod["imagePullSecrets"].([]any)
+	for _, e := range list {
+		if m, _ := e.(map[string]any); m["name"] == w.secret {
+			return
+		}
+	}
+	pod["imagePullSecrets"] = append(list, map[string]any{"name": w.secret})
+}
+
 // strings replaces known references in a container's env, args and command.
-func (w *rewriter) strings(container map[string]any, at *place) {
+func (w *rewriter) strings(container map[string]any) {
 	for _, key := range []string{"args", "command"} {
 		list, _ := container[key].([]any)
 		for i, e := range list {
@@ -179,7 +200,7 @@ func (w *rewriter) known(s string) string {
 // postRenderer is what Helm calls with a release's rendered manifests: images
 // become the site's, custom resource definitions are left out (they are applied
 // on their own, see Engine).
-type postRenderer struct{ rewrite Rewrite }
+type postRenderer struct{ pulls Pulls }
 
 // Run implements Helm's postrender.PostRenderer.
 func (p postRenderer) Run(rendered *bytes.Buffer) (*bytes.Buffer, error) {
@@ -206,7 +227,7 @@ func (p postRenderer) document(out *bytes.Buffer, source string) error {
 		if kube.IsCRD(u) {
 			continue
 		}
-		errs = append(errs, RewriteObject(u, p.rewrite))
+		errs = append(errs, RewriteObject(u, p.pulls))
 		text, err := yaml.Marshal(u.Object)
 		if err != nil {
 			return fmt.Errorf("encoding %s: %w", kube.ObjectOf(u), err)

@@ -19,7 +19,7 @@ func (w *work) back(ctx context.Context, why error) (journal.State, error) {
 	w.in.warn(w.c.Name, "component %s failed, going back: %v", w.c.Name, why)
 	var entry journal.Installed
 	err := w.step(ctx, journal.StepRollback, "", func(*journal.Step) (err error) {
-		entry, err = w.in.restore(ctx, now, w.rewriteWith(ctx, now.Former))
+		entry, err = w.in.restore(ctx, now, w.pullsOf(ctx, now.Former))
 		return err
 	})
 	if err != nil {
@@ -39,28 +39,28 @@ func (s *session) put(entry journal.Installed, exists bool) error {
 	})
 }
 
-func (w *work) rewriteWith(ctx context.Context, f *journal.Former) helm.Rewrite {
+func (w *work) pullsOf(ctx context.Context, f *journal.Former) helm.Pulls {
 	if f == nil {
-		return w.in.rewrite
+		return w.in.pulls
 	}
-	return either(w.in.rewriter(ctx, f.Plan), w.in.rewrite)
+	return either(w.in.kept(ctx, f.Plan), w.in.pulls)
 }
 
 // either asks a, then b.
-func either(a, b helm.Rewrite) helm.Rewrite {
-	return func(ref string) (string, bool) {
-		if site, ok := a(ref); ok {
+func either(a, b helm.Pulls) helm.Pulls {
+	return helm.Pulls{Secret: a.Secret, Rewrite: func(ref string) (string, bool) {
+		if site, ok := a.Rewrite(ref); ok {
 			return site, true
 		}
-		return b(ref)
-	}
+		return b.Rewrite(ref)
+	}}
 }
 
 // restore makes a component what its Former says, or removes it where there is
 // none, and returns the entry to write down. Nothing it does depends on a
 // bundle.
-func (s *session) restore(ctx context.Context, c *journal.Installed, rewrite helm.Rewrite) (journal.Installed, error) {
-	r := &restorer{session: s, now: c, former: c.Former, engine: helm.NewEngine(s.cluster, c.Namespace, rewrite, s.waiting(c.Name))}
+func (s *session) restore(ctx context.Context, c *journal.Installed, pulls helm.Pulls) (journal.Installed, error) {
+	r := &restorer{session: s, now: c, former: c.Former, engine: helm.NewEngine(s.cluster, c.Namespace, pulls, s.waiting(c.Name))}
 	if r.former == nil {
 		r.former = &journal.Former{}
 	}
@@ -104,6 +104,7 @@ func (r *restorer) objects(ctx context.Context) error {
 			r.entry.Objects = append(r.entry.Objects, a.Object)
 		}
 	}
+	r.entry.Objects = union(r.entry.Objects, r.former.Objects, kube.Object.Key)
 	return r.cluster.DeleteOwned(ctx, minus(r.now.Objects, r.entry.Objects), owner)
 }
 
@@ -111,7 +112,7 @@ func (r *restorer) objects(ctx context.Context) error {
 func (r *restorer) releases(ctx context.Context) error {
 	for _, rel := range slices.Backward(r.now.Releases) {
 		if _, known := find(r.former.Releases, rel.Name); !known {
-			if err := r.engine.Uninstall(ctx, rel.Name, DefaultTimeout); err != nil {
+			if err := r.engine.Uninstall(ctx, rel.Name, r.timeout); err != nil {
 				return err
 			}
 		}
@@ -136,7 +137,7 @@ func (r *restorer) release(ctx context.Context, rel journal.Release) (helm.Relea
 	if last.Revision == rel.Revision && last.Status == "deployed" {
 		return last, nil
 	}
-	return r.engine.Rollback(ctx, rel.Name, rel.Revision, DefaultTimeout)
+	return r.engine.Rollback(ctx, rel.Name, rel.Revision, r.timeout)
 }
 
 func find(list []journal.Release, name string) (journal.Release, bool) {

@@ -36,7 +36,7 @@ func (in *installer) install(ctx context.Context, c *plan.Component) (journal.St
 	if err := in.component(c.Name, journal.Running, nil); err != nil {
 		return journal.Failed, err
 	}
-	w := &work{in: in, c: c, engine: helm.NewEngine(in.cluster, c.Namespace, in.rewrite, in.waiting(c.Name))}
+	w := &work{in: in, c: c, engine: helm.NewEngine(in.cluster, c.Namespace, in.pulls, in.waiting(c.Name))}
 	state, err := journal.Done, w.forward(ctx)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -55,7 +55,7 @@ func (w *work) forward(ctx context.Context) error {
 	if err := w.prepare(ctx); err != nil {
 		return err
 	}
-	steps := []func(context.Context) error{w.namespace, w.definitions, w.releases, w.manifests, w.ready}
+	steps := []func(context.Context) error{w.namespace, w.credential, w.definitions, w.releases, w.manifests, w.ready}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
@@ -94,6 +94,7 @@ func (w *work) prepare(ctx context.Context) error {
 			begun.Objects = union(before.Objects, begun.Objects, kube.Object.Key)
 		}
 		j.Put(begun)
+		j.Arrange(w.in.order)
 	})
 }
 
@@ -142,6 +143,9 @@ func (w *work) planned() []kube.Object {
 	for i, u := range w.objects {
 		out[i] = w.in.cluster.Place(u, w.c.Namespace)
 	}
+	if ref := w.in.plan.Site.Registry.PullSecretRef; ref != nil && ref.Namespace != "" && ref.Namespace != w.c.Namespace {
+		out = append(out, kube.Object{APIVersion: "v1", Kind: "Secret", Namespace: w.c.Namespace, Name: ref.Name})
+	}
 	return out
 }
 
@@ -156,7 +160,7 @@ func (w *work) read() error {
 		if dg != r.ChartDigest {
 			return fmt.Errorf("chart %s: %w: it is %s, not %s", r.Chart, ErrBundleMismatch, dg, r.ChartDigest)
 		}
-		w.specs = append(w.specs, helm.Spec{Name: r.Name, Chart: chart, Values: r.Values, Timeout: w.in.opt.Timeout, Labels: marks(r)})
+		w.specs = append(w.specs, helm.Spec{Name: r.Name, Chart: chart, Values: r.Values, Timeout: w.in.timeout, Labels: marks(r)})
 	}
 	for _, m := range w.c.Manifests {
 		if err := w.readManifest(m); err != nil {
@@ -188,7 +192,7 @@ func (w *work) readManifest(m plan.Manifest) error {
 			w.crds = append(w.crds, u)
 			continue
 		}
-		if err := helm.RewriteObject(u, w.in.rewrite); err != nil {
+		if err := helm.RewriteObject(u, w.in.pulls); err != nil {
 			return fmt.Errorf("manifest %s: %w", m.Item, err)
 		}
 		w.objects = append(w.objects, u)
@@ -212,6 +216,25 @@ func (w *work) namespace(ctx context.Context) error {
 		}
 		w.changed = true
 		return w.in.record(func(j *journal.Journal, _ *journal.Run) { j.Keep(ns) })
+	})
+}
+
+// credential copies the site's pull secret into the component's namespace.
+func (w *work) credential(ctx context.Context) error {
+	ref := w.in.plan.Site.Registry.PullSecretRef
+	if ref == nil || ref.Namespace == "" || ref.Namespace == w.c.Namespace {
+		return nil
+	}
+	return w.step(ctx, journal.StepCredential, ref.Name, func(s *journal.Step) error {
+		secret, err := w.in.cluster.PullSecret(ctx, ref.Namespace, ref.Name)
+		if err != nil {
+			return err
+		}
+		done, err := w.in.cluster.Apply(ctx, []*unstructured.Unstructured{secret}, kube.ApplyOptions{Namespace: w.c.Namespace, Owner: w.in.owner(w.c.Name)})
+		for _, a := range done {
+			w.entry.Objects = append(w.entry.Objects, a.Object)
+		}
+		return errors.Join(err, w.applied(s, done, false))
 	})
 }
 
@@ -349,7 +372,7 @@ func (w *work) dropped(ctx context.Context) error {
 		err := w.step(ctx, journal.StepRelease, r.Name, func(s *journal.Step) error {
 			w.changed = true
 			s.Before, s.Note = r.Revision, "no longer part of the component: uninstalled"
-			return w.engine.Retire(ctx, r.Name, w.in.opt.Timeout)
+			return w.engine.Retire(ctx, r.Name, w.in.timeout)
 		})
 		if err != nil {
 			return err
@@ -399,7 +422,7 @@ func (w *work) ready(ctx context.Context) error {
 		return nil
 	}
 	return w.step(ctx, journal.StepReady, "", func(*journal.Step) error {
-		waiting, cancel := context.WithTimeout(ctx, w.in.opt.Timeout)
+		waiting, cancel := context.WithTimeout(ctx, w.in.timeout)
 		defer cancel()
 		report := w.in.waiting(w.c.Name)
 		return w.in.cluster.WaitReady(waiting, targets, func(t kube.Target, s kube.State) { report(t.Object, s.Message) })

@@ -23,22 +23,29 @@ type installer struct {
 	opt     Options
 	plan    *plan.Plan
 	planned digest.Digest
+	order   []string // of components
 	bundle  *bundle.Trusted
-	rewrite helm.Rewrite
+	pulls   helm.Pulls
 }
 
 func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *bundle.Trusted) error {
 	if opt.Workers <= 0 {
 		opt.Workers = DefaultWorkers
 	}
-	if opt.Timeout <= 0 {
-		opt.Timeout = DefaultTimeout
-	}
-	in := &installer{session: s, opt: opt, plan: p, bundle: t, rewrite: p.Rewriter()}
+	in := &installer{session: s, opt: opt, plan: p, bundle: t, pulls: pulls(p)}
 	if err := in.start(ctx); err != nil {
 		return err
 	}
 	return s.finish(ctx, in.components(ctx))
+}
+
+// pulls is how a plan's site pulls.
+func pulls(p *plan.Plan) helm.Pulls {
+	out := helm.Pulls{Rewrite: p.Rewriter()}
+	if ref := p.Site.Registry.PullSecretRef; ref != nil {
+		out.Secret = ref.Name
+	}
+	return out
 }
 
 // start keeps the plan and the lock beside the journal and opens the run.
@@ -58,6 +65,7 @@ func (in *installer) start(ctx context.Context) error {
 		Sequence: in.bundle.Statement().Predicate.Sequence, KeyIDs: in.bundle.KeyIDs(),
 	}
 	for _, c := range in.plan.Components {
+		in.order = append(in.order, c.Name)
 		run.Components = append(run.Components, journal.Component{Name: c.Name, State: journal.Pending})
 	}
 	if err := in.begin(run); err != nil {

@@ -62,11 +62,11 @@ type Target struct {
 // Options are the inputs of install.
 type Options struct {
 	Target
-	Plan       string   // plan file
-	Bundles    []string // where to look for the bundle; default: where plan found it
-	Keys       []string // public key files; default: those plan used
-	Workers    int      // components at once
-	Timeout    time.Duration
+	Plan       string            // plan file
+	Bundles    []string          // where to look for the bundle; default: where plan found it
+	Keys       []string          // public key files; default: those plan used
+	Workers    int               // components at once; default 4
+	Timeout    time.Duration     // for each release, and for each component to become ready; default 15 min
 	AllowOlder bool              // install a bundle older than one installed before
 	Tool       string            // version of the tool, for the journal
 	Registry   presence.Registry // how to ask the registry; nil for the real one
@@ -110,6 +110,7 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	if err := current(ctx, opt, s, p); err != nil {
 		return Result{}, err
 	}
+	s.timeout = positive(opt.Timeout)
 	return s.change(ctx, func(ctx context.Context) error {
 		if err := s.notOlder(t, opt.AllowOlder); err != nil {
 			return err
@@ -188,17 +189,27 @@ func imagesThere(ctx context.Context, opt Options, p *plan.Plan) error {
 	return nil
 }
 
+// positive is d, or the default.
+func positive(d time.Duration) time.Duration {
+	if d <= 0 {
+		return DefaultTimeout
+	}
+	return d
+}
+
 // notOlder refuses a bundle older than what was installed, and another one of
 // the same age. The caller holds the lease.
 func (s *session) notOlder(t *bundle.Trusted, allow bool) error {
 	sequence, index := t.Statement().Predicate.Sequence, t.IndexDigest()
-	for _, r := range s.journal.Runs {
-		if r.Verb != journal.Install || allow {
-			continue
-		}
-		if r.Sequence > sequence || (r.Sequence == sequence && r.Index != index) {
-			return fmt.Errorf("checking the bundle: %w: sequence %d of %s, this one has %d", ErrOlder, r.Sequence, r.Began.Format(time.DateOnly), sequence)
-		}
+	newest := s.journal.Newest
+	if newest.Sequence > sequence && !allow {
+		return fmt.Errorf("checking the bundle: %w: sequence %d, this one has %d", ErrOlder, newest.Sequence, sequence)
+	}
+	if newest.Sequence == sequence && newest.Index != "" && newest.Index != index && !allow {
+		return fmt.Errorf("checking the bundle: %w: sequence %d is that of another bundle, %s", ErrOlder, sequence, newest.Index)
+	}
+	if newest.Sequence <= sequence {
+		s.journal.Newest = journal.Newest{Sequence: sequence, Index: index} // saved with the run
 	}
 	return nil
 }

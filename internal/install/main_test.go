@@ -1,7 +1,6 @@
 package install
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,7 +17,12 @@ import (
 	"github.com/caisson/caisson/internal/survey"
 )
 
-func TestMain(m *testing.M) { os.Exit(clustertest.Main(m)) }
+func TestMain(m *testing.M) {
+	if options := os.Getenv(envChild); options != "" {
+		os.Exit(child(options))
+	}
+	os.Exit(clustertest.Main(m))
+}
 
 // lab is one stack's life on the shared cluster.
 type lab struct {
@@ -38,11 +42,9 @@ func newLab(t *testing.T) *lab {
 		t.Fatal(err)
 	}
 	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
-	l := &lab{t: t, site: stacktest.NewSite(t, true), cluster: c, client: client, state: t.TempDir(), name: name}
-	t.Cleanup(func() {
-		_, _ = Uninstall(context.Background(), UninstallOptions{Target: l.target(), Purge: true}, event.Discard)
-	})
-	return l
+	// What a test leaves stays until the cluster goes: every test has its own
+	// stack and namespaces, and removing them takes seconds each.
+	return &lab{t: t, site: stacktest.NewSite(t, true), cluster: c, client: client, state: t.TempDir(), name: name}
 }
 
 func (l *lab) target() Target {
@@ -64,9 +66,24 @@ func (l *lab) plan(stack stacktest.Stack, site string) string {
 
 func (l *lab) planOf(dir, site string, sink event.Sink) (string, error) {
 	l.t.Helper()
+	return l.planFor(dir, l.site.File(l.t, site), sink)
+}
+
+// planWith plans with a site file of the given text after its head.
+func (l *lab) planWith(dir, text string, sink event.Sink) (string, error) {
+	l.t.Helper()
+	path := filepath.Join(l.t.TempDir(), "site.yaml")
+	if err := os.WriteFile(path, []byte("apiVersion: caisson.dev/v1alpha1\nkind: Site\nmetadata: {name: lab}\n"+text), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+	return l.planFor(dir, path, sink)
+}
+
+func (l *lab) planFor(dir, site string, sink event.Sink) (string, error) {
+	l.t.Helper()
 	out := filepath.Join(l.t.TempDir(), "plan.json")
 	_, err := survey.Run(l.t.Context(), survey.Options{
-		Paths: []string{dir}, Keys: []string{l.site.KeyFile}, Site: l.site.File(l.t, site), Output: out, Kubeconfig: l.cluster.Kubeconfig,
+		Paths: []string{dir}, Keys: []string{l.site.KeyFile}, Site: site, Output: out, Kubeconfig: l.cluster.Kubeconfig,
 	}, sink)
 	return out, err
 }

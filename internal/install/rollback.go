@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -17,7 +18,8 @@ import (
 // RollbackOptions are the inputs of rollback.
 type RollbackOptions struct {
 	Target
-	Component string // "" goes back with every component the last install changed
+	Component string // "" goes back with every component that changed last
+	Timeout   time.Duration
 	Tool      string
 }
 
@@ -30,6 +32,7 @@ func Rollback(ctx context.Context, opt RollbackOptions, sink event.Sink) (Result
 		if err != nil {
 			return Result{}, err
 		}
+		s.timeout = positive(opt.Timeout)
 		return s.change(ctx, func(ctx context.Context) error { return s.rollback(ctx, opt) })
 	})
 }
@@ -89,12 +92,12 @@ func (s *session) rollbackOne(ctx context.Context, c *journal.Installed) error {
 	if err := s.component(c.Name, journal.Running, nil); err != nil {
 		return err
 	}
-	rewrite := s.rewriter(ctx, c.Plan)
+	pulls := s.kept(ctx, c.Plan)
 	if c.Former != nil {
-		rewrite = either(s.rewriter(ctx, c.Former.Plan), rewrite)
+		pulls = either(s.kept(ctx, c.Former.Plan), pulls)
 	}
 	err := s.step(ctx, c.Name, journal.Step{Kind: journal.StepRollback}, func(*journal.Step) error {
-		entry, err := s.restore(ctx, c, rewrite)
+		entry, err := s.restore(ctx, c, pulls)
 		if err != nil {
 			return err
 		}
@@ -104,10 +107,10 @@ func (s *session) rollbackOne(ctx context.Context, c *journal.Installed) error {
 	return errors.Join(err, s.component(c.Name, outcome(ctx, err), err))
 }
 
-// rewriter is that of a plan kept beside the journal. A plan that cannot be
-// read knows no image.
-func (s *session) rewriter(ctx context.Context, d digest.Digest) helm.Rewrite {
-	nothing := func(string) (string, bool) { return "", false }
+// kept is how the site of a plan kept beside the journal pulls. A plan that
+// cannot be read knows no image.
+func (s *session) kept(ctx context.Context, d digest.Digest) helm.Pulls {
+	nothing := helm.Pulls{Rewrite: func(string) (string, bool) { return "", false }}
 	data, err := s.store.Plan(ctx, d)
 	if err != nil {
 		return nothing
@@ -116,5 +119,5 @@ func (s *session) rewriter(ctx context.Context, d digest.Digest) helm.Rewrite {
 	if err != nil {
 		return nothing
 	}
-	return p.Rewriter()
+	return pulls(p)
 }

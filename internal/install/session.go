@@ -27,6 +27,7 @@ type session struct {
 	sink    event.Sink
 	dir     string
 	store   *journal.Store
+	timeout time.Duration // for each thing that is waited for
 
 	mu      sync.Mutex
 	journal *journal.Journal
@@ -39,7 +40,7 @@ func open(ctx context.Context, target Target, verb journal.Verb, sink event.Sink
 	if err != nil {
 		return nil, err
 	}
-	s := &session{cluster: c, stack: target.Stack, verb: verb, sink: sink}
+	s := &session{cluster: c, stack: target.Stack, verb: verb, sink: sink, timeout: DefaultTimeout}
 	if s.uid, err = c.UID(ctx); err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func (s *session) examine(ctx context.Context, c *journal.Installed) (ComponentS
 	if !c.Complete {
 		e.unready("a change to it has not ended")
 	}
-	engine := helm.NewEngine(s.cluster, c.Namespace, nil, nil)
+	engine := helm.NewEngine(s.cluster, c.Namespace, helm.Pulls{}, nil)
 	for _, r := range c.Releases {
 		if err := e.release(ctx, engine, r); err != nil {
 			return e.status, err

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/helm"
@@ -18,6 +21,7 @@ type UninstallOptions struct {
 	Target
 	Component string // "" removes the whole stack
 	Purge     bool   // forget the stack's journal in the cluster as well
+	Timeout   time.Duration
 	Tool      string
 }
 
@@ -30,6 +34,7 @@ func Uninstall(ctx context.Context, opt UninstallOptions, sink event.Sink) (Resu
 		if err != nil {
 			return Result{}, err
 		}
+		s.timeout = positive(opt.Timeout)
 		return s.change(ctx, func(ctx context.Context) error { return s.uninstall(ctx, opt) })
 	})
 }
@@ -109,7 +114,7 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 			return err
 		}
 	}
-	engine := helm.NewEngine(s.cluster, c.Namespace, s.rewriter(ctx, c.Plan), s.waiting(c.Name))
+	engine := helm.NewEngine(s.cluster, c.Namespace, s.kept(ctx, c.Plan), s.waiting(c.Name))
 	names := c.Releases
 	if c.Former != nil {
 		names = union(c.Former.Releases, names, func(r journal.Release) string { return r.Name })
@@ -119,7 +124,7 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 			if _, err := engine.Settle(ctx, r.Name); err != nil && !errors.Is(err, helm.ErrNoRelease) {
 				return err
 			}
-			return engine.Uninstall(ctx, r.Name, DefaultTimeout)
+			return engine.Uninstall(ctx, r.Name, s.timeout)
 		})
 		if err != nil {
 			return err
@@ -141,26 +146,30 @@ func (s *session) leftovers(ctx context.Context) error {
 			made = slices.DeleteFunc(made, func(o kube.Object) bool { return o.Kind != "Namespace" || needed[o.Name] })
 		}
 	})
-	slices.SortStableFunc(made, func(a, b kube.Object) int { return rank(a) - rank(b) })
-	for _, o := range made {
-		gone, err := s.leftover(ctx, o)
-		if err != nil {
-			return err
-		}
-		if gone {
-			if err := s.record(func(j *journal.Journal, _ *journal.Run) { j.Forget(o) }); err != nil {
-				return err
-			}
-		}
+	isNamespace := func(o kube.Object) bool { return o.Kind == "Namespace" }
+	definitions := slices.DeleteFunc(slices.Clone(made), isNamespace)
+	namespaces := slices.DeleteFunc(made, func(o kube.Object) bool { return !isNamespace(o) })
+	if err := s.forget(ctx, definitions); err != nil {
+		return err
 	}
-	return nil
+	return s.forget(ctx, namespaces)
 }
 
-func rank(o kube.Object) int {
-	if o.Kind == "Namespace" {
-		return 1
+// forget removes shared objects side by side, and from the journal those that
+// are gone.
+func (s *session) forget(ctx context.Context, list []kube.Object) error {
+	var g errgroup.Group
+	g.SetLimit(DefaultWorkers)
+	for _, o := range list {
+		g.Go(func() error {
+			gone, err := s.leftover(ctx, o)
+			if err != nil || !gone {
+				return err
+			}
+			return s.record(func(j *journal.Journal, _ *journal.Run) { j.Forget(o) })
+		})
 	}
-	return 0
+	return g.Wait()
 }
 
 func (s *session) leftover(ctx context.Context, o kube.Object) (gone bool, _ error) {

@@ -39,12 +39,20 @@ type Journal struct {
 	Format  int    `json:"format"`
 	Stack   string `json:"stack"`
 	Cluster string `json:"cluster"` // UID
+	Newest  Newest `json:"newest"`  // bundle ever installed, kept beyond Runs
 	Runs    []Run  `json:"runs"`    // oldest first
 	// Made are the things shared by components that the product created and
 	// will remove: namespaces and custom resource definitions.
 	Made []kube.Object `json:"made,omitempty"`
 	// Installed is what is there now, by component in order of installation.
 	Installed []Installed `json:"installed,omitempty"`
+}
+
+// Newest is the bundle with the highest sequence that an install began with: an
+// older one is refused.
+type Newest struct {
+	Sequence int64         `json:"sequence"`
+	Index    digest.Digest `json:"index,omitempty"`
 }
 
 // Verb is what a run did.
@@ -107,12 +115,13 @@ type StepKind string
 
 // The kinds of steps.
 const (
-	StepNamespace StepKind = "namespace"
-	StepCRDs      StepKind = "crds"
-	StepRelease   StepKind = "release"
-	StepManifests StepKind = "manifests"
-	StepReady     StepKind = "ready"
-	StepRollback  StepKind = "rollback"
+	StepNamespace  StepKind = "namespace"
+	StepCredential StepKind = "credential"
+	StepCRDs       StepKind = "crds"
+	StepRelease    StepKind = "release"
+	StepManifests  StepKind = "manifests"
+	StepReady      StepKind = "ready"
+	StepRollback   StepKind = "rollback"
 )
 
 // Step is one thing done.
@@ -195,6 +204,14 @@ func (j *Journal) Put(c Installed) {
 		return
 	}
 	j.Installed = append(j.Installed, c)
+}
+
+// Arrange sorts the installed components by an order of names. Others come
+// first, as they were.
+func (j *Journal) Arrange(order []string) {
+	slices.SortStableFunc(j.Installed, func(a, b Installed) int {
+		return slices.Index(order, a.Name) - slices.Index(order, b.Name)
+	})
 }
 
 // Drop forgets an installed component.

@@ -11,7 +11,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -52,6 +54,7 @@ type Client struct {
 	discovery discovery.CachedDiscoveryInterface
 	mapper    meta.ResettableRESTMapper
 	identity  Identity
+	lease     time.Duration // how long the install lease lasts unless renewed
 }
 
 // Identity is who the operator is, as far as the kubeconfig tells. It never
@@ -72,12 +75,22 @@ func Connect(ctx context.Context, opt Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
 	}
-	if _, err := c.discovery.ServerVersion(); err != nil {
+	if err := c.hello(ctx); err != nil {
 		return nil, fmt.Errorf("asking %s for its version: %w: %w", c.config.Host, ErrUnreachable, err)
 	}
 	c.identity.User = c.whoAmI(ctx)
 	return c, ctx.Err()
 }
+
+// hello asks for the server's version without the patience of later requests.
+func (c *Client) hello(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, greeting)
+	defer cancel()
+	return c.Core.Discovery().RESTClient().Get().AbsPath("/version").Do(ctx).Error()
+}
+
+// greeting bounds the first answer of a server.
+const greeting = 5 * time.Second
 
 func newClient(opt Options) (*Client, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
@@ -92,8 +105,9 @@ func newClient(opt Options) (*Client, error) {
 		config.UserAgent = Manager
 	}
 	config.QPS, config.Burst = 200, 400
+	config.Wrap(func(inner http.RoundTripper) http.RoundTripper { return patient{inner, outage} })
 	config.WarningHandler = rest.NoWarnings{}
-	c := &Client{config: config, loader: loader, identity: identity(loader)}
+	c := &Client{config: config, loader: loader, identity: identity(loader), lease: leaseDuration}
 	return c, c.clients()
 }
 

@@ -92,8 +92,8 @@ func (c *Client) waitGone(ctx context.Context, o Object) error {
 	}
 }
 
-// EnsureNamespace creates a namespace unless it exists. made says whether this
-// call created it.
+// EnsureNamespace creates a namespace unless it exists; one that is being
+// deleted is waited for and created anew. made says whether this call did.
 func (c *Client) EnsureNamespace(ctx context.Context, name string, annotations map[string]string) (o Object, made bool, _ error) {
 	api := c.Core.CoreV1().Namespaces()
 	ns, err := api.Get(ctx, name, metav1.GetOptions{})
@@ -110,13 +110,15 @@ func (c *Client) EnsureNamespace(ctx context.Context, name string, annotations m
 	if err != nil {
 		return Object{}, false, fmt.Errorf("creating namespace %s: %w", name, err)
 	}
-	if ns.DeletionTimestamp != nil {
-		return Object{}, false, fmt.Errorf("creating namespace %s: %w", name, errTerminating)
+	o = Object{APIVersion: "v1", Kind: "Namespace", Name: name, UID: string(ns.UID)}
+	if ns.DeletionTimestamp == nil {
+		return o, made, nil
 	}
-	return Object{APIVersion: "v1", Kind: "Namespace", Name: name, UID: string(ns.UID)}, made, nil
+	if err := c.waitGone(ctx, o); err != nil {
+		return Object{}, false, fmt.Errorf("creating namespace %s, which is being deleted: %w", name, err)
+	}
+	return c.EnsureNamespace(ctx, name, annotations)
 }
-
-var errTerminating = errors.New("it is being deleted")
 
 // RemoveNamespace deletes a namespace of the given incarnation if nothing is
 // left in it but what Kubernetes itself puts there. removed is false, with what

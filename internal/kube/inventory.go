@@ -2,10 +2,14 @@ package kube
 
 import (
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/metadata"
 )
@@ -104,3 +108,23 @@ func (c *Client) Denied(ctx context.Context, rights []Right) ([]string, error) {
 }
 
 func sorted(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
+
+// ErrNotPullSecret: the Secret holds no registry credentials.
+var ErrNotPullSecret = errors.New("it is not of type kubernetes.io/dockerconfigjson")
+
+// PullSecret reads a pull secret as an object to apply elsewhere, without its
+// namespace and marks.
+func (c *Client) PullSecret(ctx context.Context, namespace, name string) (*unstructured.Unstructured, error) {
+	s, err := c.Core.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("reading pull secret %s/%s: %w", namespace, name, err)
+	}
+	if s.Type != corev1.SecretTypeDockerConfigJson {
+		return nil, fmt.Errorf("reading pull secret %s/%s: %w", namespace, name, ErrNotPullSecret)
+	}
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "type": string(s.Type),
+		"metadata": map[string]any{"name": name},
+		"data":     map[string]any{corev1.DockerConfigJsonKey: base64.StdEncoding.EncodeToString(s.Data[corev1.DockerConfigJsonKey])},
+	}}, nil
+}

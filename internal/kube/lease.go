@@ -38,8 +38,8 @@ func (e *LockedError) Unwrap() error { return ErrLocked }
 
 const (
 	leaseName     = "install"
-	leaseDuration = 15 * time.Second
-	leaseRenewal  = 4 * time.Second
+	leaseDuration = 30 * time.Second
+	renewals      = 6 // in one duration
 )
 
 // Hold takes the lease that lets one run at a time change the cluster, and
@@ -53,7 +53,7 @@ func (c *Client) Hold(ctx context.Context) (held context.Context, release func()
 	if _, _, err := c.EnsureNamespace(ctx, SystemNamespace, nil); err != nil {
 		return nil, nil, fmt.Errorf("taking the install lease: %w", err)
 	}
-	l := &lease{api: c.Core.CoordinationV1().Leases(SystemNamespace), self: holder(c.identity)}
+	l := c.newLease(holder(c.identity))
 	if err := l.take(ctx); err != nil {
 		return nil, nil, fmt.Errorf("taking the install lease: %w", err)
 	}
@@ -68,9 +68,14 @@ func (c *Client) Hold(ctx context.Context) (held context.Context, release func()
 }
 
 type lease struct {
-	api     typedcoordinationv1.LeaseInterface
-	self    string
-	current *coordinationv1.Lease
+	api      typedcoordinationv1.LeaseInterface
+	self     string
+	duration time.Duration
+	current  *coordinationv1.Lease
+}
+
+func (c *Client) newLease(self string) *lease {
+	return &lease{api: c.Core.CoordinationV1().Leases(SystemNamespace), self: self, duration: c.lease}
 }
 
 // holder is USER@HOST/BOOT/PID; BOOT tells whether PID can be looked up here.
@@ -129,7 +134,7 @@ func free(l *coordinationv1.Lease) bool {
 
 // outwait watches a held lease for one duration.
 func (l *lease) outwait(ctx context.Context, found *coordinationv1.Lease) error {
-	ctx, cancel := context.WithTimeout(ctx, leaseDuration)
+	ctx, cancel := context.WithTimeout(ctx, l.duration)
 	defer cancel()
 	w, err := l.api.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + leaseName, ResourceVersion: found.ResourceVersion})
 	if err != nil {
@@ -180,14 +185,14 @@ func (l *lease) seize(ctx context.Context, found *coordinationv1.Lease) (err err
 
 func (l *lease) spec(transitions int32) coordinationv1.LeaseSpec {
 	now := metav1.NowMicro()
-	seconds := int32(leaseDuration / time.Second)
+	seconds := int32(max(l.duration/time.Second, 1))
 	return coordinationv1.LeaseSpec{HolderIdentity: &l.self, AcquireTime: &now, RenewTime: &now, LeaseDurationSeconds: &seconds, LeaseTransitions: &transitions}
 }
 
 // keep renews until ctx ends. It gives up when renewing failed for longer than
 // the lease lasts, or when somebody else holds it.
 func (l *lease) keep(ctx context.Context, lost context.CancelCauseFunc) {
-	tick := time.NewTicker(leaseRenewal)
+	tick := time.NewTicker(l.duration / renewals)
 	defer tick.Stop()
 	renewed := time.Now()
 	for {
@@ -200,7 +205,7 @@ func (l *lease) keep(ctx context.Context, lost context.CancelCauseFunc) {
 		switch {
 		case err == nil:
 			renewed = time.Now()
-		case apierrors.IsConflict(err) || apierrors.IsNotFound(err) || time.Since(renewed) > leaseDuration:
+		case apierrors.IsConflict(err) || apierrors.IsNotFound(err) || time.Since(renewed) > l.duration:
 			lost(fmt.Errorf("%w: %w", ErrLeaseLost, err))
 			return
 		}
@@ -208,7 +213,7 @@ func (l *lease) keep(ctx context.Context, lost context.CancelCauseFunc) {
 }
 
 func (l *lease) renew(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, leaseRenewal)
+	ctx, cancel := context.WithTimeout(ctx, l.duration/2)
 	defer cancel()
 	next := l.current.DeepCopy()
 	now := metav1.NowMicro()
@@ -222,7 +227,7 @@ func (l *lease) renew(ctx context.Context) error {
 
 // drop deletes the lease, if it is still ours.
 func (l *lease) drop() {
-	ctx, cancel := context.WithTimeout(context.Background(), leaseRenewal)
+	ctx, cancel := context.WithTimeout(context.Background(), l.duration/2)
 	defer cancel()
 	version := l.current.ResourceVersion
 	_ = l.api.Delete(ctx, leaseName, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &version}})

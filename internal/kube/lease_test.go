@@ -13,6 +13,7 @@ import (
 
 func TestHoldExcludesOthers(t *testing.T) {
 	c := connect(t)
+	c.lease = 3 * time.Second // the other sees a renewal soon
 	ctx, release, err := c.Hold(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +49,7 @@ func TestHoldReplacesTheDead(t *testing.T) {
 	if err := gone.Run(); err != nil {
 		t.Fatal(err)
 	}
-	l := &lease{api: c.Core.CoordinationV1().Leases(SystemNamespace), self: fmt.Sprintf("x@y/%s/%d", bootID(), gone.Process.Pid)}
+	l := c.newLease(fmt.Sprintf("x@y/%s/%d", bootID(), gone.Process.Pid))
 	if err := l.take(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +66,8 @@ func TestHoldReplacesTheDead(t *testing.T) {
 
 func TestHoldOutwaitsTheSilent(t *testing.T) {
 	c := connect(t)
-	l := &lease{api: c.Core.CoordinationV1().Leases(SystemNamespace), self: "x@y/another-machine/1"}
+	c.lease = time.Second
+	l := c.newLease("x@y/another-machine/1")
 	if _, _, err := c.EnsureNamespace(t.Context(), SystemNamespace, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -81,6 +83,7 @@ func TestHoldOutwaitsTheSilent(t *testing.T) {
 
 func TestLosingTheLeaseEndsTheContext(t *testing.T) {
 	c := connect(t)
+	c.lease = time.Second
 	ctx, release, err := c.Hold(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -9,8 +9,10 @@ package load
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,6 +40,7 @@ type Options struct {
 	Registry  string   // HOST[:PORT][/PREFIX]
 	PlainHTTP bool     // without TLS; loopback always is
 	Workers   int      // requests at once; default 8
+	CAFile    string   // PEM certificates that TLS trusts beside the system's
 	StateDir  string   // where load-REGISTRY.json goes; empty: nowhere
 	Push      registry.PushOptions
 }
@@ -95,6 +98,7 @@ type loader struct {
 	opt     Options
 	refs    func() map[digest.Digest][]string
 
+	aims
 	mu       sync.Mutex
 	have     map[place]bool // manifests the registry has
 	tagged   map[string]digest.Digest
@@ -116,14 +120,36 @@ func newLoader(bundles catalog.Stack, opt Options, sink event.Sink) (*loader, er
 	}
 	l := &loader{
 		bundles: bundles, catalog: c, sink: sink, opt: opt, refs: sync.OnceValue(c.References),
-		have: map[place]bool{}, tagged: map[string]digest.Digest{}, children: map[place]child{},
+		aims: newAims(c), have: map[place]bool{}, tagged: map[string]digest.Digest{}, children: map[place]child{},
 	}
 	l.result.Registry, l.result.References = opt.Registry, len(c.Entries)
 	push := opt.Push
 	push.PlainHTTP = push.PlainHTTP || opt.PlainHTTP
 	push.Retry = l.retry
+	if push.RootCAs, err = rootCAs(opt.CAFile); err != nil {
+		return nil, err
+	}
 	l.pusher, err = registry.NewPusher(opt.Registry, push)
 	return l, err
+}
+
+// rootCAs adds the certificates of a file to the system's; nil for no file.
+func rootCAs(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading CA certificates: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("reading CA certificates: %s holds none", file)
+	}
+	return pool, nil
 }
 
 func (l *loader) run(ctx context.Context) (Result, error) {
@@ -175,11 +201,7 @@ func (l *loader) repositories() []*catalog.Repository {
 // A manifest that the registry has stands for its blobs: registries take none
 // without them.
 func (l *loader) survey(ctx context.Context) error {
-	var tags []tag
-	for _, r := range l.repositories() {
-		tags = append(tags, wantedTags(r)...)
-	}
-	err := each(ctx, l.opt.Workers, tags, func(ctx context.Context, t tag) error {
+	err := each(ctx, l.opt.Workers, l.allTags, func(ctx context.Context, t tag) error {
 		d, err := l.pusher.ManifestDigest(ctx, t.repository.Name, t.name)
 		if err == nil && d != "" {
 			l.found(t, d)
@@ -208,15 +230,11 @@ func (l *loader) countSkipped() {
 	}
 	for _, e := range l.catalog.Entries {
 		r := l.catalog.Repositories[e.Repository]
-		if !lacks(r, e.Descriptor.Digest, missing) && (!wanted(r, e) || l.at(tag{r, e.Tag}) == e.Descriptor.Digest) {
+		t, tagged := l.wanted[place{r.Name, e.Descriptor.Digest}]
+		if !lacks(r, e.Descriptor.Digest, missing) && (!tagged || l.at(t) == e.Descriptor.Digest) {
 			l.result.SkippedReferences++
 		}
 	}
-}
-
-// wanted says whether the reference's tag is to be set to its manifest.
-func wanted(r *catalog.Repository, e catalog.Entry) bool {
-	return e.Tag != "" && r.Tags[e.Tag] == e.Descriptor.Digest && !referrersTag(r, e.Descriptor.Digest)
 }
 
 func lacks(r *catalog.Repository, d digest.Digest, missing map[place]bool) bool {
@@ -263,7 +281,7 @@ func (l *loader) missing() []place {
 	var out []place
 	for _, r := range l.repositories() {
 		for _, d := range r.Order {
-			if p := (place{r.Name, d}); !l.have[p] && !referrersTag(r, d) {
+			if p := (place{r.Name, d}); !l.have[p] && !l.merged[p] {
 				out = append(out, p)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 
@@ -19,31 +20,33 @@ import (
 
 var fallbackTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}$`)
 
-// wantedTags are the tags to push as they are: all but referrers tags, which
-// are merged with what the registry has.
-func wantedTags(r *catalog.Repository) []tag {
-	var out []tag
-	for _, name := range r.TagNames() {
-		if !fallbackTag.MatchString(name) || !referrersTag(r, r.Tags[name]) {
-			out = append(out, tag{r, name})
-		}
-	}
-	return out
+// aims are what the registry shall have in the end.
+type aims struct {
+	allTags []tag          // to set as they are
+	wanted  map[place]tag  // the first of them that names a manifest
+	merged  map[place]bool // indexes of referrers tags: merged with what the registry has
 }
 
-// referrersTag says whether d is the index of a referrers tag and of no other.
-func referrersTag(r *catalog.Repository, d digest.Digest) bool {
-	if m, ok := r.Manifests[d]; !ok || !m.Index {
-		return false
-	}
-	tagged := false
-	for name, t := range r.Tags {
-		if t == d && !fallbackTag.MatchString(name) {
-			return false
+func newAims(c *catalog.Catalog) aims {
+	a := aims{wanted: map[place]tag{}, merged: map[place]bool{}}
+	for _, repository := range c.RepositoryNames() {
+		r := c.Repositories[repository]
+		for _, name := range r.TagNames() {
+			p := place{r.Name, r.Tags[name]}
+			if m := r.Manifests[p.digest]; fallbackTag.MatchString(name) && m != nil && m.Index {
+				a.merged[p] = true
+				continue
+			}
+			a.allTags = append(a.allTags, tag{r, name})
+			if _, ok := a.wanted[p]; !ok {
+				a.wanted[p] = tag{r, name}
+			}
 		}
-		tagged = tagged || t == d
 	}
-	return tagged
+	for p := range a.wanted {
+		delete(a.merged, p) // an image that somebody tagged like a referrers tag as well
+	}
+	return a
 }
 
 // manifests pushes what is missing, children before the indexes that name them.
@@ -53,20 +56,12 @@ func (l *loader) manifests(ctx context.Context) error {
 		n := l.depth(p)
 		levels[n] = append(levels[n], p)
 	}
-	for n := 0; len(levels[n]) > 0 || n <= maxLevel(levels); n++ {
+	for _, n := range slices.Sorted(maps.Keys(levels)) {
 		if err := each(ctx, l.opt.Workers, levels[n], l.pushManifest); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func maxLevel(levels map[int][]place) int {
-	top := 0
-	for n := range levels {
-		top = max(top, n)
-	}
-	return top
 }
 
 // depth is 0 for a manifest, and for an index one more than its deepest child.
@@ -87,7 +82,7 @@ func (l *loader) pushManifest(ctx context.Context, p place) error {
 	r := l.catalog.Repositories[p.repository]
 	m := r.Manifests[p.digest]
 	reference := p.digest.String()
-	t, tagged := tagOf(r, p.digest)
+	t, tagged := l.wanted[p]
 	if tagged {
 		reference = t.name
 	}
@@ -108,15 +103,6 @@ func (l *loader) put(ctx context.Context, repository, reference string, m *catal
 		return err
 	}
 	return l.pusher.PutManifest(ctx, repository, reference, m.MediaType, raw)
-}
-
-func tagOf(r *catalog.Repository, d digest.Digest) (tag, bool) {
-	for _, t := range wantedTags(r) {
-		if r.Tags[t.name] == d {
-			return t, true
-		}
-	}
-	return tag{}, false
 }
 
 func (l *loader) wrotePlace(p place, t tag, tagged bool) {
@@ -239,11 +225,7 @@ func (l *loader) stands(repository string, d digest.Digest) digest.Digest {
 
 // tags sets every tag that does not stand yet where it should.
 func (l *loader) tags(ctx context.Context) error {
-	var all []tag
-	for _, r := range l.repositories() {
-		all = append(all, wantedTags(r)...)
-	}
-	return each(ctx, l.opt.Workers, all, func(ctx context.Context, t tag) error {
+	return each(ctx, l.opt.Workers, l.allTags, func(ctx context.Context, t tag) error {
 		want := l.stands(t.repository.Name, t.repository.Tags[t.name])
 		if l.at(t) == want {
 			return nil

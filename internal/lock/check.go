@@ -148,6 +148,9 @@ func (c *checker) component(at string, comp *Component) {
 			c.problem(p+".name", "is used twice in the component")
 		}
 		releases[r.Name] = true
+		if !plainKeys(r.Values) {
+			c.problem(p+".values", "has a key with control characters")
+		}
 		c.item2component(p+".chart", r.Chart, comp.Name, Chart)
 	}
 	for i, ref := range comp.Manifests {
@@ -302,7 +305,7 @@ func (c *checker) helmChart(at string, h *HelmChart) {
 	if h.Provenance != nil {
 		c.content1(at+".provenance", h.Provenance)
 	}
-	if len(h.Config) > maxManifestSize || !json.Valid([]byte(h.Config)) {
+	if len(h.Config) > maxManifestSize || !plain(h.Config) || !json.Valid([]byte(h.Config)) {
 		c.problem(at+".config", "is not JSON")
 	}
 }

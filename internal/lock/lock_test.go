@@ -572,10 +572,10 @@ func FuzzValues(f *testing.F) {
 	f.Add("<<", "a: b # c", int64(0), 0.1)
 	f.Add("2026-01-01", "0x10\t\r\n", int64(1<<62), -1e-9)
 	f.Fuzz(func(t *testing.T, key, text string, i int64, x float64) {
-		if !utf8.ValidString(key) || !utf8.ValidString(text) || math.IsNaN(x) || math.IsInf(x, 0) || x == math.Trunc(x) {
+		if !utf8.ValidString(key) || !utf8.ValidString(text) || math.IsNaN(x) || math.IsInf(x, 0) || x == math.Trunc(x) || !plainKeys(map[string]any{key: nil}) {
 			return
 		}
-		values := map[string]any{key: text, key + "2": []any{text, i, x, nil, true, map[string]any{text: key}}}
+		values := map[string]any{key: text, key + "2": []any{text, i, x, nil, true, map[string]any{key: text}, text}}
 		l := sample()
 		l.Components[0].Releases[0].Values = values
 		b, err := l.Marshal()

@@ -14,6 +14,7 @@ type Facts struct {
 	CRDs           []string // names of the definitions there
 	Releases       []ReleaseFact
 	Denied         []string // rights the operator lacks, in words
+	PullSecret     string   // why the site's pull secret cannot be used; empty when it can, or there is none
 	Registry       RegistryFacts
 }
 

@@ -91,6 +91,9 @@ func (m *maker) site() {
 	if c := m.selection.site.StorageClass; c != "" && !slices.Contains(m.facts.StorageClasses, c) {
 		m.find(event.Finding{Severity: event.Error, Code: "no-storage-class", What: fmt.Sprintf("the cluster has no storage class %s", c), Hint: "name one of: " + strings.Join(m.facts.StorageClasses, ", ")})
 	}
+	if why := m.facts.PullSecret; why != "" {
+		m.find(event.Finding{Severity: event.Error, Code: "pull-secret", What: "the pull secret of the site file cannot be used: " + why, Hint: "create it, or correct registry.pullSecretRef in the site file"})
+	}
 	m.version()
 }
 

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,8 @@ const (
 // PushOptions are what may be said about pushing. The zero value works.
 type PushOptions struct {
 	PlainHTTP bool              // without TLS; loopback addresses always are
-	Transport http.RoundTripper // default: as net/http's, with enough connections
+	RootCAs   *x509.CertPool    // that TLS trusts; default: the system's
+	Transport http.RoundTripper // default: as net/http's, with enough connections; RootCAs is not for another
 	Keychain  authn.Keychain    // default: the Docker configuration and its helpers
 	Attempts  int               // of each request; default 5
 	Backoff   time.Duration     // before the second attempt, doubling; default 500 ms
@@ -76,7 +78,7 @@ func (o PushOptions) withDefaults() PushOptions {
 		t := http.DefaultTransport.(*http.Transport).Clone()
 		t.MaxIdleConnsPerHost = 64
 		t.WriteBufferSize = 64 << 10
-		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs}
 		o.Transport = t
 	}
 	if o.Keychain == nil {

@@ -3,6 +3,8 @@ package registry
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +16,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/errcode"
 )
 
 const (
@@ -212,7 +217,7 @@ func unmark(err error) error {
 
 func worthAnother(err error) bool {
 	var f final
-	if errors.As(err, &f) {
+	if errors.As(err, &f) || hopeless(err) {
 		return false
 	}
 	r := new(RefusedError)
@@ -225,6 +230,21 @@ func worthAnother(err error) bool {
 		return true
 	}
 	return slices.Contains(r.Codes, "BLOB_UPLOAD_UNKNOWN") // the session is gone, not the blob
+}
+
+// hopeless recognises wrong credentials and wrong TLS, which stay wrong.
+func hopeless(err error) bool {
+	var (
+		token   *errcode.ErrorResponse
+		verify  *tls.CertificateVerificationError
+		record  tls.RecordHeaderError
+		unknown x509.UnknownAuthorityError
+	)
+	if errors.As(err, &token) {
+		return token.StatusCode < http.StatusInternalServerError && token.StatusCode != http.StatusTooManyRequests
+	}
+	return errors.Is(err, auth.ErrBasicCredentialNotFound) || errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &unknown) ||
+		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
 func (p *Pusher) pause(ctx context.Context, n int, err error) error {

@@ -3,8 +3,11 @@ package registry
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -273,12 +276,39 @@ func TestPushWithToken(t *testing.T) {
 	if s := scopes(); !strings.Contains(s, "repository:a:pull,push") || !strings.Contains(s, "repository:a:pull repository:b:pull,push") {
 		t.Errorf("scopes asked for:\n%s", s)
 	}
-	wrong, err := NewPusher(host, PushOptions{Attempts: 1, Keychain: staticKeychain{Username: "pusher", Password: "wrong"}})
-	if err != nil {
-		t.Fatal(err)
+	for name, config := range map[string]staticKeychain{"wrong password": {Username: "pusher", Password: "hunter2"}, "no password": {}} {
+		retries := 0
+		wrong, err := NewPusher(host, PushOptions{Keychain: config, Backoff: time.Millisecond, Retry: func(string, int, error) { retries++ }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := wrong.Check(t.Context()); err == nil || strings.Contains(err.Error(), "hunter2") || retries != 0 {
+			t.Errorf("%s: %v after %d retries", name, err, retries)
+		}
 	}
-	if err := wrong.Check(t.Context()); err == nil || strings.Contains(err.Error(), "wrong") {
-		t.Errorf("wrong password: %v", err)
+}
+
+func TestTLS(t *testing.T) {
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}))
+	t.Cleanup(srv.Close)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	_, port, _ := net.SplitHostPort(srv.Listener.Addr().String())
+	pool := x509.NewCertPool()
+	pool.AddCert(srv.Certificate())
+	for _, known := range []bool{true, false} {
+		retries := 0
+		opt := PushOptions{Backoff: time.Millisecond, Retry: func(string, int, error) { retries++ }}
+		if known {
+			opt.RootCAs = pool
+		}
+		p, err := NewPusher("127.0.0.1:"+port, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.scheme = "https" // loopback is plain by default
+		if err := p.Check(t.Context()); (err == nil) != known || retries != 0 {
+			t.Errorf("certificate known: %v: %v after %d retries", known, err, retries)
+		}
 	}
 }
 

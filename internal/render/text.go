@@ -124,7 +124,7 @@ func (t *Text) Emit(e event.Event) {
 	case event.Warning:
 		t.warning(e)
 	case event.Retry:
-		t.say(t.opt.Style.Yellow("retry:") + " " + about(e))
+		t.sayWrapped(t.opt.Style.Yellow("retry:")+" ", len("retry: "), about(e))
 	case event.FindingKind:
 		t.finding(e)
 	case event.End:
@@ -208,7 +208,7 @@ func about(e event.Event) string {
 }
 
 func (t *Text) warning(e event.Event) {
-	t.say(t.opt.Style.Yellow("warning:") + " " + about(e))
+	t.sayWrapped(t.opt.Style.Yellow("warning:")+" ", len("warning: "), about(e))
 	if f := e.Finding; f != nil {
 		for _, line := range details(*f, t.width(), f.What == e.Message) {
 			t.say(line)
@@ -236,6 +236,20 @@ func (t *Text) remark(line string) {
 func (t *Text) say(line string) {
 	t.clear()
 	fmt.Fprintln(t.err, line)
+}
+
+// sayWrapped writes text after a head, on a terminal in lines that fit it.
+func (t *Text) sayWrapped(head string, indent int, text string) {
+	if !t.opt.Terminal {
+		t.say(head + text)
+		return
+	}
+	for i, part := range Wrap(text, t.width()-indent-1) {
+		if i > 0 {
+			head = strings.Repeat(" ", indent)
+		}
+		t.say(head + part)
+	}
 }
 
 // Print writes to the result writer, the live line out of the way.

@@ -128,6 +128,8 @@ func stepName(s journal.Step) string {
 	switch s.Kind {
 	case journal.StepNamespace:
 		return "namespace " + s.Name
+	case journal.StepCredential:
+		return "pull secret " + s.Name
 	case journal.StepCRDs:
 		return "custom resource definitions"
 	case journal.StepRelease:

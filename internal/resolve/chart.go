@@ -23,8 +23,6 @@ const (
 	legacyChart   = "application/tar+gzip" // of charts pushed by Helm before 3.7
 )
 
-var errDigest = errors.New("content has another digest")
-
 // pulledChart is a chart and the item that carries it.
 type pulledChart struct {
 	*helm.Chart
@@ -212,7 +210,7 @@ func (s *session) verified(ctx context.Context, r fetch.Request, want digest.Dig
 			return data, nil
 		}
 		if try == 2 {
-			return nil, fmt.Errorf("%w: %s, not %s", errDigest, got, want)
+			return nil, fmt.Errorf("%w: %s, not %s", ErrDigest, got, want)
 		}
 	}
 }
@@ -256,7 +254,7 @@ func (s *session) repositoryChart(ctx context.Context, source, name, version str
 	}
 	got := digest.FromBytes(archive)
 	if at.Digest != "" && at.Digest != got {
-		return nil, fmt.Errorf("chart %s %s: %w: %s, the repository's index says %s", name, version, errDigest, got, at.Digest)
+		return nil, fmt.Errorf("chart %s %s: %w: %s, the repository's index says %s", name, version, ErrDigest, got, at.Digest)
 	}
 	c, err := openChart(archive, name, version)
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/lock"
+	"github.com/caisson/caisson/internal/registry"
 	"github.com/caisson/caisson/internal/upstreamtest"
 )
 
@@ -130,6 +131,25 @@ func found(s *site, item string) bool {
 		}
 	}
 	return false
+}
+
+func TestJoinedReferencesMayBeMissing(t *testing.T) {
+	s, h := shelfSite(t)
+	h.tag("1", h.image("linux/amd64"))
+	policy := "kind: ClusterPolicy\nspec:\n  a: {repository: reg.example/x, image: operand, version: \"1\"}\n  b: {repository: reg.example/x, image: driver, version: \"580.1\"}\n"
+	h.chart("1.0.0", packChart(t, "web", "1.0.0", map[string]string{"templates/a.yaml": policy}))
+	s.write("stack.yaml", chartStack(`{name: rel, source: "oci://reg.example/charts/web", version: 1.0.0}`))
+	r, _ := s.mustResolve(s.options("l.yaml"))
+	if got := imagesOf(r.Lock); got != "reg.example/x/operand:1 by chart rel" {
+		t.Errorf("images %s", got)
+	}
+	if !found(s, "reg.example/x/driver:580.1") {
+		t.Error("nobody said that the driver's image is missing")
+	}
+	s.write("stack.yaml", chartStack(`{name: rel, source: "oci://reg.example/charts/web", version: 1.0.0}`)+"    images: [reg.example/x/driver:580.1]\n")
+	if _, err := s.resolve(s.options("l.yaml")); !errors.Is(err, registry.ErrNotFound) {
+		t.Errorf("named by the stack: %v", err)
+	}
 }
 
 func TestChartRefusals(t *testing.T) {
@@ -302,7 +322,7 @@ func TestFiles(t *testing.T) {
 	write(file("blob", "chunked", strings.Repeat("0", 64)), file("gone", "gone", good))
 	_, err := s.resolve(s.options("l.yaml"))
 	var problems Problems
-	if !errors.As(err, &problems) || len(problems) != 2 || !errors.Is(err, errDigest) || !strings.Contains(err.Error(), "404") {
+	if !errors.As(err, &problems) || len(problems) != 2 || !errors.Is(err, ErrDigest) || !strings.Contains(err.Error(), "404") {
 		t.Errorf("two bad files: %v", err)
 	}
 }

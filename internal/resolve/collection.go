@@ -29,6 +29,7 @@ type wantedImage struct {
 	places     []place
 	components map[string]bool
 	by         map[string]bool // "stack", "chart web", "manifest extra.yaml"
+	certain    bool            // somebody names exactly this reference
 }
 
 // suspect is a string that looks like an image reference where none is
@@ -73,7 +74,7 @@ func contentOf(it *lock.Item) digest.Digest {
 	return it.Digest
 }
 
-func (c *collection) image(ref, component, by string, at place) {
+func (c *collection) image(ref, component, by string, at place, certain bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.images == nil {
@@ -87,6 +88,7 @@ func (c *collection) image(ref, component, by string, at place) {
 	w.places = append(w.places, at)
 	w.components[component] = true
 	w.by[by] = true
+	w.certain = w.certain || certain
 }
 
 func (c *collection) suspect(x suspect) {

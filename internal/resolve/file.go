@@ -55,7 +55,7 @@ func (s *session) length(ctx context.Context, url string, want digest.Digest) (i
 		return 0, err
 	}
 	if got := digest.NewDigest(digest.SHA256, c.hash); got != want {
-		return 0, fmt.Errorf("%w: %s, the stack says %s", errDigest, got, want)
+		return 0, fmt.Errorf("%w: %s, the stack says %s", ErrDigest, got, want)
 	}
 	return c.n, nil
 }

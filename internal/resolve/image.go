@@ -44,10 +44,10 @@ func (s *selection) root(ctx context.Context, root registry.Manifest) (missing [
 		return nil, err
 	}
 	if len(s.carried) == 1 && s.images == 0 {
-		return nil, fmt.Errorf("reading index %s: %w: it lists nothing that can be carried", root.Digest, errPlatform)
+		return nil, fmt.Errorf("reading index %s: %w: it lists nothing that can be carried", root.Digest, ErrPlatform)
 	}
 	if lacking := s.lacking(); s.images > 0 && len(lacking) > 0 {
-		return nil, fmt.Errorf("%w: %s missing, there: %s", errPlatform, strings.Join(lacking, ", "), s.there())
+		return nil, fmt.Errorf("%w: %s missing, there: %s", ErrPlatform, strings.Join(lacking, ", "), s.there())
 	}
 	return nil, nil
 }
@@ -71,7 +71,7 @@ func (s *selection) single(ctx context.Context, m registry.Manifest) ([]string, 
 	}
 	lacking := s.lacking()
 	if len(lacking) == len(s.wanted) {
-		return nil, fmt.Errorf("%w: it is for %s, the stack for %s", errPlatform, p, strings.Join(lacking, ", "))
+		return nil, fmt.Errorf("%w: it is for %s, the stack for %s", ErrPlatform, p, strings.Join(lacking, ", "))
 	}
 	return lacking, nil
 }

@@ -112,8 +112,8 @@ func TestImageRefusals(t *testing.T) {
 		{"linux/amd64", "unknown", "nothing that can be carried"},
 		{"linux/arm64", "single", "it is for linux/amd64, the stack for linux/arm64"},
 		{"linux/amd64", "size", "its descriptor says"},
-		{"linux/s390x", "urls", errForeign.Error()},
-		{"linux/s390x", "foreign", errForeign.Error()},
+		{"linux/s390x", "urls", ErrForeign.Error()},
+		{"linux/s390x", "foreign", ErrForeign.Error()},
 		{"linux/amd64", "child-gone", registry.ErrNotFound.Error()},
 		{"linux/amd64", "deep3", "nested more than 4 deep"},
 	}

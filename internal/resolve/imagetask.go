@@ -27,7 +27,7 @@ func (s *session) declareImage(i, j int) {
 		s.problem(at, err)
 		return
 	}
-	s.found.image(ref, comp.Name, "stack", at)
+	s.found.image(ref, comp.Name, "stack", at, true)
 }
 
 // discover notes the images of rendered documents. at is the chart or manifest
@@ -39,7 +39,7 @@ func (s *session) discover(docs []helm.Document, component, by string, at place)
 		return
 	}
 	for _, f := range images {
-		if !f.Sure {
+		if !f.Sure && !f.Joined {
 			s.found.suspect(suspect{place: at, component: component, found: f})
 			continue
 		}
@@ -50,7 +50,7 @@ func (s *session) discover(docs []helm.Document, component, by string, at place)
 			s.problem(where, err)
 			continue
 		}
-		s.found.image(ref, component, by, where)
+		s.found.image(ref, component, by, where, f.Sure)
 	}
 }
 
@@ -71,6 +71,10 @@ func (s *session) imageTasks() []task {
 func (s *session) image(ctx context.Context, ref string, w *wantedImage) {
 	s.work(lock.Image, ref, w.first(), func() (int64, evidence, error) {
 		pinned, err := s.pinImage(ctx, ref)
+		if !w.certain && errors.Is(err, registry.ErrNotFound) {
+			s.warnOfGuess(ref, w.first())
+			return 0, evidence{}, nil
+		}
 		if err != nil {
 			return 0, evidence{}, err
 		}
@@ -161,6 +165,19 @@ func (s *session) gather(ctx context.Context, ref string, manifests []lock.Image
 		s.found.item(it, components...)
 	}
 	return found, err
+}
+
+// warnOfGuess says that a reference which was put together from the fields of a
+// custom resource does not exist.
+func (s *session) warnOfGuess(ref string, at place) {
+	s.events.Emit(event.Event{Verb: verb, Kind: event.Warning, Item: ref,
+		Message: fmt.Sprintf("%s: not in the registry, and not carried", at.what),
+		Finding: &event.Finding{
+			Severity: event.Warn, Code: "image-not-found", Item: ref,
+			What: fmt.Sprintf("%s does not exist upstream", ref),
+			Why:  "it was read from separate fields of a custom resource; its operator may add to the tag when it runs",
+			Hint: fmt.Sprintf("add the images that the operator will pull to the component's images in %s", s.source.name),
+		}})
 }
 
 // payload is the size of all blobs of some manifests, each counted once.

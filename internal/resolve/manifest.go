@@ -2,7 +2,6 @@ package resolve
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -20,12 +19,6 @@ const (
 	maxChildren = 1000
 	maxLayers   = 1000
 	maxBlob     = 1 << 50
-)
-
-// Errors of content that a bundle cannot carry.
-var (
-	errForeign  = errors.New("a layer lies outside the registry (urls, or a non-distributable type)")
-	errPlatform = errors.New("not built for a platform of the stack")
 )
 
 const (
@@ -110,7 +103,7 @@ func checkDescriptor(d ocispec.Descriptor) error {
 	case d.MediaType != "" && !mediaTypeRule.MatchString(d.MediaType):
 		return fmt.Errorf("descriptor %s: media type %.100q is malformed", d.Digest, d.MediaType)
 	case len(d.URLs) > 0 || strings.Contains(d.MediaType, ".nondistributable.") || strings.Contains(d.MediaType, ".foreign."):
-		return fmt.Errorf("descriptor %s: %w", d.Digest, errForeign)
+		return fmt.Errorf("descriptor %s: %w", d.Digest, ErrForeign)
 	}
 	return nil
 }

@@ -28,12 +28,6 @@ const (
 	maxPlainFile = 1 << 30 // one outside LFS, which has to be read now
 )
 
-// Errors of what a stack asks of a model.
-var (
-	errPickle  = errors.New("pickled weights run code when they are loaded")
-	errNoMatch = errors.New("no file of the model matches")
-)
-
 // models collects what the components want of each model at one commit.
 type models struct {
 	mu   sync.Mutex
@@ -118,43 +112,54 @@ func modelRef(m *hub.Model) string {
 func chooseFiles(files []hub.File, m *stack.Model) ([]string, error) {
 	for _, pattern := range m.Include {
 		if !slices.ContainsFunc(files, func(f hub.File) bool { return matchFile(pattern, f.Path) }) {
-			return nil, fmt.Errorf("include %q: %w", pattern, errNoMatch)
+			return nil, fmt.Errorf("include %q: %w", pattern, ErrNoMatch)
 		}
 	}
+	usual := usualFiles(files)
 	var chosen, refused []string
-	safetensors := slices.ContainsFunc(files, func(f hub.File) bool { return strings.HasSuffix(f.Path, ".safetensors") })
 	for _, f := range files {
+		wanted := usual(f.Path)
+		if len(m.Include) > 0 {
+			wanted = matchAny(m.Include, f.Path)
+		}
 		switch {
-		case matchAny(m.Exclude, f.Path):
-		case len(m.Include) == 0 && (pickle(f.Path) || safetensors && duplicate(f.Path) && !onlyWeights(files, f.Path)):
-			if pickle(f.Path) {
-				refused = append(refused, f.Path)
-			}
-		case len(m.Include) > 0 && !matchAny(m.Include, f.Path):
+		case !wanted || matchAny(m.Exclude, f.Path):
 		case pickle(f.Path) && !slices.Contains(m.Include, f.Path):
 			refused = append(refused, f.Path)
 		default:
 			chosen = append(chosen, f.Path)
 		}
 	}
-	if len(refused) > 0 && (len(m.Include) > 0 || !safetensors) {
-		return nil, fmt.Errorf("%w: %s", errPickle, shorten(refused, 5))
+	if len(refused) > 0 {
+		return nil, fmt.Errorf("%w: %s", ErrPickle, shorten(refused, 5))
 	}
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("%w what include and exclude leave", errNoMatch)
+		return nil, fmt.Errorf("%w what include and exclude leave", ErrNoMatch)
 	}
 	return chosen, nil
 }
 
-// onlyWeights says whether all safetensors of a repository are duplicates by
-// name, so that none of them may be left out.
-func onlyWeights(files []hub.File, name string) bool {
-	if !strings.HasSuffix(name, ".safetensors") {
-		return false
+// usualFiles says what a model without include carries: everything, but where
+// there are safetensors neither pickled weights nor other copies of them.
+func usualFiles(files []hub.File) func(string) bool {
+	weights, doubtful := 0, 0
+	for _, f := range files {
+		if strings.HasSuffix(f.Path, ".safetensors") {
+			weights++
+			if duplicate(f.Path) {
+				doubtful++
+			}
+		}
 	}
-	return !slices.ContainsFunc(files, func(f hub.File) bool {
-		return strings.HasSuffix(f.Path, ".safetensors") && !duplicate(f.Path)
-	})
+	return func(name string) bool {
+		switch {
+		case weights == 0:
+			return true
+		case strings.HasSuffix(name, ".safetensors") && weights == doubtful:
+			return true // all there is
+		}
+		return !pickle(name) && !duplicate(name)
+	}
 }
 
 func matchAny(patterns []string, name string) bool {
@@ -386,12 +391,12 @@ func (s *fileSum) sha256() digest.Digest { return digest.NewDigest(digest.SHA256
 func (s *fileSum) check() error {
 	if s.file.LFS() {
 		if got := s.sha256(); got != s.file.SHA256 {
-			return fmt.Errorf("file %s: %w: %s, the hub says %s", s.file.Path, errDigest, got, s.file.SHA256)
+			return fmt.Errorf("file %s: %w: %s, the hub says %s", s.file.Path, ErrDigest, got, s.file.SHA256)
 		}
 		return nil
 	}
 	if got := hex.EncodeToString(s.git.Sum(nil)); got != s.file.GitSHA1 {
-		return fmt.Errorf("file %s: %w: git blob %s, the hub says %s", s.file.Path, errDigest, got, s.file.GitSHA1)
+		return fmt.Errorf("file %s: %w: git blob %s, the hub says %s", s.file.Path, ErrDigest, got, s.file.GitSHA1)
 	}
 	return nil
 }

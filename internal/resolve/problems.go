@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,17 @@ import (
 	"sync"
 
 	"go.yaml.in/yaml/v3"
+)
+
+// What a Problem can be about, beside the errors of registry, hub, helm and
+// fetch.
+var (
+	ErrPlatform = errors.New("not built for a platform of the stack")
+	ErrForeign  = errors.New("a layer lies outside the registry (urls, or a non-distributable type)")
+	ErrDigest   = errors.New("content has another digest")
+	ErrPickle   = errors.New("pickled weights run code when they are loaded")
+	ErrNoMatch  = errors.New("no file of the model matches")
+	ErrClash    = errors.New("two different things of the stack have this reference")
 )
 
 // Problem is one thing that keeps a stack from being resolved.

@@ -9,7 +9,6 @@ package resolve
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,8 +28,6 @@ const (
 	verb           = "resolve"
 	defaultWorkers = 8
 )
-
-var errClash = errors.New("two different things of the stack have this reference")
 
 // Options of a run. Stack and Output are required.
 type Options struct {
@@ -196,7 +193,7 @@ func (s *session) resolve(ctx context.Context) (*lock.Lock, error) {
 		return nil, err
 	}
 	for _, ref := range s.found.clashes {
-		s.problem(place{field: "components", what: ref}, errClash)
+		s.problem(place{field: "components", what: ref}, ErrClash)
 	}
 	s.warnOfSuspects()
 	if err := s.problems.err(); err != nil {

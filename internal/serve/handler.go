@@ -92,10 +92,13 @@ func (h *Handler) surface(pattern, name string, write func(http.ResponseWriter, 
 
 // ServeHTTP answers one request and emits its access event.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	rec := &recorder{ResponseWriter: w, began: time.Now()}
+	rec := &recorder{ResponseWriter: w, began: time.Now(), route: "other"}
 	defer func() {
 		fault := recover()
 		h.account(rec, r, fault != nil)
+		if fault != nil && fault != http.ErrAbortHandler {
+			h.warn("panic", "answering %s %s: %v", r.Method, r.URL.Path, fault)
+		}
 		if fault != nil {
 			panic(fault)
 		}

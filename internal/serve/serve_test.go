@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -547,6 +549,98 @@ func TestUnit(t *testing.T) {
 	}
 }
 
+// TestFlippedBytes: wherever a byte of the volumes changes, no wrong byte leaves
+// and no answer that lacks one looks complete.
+func TestFlippedBytes(t *testing.T) {
+	b := bundletest.Make(t, bundletest.Options{})
+	h, err := New([]*bundle.Trusted{b.Open(t)}, event.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := map[string][]byte{"/files/gpu/driver.run": b.Content[b.Driver]}
+	for name, data := range b.Files {
+		paths["/"+bundletest.ModelID+"/resolve/main/"+name] = data
+	}
+	for name, r := range h.catalog.Repositories {
+		for d := range r.Blobs {
+			paths["/v2/"+name+"/blobs/"+d.String()] = b.Content[d]
+		}
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	cut := 0
+	for range 30 {
+		volume := b.Volume(random.IntN(h.bundles[0].Table().Volumes()))
+		restore := flip(t, volume, random)
+		for path, want := range paths {
+			got, whole := fetch(t, h, path)
+			if !bytes.HasPrefix(want, got) || whole && len(got) != len(want) {
+				t.Errorf("%s with %s damaged: %d of %d bytes, whole: %v", path, filepath.Base(volume), len(got), len(want), whole)
+			}
+			if !whole {
+				cut++
+			}
+		}
+		restore()
+	}
+	if cut < 20 {
+		t.Errorf("only %d answers were cut short", cut)
+	}
+}
+
+// flip changes one bit of a file and returns what changes it back.
+func flip(t *testing.T, path string, random *rand.Rand) (restore func()) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, one := random.Int64N(info.Size()), make([]byte, 1)
+	turn := func() {
+		if _, err := f.ReadAt(one, at); err != nil {
+			t.Fatal(err)
+		}
+		one[0] ^= 1 << random.IntN(8)
+		if _, err := f.WriteAt(one, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	was := make([]byte, 1)
+	if _, err := f.ReadAt(was, at); err != nil {
+		t.Fatal(err)
+	}
+	turn()
+	return func() {
+		if _, err := f.WriteAt(was, at); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+}
+
+// fetch returns the body of a GET and whether it came to its end with success.
+func fetch(t *testing.T, h http.Handler, path string) (body []byte, whole bool) {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	func() {
+		defer func() {
+			fault := recover()
+			whole = fault == nil && rec.Code == http.StatusOK
+			if fault != nil && fault != http.ErrAbortHandler {
+				panic(fault)
+			}
+		}()
+		h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+	}()
+	if rec.Code != http.StatusOK {
+		return nil, false
+	}
+	return rec.Body.Bytes(), whole
+}
+
 func FuzzParseRange(f *testing.F) {
 	for _, s := range []string{"bytes=0-1", "bytes=-5", "bytes=5-", "bytes=9-1", "bytes=a-b", "bytes=0-1,2-3", "bytes=--1", "bytes=-", "bytes=+1-2"} {
 		f.Add(s, int64(10))
@@ -560,4 +654,40 @@ func FuzzParseRange(f *testing.F) {
 			t.Errorf("%q of %d gave %d, %d", spec, size, offset, length)
 		}
 	})
+}
+
+// TestDistributionConformance runs the distribution specification's own suite
+// in its read-only mode, where the test tools have it.
+func TestDistributionConformance(t *testing.T) {
+	program := filepath.Join(os.Getenv("CAISSON_TEST_TOOLS_BIN"), "conformance")
+	if _, err := os.Stat(program); err != nil {
+		t.Skip("CAISSON_TEST_TOOLS_BIN holds no conformance program")
+	}
+	b := bundletest.Make(t, bundletest.Options{})
+	s := newSite(t, b)
+	dir := t.TempDir()
+	var blobs []string
+	for _, it := range b.Lock.Items {
+		if it.Ref == bundletest.Web {
+			for _, l := range it.Manifests[1].Layers {
+				blobs = append(blobs, l.Digest.String())
+			}
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), program)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(),
+		"OCI_REGISTRY="+s.host, "OCI_TLS=disabled", "OCI_REPO1=ghcr.io/acme/web", "OCI_REPO2=quay.io/acme/full", "OCI_VERSION=1.1",
+		"OCI_API_PUSH=false", "OCI_API_BLOBS_DELETE=false", "OCI_API_MANIFESTS_DELETE=false", "OCI_API_TAGS_DELETE=false", "OCI_API_BLOBS_ATOMIC=false",
+		"OCI_API_MANIFESTS_ATOMIC=false", "OCI_API_TAGS_ATOMIC=false", "OCI_API_BLOBS_MOUNT_ANONYMOUS=false",
+		"OCI_RO_DATA_TAGS=1.2.3", "OCI_RO_DATA_MANIFESTS="+b.WebIndex.String()+" "+b.WebAMD64.String(),
+		"OCI_RO_DATA_BLOBS="+strings.Join(blobs, " "), "OCI_RO_DATA_REFERRERS="+b.WebIndex.String(), "OCI_RESULTS_DIR="+dir)
+	// Its exit status says nothing: it is 0 after failures, and writing its YAML
+	// report panics when nothing was pushed.
+	out, _ := cmd.CombinedOutput()
+	for _, want := range []string{"OCI Conformance Test: Pass", "/read-only/pull: Pass", "/read-only/head: Pass", "/read-only/tag-list: Pass", "/read-only/referrers: Pass"} {
+		if !bytes.Contains(out, []byte(want)) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
 }

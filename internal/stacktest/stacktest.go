@@ -9,9 +9,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -105,6 +107,14 @@ func (s *Site) Pack(tb testing.TB, stack Stack) string {
 	tb.Helper()
 	p := &packer{content: map[digest.Digest][]byte{}, items: map[string]*lock.Item{}}
 	return p.seal(tb, s.Key, stack, p.lock(tb, stack))
+}
+
+// Incompressible is n characters of text that follow from seed and do not
+// compress to much less than three quarters.
+func Incompressible(seed, n int) string {
+	b := make([]byte, n*3/4)
+	_, _ = rand.NewChaCha8([32]byte{byte(seed)}).Read(b)
+	return base64.StdEncoding.EncodeToString(b)
 }
 
 type packer struct {

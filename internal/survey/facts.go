@@ -31,6 +31,11 @@ func gather(ctx context.Context, c *kube.Client, r presence.Registry, s *plan.Se
 	if f.Denied, err = denied(ctx, c, s); err != nil {
 		return f, err
 	}
+	if ref := reg.PullSecretRef; ref != nil && ref.Namespace != "" {
+		if _, err := c.PullSecret(ctx, ref.Namespace, ref.Name); err != nil {
+			f.PullSecret = err.Error()
+		}
+	}
 	f.Registry, err = ask(ctx, r, s, reg)
 	return f, err
 }
@@ -44,7 +49,7 @@ func releases(ctx context.Context, c *kube.Client, s *plan.Selection) ([]plan.Re
 			continue
 		}
 		seen[chosen.Namespace] = true
-		ours, err := helm.NewEngine(c, chosen.Namespace, nil, nil).Releases(ctx)
+		ours, err := helm.NewEngine(c, chosen.Namespace, helm.Pulls{}, nil).Releases(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -13,8 +13,8 @@ import (
 )
 
 // Decode fills out, a pointer to a struct with yaml tags, and records a problem
-// for each unknown field and each value of the wrong type. Null leaves a field
-// at its zero value. Fields of type any and map[string]any take free-form
+// for each unknown field and each value of the wrong type. Null and
+// empty lists and mappings leave a field at its zero value. Fields of type any and map[string]any take free-form
 // values in the types that Helm gives them: nil, bool, int64, float64, string,
 // []any and map[string]any.
 func (d *Document) Decode(out any) {
@@ -91,6 +91,9 @@ func (d *Document) sequence(n *yaml.Node, path string, v reflect.Value) {
 		d.problem(n, path, "is %s, want a list", describe(n))
 		return
 	}
+	if len(n.Content) == 0 {
+		return // as if absent
+	}
 	s := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
 	for i, c := range n.Content {
 		p := fmt.Sprintf("%s[%d]", path, i)
@@ -107,6 +110,9 @@ func (d *Document) freeMap(n *yaml.Node, path string, v reflect.Value) {
 	if n.Kind != yaml.MappingNode {
 		d.problem(n, path, "is %s, want a mapping", describe(n))
 		return
+	}
+	if len(n.Content) == 0 {
+		return // as if absent
 	}
 	m := reflect.MakeMapWithSize(v.Type(), len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {

@@ -1,0 +1,78 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// outage is how long a request outlives an API server that is away, as while
+// it restarts.
+const outage = 60 * time.Second
+
+// patient repeats requests that met no server, and those that can be repeated
+// without harm when the connection broke under them: reads, server-side apply
+// and deletion. Everything else is the caller's to judge.
+type patient struct {
+	inner  http.RoundTripper
+	within time.Duration
+}
+
+// RoundTrip implements http.RoundTripper. It gives up when the request's
+// context ends or the outage has lasted too long.
+func (p patient) RoundTrip(req *http.Request) (*http.Response, error) {
+	give := time.Now().Add(p.within)
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		resp, err := p.inner.RoundTrip(req)
+		if err == nil || !worthAnother(req, err) || time.Now().After(give) {
+			return resp, err
+		}
+		pause(req.Context(), wait)
+		if req.Context().Err() != nil {
+			return nil, fmt.Errorf("%w: %w", context.Cause(req.Context()), err)
+		}
+		if req, err = again(req); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func worthAnother(req *http.Request, err error) bool {
+	if req.Body != nil && req.GetBody == nil {
+		return false
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return true
+	}
+	broken := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		strings.Contains(err.Error(), "http2: client connection lost") || strings.Contains(err.Error(), "GOAWAY")
+	return broken && repeatable(req)
+}
+
+func repeatable(req *http.Request) bool {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodDelete:
+		return true
+	case http.MethodPatch:
+		return strings.HasPrefix(req.Header.Get("Content-Type"), "application/apply-patch")
+	}
+	return false
+}
+
+// again is req with its body from the beginning.
+func again(req *http.Request) (*http.Request, error) {
+	next := req.Clone(req.Context())
+	if req.GetBody == nil {
+		return next, nil
+	}
+	body, err := req.GetBody()
+	next.Body = body
+	return next, err
+}

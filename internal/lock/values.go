@@ -1,0 +1,81 @@
+package lock
+
+import (
+	"strings"
+	"unicode"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// MarshalYAML writes the release so that every text of its values comes back as
+// it went in.
+func (r Release) MarshalYAML() (any, error) {
+	type plain Release
+	out := plain(r)
+	if len(r.Values) > 0 {
+		out.Values = quoted(r.Values).(map[string]any)
+	}
+	return out, nil
+}
+
+// quoted copies a value, with text in double quotes that a YAML block would
+// change: text with control characters, or with white space where YAML looks for
+// indentation.
+func quoted(v any) any {
+	switch x := v.(type) {
+	case map[string]any:
+		m := make(map[string]any, len(x))
+		for k, e := range x {
+			m[k] = quoted(e)
+		}
+		return m
+	case []any:
+		s := make([]any, len(x))
+		for i, e := range x {
+			s[i] = quoted(e)
+		}
+		return s
+	case string:
+		if !blockSafe(x) {
+			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: x, Style: yaml.DoubleQuotedStyle}
+		}
+	}
+	return v
+}
+
+func blockSafe(s string) bool {
+	if !strings.ContainsFunc(s, odd) {
+		return true
+	}
+	if s[0] == ' ' || s[0] == '\n' {
+		return false
+	}
+	for line := range strings.SplitSeq(s, "\n") {
+		if strings.ContainsFunc(line, odd) || strings.HasSuffix(line, " ") {
+			return false
+		}
+	}
+	return true
+}
+
+// odd is what YAML may escape, fold or take for the end of a line.
+func odd(r rune) bool { return r != ' ' && !unicode.IsGraphic(r) }
+
+// plainKeys says whether no key of a value, at any depth, is odd.
+func plainKeys(v any) bool {
+	switch x := v.(type) {
+	case map[string]any:
+		for k, e := range x {
+			if strings.ContainsFunc(k, odd) || !plainKeys(e) {
+				return false
+			}
+		}
+	case []any:
+		for _, e := range x {
+			if !plainKeys(e) {
+				return false
+			}
+		}
+	}
+	return true
+}
