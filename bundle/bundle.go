@@ -85,7 +85,11 @@ func (b *Bundle) readManifest() error {
 	if err != nil {
 		return err
 	}
-	text, err := b.Manifest(d.Digest)
+	i, err := locate(b.head, d)
+	if err != nil {
+		return err
+	}
+	text, err := b.head.read(i, maxConfig)
 	if err != nil {
 		return err
 	}

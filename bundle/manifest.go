@@ -19,9 +19,6 @@ func newBundleManifest(config ocispec.Descriptor, layers []ocispec.Descriptor) o
 }
 
 func parseBundleManifest(b []byte) (m ocispec.Manifest, err error) {
-	if len(b) > maxConfig {
-		return m, formatError("bundle manifest of %d bytes", len(b))
-	}
 	if err := json.Unmarshal(b, &m); err != nil {
 		return m, formatError("bundle manifest: %w", err)
 	}

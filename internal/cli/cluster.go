@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -59,7 +60,7 @@ func (a *app) install() *cobra.Command {
 			opt.Plan, opt.Target, opt.Tool = args[0], c.target(""), version
 			return a.do(cmd, "install", func(ctx context.Context, sink event.Sink) (func(*page), error) {
 				res, err := install.Run(ctx, opt, sink)
-				return changed(res, "caisson status"), err
+				return changed(res, err, "caisson status"), err
 			})
 		},
 	}
@@ -73,9 +74,9 @@ func (a *app) install() *cobra.Command {
 	return cmd
 }
 
-// changed shows what a verb did to a cluster, if it came so far.
-func changed(res install.Result, next string) func(*page) {
-	if res.Stack == "" {
+// changed shows what a verb did to a cluster, if it did anything.
+func changed(res install.Result, err error, next string) func(*page) {
+	if res.Stack == "" || (err != nil && !errors.Is(err, install.ErrComponent)) {
 		return nil
 	}
 	return func(p *page) { p.changed(res, next) }
@@ -149,7 +150,7 @@ func (a *app) rollback() *cobra.Command {
 			opt.Target, opt.Tool, opt.Component = c.target(stack), version, first(args)
 			return a.do(cmd, "rollback", func(ctx context.Context, sink event.Sink) (func(*page), error) {
 				res, err := install.Rollback(ctx, opt, sink)
-				return changed(res, "caisson status"), err
+				return changed(res, err, "caisson status"), err
 			})
 		},
 	}
@@ -172,7 +173,7 @@ func (a *app) uninstall() *cobra.Command {
 			opt.Target, opt.Tool, opt.Component = c.target(stack), version, first(args)
 			return a.do(cmd, "uninstall", func(ctx context.Context, sink event.Sink) (func(*page), error) {
 				res, err := install.Uninstall(ctx, opt, sink)
-				return changed(res, "caisson history"), err
+				return changed(res, err, "caisson history"), err
 			})
 		},
 	}

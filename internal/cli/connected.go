@@ -37,6 +37,7 @@ func (a *app) resolve() *cobra.Command {
 	f.StringVarP(&opt.Stack, "file", "f", "", "the stack: `STACK.yaml`")
 	f.StringVarP(&opt.Output, "out", "o", "", "the lock to write: `LOCK.yaml`")
 	upstreamsFlag(f, &opt.Upstreams)
+	f.BoolVar(&opt.AllPlatforms, "all-platforms", false, "carry every platform of each image, for a registry that takes no index with parts missing")
 	f.StringSliceVar(&opt.Platforms, "platform", nil, "`OS/ARCH` to carry in place of the stack's; repeat for more")
 	workersFlag(f, &opt.Workers, "items")
 	require(cmd, "file", "out")

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -157,7 +158,7 @@ func (p *page) bundle(b inspect.Bundle, asked bool) {
 	for _, name := range b.Volumes.Missing {
 		p.line("  %s %s", p.style.Red("missing"), render.Clean(name))
 	}
-	for _, c := range byComponent(b.Items) {
+	for _, c := range byComponent(b.Items, b.Parts) {
 		p.blank()
 		p.line("%s", p.style.Bold(render.Clean(c.name)))
 		p.table(c.rows, 2)
@@ -199,24 +200,26 @@ type section struct {
 	rows [][]string
 }
 
-// byComponent groups items by their first component, in the order in which the
-// components appear; items of none come last.
-func byComponent(items []inspect.Item) []section {
+// byComponent groups items by their components, in the stack's order; what
+// several share comes with the first of them, and what nobody names comes last.
+func byComponent(items []inspect.Item, order []string) []section {
 	var out []section
 	at := map[string]int{}
+	rank := map[string]int{}
 	for _, it := range items {
-		name := "shared"
+		name, first := "no component", len(order)
 		if len(it.Components) > 0 {
-			name = strings.Join(it.Components, ", ")
+			name, first = strings.Join(it.Components, ", "), slices.Index(order, it.Components[0])
 		}
 		i, ok := at[name]
 		if !ok {
 			i = len(out)
-			at[name] = i
+			at[name], rank[name] = i, first
 			out = append(out, section{name: name})
 		}
 		out[i].rows = append(out[i].rows, []string{it.Ref, string(it.Kind), render.Bytes(it.Size)})
 	}
+	slices.SortStableFunc(out, func(a, b section) int { return rank[a.name] - rank[b.name] })
 	return out
 }
 

@@ -45,6 +45,7 @@ type Bundle struct {
 	Keys      []string      `json:"keys,omitempty"`
 	Signers   []Signer      `json:"signers"`
 	Platforms []string      `json:"platforms"`
+	Parts     []string      `json:"components"` // names, in the stack's order
 	HeadSize  int64         `json:"headSize"`
 	Payload   int64         `json:"payload"` // content of the volumes
 	Stream    int64         `json:"stream"`  // all volumes
@@ -159,8 +160,16 @@ func describe(b *bundle.Bundle) (Bundle, error) {
 		Index: b.IndexDigest(), Lock: b.LockDigest(),
 		Platforms: l.Platforms, HeadSize: b.HeadSize(),
 		Payload: table.ContentSize(), Stream: table.StreamSize(), Blobs: table.Len(),
-		Volumes: volumes(b), SBOM: hasSBOM(b), Items: items(b, l),
+		Parts: names(l.Components), Volumes: volumes(b), SBOM: hasSBOM(b), Items: items(b, l),
 	}, nil
+}
+
+func names(components []lock.Component) []string {
+	out := make([]string, 0, len(components))
+	for _, c := range components {
+		out = append(out, c.Name)
+	}
+	return out
 }
 
 func hasSBOM(b *bundle.Bundle) bool {

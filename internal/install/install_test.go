@@ -15,6 +15,7 @@ import (
 	"github.com/caisson/caisson/internal/journal"
 	"github.com/caisson/caisson/internal/kube"
 	"github.com/caisson/caisson/internal/plan"
+	"github.com/caisson/caisson/internal/report"
 	"github.com/caisson/caisson/internal/stacktest"
 )
 
@@ -92,6 +93,16 @@ func TestLifeOfAStack(t *testing.T) {
 		}
 		if c := l.journal().Component("db"); c.Version != "1.1.0" {
 			t.Errorf("db went back as well: %+v", c)
+		}
+	})
+
+	t.Run("report", func(t *testing.T) {
+		r, err := report.Run(t.Context(), report.Options{Output: t.TempDir(), Kubeconfig: l.cluster.Kubeconfig, StateDir: l.state, Stack: l.name}, event.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Report.Components) != 3 || len(r.Report.Items) == 0 || r.Report.Source != "the cluster" || len(r.Report.Runs) != 4 || len(r.Report.Trust) == 0 {
+			t.Errorf("%+v", r.Report)
 		}
 	})
 

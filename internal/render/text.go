@@ -134,7 +134,9 @@ func (t *Text) Emit(e event.Event) {
 
 func (t *Text) start(e event.Event) {
 	if e.Item == "" {
-		t.remark(t.opt.Style.Bold(e.Verb) + "  " + Clean(e.Message))
+		if e.Message != "" {
+			t.remark(t.opt.Style.Bold(e.Verb) + "  " + Clean(e.Message))
+		}
 		return
 	}
 	t.open = append(t.open, e.Item)

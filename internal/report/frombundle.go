@@ -59,12 +59,12 @@ func (s *sources) fromTrusted(opt Options) error {
 	return err
 }
 
-// matches says whether b is what was installed last.
+// matches says whether b is what is installed.
 func (s *sources) matches(b *bundle.Bundle) bool {
-	run := lastInstall(s.journal)
+	run := source(s.journal)
 	if run != nil && run.Index == b.IndexDigest() {
 		return true
 	}
-	s.miss("use for the bundle %s (%s): it is not what was installed last", b.Name(), b.IndexDigest())
+	s.miss("use for the bundle %s (%s): it is not what is installed", b.Name(), b.IndexDigest())
 	return false
 }

@@ -53,9 +53,10 @@ var functions = template.FuncMap{
 	"stateName": func(s journal.State) string {
 		return strings.ReplaceAll(string(s), "-", " ")
 	},
-	"px":   func(f float64) string { return fmt.Sprintf("%.1f", f) },
-	"add":  func(a, b float64) float64 { return a + b },
-	"what": stepName,
+	"tileText": func(t tile) string { return kindName(t.Kind) + " " + humanize.IBytes(uint64(max(0, t.Bytes))) },
+	"px":       func(f float64) string { return fmt.Sprintf("%.1f", f) },
+	"add":      func(a, b float64) float64 { return a + b },
+	"what":     stepName,
 }
 
 func duration(from, to time.Time) string {

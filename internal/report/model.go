@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -109,8 +110,9 @@ func build(s *sources) *Report {
 		Runs:    s.journal.Runs, Components: []Component{}, Trust: []Trust{},
 	}
 	if last := s.journal.Last(); last != nil {
-		r.Generation, r.Version = last.Generation, last.Version
+		r.Generation = last.Generation
 	}
+	r.Version = versions(s.journal)
 	for _, c := range s.journal.Installed {
 		r.Components = append(r.Components, component(c))
 	}
@@ -122,6 +124,15 @@ func build(s *sources) *Report {
 		r.Items, r.Composition, r.Bytes = provenance(s.lock)
 	}
 	return r
+}
+
+// versions are those of the stack that installed components come from.
+func versions(j *journal.Journal) string {
+	var list []string
+	for _, c := range j.Installed {
+		list = append(list, c.Version)
+	}
+	return strings.Join(slices.Compact(slices.Sorted(slices.Values(list))), ", ")
 }
 
 func component(c journal.Installed) Component {

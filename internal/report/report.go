@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/journal"
 	"github.com/caisson/caisson/internal/kube"
@@ -156,9 +158,9 @@ func pick(ctx context.Context, store *journal.Store, stack string) (string, erro
 	return all[0], nil
 }
 
-// keptLock reads the lock of the newest install beside the journal.
+// keptLock reads the lock of what is installed beside the journal.
 func (s *sources) keptLock(ctx context.Context, store *journal.Store) error {
-	run := lastInstall(s.journal)
+	run := source(s.journal)
 	if run == nil {
 		return nil
 	}
@@ -180,14 +182,21 @@ func (s *sources) parse(data []byte) error {
 	return nil
 }
 
-// lastInstall is the newest run that brought a bundle, or nil.
-func lastInstall(j *journal.Journal) *journal.Run {
-	for i := len(j.Runs) - 1; i >= 0; i-- {
-		if j.Runs[i].Verb == journal.Install {
-			return &j.Runs[i]
+// source is the newest run whose bundle something installed comes from, else
+// the newest run that brought a bundle, or nil.
+func source(j *journal.Journal) *journal.Run {
+	used := map[digest.Digest]bool{}
+	for _, c := range j.Installed {
+		used[c.Plan] = true
+	}
+	var found *journal.Run
+	for i := range j.Runs {
+		r := &j.Runs[i]
+		if r.Lock != "" && (found == nil || used[r.Plan] || !used[found.Plan]) {
+			found = r
 		}
 	}
-	return nil
+	return found
 }
 
 // fromDisk reads the copy of the journal.
@@ -206,7 +215,7 @@ func (s *sources) fromDisk(dir, stack string) error {
 		return fmt.Errorf("reading the journal copies in %s: %w: there are %d", dir, ErrStack, len(found))
 	}
 	s.journal, s.origin = found[0], "the state directory "+dir
-	if run := lastInstall(s.journal); run != nil {
+	if run := source(s.journal); run != nil {
 		if data, err := journal.ReadLockCopy(dir, s.journal.Cluster, run.Lock); err == nil {
 			return s.parse(data)
 		}

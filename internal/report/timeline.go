@@ -21,8 +21,9 @@ type bar struct {
 }
 
 type tick struct {
-	X    float64
-	Text string
+	X      float64
+	Text   string
+	Anchor string // where the text lies about X, in SVG's words
 }
 
 // Measures of the drawing, in its own units; it is mapWidth wide.
@@ -79,7 +80,11 @@ func timeline(r *journal.Run) *chart {
 	c.Height = y
 	for i := range 5 {
 		at := span * float64(i) / 4
-		c.Ticks = append(c.Ticks, tick{barLeft + at*scale, duration(r.Began, r.Began.Add(time.Duration(at*float64(time.Second))))})
+		t := tick{barLeft + at*scale, duration(r.Began, r.Began.Add(time.Duration(at*float64(time.Second)))), "middle"}
+		if i == 4 {
+			t.Anchor = "end"
+		}
+		c.Ticks = append(c.Ticks, t)
 	}
 	return c
 }

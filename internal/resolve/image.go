@@ -23,6 +23,7 @@ type selection struct {
 	puller     *registry.Puller
 	repository string
 	wanted     []platform
+	all        bool // carry more than what is wanted: whatever there is
 
 	carried []lock.ImageManifest // the root first
 	have    map[platform]bool
@@ -31,7 +32,7 @@ type selection struct {
 }
 
 func newSelection(p *registry.Puller, repository string, wanted []platform) *selection {
-	return &selection{puller: p, repository: repository, wanted: wanted, have: map[platform]bool{}, offered: map[string]bool{}}
+	return &selection{puller: p, repository: repository, wanted: wanted, all: wanted == nil, have: map[platform]bool{}, offered: map[string]bool{}}
 }
 
 // root carries what root leads to. missing are the wanted platforms that a
@@ -80,7 +81,7 @@ func (s *selection) single(ctx context.Context, m registry.Manifest) ([]string, 
 func (s *selection) meet(p platform) bool {
 	s.images++
 	s.offered[p.String()] = true
-	if s.wanted != nil && !slices.Contains(s.wanted, p) {
+	if !s.all && !slices.Contains(s.wanted, p) {
 		return false
 	}
 	s.have[p] = true
@@ -161,13 +162,13 @@ func (s *selection) judge(ctx context.Context, c *child) error {
 	case c.Annotations[annotationReferenceType] == attestationManifest:
 		return nil
 	case isIndex(c.MediaType):
-		c.carry = c.Platform == nil || s.wanted == nil || slices.Contains(s.wanted, platformOf(*c.Platform)) || !platformOf(*c.Platform).known()
+		c.carry = c.Platform == nil || s.all || slices.Contains(s.wanted, platformOf(*c.Platform)) || !platformOf(*c.Platform).known()
 		return nil
 	case c.Platform != nil && c.Platform.OS != "" && c.Platform.Architecture != "":
 		if p := platformOf(*c.Platform); p.known() {
 			c.carry, c.platform = s.meet(p), p.String()
 		} else {
-			c.carry = s.wanted == nil
+			c.carry = s.all
 		}
 		return nil
 	}

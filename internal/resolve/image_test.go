@@ -73,6 +73,23 @@ func TestIndexSelection(t *testing.T) {
 	}
 }
 
+func TestAllPlatformsCarriesWhatTheStackDoesNotName(t *testing.T) {
+	s, h := shelfSite(t)
+	amd, arm := h.image("linux/amd64"), h.image("linux/arm64")
+	h.index("multi", amd, attestationOf(h, amd), arm, attestationOf(h, arm))
+	opt := s.options("l.yaml")
+	opt.AllPlatforms = true
+	s.write("stack.yaml", imageStack("linux/amd64", "reg.example/a/b:multi"))
+	r, _ := s.mustResolve(opt)
+	if got, want := carried(r.Lock, "reg.example/a/b:multi"), ",linux/amd64,attestation,linux/arm64,attestation"; got != want {
+		t.Errorf("carried %q, want %q", got, want)
+	}
+	s.write("stack.yaml", imageStack("linux/s390x", "reg.example/a/b:multi"))
+	if _, err := s.resolve(opt); !errors.Is(err, ErrPlatform) {
+		t.Errorf("a platform of the stack that no image is for: %v", err)
+	}
+}
+
 func warned(s *site, text string) bool {
 	for _, e := range s.events.Events() {
 		if e.Kind == event.Warning && strings.Contains(e.Message, text) {

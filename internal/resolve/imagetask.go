@@ -125,6 +125,7 @@ func (s *session) pinImage(ctx context.Context, ref string) (pinnedImage, error)
 	}
 	return s.images.do(repository+"@"+string(root.Digest), func() (pinnedImage, error) {
 		sel := newSelection(s.puller, repository, s.platforms)
+		sel.all = s.allPlatforms
 		lacking, err := sel.root(ctx, root)
 		return pinnedImage{sel.carried, lacking}, err
 	})

@@ -35,7 +35,10 @@ type Options struct {
 	Output    string   // path of the lock file to write
 	Upstreams string   // path of an upstreams file; "": none
 	Platforms []string // in place of the stack's
-	Workers   int      // items resolved side by side; 0: 8
+	// AllPlatforms carries every platform that an image has, for registries that
+	// take no index with parts missing. The stack's must be among them all the same.
+	AllPlatforms bool
+	Workers      int // items resolved side by side; 0: 8
 
 	backoff time.Duration // tests shorten it
 }
@@ -102,6 +105,8 @@ type session struct {
 	platforms []platform
 	workers   int
 
+	allPlatforms bool
+
 	fetch  *fetch.Client
 	puller *registry.Puller
 	hub    *hub.Client
@@ -123,7 +128,7 @@ func newSession(opt Options, sink event.Sink) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{stack: st, source: readSource(opt.Stack), output: filepath.Dir(opt.Output), workers: opt.Workers, events: sink}
+	s := &session{stack: st, source: readSource(opt.Stack), output: filepath.Dir(opt.Output), workers: opt.Workers, allPlatforms: opt.AllPlatforms, events: sink}
 	if s.workers <= 0 {
 		s.workers = defaultWorkers
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/caisson/caisson/internal/event"
 )
 
-const maxStreams = 32 // concurrent content bodies, each with one block in memory
+const maxStreams = 24 // concurrent content bodies, each with one block in memory
 
 // Handler answers for a stack of trusted bundles: OCI distribution (pull) under
 // /v2/, a Helm repository under /helm/, a model hub under /api/models/ and

@@ -121,7 +121,8 @@ func fileError(file, format string, args ...any) *Error {
 
 // Parse returns the one document of kind in data. File names the data in
 // messages. Documents of other known kinds are passed over; one of an unknown
-// kind is an error. The error is ErrNoDocument where the kind is absent.
+// kind is an error. The error is ErrNoDocument where the kind is absent. A wrong
+// apiVersion is a problem of the document, which its Err reports.
 func Parse(file string, data []byte, kind string) (*Document, error) {
 	docs, err := documents(file, data)
 	if err != nil {

@@ -1,0 +1,66 @@
+package kube
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParse(t *testing.T) {
+	objects, err := Parse([]byte("# comment\n---\n---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: b}}\n---\n{\"apiVersion\": \"v1\", \"kind\": \"Secret\", \"metadata\": {\"name\": \"c\"}, \"n\": 12345678901}\n"))
+	if err != nil || len(objects) != 3 {
+		t.Fatalf("%d objects, %v", len(objects), err)
+	}
+	if n, ok := objects[2].Object["n"].(int64); !ok || n != 12345678901 {
+		t.Errorf("a whole number became %T", objects[2].Object["n"])
+	}
+	for name, bad := range map[string]string{
+		"no kind":    "apiVersion: v1\nmetadata: {name: a}\n",
+		"no name":    "apiVersion: v1\nkind: ConfigMap\n",
+		"no mapping": "- a\n- b\n",
+		"too large":  "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: " + strings.Repeat("x", maxDocument) + "}\n",
+	} {
+		if _, err := Parse([]byte(bad)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"))
+	f.Add([]byte("apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: X, metadata: {name: b}}]\n"))
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		objects, err := Parse(data)
+		if err != nil {
+			return
+		}
+		text, err := Marshal(objects)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Parse(text)
+		if err != nil || len(again) != len(objects) {
+			t.Fatalf("written objects read back as %d of %d, %v", len(again), len(objects), err)
+		}
+		for _, u := range objects {
+			judge(u, Target{})
+			judge(u, Target{Condition: "Ready"})
+			judge(u, Target{Completion: true})
+		}
+	})
+}
+
+func TestJudgeGenerations(t *testing.T) {
+	base := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, generation: 3}\nspec: {replicas: 1}\nstatus: {observedGeneration: 2, conditions: [{type: Available, status: \"True\"}]}\n"
+	u := parse(t, base)[0]
+	if s := judge(u, Target{Condition: "Available"}); s.Ready {
+		t.Error("a condition of an older generation counts")
+	}
+	u = parse(t, strings.Replace(base, "observedGeneration: 2", "observedGeneration: 3", 1))[0]
+	if s := judge(u, Target{Condition: "Available"}); !s.Ready {
+		t.Errorf("%+v", s)
+	}
+	if s := judge(u, Target{Condition: "Progressing"}); s.Ready || !strings.Contains(s.Message, "not reported") {
+		t.Errorf("%+v", s)
+	}
+}
