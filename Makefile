@@ -10,9 +10,9 @@ VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo d
 LDFLAGS    := -s -w -X github.com/caisson/caisson/internal/cli.version=$(VERSION)
 GOFLAGS_BUILD := -trimpath -ldflags "$(LDFLAGS)"
 RACE_PKGS  := ./bundle/... ./internal/event/... ./internal/fetch/... ./internal/pack/... ./internal/verify/... ./internal/serve/... ./internal/load/... ./internal/registry/...
-FUZZTIME   ?= 5s
+FUZZTIME   ?= 3s
 
-.PHONY: all build demo test check bench fmt vet lint race imports fuzz vuln schema tools cluster clean
+.PHONY: all build demo test check bench fmt vet lint race imports fuzz tools cluster clean
 
 all: build
 
@@ -52,12 +52,7 @@ imports:
 
 # Every fuzz target for a short while; their seeds also run in make test.
 fuzz:
-	@set -e; for pkg in $$($(GO) list ./...); do \
-		for f in $$($(GO) test -list '^Fuzz' $$pkg 2>/dev/null | grep '^Fuzz' || true); do \
-			echo "fuzz $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg >/tmp/caisson-fuzz.$$$$ 2>&1 || { cat /tmp/caisson-fuzz.$$$$; rm -f /tmp/caisson-fuzz.$$$$; exit 1; }; \
-			rm -f /tmp/caisson-fuzz.$$$$; \
-		done; \
-	done
+	@test/fuzz.sh $(FUZZTIME)
 
 bench: build tools
 	CAISSON_TEST_TOOLS_BIN="$$(test/build.sh tools)" $(GO) run ./internal/bench -caisson $(BIN)/caisson

@@ -13,6 +13,7 @@ type stream interface {
 	readAt(p []byte, offset int64, by choice) error
 	choices(offset, length int64) []choice
 	places(offset, length int64) []Place
+	readAhead(offset, length int64) // a hint
 }
 
 // Place is a range of a file of the bundle.
@@ -173,7 +174,15 @@ func (r *BlobReader) fill() error {
 	}
 	start := i * BlockSize
 	r.view = p[r.at-start : min(r.end-start, int64(len(p)))]
+	r.hint(start + BlockSize)
 	return nil
+}
+
+// hint lets the disk fetch the next block while this one is on its way out.
+func (r *BlobReader) hint(next int64) {
+	if next < r.end {
+		r.blob.stream.readAhead(r.blob.offset+next, min(BlockSize, r.end-next))
+	}
 }
 
 // fillLittle is fill without room for a whole block.
@@ -255,6 +264,8 @@ func (s headStream) readAt(p []byte, offset int64, _ choice) error {
 }
 
 func (s headStream) choices(int64, int64) []choice { return nil }
+
+func (s headStream) readAhead(int64, int64) {}
 
 func (s headStream) places(offset, length int64) []Place {
 	return []Place{{-1, s.file, offset, length}}

@@ -138,10 +138,35 @@ func (t *Trusted) agree(s Statement) error {
 		{"parent", p.Parent, digest.Digest("")},
 	} {
 		if claim.says != claim.holds {
-			return formatError("statement says %s %v, bundle has %v", claim.what, claim.says, claim.holds)
+			return t.claimError(claim.what, fmt.Sprint(claim.says), fmt.Sprint(claim.holds))
 		}
 	}
 	return nil
+}
+
+// ClaimError is a signature that verifies and says something else than a file
+// of the bundle holds. It is an ErrFormat.
+type ClaimError struct {
+	Claim       string // what it is about: subject, lock, ledger, ...
+	File        string // base name of the file: the head or the ledger
+	Says, Holds string // Holds is "none" where the file is missing
+}
+
+func (e *ClaimError) Error() string {
+	return fmt.Sprintf("%v: statement says %s %s, %s has %s", ErrFormat, e.Claim, e.Says, e.File, e.Holds)
+}
+
+func (e *ClaimError) Unwrap() error { return ErrFormat }
+
+func (t *Trusted) claimError(claim, says, holds string) error {
+	e := &ClaimError{Claim: claim, File: filepath.Base(t.files.Head), Says: says, Holds: holds}
+	if claim == "ledger" {
+		e.File = ledgerName(t.files.Name)
+	}
+	if holds == "" {
+		e.Holds = "none"
+	}
+	return e
 }
 
 func subjects(s Statement) digest.Digest {

@@ -121,6 +121,8 @@ func (v *volumes) readSegment(p []byte, seg segment) error {
 
 func (v *volumes) choices(int64, int64) []choice { return nil }
 
+func (v *volumes) readAhead(int64, int64) {}
+
 func (v *volumes) places(offset, length int64) []Place {
 	var all []Place
 	for _, seg := range v.layout.cut(offset, length) {

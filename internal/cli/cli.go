@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"golang.org/x/term"
+	"k8s.io/klog/v2"
 
 	"github.com/caisson/caisson/internal/explain"
 )
@@ -34,7 +35,9 @@ func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	log.SetOutput(io.Discard) // libraries log there; a verb speaks in events
+	log.SetOutput(io.Discard) // libraries log there and to klog; a verb speaks in events
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
 	return Run(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 }
 

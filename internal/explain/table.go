@@ -64,7 +64,7 @@ var table = []row{
 		hint: "use the caisson binary that came with the bundle; caisson version shows this one"},
 	{is: bundle.ErrDelta, sentence: "The bundle is a delta, which this caisson cannot use", code: Failed,
 		hint: "get the complete bundle"},
-	{as: isAny(bundle.ErrMissing, bundle.ErrDamaged, bundle.ErrTampered, bundle.ErrFormat, bundle.ErrDuplicate, catalog.ErrInvalid),
+	{as: damaged,
 		sentence: "The bundle is damaged or incomplete", code: Damaged, hint: copyAgain},
 	{is: pack.ErrLocalChanged, sentence: "A file beside the stack changed since it was resolved", code: Failed,
 		hint: "resolve again, then pack"},
@@ -166,6 +166,13 @@ func isAny(targets ...error) func(error) bool {
 		}
 		return false
 	}
+}
+
+// damaged matches a bundle that is not whole; a block that the disk refuses or
+// cuts short is damage like any other.
+func damaged(err error) bool {
+	return as[*bundle.BlockError](err) ||
+		isAny(bundle.ErrMissing, bundle.ErrDamaged, bundle.ErrTampered, bundle.ErrFormat, bundle.ErrDuplicate, catalog.ErrInvalid)(err)
 }
 
 // denied matches an upstream that asks who we are.

@@ -48,6 +48,16 @@ func pulls(p *plan.Plan) helm.Pulls {
 	return out
 }
 
+// keepLedger keeps the checks that were made on the connected side, so that a
+// report needs no bundle. A bundle without a ledger has none to keep.
+func (in *installer) keepLedger(ctx context.Context) (digest.Digest, error) {
+	data := in.bundle.Ledger()
+	if len(data) == 0 {
+		return "", nil
+	}
+	return in.store.PutLedger(ctx, in.stack, data)
+}
+
 // start keeps the plan and the lock beside the journal and opens the run.
 func (in *installer) start(ctx context.Context) error {
 	data, err := in.plan.Marshal()
@@ -60,8 +70,12 @@ func (in *installer) start(ctx context.Context) error {
 	if _, err = in.store.PutLock(ctx, in.stack, in.bundle.Lock()); err != nil {
 		return err
 	}
+	ledger, err := in.keepLedger(ctx)
+	if err != nil {
+		return err
+	}
 	run := journal.Run{
-		Tool: in.opt.Tool, Version: in.plan.Version, Plan: in.planned, Index: in.plan.Index, Lock: in.plan.Lock,
+		Tool: in.opt.Tool, Version: in.plan.Version, Plan: in.planned, Index: in.plan.Index, Lock: in.plan.Lock, Ledger: ledger,
 		Sequence: in.bundle.Statement().Predicate.Sequence, KeyIDs: in.bundle.KeyIDs(),
 	}
 	for _, c := range in.plan.Components {

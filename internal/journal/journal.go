@@ -94,6 +94,7 @@ type Run struct {
 	Plan       digest.Digest `json:"plan,omitempty"`
 	Index      digest.Digest `json:"index,omitempty"`
 	Lock       digest.Digest `json:"lock,omitempty"`
+	Ledger     digest.Digest `json:"ledger,omitempty"`
 	Sequence   int64         `json:"sequence,omitempty"`
 	KeyIDs     []string      `json:"keyIDs,omitempty"`
 	Error      string        `json:"error,omitempty"`

@@ -14,7 +14,7 @@ import (
 // journal speaks of any more.
 func (s *Store) Prune(ctx context.Context, j *Journal) error {
 	keep := j.documents()
-	for _, kind := range []string{kindPlan, kindLock, kindObjects} {
+	for _, kind := range []string{kindPlan, kindLock, kindLedger, kindObjects} {
 		names, err := s.records.Names(ctx, map[string]string{labelKind: kind, labelStack: j.Stack})
 		if err != nil {
 			return fmt.Errorf("pruning the journal of stack %s: %w", j.Stack, err)
@@ -42,6 +42,7 @@ func (j *Journal) documents() map[string]bool {
 	for _, r := range j.Runs {
 		add(kindPlan, r.Plan)
 		add(kindLock, r.Lock)
+		add(kindLedger, r.Ledger)
 	}
 	for _, c := range j.Installed {
 		add(kindPlan, c.Plan)
@@ -57,7 +58,7 @@ func (j *Journal) documents() map[string]bool {
 // Purge deletes everything the cluster knows of a stack: journal and documents.
 // The copy on disk stays.
 func (s *Store) Purge(ctx context.Context, stack string) error {
-	for _, kind := range []string{kindPlan, kindLock, kindObjects, kindJournal} {
+	for _, kind := range []string{kindPlan, kindLock, kindLedger, kindObjects, kindJournal} {
 		names, err := s.records.Names(ctx, map[string]string{labelKind: kind, labelStack: stack})
 		if err != nil {
 			return fmt.Errorf("purging stack %s: %w", stack, err)

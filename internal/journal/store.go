@@ -21,6 +21,7 @@ const (
 	kindJournal = "journal"
 	kindPlan    = "plan"
 	kindLock    = "lock"
+	kindLedger  = "ledger"
 	kindObjects = "objects"
 )
 
@@ -157,6 +158,11 @@ func ReadLockCopy(dir, cluster string, d digest.Digest) ([]byte, error) {
 	return data, nil
 }
 
+// PutLedger keeps the ledger of checks that came with a bundle.
+func (s *Store) PutLedger(ctx context.Context, stack string, data []byte) (digest.Digest, error) {
+	return s.put(ctx, kindLedger, stack, data)
+}
+
 // PutObjects keeps a stream of applied objects.
 func (s *Store) PutObjects(ctx context.Context, stack string, data []byte) (digest.Digest, error) {
 	return s.put(ctx, kindObjects, stack, data)
@@ -179,6 +185,11 @@ func (s *Store) Plan(ctx context.Context, d digest.Digest) ([]byte, error) {
 // Lock reads a kept lock.
 func (s *Store) Lock(ctx context.Context, d digest.Digest) ([]byte, error) {
 	return s.get(ctx, kindLock, d)
+}
+
+// Ledger reads a kept ledger.
+func (s *Store) Ledger(ctx context.Context, d digest.Digest) ([]byte, error) {
+	return s.get(ctx, kindLedger, d)
 }
 
 // Objects reads kept objects.

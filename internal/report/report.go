@@ -164,6 +164,12 @@ func (s *sources) keptLock(ctx context.Context, store *journal.Store) error {
 	if run == nil {
 		return nil
 	}
+	if run.Ledger != "" {
+		var err error
+		if s.ledger, err = store.Ledger(ctx, run.Ledger); err != nil {
+			s.miss("the ledger kept in the cluster: %v", err)
+		}
+	}
 	data, err := store.Lock(ctx, run.Lock)
 	if err != nil {
 		s.miss("the lock kept in the cluster: %v", err)

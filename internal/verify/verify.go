@@ -167,8 +167,7 @@ func (r *run) open(ctx context.Context, files bundle.Files, checker sign.Checker
 	items := newItems(b)
 	t, err := b.Trust(checker)
 	if err != nil {
-		r.report(event.Finding{Severity: event.Error, Code: CodeNotTrusted, What: err.Error(),
-			Why: "nothing in a bundle counts before a key that you trust has signed it", Hint: trustHint(err)})
+		r.report(trustFinding(files, err))
 		r.fake = true
 		r.completeness(b, items)
 		return nil
@@ -190,11 +189,31 @@ func headFinding(files bundle.Files, err error) event.Finding {
 	return f
 }
 
-func trustHint(err error) string {
-	if errors.Is(err, sign.ErrUnknownKey) {
-		return "name the key of the bundle's signer with --key, after asking the signer for it by another way"
+// trustFinding says why a bundle is not trusted and which file is to blame, as
+// far as can be told: one that a good signature contradicts, else the signature.
+func trustFinding(files bundle.Files, err error) event.Finding {
+	f := event.Finding{Severity: event.Error, Code: CodeNotTrusted, What: err.Error(),
+		Why: "nothing in a bundle counts before a key that you trust has signed it"}
+	var signatures []string
+	for _, path := range files.Signatures {
+		signatures = append(signatures, filepath.Base(path))
 	}
-	return "copy the .sigstore.json file again from the source medium, or ask the sender for a signature"
+	if len(signatures) == 1 {
+		f.Volume = signatures[0]
+	}
+	var claim *bundle.ClaimError
+	switch {
+	case errors.As(err, &claim):
+		f.Volume = claim.File
+		f.Hint = catalog.CopyAgain(append([]string{claim.File}, signatures...)...) + ": they do not belong together"
+	case len(signatures) == 0:
+		f.Hint = "copy the .sigstore.json file from the source medium, or ask the sender for a signature"
+	case errors.Is(err, sign.ErrUnknownKey):
+		f.Hint = "name the key of the bundle's signer with --key, after asking the signer for it by another way; if it is named, " + catalog.CopyAgain(signatures...)
+	default:
+		f.Hint = catalog.CopyAgain(signatures...) + ", or ask the sender for a signature"
+	}
+	return f
 }
 
 // signatures tells which signatures did not count, and whether the bundle has
