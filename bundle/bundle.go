@@ -123,7 +123,11 @@ func (b *Bundle) readTable() (err error) {
 	if n := b.head.blobs[b.parts.table].size; n > maxTable {
 		return formatError("blob table of %d bytes", n)
 	}
-	if b.table, err = parseTable(b.head.open(b.parts.table)); err != nil {
+	err = b.head.stream(b.parts.table, func(r io.Reader) (err error) {
+		b.table, err = parseTable(r)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	values, err := b.readBlocks()

@@ -60,6 +60,7 @@ const (
 	maxVolumes      = 100_000
 	maxDepth        = 8       // nesting of image indexes
 	maxSignature    = 1 << 20 // a signature file
+	maxSignatures   = 64      // signature files of one bundle
 	maxStatement    = 1 << 20
 	maxLedger       = 64 << 20
 	maxScanned      = 1_000_000 // directory entries looked at by Scan

@@ -190,10 +190,21 @@ func (h *head) read(i int, limit int64) ([]byte, error) {
 	return p, nil
 }
 
-// open returns a blob as a stream that is not proven again; for parsers that
-// require one canonical form.
-func (h *head) open(i int) io.Reader {
-	return io.NewSectionReader(h.file, h.blobs[i].offset, h.blobs[i].size)
+// stream hands a blob to parse and proves the very bytes that parse was given:
+// a medium that answers differently the second time is found out. What parse
+// made of them counts only when stream returns nil.
+func (h *head) stream(i int, parse func(io.Reader) error) error {
+	b := &h.blobs[i]
+	hash := sha256.New()
+	r := io.TeeReader(io.NewSectionReader(h.file, b.offset, b.size), hash)
+	parsed := parse(r)
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return headReadError(err)
+	}
+	if sum(hash.Sum(nil)) != b.digest {
+		return fmt.Errorf("reading %s from the head: %w", b.digest.digest(), ErrTampered)
+	}
+	return parsed
 }
 
 // headBuilder collects what goes into a head.

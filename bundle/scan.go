@@ -20,7 +20,8 @@ type Files struct {
 	Head       string
 	Volumes    map[int][]string // copies by volume number, in the order of the paths scanned
 	Signatures []string
-	Ledger     string
+	Ledger     string   // the first of Ledgers
+	Ledgers    []string // candidates; the signed statement says which counts
 }
 
 var (
@@ -140,12 +141,19 @@ func (s *scanner) take(kind byte, name string, number int, path string) error {
 	case 'v':
 		f.Volumes[number] = append(f.Volumes[number], path)
 	case 's':
-		f.Signatures = append(f.Signatures, path)
+		return f.takeSignature(path)
 	case 'l':
-		if f.Ledger == "" {
-			f.Ledger = path
-		}
+		f.Ledgers = append(f.Ledgers, path) // one a directory at most
+		f.Ledger = f.Ledgers[0]
 	}
+	return nil
+}
+
+func (f *Files) takeSignature(path string) error {
+	if len(f.Signatures) == maxSignatures {
+		return formatError("bundle %s has more than %d signature files", f.Name, maxSignatures)
+	}
+	f.Signatures = append(f.Signatures, path)
 	return nil
 }
 

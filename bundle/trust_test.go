@@ -3,6 +3,7 @@ package bundle
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,6 +83,55 @@ func TestLedgerIsPartOfTheStatement(t *testing.T) {
 	}
 	if _, err := tryOpen(dir); !errors.Is(err, ErrNotTrusted) {
 		t.Errorf("absent ledger: %v", err)
+	}
+}
+
+// TestLedgerIsChosenByItsDigest: a foreign ledger in an earlier directory does
+// not stand in the way of the signed one.
+func TestLedgerIsChosenByItsDigest(t *testing.T) {
+	f := newFixture("demo", 10)
+	dir, foreign, huge := t.TempDir(), t.TempDir(), t.TempDir()
+	st := f.write(t, dir, WriterOptions{}).Statement()
+	var err error
+	if st.Predicate.Ledger, err = WriteLedger(dir, "demo", []byte("checked\n")); err != nil {
+		t.Fatal(err)
+	}
+	writeStatement(t, dir, st)
+	if _, err := WriteLedger(foreign, "demo", []byte("bogus\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := WriteLedger(huge, "demo", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(huge, "demo.ledger.json"), maxLedger+1); err != nil {
+		t.Fatal(err)
+	}
+	if tr := openTrusted(t, foreign, huge, dir); string(tr.Ledger()) != "checked\n" {
+		t.Errorf("ledger %q", tr.Ledger())
+	}
+	if err := os.Remove(filepath.Join(dir, "demo.ledger.json")); err != nil {
+		t.Fatal(err)
+	}
+	var claim *ClaimError
+	if _, err := tryOpen(foreign, huge, dir); !errors.As(err, &claim) || claim.Holds != digest.FromString("bogus\n").String() {
+		t.Errorf("the signed ledger is absent: %v", err)
+	}
+}
+
+func TestSignaturesAreBounded(t *testing.T) {
+	f := newFixture("demo", 10)
+	dir := t.TempDir()
+	f.write(t, dir, WriterOptions{})
+	for i := range maxSignatures + 1 {
+		if found, err := Scan(dir); err != nil || len(found[0].Signatures) != i {
+			t.Fatalf("%d signatures: %+v, %v", i, found, err)
+		}
+		if _, err := WriteSignature(dir, "demo", fmt.Sprint("key", i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Scan(dir); !errors.Is(err, ErrFormat) {
+		t.Errorf("%d signatures: %v", maxSignatures+1, err)
 	}
 }
 

@@ -1,11 +1,15 @@
 package bundle
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -23,7 +27,7 @@ type Trusted struct {
 	*Bundle
 	accepted []Signature
 	rejected []error
-	ledger   []byte
+	ledgers  map[digest.Digest][]byte // those that signed statements name
 	source   *source
 	rooms    rooms
 }
@@ -33,6 +37,32 @@ type Signature struct {
 	File      string
 	KeyID     string
 	Statement Statement
+	payload   []byte
+}
+
+// stricter orders signatures over one bundle so that which of them counts is
+// nobody's choice who carries the files: the higher sequence is first, then
+// the earlier expiry (none is the latest, one that is no time the earliest),
+// then the lower bytes of the statement.
+func stricter(a, b Signature) int {
+	p, q := a.Statement.Predicate, b.Statement.Predicate
+	return cmp.Or(
+		cmp.Compare(q.Sequence, p.Sequence),
+		p.end().Compare(q.end()),
+		bytes.Compare(a.payload, b.payload),
+	)
+}
+
+// end is when the statement expires.
+func (p Predicate) end() time.Time {
+	if p.Expires == "" {
+		return time.Unix(1<<40, 0)
+	}
+	at, err := time.Parse(time.RFC3339, p.Expires)
+	if err != nil {
+		return time.Time{}
+	}
+	return at
 }
 
 // Trust asks c about every signature that was found. A signature counts when c
@@ -41,10 +71,7 @@ type Signature struct {
 // ErrNotTrusted and says why for each. Trusted takes the bundle over: closing
 // either closes both.
 func (b *Bundle) Trust(c Checker) (*Trusted, error) {
-	t := &Trusted{Bundle: b, rooms: make(rooms, maxRooms)}
-	if err := t.readLedger(); err != nil {
-		return nil, err
-	}
+	t := &Trusted{Bundle: b, ledgers: map[digest.Digest][]byte{}, rooms: make(rooms, maxRooms)}
 	for _, path := range b.files.Signatures {
 		s, err := t.checkSignature(c, path)
 		if err != nil {
@@ -56,6 +83,7 @@ func (b *Bundle) Trust(c Checker) (*Trusted, error) {
 	if len(t.accepted) == 0 {
 		return nil, b.notTrusted(t.rejected)
 	}
+	slices.SortStableFunc(t.accepted, stricter)
 	t.source = newSource(b.files, &b.table.layout)
 	b.file = closers{b.file, t.source}
 	return t, nil
@@ -77,14 +105,6 @@ func (b *Bundle) notTrusted(reasons []error) error {
 		return fmt.Errorf("%s: %w: no signature found", b.files.Name, ErrNotTrusted)
 	}
 	return fmt.Errorf("%s: %w: %w", b.files.Name, ErrNotTrusted, errors.Join(reasons...))
-}
-
-func (t *Trusted) readLedger() (err error) {
-	if t.files.Ledger == "" {
-		return nil
-	}
-	t.ledger, err = readBounded(t.files.Ledger, maxLedger)
-	return err
 }
 
 func readBounded(path string, limit int64) ([]byte, error) {
@@ -116,7 +136,7 @@ func (t *Trusted) checkSignature(c Checker, path string) (s Signature, err error
 	if err != nil {
 		return s, err
 	}
-	return Signature{path, keyID, statement}, t.agree(statement)
+	return Signature{path, keyID, statement, payload}, t.agree(statement)
 }
 
 // agree requires that a statement is about this bundle in every respect.
@@ -176,22 +196,38 @@ func subjects(s Statement) digest.Digest {
 	return digest.NewDigestFromEncoded(digest.SHA256, s.Subject[0].Digest["sha256"])
 }
 
-// ledgerDigest is the digest of the ledger found; a ledger that no statement
-// names does not count.
-func (t *Trusted) ledgerDigest(named digest.Digest) digest.Digest {
-	if named == "" || t.files.Ledger == "" {
-		return ""
+// ledgerDigest is named where one of the ledgers found has that digest, and else
+// the digest of the first that can be read. A ledger that no statement names
+// does not count.
+func (t *Trusted) ledgerDigest(named digest.Digest) (first digest.Digest) {
+	if _, ok := t.ledgers[named]; ok || named == "" {
+		return named
 	}
-	return sumOf(t.ledger).digest()
+	for _, path := range t.files.Ledgers {
+		raw, err := readBounded(path, maxLedger)
+		if err != nil {
+			continue // the right one may lie elsewhere
+		}
+		d := sumOf(raw).digest()
+		if d == named {
+			t.ledgers[named] = raw
+			return named
+		}
+		first = cmp.Or(first, d)
+	}
+	return first
 }
 
-// Statement is that of the first accepted signature.
+// Statement is the strictest that an accepted signature makes: that of the
+// highest sequence, of those the one that expires first, of those the one
+// whose bytes sort first. The names of the signature files do not count.
 func (t *Trusted) Statement() Statement { return t.accepted[0].Statement }
 
-// Signatures lists the accepted signatures in the order of their files.
+// Signatures lists the accepted signatures, that of Statement first; those over
+// one statement are in the order of their files.
 func (t *Trusted) Signatures() []Signature { return t.accepted }
 
-// KeyIDs lists who signed, in the order of the signature files.
+// KeyIDs lists who signed, in the order of Signatures.
 func (t *Trusted) KeyIDs() []string {
 	ids := make([]string, len(t.accepted))
 	for i, s := range t.accepted {
@@ -204,12 +240,7 @@ func (t *Trusted) KeyIDs() []string {
 func (t *Trusted) Rejected() []error { return t.rejected }
 
 // Ledger returns the ledger that the statement names; nil when it names none.
-func (t *Trusted) Ledger() []byte {
-	if t.Statement().Predicate.Ledger == "" {
-		return nil
-	}
-	return t.ledger
-}
+func (t *Trusted) Ledger() []byte { return t.ledgers[t.Statement().Predicate.Ledger] }
 
 // Open returns a blob of the head or of the volumes. Opening touches no volume;
 // ErrUnknownBlob if the bundle has none such.
