@@ -11,7 +11,7 @@ while IFS=: read -r file _ target; do
   pkg=./$(dirname "$file")
   target=${target#func }
   target=${target%%(*}
-  if ! go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$pkg" >"$out" 2>&1; then
+  if ! go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 1s "$pkg" >"$out" 2>&1; then
     cat "$out"
     echo "fuzz: $pkg $target failed" >&2
     exit 1
