@@ -213,3 +213,48 @@ func TestStatementIsWrittenAndReadAlike(t *testing.T) {
 		t.Error("not one line of JSON")
 	}
 }
+
+// TestStrictestStatement: which of several good statements counts follows from
+// what they say and not from their files' names.
+func TestStrictestStatement(t *testing.T) {
+	f := newFixture("demo", 10)
+	say := func(sequence int64, expires, created string) func(*Statement) {
+		return func(s *Statement) {
+			s.Predicate.Sequence, s.Predicate.Expires, s.Predicate.Created = sequence, expires, created
+		}
+	}
+	const may, june, never = "2026-05-01T00:00:00Z", "2026-06-01T00:00:00Z", ""
+	for name, c := range map[string]struct{ strict, loose func(*Statement) }{
+		"sequence":          {say(10, never, ""), say(9, may, "")},
+		"expiry":            {say(1, may, ""), say(1, june, "")},
+		"expires at all":    {say(1, june, ""), say(1, never, "")},
+		"expiry is no time": {say(1, "soon", ""), say(1, may, "")},
+		"zones":             {say(1, "2026-05-01T00:00:00+02:00", ""), say(1, may, "")},
+		"bytes":             {say(1, may, "2026-01-01T00:00:00Z"), say(1, may, "2026-01-02T00:00:00Z")},
+	} {
+		for _, files := range [][2]string{{"a", "b"}, {"b", "a"}} {
+			dir := t.TempDir()
+			s := f.write(t, dir, WriterOptions{})
+			var want Predicate
+			for i, change := range []func(*Statement){c.loose, c.strict} {
+				st := s.Statement()
+				change(&st)
+				want = st.Predicate
+				text, err := st.Marshal()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := WriteSignature(dir, "demo", files[i], paper(text)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			tr := openTrusted(t, dir)
+			if got := tr.Statement().Predicate; got.Sequence != want.Sequence || got.Expires != want.Expires || got.Created != want.Created {
+				t.Errorf("%s, the strict one in file %s: %+v, want %+v", name, files[1], got, want)
+			}
+			if len(tr.Signatures()) != 2 {
+				t.Errorf("%s: signatures %+v", name, tr.Signatures())
+			}
+		}
+	}
+}

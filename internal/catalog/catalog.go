@@ -28,10 +28,11 @@ const (
 	bundleArtifact     = "application/vnd.caisson.bundle.v1"
 )
 
-// Limits on what one bundle's manifests may make this package hold.
+// Limits on what manifests may make this package hold.
 const (
 	maxDepth     = 6       // index → index → … → manifest
 	maxManifests = 1 << 18 // manifests in one catalog
+	maxHeld      = 4 << 20 // manifests and blobs in one catalog, counted for each reference that needs them
 )
 
 // ErrInvalid is wrapped by every complaint about what a head says.
@@ -72,6 +73,7 @@ type Manifest struct {
 	Subject            *ocispec.Descriptor
 	Index              bool
 	head               Head
+	reach              int // manifests and blobs that it needs, itself included
 }
 
 // Bytes returns the manifest verbatim.
@@ -124,6 +126,7 @@ type Catalog struct {
 	Clashes      []Clash
 	manifests    map[digest.Digest]*Manifest
 	tagOwner     map[string]int64
+	held         int // entries of its maps, and of those that References makes
 }
 
 // Read makes the catalog of sources. Errors wrap ErrInvalid.
@@ -231,6 +234,9 @@ func (c *Catalog) add(s Source, e Entry) error {
 	if err := c.walk(s.Head, repo, e.Descriptor, 0); err != nil {
 		return err
 	}
+	if c.held += c.manifests[e.Descriptor.Digest].reach; c.held > maxHeld {
+		return fmt.Errorf("counting what it needs: the references need more than %d manifests and blobs: %w", maxHeld, ErrInvalid)
+	}
 	c.Entries = append(c.Entries, e)
 	if e.Tag != "" {
 		c.tag(repo, e, s.Sequence)
@@ -280,6 +286,8 @@ func (c *Catalog) walk(h Head, repo *Repository, d ocispec.Descriptor, depth int
 		return err
 	}
 	repo.Manifests[m.Digest] = m // before the children: an index cannot contain itself, but be safe
+	blobs := m.Blobs()
+	m.reach = 1 + len(blobs)
 	for _, ch := range m.Children {
 		if _, inHead, _ := h.Stat(ch.Digest); !inHead || !IsManifest(ch.MediaType) {
 			continue // a sparse index
@@ -287,14 +295,15 @@ func (c *Catalog) walk(h Head, repo *Repository, d ocispec.Descriptor, depth int
 		if err := c.walk(h, repo, ch, depth+1); err != nil {
 			return err
 		}
+		m.reach = min(m.reach+c.manifests[ch.Digest].reach, maxHeld+1)
 	}
-	repo.include(m)
+	repo.include(m, blobs)
 	return nil
 }
 
-func (r *Repository) include(m *Manifest) {
+func (r *Repository) include(m *Manifest, blobs []ocispec.Descriptor) {
 	r.Order = append(r.Order, m.Digest)
-	for _, b := range m.Blobs() {
+	for _, b := range blobs {
 		if _, ok := r.Blobs[b.Digest]; !ok {
 			r.Blobs[b.Digest] = b
 			r.BlobOrder = append(r.BlobOrder, b.Digest)

@@ -133,6 +133,31 @@ func deep(h *head) {
 	h.ref(d, "r.example/a:1")
 }
 
+// TestManyReferencesToMuch: a small head may not ask for a large catalog, neither
+// by many repositories nor by many tags of one.
+func TestManyReferencesToMuch(t *testing.T) {
+	const wide, many = 2000, maxHeld/(2*2000+1) + 1
+	for _, form := range []string{"r.example/a%d:1", "r.example/a:%d"} {
+		h := newHead()
+		var children []ocispec.Descriptor
+		for i := range wide {
+			children = append(children, image(h, fmt.Sprint(i)))
+		}
+		raw, _ := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": ocispec.MediaTypeImageIndex, "manifests": children})
+		d := h.put(ocispec.MediaTypeImageIndex, string(raw))
+		for i := range many {
+			h.ref(d, fmt.Sprintf(form, i))
+		}
+		if _, err := Read(Source{Head: h}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", form, err)
+		}
+		h.index.Manifests = h.index.Manifests[:10]
+		if c, err := Read(Source{Head: h}); err != nil || c.held != 10*(2*wide+1) {
+			t.Errorf("%s: %v", form, err)
+		}
+	}
+}
+
 func TestAmbiguousManifests(t *testing.T) {
 	for _, c := range []struct{ mediaType, doc string }{
 		{ocispec.MediaTypeImageIndex, `{"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[],"layers":[]}`},

@@ -73,11 +73,12 @@ func (a *app) sign() *cobra.Command {
 	var opt pack.SignOptions
 	var expires span
 	cmd := &cobra.Command{
-		Use:   "sign PATH... --key FILE [flags]",
+		Use:   "sign PATH... --key FILE [--countersign FILE.pub]",
 		Short: "Add one more signature to a bundle",
-		Long: "Sign the heads of bundles with one more key. The signature says what an earlier\n" +
-			"one says; a bundle without any gets its first.",
-		Example: "  caisson sign /media/usb --key officer.key",
+		Long: "Sign the heads of bundles with one more key. A bundle without a signature gets\n" +
+			"its first. Of one that has been signed, --countersign names the first signer's\n" +
+			"key; the new signature says what that proven one says.",
+		Example: "  caisson sign /media/usb --key officer.key --countersign packer.pub",
 		Args:    args(1, -1, "at least one PATH that holds a bundle's head"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.Paths, opt.Expires, opt.Password = args, time.Duration(expires), a.password(false)
@@ -92,6 +93,7 @@ func (a *app) sign() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&opt.Key, "key", "", "private key `FILE` to sign with")
+	f.StringArrayVar(&opt.Countersign, "countersign", nil, "public key `FILE.pub` of a first signer; repeat for more")
 	f.Int64Var(&opt.Sequence, "sequence", 0, "release number `N` (default: that of the earlier signature)")
 	f.Var(&expires, "expires", "how long the signature counts, such as 90d (default: as the earlier one)")
 	require(cmd, "key")

@@ -40,6 +40,7 @@ func (a *app) plan() *cobra.Command {
 	f := cmd.Flags()
 	keyFlag(f, &opt.Keys)
 	f.StringVar(&opt.Site, "site", "", "what the site is like: `SITE.yaml`")
+	expiredFlag(f, &opt.AllowExpired)
 	f.StringVarP(&opt.Output, "out", "o", "", "the plan to write: `PLAN.json`")
 	c.flags(f)
 	require(cmd, "key", "site", "out")
@@ -69,6 +70,7 @@ func (a *app) install() *cobra.Command {
 	f.StringArrayVar(&opt.Keys, "key", nil, "public key `FILE.pub` (default: those the plan was made with)")
 	workersFlag(f, &opt.Workers, "components")
 	f.DurationVar(&opt.Timeout, "timeout", 0, "`DUR` to wait for a component to become ready (default 15m)")
+	expiredFlag(f, &opt.AllowExpired)
 	f.BoolVar(&opt.AllowOlder, "allow-older", false, "install although a newer bundle was installed before")
 	c.flags(f)
 	return cmd

@@ -90,6 +90,9 @@ func (p *page) history(r install.HistoryResult) {
 	}
 	p.table(rows)
 	for _, e := range r.Entries {
+		for _, o := range e.Overrides {
+			p.line("  %d: with --%s", e.Generation, o)
+		}
 		if e.Error != "" {
 			p.line("  %d: %s", e.Generation, render.Clean(e.Error))
 		}

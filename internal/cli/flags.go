@@ -87,6 +87,10 @@ func keyFlag(f *pflag.FlagSet, keys *[]string) {
 	f.StringArrayVar(keys, "key", nil, "public key `FILE.pub` that bundles are trusted by; repeat for more")
 }
 
+func expiredFlag(f *pflag.FlagSet, allow *bool) {
+	f.BoolVar(allow, "allow-expired", false, "go on although the bundle has expired")
+}
+
 func workersFlag(f *pflag.FlagSet, n *int, what string) {
 	f.IntVar(n, "workers", 0, what+" side by side, `N` at most (default: what fits this machine)")
 }

@@ -41,6 +41,7 @@ func (a *app) serve() *cobra.Command {
 	f.StringVar(&opt.Listen, "listen", "", "`HOST:PORT` to listen on; port 0 takes a free one")
 	f.StringVar(&opt.TLSCert, "tls-cert", "", "certificate `FILE` (PEM)")
 	f.StringVar(&opt.TLSKey, "tls-key", "", "its private key `FILE` (PEM)")
+	expiredFlag(f, &opt.AllowExpired)
 	f.BoolVar(&unit, "systemd-unit", false, "print a systemd unit for this call and exit")
 	require(cmd, "key", "listen")
 	return cmd
@@ -75,6 +76,7 @@ func (a *app) load() *cobra.Command {
 	f.StringVar(&opt.Registry, "registry", "", "`HOST[:PORT][/PREFIX]` to push to")
 	f.BoolVar(&opt.PlainHTTP, "plain-http", false, "the registry has no TLS (a loopback address never needs it)")
 	workersFlag(f, &opt.Workers, "requests")
+	expiredFlag(f, &opt.AllowExpired)
 	c.stateFlag(f)
 	require(cmd, "key", "registry")
 	return cmd

@@ -101,6 +101,8 @@ func (p *page) verified(r verify.Result) {
 		switch {
 		case !b.Trusted:
 			verdict = p.style.Red("NOT TRUSTED")
+		case b.Stale:
+			verdict = p.style.Red("EXPIRED, OR THE CLOCK IS WRONG")
 		case !b.Intact:
 			verdict = p.style.Red("DAMAGED OR INCOMPLETE")
 		}
@@ -126,10 +128,20 @@ func (p *page) loaded(r load.Result, opt load.Options) {
 	p.line("%s has all %s", p.style.Bold(r.Registry), render.Count(r.References, "reference"))
 	p.facts(
 		[2]string{"sent", fmt.Sprintf("%s in %s, %s", render.Bytes(r.Pushed), render.Count(r.Blobs, "blob"), render.Duration(r.Duration))},
-		[2]string{"there already", fmt.Sprintf("%s in %s", render.Bytes(r.SkippedBytes), render.Count(r.SkippedBlobs, "blob"))},
+		[2]string{"there already", alreadyThere(r)},
 		[2]string{"mounted", nonZero(int64(r.Mounted))},
 	)
 	p.next("caisson plan %s --key %s --site SITE.yaml -o PLAN.json", strings.Join(opt.Paths, " "), strings.Join(opt.Keys, " --key "))
+}
+
+// alreadyThere is what load did not have to send: whole references, and single
+// blobs of the others.
+func alreadyThere(r load.Result) string {
+	text := render.Count(r.SkippedReferences, "whole reference")
+	if r.SkippedBlobs > 0 {
+		text += fmt.Sprintf(", %s in %s", render.Bytes(r.SkippedBytes), render.Count(r.SkippedBlobs, "other blob"))
+	}
+	return text
 }
 
 func (p *page) inspected(r inspect.Result, asked bool) {

@@ -16,6 +16,7 @@ import (
 	"github.com/caisson/caisson/internal/inspect"
 	"github.com/caisson/caisson/internal/install"
 	"github.com/caisson/caisson/internal/kube"
+	"github.com/caisson/caisson/internal/pack"
 	"github.com/caisson/caisson/internal/plan"
 	"github.com/caisson/caisson/internal/registry"
 	"github.com/caisson/caisson/internal/sign"
@@ -91,6 +92,10 @@ func TestCodes(t *testing.T) {
 		{bundle.ErrNotTrusted, 3},
 		{verify.ErrNotTrusted, 3},
 		{install.ErrOlder, 3},
+		{sign.ErrExpired, 3},
+		{sign.ErrClock, 3},
+		{fmt.Errorf("%w: %w", verify.ErrOutOfTerm, sign.ErrExpired), 3},
+		{pack.ErrUnproven, 3},
 		{bundle.ErrTampered, 4},
 		{verify.ErrDamaged, 4},
 		{sign.ErrNoBundle, 4},

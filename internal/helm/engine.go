@@ -54,6 +54,7 @@ type Spec struct {
 	Name    string
 	Chart   *Chart
 	Values  map[string]any
+	CRDs    []string          // custom resource definitions that it may render
 	Labels  map[string]string // kept with the release
 	Timeout time.Duration     // for each of: hooks, objects becoming ready
 }
@@ -193,7 +194,7 @@ func (e *Engine) Install(ctx context.Context, spec Spec) (Release, error) {
 	a := action.NewInstall(cfg)
 	a.ReleaseName, a.Namespace, a.Timeout = spec.Name, e.namespace, spec.Timeout
 	a.SkipCRDs, a.Wait, a.DisableOpenAPIValidation = true, true, true
-	a.PostRenderer, a.Labels = postRenderer{e.pulls}, spec.Labels
+	a.PostRenderer, a.Labels = postRenderer{e.pulls, spec.CRDs}, spec.Labels
 	// The context reaches the action through its client: Helm's own way of
 	// cancelling leaves the action running behind our back.
 	rls, err := a.Run(loaded, values)
@@ -216,7 +217,7 @@ func (e *Engine) Upgrade(ctx context.Context, spec Spec) (Release, error) {
 	a := action.NewUpgrade(cfg)
 	a.Namespace, a.Timeout, a.MaxHistory = e.namespace, spec.Timeout, maxHistory
 	a.SkipCRDs, a.Wait, a.DisableOpenAPIValidation, a.ResetValues = true, true, true, true
-	a.PostRenderer, a.Labels = postRenderer{e.pulls}, spec.Labels
+	a.PostRenderer, a.Labels = postRenderer{e.pulls, spec.CRDs}, spec.Labels
 	rls, err := a.Run(spec.Name, loaded, values)
 	if err != nil {
 		return e.summary(rls), fmt.Errorf("upgrading release %s: %w", spec.Name, cause(ctx, err))

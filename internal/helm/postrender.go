@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,6 +16,18 @@ import (
 // ErrUnknownImage is wrapped when an object names an image that has no place at
 // the site.
 var ErrUnknownImage = errors.New("the image is not in the bundle")
+
+// ErrUnplannedCRD is wrapped when a custom resource definition is rendered that
+// was not foreseen.
+var ErrUnplannedCRD = errors.New("the custom resource definition is not planned")
+
+// CheckCRD says whether the name of a definition is among those planned.
+func CheckCRD(crd *unstructured.Unstructured, planned []string) error {
+	if slices.Contains(planned, crd.GetName()) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", crd.GetName(), ErrUnplannedCRD)
+}
 
 // UnknownImageError says where such an image is named. It is an ErrUnknownImage.
 type UnknownImageError struct {
@@ -46,25 +59,30 @@ type Pulls struct {
 // reference, references split over repository, image and version, and strings
 // in env, args and command of a container that are exactly a reference the site
 // has. Pods get the pull secret. Definitions of custom resources and schemas are
-// left alone. Errors join one *UnknownImageError per reference without a place.
+// left alone. Errors join one *UnknownImageError per reference without a place;
+// an object nested too deeply to be searched whole is an error too.
 func RewriteObject(u *unstructured.Unstructured, pulls Pulls) error {
 	if kube.IsCRD(u) {
 		return nil
 	}
 	w := &rewriter{rewrite: pulls.Rewrite, secret: pulls.Secret, object: kube.ObjectOf(u)}
 	w.value(u.Object, &place{index: -1})
-	return errors.Join(w.unknown...)
+	return errors.Join(w.errs...)
 }
 
 type rewriter struct {
 	rewrite Rewrite
 	secret  string
 	object  kube.Object
-	unknown []error
+	errs    []error
+	deep    bool // errs says so
 }
 
 func (w *rewriter) value(v any, at *place) {
 	if at.depth > maxDepth {
+		if !w.deep {
+			w.deep, w.errs = true, append(w.errs, fmt.Errorf("searching %s for images: %w", w.object, errTooDeep))
+		}
 		return
 	}
 	switch v := v.(type) {
@@ -142,7 +160,7 @@ func (w *rewriter) split(m map[string]any, repository, image string, at *place) 
 func (w *rewriter) must(ref string, at *place) string {
 	site, ok := w.rewrite(ref)
 	if !ok {
-		w.unknown = append(w.unknown, &UnknownImageError{Ref: ref, Object: w.object, Path: at.String()})
+		w.errs = append(w.errs, &UnknownImageError{Ref: ref, Object: w.object, Path: at.String()})
 		return ref
 	}
 	return site
@@ -199,8 +217,12 @@ func (w *rewriter) known(s string) string {
 
 // postRenderer is what Helm calls with a release's rendered manifests: images
 // become the site's, custom resource definitions are left out (they are applied
-// on their own, see Engine).
-type postRenderer struct{ pulls Pulls }
+// on their own, see Engine). One that is not among crds is an error: nobody
+// would apply it.
+type postRenderer struct {
+	pulls Pulls
+	crds  []string
+}
 
 // Run implements Helm's postrender.PostRenderer.
 func (p postRenderer) Run(rendered *bytes.Buffer) (*bytes.Buffer, error) {
@@ -225,6 +247,7 @@ func (p postRenderer) document(out *bytes.Buffer, source string) error {
 	var errs []error
 	for _, u := range objects {
 		if kube.IsCRD(u) {
+			errs = append(errs, CheckCRD(u, p.crds))
 			continue
 		}
 		errs = append(errs, RewriteObject(u, p.pulls))

@@ -116,7 +116,7 @@ func TestPullSecretIsAddedOnce(t *testing.T) {
 
 func TestPostRendererKeepsSourcesAndDropsDefinitions(t *testing.T) {
 	in := "---\n# Source: web/templates/a.yaml\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n# Source: web/templates/b.yaml\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: b}\n"
-	out, err := postRenderer{Pulls{Rewrite: known}}.Run(bytes.NewBufferString(in))
+	out, err := postRenderer{Pulls{Rewrite: known}, []string{"b"}}.Run(bytes.NewBufferString(in))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,4 +149,28 @@ func FuzzRewriteObject(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestPostRendererRefusesAnUnplannedDefinition(t *testing.T) {
+	in := "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: b}\n"
+	_, err := postRenderer{Pulls{Rewrite: known}, []string{"a"}}.Run(bytes.NewBufferString(in))
+	if !errors.Is(err, ErrUnplannedCRD) || !strings.HasPrefix(err.Error(), "b:") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestRewriteObjectRefusesWhatItCannotSearchWhole(t *testing.T) {
+	nested := func(depth int) *unstructured.Unstructured {
+		var v any = map[string]any{"containers": []any{map[string]any{"image": "evil/x:1"}}}
+		for range depth {
+			v = map[string]any{"a": v}
+		}
+		return &unstructured.Unstructured{Object: map[string]any{"apiVersion": "x.dev/v1", "kind": "Odd", "spec": v}}
+	}
+	if err := RewriteObject(nested(maxDepth), Pulls{Rewrite: known}); !errors.Is(err, errTooDeep) {
+		t.Errorf("error is %v", err)
+	}
+	if err := RewriteObject(nested(maxDepth-10), Pulls{Rewrite: known}); !errors.Is(err, ErrUnknownImage) || errors.Is(err, errTooDeep) {
+		t.Errorf("error is %v", err)
+	}
 }

@@ -88,7 +88,7 @@ func (w *work) prepare(ctx context.Context) error {
 	return w.in.record(func(j *journal.Journal, r *journal.Run) {
 		w.entry.Generation = r.Generation
 		begun := w.entry
-		begun.Objects = w.planned()
+		begun.Releases, begun.Objects = slices.Clone(w.entry.Releases), w.planned()
 		if before != nil {
 			begun.Releases = union(begun.Releases, before.Releases, func(r journal.Release) string { return r.Name })
 			begun.Objects = union(before.Objects, begun.Objects, kube.Object.Key)
@@ -160,7 +160,7 @@ func (w *work) read() error {
 		if dg != r.ChartDigest {
 			return fmt.Errorf("chart %s: %w: it is %s, not %s", r.Chart, ErrBundleMismatch, dg, r.ChartDigest)
 		}
-		w.specs = append(w.specs, helm.Spec{Name: r.Name, Chart: chart, Values: r.Values, Timeout: w.in.timeout, Labels: marks(r)})
+		w.specs = append(w.specs, helm.Spec{Name: r.Name, Chart: chart, Values: r.Values, CRDs: w.crdNames(), Timeout: w.in.timeout, Labels: marks(r)})
 	}
 	for _, m := range w.c.Manifests {
 		if err := w.readManifest(m); err != nil {
@@ -240,7 +240,7 @@ func (w *work) credential(ctx context.Context) error {
 
 // definitions applies custom resource definitions, which belong to no release.
 func (w *work) definitions(ctx context.Context) error {
-	if len(w.c.CRDs) == 0 {
+	if len(w.c.CRDs) == 0 && len(w.crds) == 0 {
 		return nil
 	}
 	return w.step(ctx, journal.StepCRDs, "", func(s *journal.Step) error {
@@ -252,9 +252,31 @@ func (w *work) definitions(ctx context.Context) error {
 			}
 			crds = append(crds, more...)
 		}
+		if err := w.foreseen(crds); err != nil {
+			return err
+		}
 		done, err := w.in.cluster.ApplyCRDs(ctx, crds, kube.ApplyOptions{Owner: w.in.owner(w.c.Name)})
 		return errors.Join(err, w.applied(s, done, true))
 	})
+}
+
+// foreseen requires that the plan has every definition.
+func (w *work) foreseen(crds []*unstructured.Unstructured) error {
+	names := w.crdNames()
+	var errs []error
+	for _, u := range crds {
+		errs = append(errs, helm.CheckCRD(u, names))
+	}
+	return errors.Join(errs...)
+}
+
+// crdNames are those of the definitions that the plan has for the component.
+func (w *work) crdNames() []string {
+	out := make([]string, len(w.c.CRDs))
+	for i, c := range w.c.CRDs {
+		out[i] = c.Name
+	}
+	return out
 }
 
 // applied writes down what was applied; made objects that are shared are kept

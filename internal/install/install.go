@@ -13,12 +13,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/journal"
 	"github.com/caisson/caisson/internal/plan"
 	"github.com/caisson/caisson/internal/presence"
-	"github.com/caisson/caisson/internal/sign"
 )
 
 // Errors of this package.
@@ -70,6 +68,8 @@ type Options struct {
 	AllowOlder bool              // install a bundle older than one installed before
 	Tool       string            // version of the tool, for the journal
 	Registry   presence.Registry // how to ask the registry; nil for the real one
+
+	AllowExpired bool // install a bundle although its statement has expired
 }
 
 // Result is what a verb that changes the cluster came to.
@@ -93,7 +93,7 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	t, err := openBundle(opt, p)
+	t, err := openBundle(opt, p, sink)
 	if err != nil {
 		return Result{}, err
 	}
@@ -115,35 +115,9 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 		if err := s.notOlder(t, opt.AllowOlder); err != nil {
 			return err
 		}
+		s.expired(t)
 		return installPlan(ctx, opt, s, p, t)
 	})
-}
-
-// openBundle opens the bundle that the plan was made from.
-func openBundle(opt Options, p *plan.Plan) (*bundle.Trusted, error) {
-	paths, keys := opt.Bundles, opt.Keys
-	if len(paths) == 0 {
-		paths = p.Bundles
-	}
-	if len(keys) == 0 {
-		keys = p.Keys
-	}
-	all, err := sign.Open(paths, keys)
-	if err != nil {
-		return nil, err
-	}
-	var found *bundle.Trusted
-	for _, t := range all {
-		if found == nil && t.IndexDigest() == p.Index {
-			found = t
-			continue
-		}
-		_ = t.Close()
-	}
-	if found == nil {
-		return nil, fmt.Errorf("opening %q: %w: the plan is bound to %s", paths, ErrBundleMismatch, p.Index)
-	}
-	return found, nil
 }
 
 // current says whether the plan still holds here.
@@ -195,21 +169,4 @@ func positive(d time.Duration) time.Duration {
 		return DefaultTimeout
 	}
 	return d
-}
-
-// notOlder refuses a bundle older than what was installed, and another one of
-// the same age. The caller holds the lease.
-func (s *session) notOlder(t *bundle.Trusted, allow bool) error {
-	sequence, index := t.Statement().Predicate.Sequence, t.IndexDigest()
-	newest := s.journal.Newest
-	if newest.Sequence > sequence && !allow {
-		return fmt.Errorf("checking the bundle: %w: sequence %d, this one has %d", ErrOlder, newest.Sequence, sequence)
-	}
-	if newest.Sequence == sequence && newest.Index != "" && newest.Index != index && !allow {
-		return fmt.Errorf("checking the bundle: %w: sequence %d is that of another bundle, %s", ErrOlder, sequence, newest.Index)
-	}
-	if newest.Sequence <= sequence {
-		s.journal.Newest = journal.Newest{Sequence: sequence, Index: index} // saved with the run
-	}
-	return nil
 }

@@ -382,3 +382,39 @@ func TestJournalOutlivesTheServerAndTheProcess(t *testing.T) {
 		t.Errorf("an old journal overwrote a newer one: %v", err)
 	}
 }
+
+func TestOlderBundleOnlyWithATrace(t *testing.T) {
+	l := newLab(t)
+	stack := func(version string, sequence int64) stacktest.Stack {
+		return stacktest.Stack{Version: version, Sequence: sequence, Components: []stacktest.Component{{Name: "a", Namespace: "older-a", Manifests: map[string]string{"a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {version: \"" + version + "\"}\n"}}}}
+	}
+	first := l.plan(stack("1.0.0", 1), "")
+	l.install(first)
+	l.install(l.plan(stack("2.0.0", 2), ""))
+	// The cluster forgets; the copy on disk does not.
+	if _, err := Uninstall(t.Context(), UninstallOptions{Target: l.target(), Purge: true}, event.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(t.Context(), l.options(first), event.Discard); !errors.Is(err, ErrOlder) {
+		t.Fatalf("error is %v", err)
+	}
+	opt := l.options(first)
+	opt.AllowOlder = true
+	var heard event.Recorder
+	if _, err := Run(t.Context(), opt, &heard); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(heard.Events(), func(e event.Event) bool {
+		return e.Kind == event.Warning && strings.Contains(e.Message, "--allow-older")
+	}) {
+		t.Errorf("nothing was said: %+v", heard.Events())
+	}
+	j := l.journal()
+	if !slices.Equal(j.Last().Overrides, []string{"allow-older"}) || j.Newest.Sequence != 2 {
+		t.Errorf("newest %+v, run %+v", j.Newest, j.Last())
+	}
+	h, err := History(t.Context(), l.target(), event.Discard)
+	if err != nil || !slices.Equal(h.Entries[len(h.Entries)-1].Overrides, []string{"allow-older"}) {
+		t.Errorf("%+v, %v", h, err)
+	}
+}

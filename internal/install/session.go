@@ -29,6 +29,8 @@ type session struct {
 	store   *journal.Store
 	timeout time.Duration // for each thing that is waited for
 
+	overrides []string // checks that the operator overruled, for the run
+
 	mu      sync.Mutex
 	journal *journal.Journal
 	lost    error // the journal could not be written: nothing more may be done
@@ -77,7 +79,29 @@ func (s *session) load(ctx context.Context, empty bool) (err error) {
 	if empty && errors.Is(err, journal.ErrNone) {
 		s.journal, err = &journal.Journal{Format: journal.Format, Stack: s.stack, Cluster: s.uid}, nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.remember()
+}
+
+// remember takes the newest bundle from the copy on disk where the cluster
+// knows of none as new.
+func (s *session) remember() error {
+	there, err := s.store.Copy(s.stack)
+	switch {
+	case errors.Is(err, journal.ErrNone):
+		return nil
+	case errors.Is(err, journal.ErrInvalid):
+		s.warn("", "leaving the copy of the journal aside: %v", err)
+		return nil
+	case err != nil:
+		return err
+	}
+	if there.Newest.Sequence > s.journal.Newest.Sequence {
+		s.journal.Newest = there.Newest
+	}
+	return nil
 }
 
 // change holds the install lease while act runs. act gets a context that also
@@ -114,6 +138,7 @@ func (s *session) result() Result {
 // begin opens the run in the journal.
 func (s *session) begin(r journal.Run) error {
 	r.ID, r.Verb, r.Began, r.Operator = runID(), s.verb, now(), s.cluster.Identity()
+	r.Overrides = s.overrides
 	return s.record(func(j *journal.Journal, _ *journal.Run) { j.Begin(r) })
 }
 

@@ -177,6 +177,7 @@ type Entry struct {
 	Ended      time.Time     `json:"ended,omitzero"`
 	Operator   string        `json:"operator,omitempty"`
 	Index      digest.Digest `json:"index,omitempty"`
+	Overrides  []string      `json:"overrides,omitempty"` // checks that the operator overruled
 	Error      string        `json:"error,omitempty"`
 }
 
@@ -199,7 +200,7 @@ func History(ctx context.Context, target Target, sink event.Sink) (HistoryResult
 	for _, r := range s.journal.Runs {
 		h.Entries = append(h.Entries, Entry{
 			Generation: r.Generation, Verb: r.Verb, State: r.State, Version: r.Version, Began: r.Began, Ended: r.Ended,
-			Operator: r.Operator.User, Index: r.Index, Error: r.Error,
+			Operator: r.Operator.User, Index: r.Index, Overrides: r.Overrides, Error: r.Error,
 		})
 	}
 	sink.Emit(event.Event{Verb: "history", Kind: event.Result, Message: h.Stack, Fields: map[string]any{"entries": h.Entries}})

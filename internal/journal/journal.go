@@ -97,6 +97,7 @@ type Run struct {
 	Ledger     digest.Digest `json:"ledger,omitempty"`
 	Sequence   int64         `json:"sequence,omitempty"`
 	KeyIDs     []string      `json:"keyIDs,omitempty"`
+	Overrides  []string      `json:"overrides,omitempty"` // checks that the operator overruled, as options: allow-older
 	Error      string        `json:"error,omitempty"`
 	Components []Component   `json:"components,omitempty"`
 }

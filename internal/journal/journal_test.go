@@ -141,3 +141,34 @@ func TestCopiesOnDisk(t *testing.T) {
 		t.Errorf("%d files, %v: temporary ones must not stay", len(entries), err)
 	}
 }
+
+func TestCopyIsOfThisStackAndCluster(t *testing.T) {
+	dir := t.TempDir()
+	s := &Store{cluster: "uid", dir: dir}
+	if _, err := s.Copy("demo"); !errors.Is(err, ErrNone) {
+		t.Errorf("error is %v", err)
+	}
+	j := sample()
+	j.Newest = Newest{Sequence: 7}
+	text, err := j.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.copy("demo", text); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Copy("demo"); err != nil || got.Newest.Sequence != 7 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := (&Store{cluster: "another", dir: dir}).Copy("demo"); !errors.Is(err, ErrInvalid) {
+		t.Errorf("error is %v", err)
+	}
+	if err := s.copy("other", text); err != nil {
+		t.Fatal(err)
+	}
+	for _, stack := range []string{"other", "../demo"} {
+		if got, err := s.Copy(stack); err == nil {
+			t.Errorf("stack %s has the journal %+v", stack, got)
+		}
+	}
+}

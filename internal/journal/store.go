@@ -236,6 +236,29 @@ func (s *Store) copy(stack string, payload []byte) error {
 	return nil
 }
 
+// Copy reads a stack's journal from the state directory. There being none is
+// ErrNone; one that cannot be read as a journal of the stack is ErrInvalid.
+func (s *Store) Copy(stack string) (*Journal, error) {
+	if s.dir == "" || !stackName.MatchString(stack) {
+		return nil, fmt.Errorf("reading the copy of the journal: %w", ErrNone)
+	}
+	data, err := os.ReadFile(filepath.Join(s.dir, stack+".journal.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading the copy of the journal: %w", ErrNone)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the copy of the journal: %w", err)
+	}
+	j, err := Parse(data)
+	if err == nil && (j.Stack != stack || j.Cluster != s.cluster) {
+		err = fmt.Errorf("%w: it is that of stack %s on cluster %s", ErrInvalid, j.Stack, j.Cluster)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the copy of the journal: %w", err)
+	}
+	return j, nil
+}
+
 func replace(path string, data []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {

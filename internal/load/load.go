@@ -43,6 +43,8 @@ type Options struct {
 	CAFile    string   // PEM certificates that TLS trusts beside the system's
 	StateDir  string   // where load-REGISTRY.json goes; empty: nowhere
 	Push      registry.PushOptions
+
+	AllowExpired bool // load a bundle although its statement has expired
 }
 
 // Result is what a run did. Sizes are bytes.
@@ -64,7 +66,7 @@ type Result struct {
 // pushed stays, and running again continues from there.
 func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	began := time.Now()
-	bundles, err := sign.Open(opt.Paths, opt.Keys)
+	bundles, err := sign.Open(opt.Paths, opt.Keys, sign.OpenOptions{AllowExpired: opt.AllowExpired, Sink: sink})
 	if err != nil {
 		return Result{}, err
 	}

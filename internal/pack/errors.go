@@ -14,6 +14,8 @@ var (
 	ErrLocalChanged = errors.New("the file changed since it was resolved")
 	// ErrNoStatement: there is no bundle statement that could be signed.
 	ErrNoStatement = errors.New("the bundle's statement cannot be signed")
+	// ErrUnproven: there is a statement about the bundle that no key given signed.
+	ErrUnproven = errors.New("the bundle's statement is not proven")
 )
 
 // UpstreamError says which item's content is not what the lock says, and where

@@ -351,7 +351,7 @@ func (p *packing) sign(files bundle.Files, t term) (*Signature, error) {
 		}
 		return nil, nil
 	}
-	one, err := signer{files: files, key: p.key, term: t, sink: p.sink}.sign()
+	one, err := signer{files: files, key: p.key, packed: true, term: t, sink: p.sink}.sign()
 	return &one, err
 }
 

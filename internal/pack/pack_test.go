@@ -167,7 +167,7 @@ func TestPack(t *testing.T) {
 		t.Errorf("result %+v", result)
 	}
 
-	opened, err := sign.Open([]string{out}, []string{public})
+	opened, err := sign.Open([]string{out}, []string{public}, sign.OpenOptions{Now: time.Unix(1700000000, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func TestSignAgain(t *testing.T) {
 	opt := w.options(out)
 	opt.Key, opt.Sequence = one, 5
 	w.pack(opt)
-	r, err := pack.Sign(t.Context(), pack.SignOptions{Paths: []string{out}, Key: two}, nil)
+	r, err := pack.Sign(t.Context(), pack.SignOptions{Paths: []string{out}, Key: two, Countersign: []string{onePub}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,7 +339,7 @@ func TestSignAgain(t *testing.T) {
 		t.Errorf("second signature %+v", r)
 	}
 	for _, pub := range []string{onePub, twoPub} {
-		opened, err := sign.Open([]string{out}, []string{pub})
+		opened, err := sign.Open([]string{out}, []string{pub}, sign.OpenOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -383,11 +383,98 @@ func TestSignRefusesForeignStatement(t *testing.T) {
 	if got := r.Signatures[0].Statement.Predicate.Sequence; got != 1700000000 {
 		t.Errorf("sequence %d", got)
 	}
-	opened, err := sign.Open([]string{out}, []string{twoPub})
+	opened, err := sign.Open([]string{out}, []string{twoPub}, sign.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	opened[0].Close()
+}
+
+// forge puts a signature file that verifies under no key beside a bundle: what
+// a statement says, changed, in the name of key.
+func forge(t *testing.T, out string, key *sign.PrivateKey, from bundle.Statement, change func(*bundle.Predicate)) {
+	t.Helper()
+	change(&from.Predicate)
+	payload, err := from.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := key.SignStatement(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake := regexp.MustCompile(`"sig":"[^"]*"`).ReplaceAll(good, []byte(`"sig":"AAAA"`))
+	if _, err := bundle.WriteSignature(out, from.Predicate.Name+"-"+from.Predicate.Version, key.Public.ID, fake); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a courier writes into the directory is never signed: not beside the first
+// signer's file, not in its place, not when it is all there is.
+func TestSignTakesNothingUnproven(t *testing.T) {
+	w := newWorld(t)
+	one, onePub := w.key()
+	two, twoPub := w.key()
+	courier, courierPub := w.key()
+	load := func(file string) *sign.PrivateKey {
+		key, err := sign.LoadPrivateKey(file, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	out := t.TempDir()
+	opt := w.options(out)
+	opt.Key, opt.Sequence = one, 5
+	first := w.pack(opt).Signature
+	more := func(p *bundle.Predicate) { p.Sequence = 1 << 62 }
+	forge(t, out, load(courier), first.Statement, more)
+
+	sig := pack.SignOptions{Paths: []string{out}, Key: two}
+	refused := func(what string, countersign ...string) {
+		t.Helper()
+		sig.Countersign = countersign
+		if r, err := pack.Sign(t.Context(), sig, nil); !errors.Is(err, pack.ErrUnproven) {
+			t.Errorf("%s: %v, %+v", what, err, r)
+		}
+	}
+	refused("no key given")
+	refused("key of a garbage signature", courierPub)
+	refused("key of nobody", twoPub)
+	sig.Countersign = []string{courierPub, onePub}
+	r, err := pack.Sign(t.Context(), sig, nil)
+	if err != nil || r.Signatures[0].Statement.Predicate.Sequence != 5 {
+		t.Fatalf("beside the first: %v, %+v", err, r)
+	}
+	if r, err = pack.Sign(t.Context(), sig, nil); err != nil || !r.Signatures[0].Kept {
+		t.Errorf("again: %v, %+v", err, r)
+	}
+	sig.Countersign = nil
+	if r, err = pack.Sign(t.Context(), sig, nil); err != nil || !r.Signatures[0].Kept {
+		t.Errorf("one's own counts: %v, %+v", err, r)
+	}
+	sig.Sequence = 6
+	refused("the first says something else", onePub)
+	sig.Sequence = 0
+
+	forge(t, out, load(one), first.Statement, more)
+	if err := os.Remove(r.Signatures[0].File); err != nil {
+		t.Fatal(err)
+	}
+	refused("in the first one's name", onePub)
+	forge(t, out, load(two), first.Statement, more)
+	refused("in one's own name")
+	all, _ := filepath.Glob(filepath.Join(out, "*.sigstore.json"))
+	for _, f := range all {
+		if err := os.Remove(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused("the first one's file is gone", onePub)
+	sig.Countersign = nil
+	if r, err = pack.Sign(t.Context(), sig, nil); err != nil || r.Signatures[0].Statement.Predicate.Sequence != 1700000000 {
+		t.Errorf("nothing there: %v, %+v", err, r)
+	}
 }
 
 // blobs matches payload of registries and of the hub.
@@ -773,7 +860,7 @@ func (w *world) killAt(out, workers string, when func(seen int, k event.Kind) bo
 // co-signer does not vouch for another one in its place.
 func TestTool(t *testing.T) {
 	w := newWorld(t)
-	one, _ := w.key()
+	one, onePub := w.key()
 	two, _ := w.key()
 	out := t.TempDir()
 	opt := w.options(out)
@@ -788,11 +875,18 @@ func TestTool(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("%v %v", info, err)
 	}
+	countersign := pack.SignOptions{Paths: []string{out}, Key: two, Countersign: []string{onePub}}
 	if err := os.WriteFile(path, []byte("other"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pack.Sign(t.Context(), pack.SignOptions{Paths: []string{out}, Key: two}, nil); !errors.Is(err, pack.ErrNoStatement) {
-		t.Errorf("error %v", err)
+	if _, err := pack.Sign(t.Context(), countersign, nil); !errors.Is(err, pack.ErrNoStatement) {
+		t.Errorf("another binary: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pack.Sign(t.Context(), countersign, nil); !errors.Is(err, pack.ErrNoStatement) {
+		t.Errorf("no binary: %v", err)
 	}
 	opt.Tool = append(opt.Tool, os.Args[0])
 	if _, err := pack.Run(t.Context(), opt, nil); err == nil {

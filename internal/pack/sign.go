@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -18,8 +21,11 @@ type SignOptions struct {
 	Paths    []string // scanned for bundles, see bundle.Scan
 	Key      string   // private key file
 	Password func() ([]byte, error)
-	Sequence int64         // see Options; with Expires, 0 to sign the statement that is there
-	Expires  time.Duration //
+	// Countersign are public key files: the statement that one of these keys
+	// signed is signed, and no other.
+	Countersign []string
+	Sequence    int64         // see Options; with Expires, 0 to sign the statement that is there
+	Expires     time.Duration //
 }
 
 // SignResult says what was signed.
@@ -37,12 +43,18 @@ type Signature struct {
 }
 
 // Sign adds a signature by one more key to each bundle in opt.Paths. It signs
-// the statement that a signature beside the bundle already makes, if that
-// agrees with the bundle; else a new one. It reads heads alone: the signer
-// vouches for what the head says, verify proves the volumes against it.
+// the statement that a key of opt.Countersign signed, or without such the one
+// that Key itself signed before, if that agrees with the bundle; a new one only
+// where no signature beside the bundle claims to be about it. Nothing is taken
+// from a signature that is not proven: ErrUnproven. It reads heads alone: the
+// signer vouches for what the head says, verify proves the volumes against it.
 func Sign(ctx context.Context, opt SignOptions, sink event.Sink) (SignResult, error) {
 	sink = named(sink, "sign")
 	key, err := sign.LoadPrivateKey(opt.Key, opt.Password)
+	if err != nil {
+		return SignResult{}, err
+	}
+	first, err := firstSigners(opt.Countersign)
 	if err != nil {
 		return SignResult{}, err
 	}
@@ -62,7 +74,7 @@ func Sign(ctx context.Context, opt SignOptions, sink event.Sink) (SignResult, er
 		if err := ctx.Err(); err != nil {
 			return result, err
 		}
-		s := signer{files: files, key: key, term: term{created: created, sequence: opt.Sequence, expires: opt.Expires}, sink: sink}
+		s := signer{files: files, key: key, first: first, term: term{created: created, sequence: opt.Sequence, expires: opt.Expires}, sink: sink}
 		one, err := s.sign()
 		if err != nil {
 			return result, fmt.Errorf("signing %s: %w", files.Name, err)
@@ -73,29 +85,45 @@ func Sign(ctx context.Context, opt SignOptions, sink event.Sink) (SignResult, er
 	return result, nil
 }
 
+func firstSigners(files []string) ([]sign.PublicKey, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	c, err := sign.LoadChecker(files)
+	return c.Keys, err
+}
+
 // signer adds one signature to one bundle.
 type signer struct {
-	files bundle.Files
-	key   *sign.PrivateKey
-	term  term
-	sink  event.Sink
+	files  bundle.Files
+	key    *sign.PrivateKey
+	first  []sign.PublicKey // whose statement to sign; none: one's own
+	packed bool             // the bundle is of one's own making: a new statement needs nobody's proof
+	term   term
+	sink   event.Sink
 }
 
 // sign keeps a signature by the key that verifies and says what is asked for;
 // else it writes one.
 func (s signer) sign() (Signature, error) {
-	have, err := byKey(s.files, s.key.Public)
+	statement, proven, err := s.proven()
 	if err != nil {
 		return Signature{}, err
 	}
-	if have != nil && s.term.met(have.Predicate) {
-		one := s.done(*have)
+	if !proven {
+		return s.begin()
+	}
+	own, err := provenBy(s.files, s.key.Public)
+	if err != nil {
+		return Signature{}, err
+	}
+	if slices.ContainsFunc(own, func(o bundle.Statement) bool { return reflect.DeepEqual(o, statement) }) {
+		one := s.done(statement)
 		one.Kept = true
 		s.tell(one, "kept")
 		return one, nil
 	}
-	statement, err := s.statement()
-	if err != nil {
+	if err := checkBinaries(s.dir(), statement.Predicate.Binaries); err != nil {
 		return Signature{}, err
 	}
 	return s.write(statement)
@@ -108,30 +136,50 @@ func (s signer) done(st bundle.Statement) Signature {
 
 func (s signer) dir() string { return filepath.Dir(s.files.Head) }
 
-// statement is one that is there and says what is asked for, or a new one.
-func (s signer) statement() (bundle.Statement, error) {
-	list, err := existing(s.files)
-	if err != nil {
-		return bundle.Statement{}, err
+// proven is the statement that is there, signed by a key that counts, and says
+// what is asked for.
+func (s signer) proven() (st bundle.Statement, ok bool, err error) {
+	keys := s.first
+	if len(keys) == 0 {
+		keys = []sign.PublicKey{s.key.Public}
 	}
-	for _, e := range list {
-		if s.term.met(e.statement.Predicate) {
-			return e.statement, s.vouch(e.statement)
-		}
+	list, err := provenBy(s.files, keys...)
+	i := slices.IndexFunc(list, func(st bundle.Statement) bool { return s.term.met(st.Predicate) })
+	if err != nil || i < 0 {
+		return st, false, err
 	}
-	return s.newStatement()
+	return list[i], true, nil
 }
 
-// vouch looks at what a statement says beyond the bundle itself.
-func (s signer) vouch(st bundle.Statement) error {
-	absent, err := checkBinaries(s.dir(), st.Predicate.Binaries)
+// begin signs a new statement, unless there is one to be proven first. In place
+// of one's own, which says something else than is asked for, it always may.
+func (s signer) begin() (Signature, error) {
+	if err := s.mayBegin(); err != nil {
+		return Signature{}, err
+	}
+	statement, err := s.newStatement()
 	if err != nil {
+		return Signature{}, err
+	}
+	return s.write(statement)
+}
+
+func (s signer) mayBegin() error {
+	if s.packed {
+		return nil
+	}
+	if len(s.first) > 0 {
+		return fmt.Errorf("%w: none by a key to countersign says what is asked for", ErrUnproven)
+	}
+	own, err := provenBy(s.files, s.key.Public)
+	if err != nil || len(own) > 0 {
 		return err
 	}
-	for _, name := range absent {
-		s.sink.Emit(event.Event{Kind: event.Warning, Item: s.files.Name, Message: "the statement to be signed names " + name + ", which is not here"})
+	signers, err := claimed(s.files)
+	if err == nil && len(signers) > 0 {
+		err = fmt.Errorf("%w: it claims to be by key %s", ErrUnproven, strings.Join(signers, ", "))
 	}
-	return nil
+	return err
 }
 
 func (s signer) newStatement() (bundle.Statement, error) {

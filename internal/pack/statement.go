@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -83,50 +84,49 @@ func (t term) met(p bundle.Predicate) bool {
 	return true
 }
 
-// signed is a signature that lies beside a bundle.
-type signed struct {
-	keyID     string
-	statement bundle.Statement
-	payload   []byte
-}
-
-// unverified accepts any signature file for what it claims to be. It serves to
-// find statements that agree with a bundle, never to trust one.
-type unverified struct{ payloads map[string][]byte }
-
-func (u unverified) CheckSignature(signature []byte) ([]byte, string, error) {
-	payload, keyID, err := sign.Peek(signature)
-	if err == nil {
-		u.payloads[keyID] = payload
-	}
-	return payload, keyID, err
-}
-
-// existing lists the statements beside a bundle that agree with it in every
-// respect, and that hold nothing this tool does not know.
-func existing(files bundle.Files) ([]signed, error) {
-	u := unverified{payloads: map[string][]byte{}}
-	var list []signed
-	err := trusting(files, u, func(t *bundle.Trusted) {
+// provenBy lists the statements beside a bundle that one of the keys signed and
+// that agree with it in every respect, the strictest first.
+func provenBy(files bundle.Files, keys ...sign.PublicKey) ([]bundle.Statement, error) {
+	var list []bundle.Statement
+	err := trusting(files, known{sign.Checker{Keys: keys}}, func(t *bundle.Trusted) {
 		for _, s := range t.Signatures() {
-			again, err := s.Statement.Marshal()
-			if err == nil && string(again) == string(u.payloads[s.KeyID]) {
-				list = append(list, signed{s.KeyID, s.Statement, again})
-			}
+			list = append(list, s.Statement)
 		}
 	})
 	return list, err
 }
 
-// byKey returns the statement that key signed, proven, if there is one that
-// agrees with the bundle.
-func byKey(files bundle.Files, key sign.PublicKey) (*bundle.Statement, error) {
-	var found *bundle.Statement
-	err := trusting(files, sign.Checker{Keys: []sign.PublicKey{key}}, func(t *bundle.Trusted) {
-		s := t.Statement()
-		found = &s
-	})
-	return found, err
+// known accepts what its checker accepts, unless the statement holds something
+// that this tool does not know and thus cannot vouch for.
+type known struct{ bundle.Checker }
+
+func (k known) CheckSignature(signature []byte) ([]byte, string, error) {
+	payload, keyID, err := k.Checker.CheckSignature(signature)
+	if err != nil {
+		return nil, "", err
+	}
+	s, err := bundle.ParseStatement(payload)
+	if err != nil {
+		return nil, "", err
+	}
+	if again, err := s.Marshal(); err != nil || !bytes.Equal(again, payload) {
+		return nil, "", fmt.Errorf("%w: it says more than this tool knows", ErrNoStatement)
+	}
+	return payload, keyID, nil
+}
+
+// claimed lists the keys that signatures about the bundle claim to be by.
+func claimed(files bundle.Files) (keyIDs []string, err error) {
+	err = trusting(files, unverified{}, func(t *bundle.Trusted) { keyIDs = t.KeyIDs() })
+	return keyIDs, err
+}
+
+// unverified accepts any signature file for what it claims to be. It serves to
+// tell that somebody claims something, never to take a word of it.
+type unverified struct{}
+
+func (unverified) CheckSignature(signature []byte) ([]byte, string, error) {
+	return sign.Peek(signature)
 }
 
 // trusting calls do with the bundle when c accepts a signature of it.
@@ -147,24 +147,23 @@ func trusting(files bundle.Files, c bundle.Checker, do func(*bundle.Trusted)) er
 	return nil
 }
 
-// checkBinaries compares the binaries that a statement names with those that lie
-// beside the bundle; absent ones are returned.
-func checkBinaries(dir string, binaries map[string]digest.Digest) (absent []string, err error) {
+// checkBinaries requires that the binaries that a statement names lie beside the
+// bundle and are what it says.
+func checkBinaries(dir string, binaries map[string]digest.Digest) error {
 	for name, want := range binaries {
 		if filepath.Base(name) != name {
-			return nil, fmt.Errorf("%w: it names a binary %q", ErrNoStatement, name)
+			return fmt.Errorf("%w: it names a binary %q", ErrNoStatement, name)
 		}
 		got, err := digestFile(filepath.Join(dir, name))
 		if errors.Is(err, os.ErrNotExist) {
-			absent = append(absent, name)
-			continue
+			return fmt.Errorf("%w: it names %s, which is not here", ErrNoStatement, name)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if got != want {
-			return nil, fmt.Errorf("%w: it names %s as %s, the file here is %s", ErrNoStatement, name, want, got)
+			return fmt.Errorf("%w: it names %s as %s, the file here is %s", ErrNoStatement, name, want, got)
 		}
 	}
-	return absent, nil
+	return nil
 }

@@ -14,10 +14,11 @@ import (
 type imageSet struct {
 	byRef    map[string]*lock.Item
 	byDigest map[string]*lock.Item // REPOSITORY@DIGEST of the root or a carried manifest
+	several  map[string][]string   // REPOSITORY:TAG that only pinned items bear: their references
 }
 
 func newImageSet(l *lock.Lock) imageSet {
-	s := imageSet{byRef: map[string]*lock.Item{}, byDigest: map[string]*lock.Item{}}
+	s := imageSet{byRef: map[string]*lock.Item{}, byDigest: map[string]*lock.Item{}, several: map[string][]string{}}
 	for i := range l.Items {
 		it := &l.Items[i]
 		if it.Kind != lock.Image {
@@ -32,13 +33,47 @@ func newImageSet(l *lock.Lock) imageSet {
 			}
 		}
 	}
-	for i := range l.Items { // repo:tag@digest also answers to repo:tag where nothing else does
+	s.tags(l)
+	return s
+}
+
+// tags lets repo:tag@digest also answer to repo:tag where nothing else does.
+// Where two would, neither does.
+func (s imageSet) tags(l *lock.Lock) {
+	for i := range l.Items {
 		it := &l.Items[i]
-		if tagged, _, pinned := strings.Cut(it.Ref, "@"); it.Kind == lock.Image && pinned && strings.Contains(tagged, ":") && s.byRef[tagged] == nil {
-			s.byRef[tagged] = it
+		_, tag, pinned := lock.SplitReference(it.Ref)
+		tagged, _, _ := strings.Cut(it.Ref, "@")
+		if it.Kind == lock.Image && tag != "" && pinned != "" && s.byRef[tagged] == nil {
+			s.several[tagged] = append(s.several[tagged], it.Ref)
 		}
 	}
-	return s
+	for tagged, refs := range s.several {
+		if len(refs) == 1 {
+			s.byRef[tagged] = s.byRef[refs[0]]
+			delete(s.several, tagged)
+		}
+	}
+}
+
+// candidates are the references of the items that ref could mean where it does
+// not say which.
+func (s imageSet) candidates(ref string) []string {
+	whole, err := lock.NormalizeImage(ref)
+	if err != nil {
+		return nil
+	}
+	return s.several[whole]
+}
+
+// keyOf is the reference under which a plan has an item, or the one manifest of
+// it that dg asks for.
+func keyOf(it *lock.Item, dg digest.Digest) string {
+	if dg == "" || dg == it.Digest {
+		return it.Ref
+	}
+	repository, _, _ := lock.SplitReference(it.Ref)
+	return repository + "@" + dg.String()
 }
 
 // find returns the item that a reference, as written, means. dg is the digest

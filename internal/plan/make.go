@@ -19,6 +19,7 @@ type Bundle struct {
 	Lock     digest.Digest
 	Sequence int64
 	KeyIDs   []string
+	Trust    []digest.Digest
 	Paths    []string
 	Keys     []string
 }
@@ -31,7 +32,7 @@ func Make(b Bundle, s *Selection, rendered map[Key]Rendered, facts Facts) (*Plan
 	m.plan = &Plan{
 		APIVersion: APIVersion, Kind: Kind,
 		Name: s.lock.Metadata.Name, Version: s.lock.Metadata.Version,
-		Index: b.Index, Lock: b.Lock, Sequence: b.Sequence, KeyIDs: b.KeyIDs, Bundles: b.Paths, Keys: b.Keys,
+		Index: b.Index, Lock: b.Lock, Sequence: b.Sequence, KeyIDs: b.KeyIDs, Trust: b.Trust, Bundles: b.Paths, Keys: b.Keys,
 		Site:    s.site,
 		Cluster: Cluster{UID: facts.UID, Version: facts.Version, Server: facts.Server, Digest: Bind(facts.UID, facts.Version)},
 	}
@@ -236,6 +237,13 @@ func (m *maker) foundImages(list []FoundImage, where, item string, used map[stri
 		switch {
 		case it != nil:
 			sites[m.use(used, it, dg, f.Ref).Site] = true
+		case len(m.set.candidates(f.Ref)) > 0:
+			m.find(event.Finding{
+				Severity: event.Error, Code: "image-ambiguous", Item: item,
+				What: fmt.Sprintf("%s names image %s in %s, and the bundle has several of that tag: %s", where, f.Ref, place(f), strings.Join(m.set.candidates(f.Ref), ", ")),
+				Why:  "which of them is meant cannot be told",
+				Hint: "name one by digest in the values of the site file, or keep one of them in the stack and pack again",
+			})
 		case f.Sure:
 			m.find(event.Finding{
 				Severity: event.Error, Code: "image-outside-bundle", Item: item,
@@ -257,11 +265,7 @@ func place(f FoundImage) string {
 
 // use enters an item, named by ref, into the plan's images.
 func (m *maker) use(used map[string]bool, it *lock.Item, dg digest.Digest, ref string) *Image {
-	key := it.Ref
-	if dg != "" && dg != it.Digest {
-		repository, _, _ := lock.SplitReference(it.Ref)
-		key = repository + "@" + dg.String() // one manifest of the item, asked for by digest
-	}
+	key := keyOf(it, dg)
 	used[key] = true
 	image := m.images[key]
 	if image == nil {
@@ -286,7 +290,7 @@ func (m *maker) place(it *lock.Item, dg digest.Digest, key string) *Image {
 	if !image.Present && image.Digest == it.Digest {
 		m.child(it, path, image)
 	}
-	image.Site = m.selection.site.Registry.Base() + "/" + path + "@" + image.Digest.String()
+	image.Site = m.selection.site.Registry.Place(it.Ref, image.Digest)
 	if !image.Present && m.facts.Registry.Problem == "" {
 		m.find(event.Finding{
 			Severity: event.Error, Code: "image-not-in-registry", Item: it.Ref,

@@ -36,6 +36,8 @@ const maxPlan = 64 << 20
 var (
 	// ErrPreflight: findings forbid the plan.
 	ErrPreflight = errors.New("the site does not meet what the plan needs")
+	// ErrUnfit: the plan says something else than the bundle it names.
+	ErrUnfit = errors.New("the plan does not fit the bundle")
 	// ErrInvalid is wrapped by every complaint about a plan file.
 	ErrInvalid = errors.New("not a valid plan")
 )
@@ -51,6 +53,7 @@ type Plan struct {
 	Lock       digest.Digest   `json:"lock"`    // of the lock inside the bundle
 	Sequence   int64           `json:"sequence,omitempty"`
 	KeyIDs     []string        `json:"keyIDs,omitempty"`  // whose signatures were accepted
+	Trust      []digest.Digest `json:"trust,omitempty"`   // of those keys: of the PKIX encoding, in full
 	Bundles    []string        `json:"bundles,omitempty"` // where the bundle lay; install looks there unless told otherwise
 	Keys       []string        `json:"keys,omitempty"`    // public key files, likewise
 	Site       Site            `json:"site"`
@@ -94,6 +97,11 @@ func (r Registry) Base() string {
 		return r.Address
 	}
 	return r.Address + "/" + r.Prefix
+}
+
+// Place is what the site's nodes pull for a manifest of an upstream reference.
+func (r Registry) Place(ref string, dg digest.Digest) string {
+	return r.Base() + "/" + lock.RepositoryPath(ref) + "@" + dg.String()
 }
 
 // Choice is what a site says about one component.

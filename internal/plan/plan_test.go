@@ -74,7 +74,7 @@ func facts(l *lock.Lock) Facts {
 }
 
 func ofBundle() Bundle {
-	return Bundle{Index: dg("index"), Lock: dg("lock"), Sequence: 7, KeyIDs: []string{"0123456789abcdef"}, Paths: []string{"/media/usb"}, Keys: []string{"/etc/caisson.pub"}}
+	return Bundle{Index: dg("index"), Lock: dg("lock"), Sequence: 7, KeyIDs: []string{"0123456789abcdef"}, Trust: []digest.Digest{dg("key")}, Paths: []string{"/media/usb"}, Keys: []string{"/etc/caisson.pub"}}
 }
 
 // decide selects and makes; change may spoil the inputs.

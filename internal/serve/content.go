@@ -13,6 +13,8 @@ import (
 const (
 	writeChunk   = 256 << 10        // bytes written under one deadline
 	writeStall   = 60 * time.Second // a client that takes no chunk for so long is cut off
+	slotPatience = 30 * time.Second // what a request waits while all streams are taken
+	retryAfter   = "5"              // seconds, said to one that waited in vain
 	maxETagBytes = 4096             // of an If-None-Match header that is looked at
 )
 
@@ -41,7 +43,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, c content) error 
 		head.Set("Content-Range", "bytes */"+strconv.FormatInt(c.size, 10))
 		return err
 	}
-	b := &body{w: w, control: http.NewResponseController(w), status: s.status, header: s.header(c, quoted)}
+	b := newBody(w, s.status, s.header(c, quoted))
 	if r.Method == http.MethodHead || s.length == 0 {
 		b.start()
 		return nil
@@ -50,12 +52,10 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, c content) error 
 }
 
 func (h *Handler) stream(b *body, r *http.Request, c content, s span) error {
-	select { // bounds memory: one block buffer per stream
-	case h.streams <- struct{}{}:
-		defer func() { <-h.streams }()
-	case <-r.Context().Done():
-		return r.Context().Err()
+	if err := h.enter(b.w, r); err != nil {
+		return err
 	}
+	defer func() { <-h.streams }()
 	src, err := c.open(s.offset, s.length)
 	if err != nil {
 		h.broken(r, err)
@@ -63,7 +63,6 @@ func (h *Handler) stream(b *body, r *http.Request, c content, s span) error {
 	}
 	defer src.Close()
 	_, err = io.Copy(b, src)
-	b.finish()
 	switch {
 	case err == nil && b.written == s.length:
 		return nil
@@ -77,6 +76,23 @@ func (h *Handler) stream(b *body, r *http.Request, c content, s span) error {
 		panic(http.ErrAbortHandler)
 	}
 	return err
+}
+
+var errBusy = &failure{http.StatusServiceUnavailable, "TOOMANYREQUESTS", "too many answers are being sent; try again"}
+
+// enter takes a slot for a stream, which bounds memory: one block buffer each.
+func (h *Handler) enter(w http.ResponseWriter, r *http.Request) error {
+	patience := time.NewTimer(h.patience)
+	defer patience.Stop()
+	select {
+	case h.streams <- struct{}{}:
+		return nil
+	case <-r.Context().Done():
+		return r.Context().Err()
+	case <-patience.C:
+		w.Header().Set("Retry-After", retryAfter)
+		return errBusy
+	}
 }
 
 // span is the part of a content that a request asks for.
@@ -179,6 +195,10 @@ type body struct {
 	err     error // the first error of writing to the client
 }
 
+func newBody(w http.ResponseWriter, status int, header http.Header) *body {
+	return &body{w: w, control: http.NewResponseController(w), status: status, header: header}
+}
+
 func (b *body) start() {
 	b.started = true
 	for k, v := range b.header {
@@ -194,7 +214,7 @@ func (b *body) Write(p []byte) (int, error) {
 	done := 0
 	for done < len(p) {
 		chunk := p[done:min(done+writeChunk, len(p))]
-		_ = b.control.SetWriteDeadline(time.Now().Add(writeStall)) // not every writer has deadlines
+		grant(b.control)
 		n, err := b.w.Write(chunk)
 		done += n
 		b.written += int64(n)
@@ -206,5 +226,9 @@ func (b *body) Write(p []byte) (int, error) {
 	return done, nil
 }
 
-// finish takes the deadline off a connection that serves further requests.
-func (b *body) finish() { _ = b.control.SetWriteDeadline(time.Time{}) }
+// grant gives a client time to take the next chunk. The deadline stays on when
+// an answer ends, for what is still in buffers then; the next request on the
+// connection is granted its own.
+func grant(c *http.ResponseController) {
+	_ = c.SetWriteDeadline(time.Now().Add(writeStall)) // not every writer has deadlines
+}

@@ -49,8 +49,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 
 func writeBytes(w http.ResponseWriter, status int, b []byte) {
 	setLength(w.Header(), int64(len(b)))
-	w.WriteHeader(status)
-	_, _ = w.Write(b) // the client may have gone
+	_, _ = newBody(w, status, nil).Write(b) // the client may have gone
 }
 
 // mustJSON marshals plain values made here, which cannot fail.

@@ -32,6 +32,7 @@ type Handler struct {
 	metrics  *metrics
 	mux      *http.ServeMux
 	streams  chan struct{}
+	patience time.Duration // of those who wait for streams
 	draining atomic.Bool
 }
 
@@ -44,7 +45,7 @@ func New(bundles []*bundle.Trusted, sink event.Sink) (*Handler, error) {
 	}
 	h := &Handler{
 		bundles: bundles, catalog: c, sink: sink, metrics: newMetrics(len(bundles)),
-		streams: make(chan struct{}, maxStreams),
+		streams: make(chan struct{}, maxStreams), patience: slotPatience,
 	}
 	if h.charts, err = newChartRepository(h); err != nil {
 		return nil, fmt.Errorf("indexing charts: %w", err)
@@ -103,6 +104,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(fault)
 		}
 	}()
+	grant(http.NewResponseController(w)) // for answers that are no body
 	h.mux.ServeHTTP(rec, r)
 }
 

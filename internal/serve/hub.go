@@ -9,10 +9,12 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/caisson/caisson/internal/catalog"
 	"github.com/caisson/caisson/internal/lock"
@@ -22,7 +24,10 @@ import (
 // repository and to download it. There are no Xet headers, so clients download
 // plainly.
 
-const maxPathsInfo = 1 << 20 // bytes of a paths-info request
+const (
+	maxPathsInfo = 1 << 20 // bytes of a paths-info request
+	maxPaths     = 1000    // paths in one
+)
 
 // modelHub is every model of the bundles, by lower-case repository.
 type modelHub struct{ repositories map[string]*hubRepository }
@@ -36,10 +41,11 @@ type hubRepository struct {
 
 // hubModel is a repository at one commit.
 type hubModel struct {
-	repository string
-	spec       *lock.HubModel
-	files      map[string]hubFile
-	sequence   int64
+	repository  string
+	spec        *lock.HubModel
+	files       map[string]hubFile
+	directories map[string]bool
+	sequence    int64
 }
 
 // hubFile is a model's file and where it lies.
@@ -51,7 +57,7 @@ type hubFile struct {
 
 func newModelHub(h *Handler) (*modelHub, error) {
 	m := &modelHub{repositories: map[string]*hubRepository{}}
-	for _, t := range h.bundles {
+	for source, t := range h.bundles {
 		l, err := lock.Parse(t.Lock())
 		if err != nil {
 			return nil, fmt.Errorf("reading the lock of bundle %s: %w", t.Name(), err)
@@ -61,7 +67,7 @@ func newModelHub(h *Handler) (*modelHub, error) {
 			if it.HubModel == nil {
 				continue
 			}
-			model, err := locate(h.catalog, it)
+			model, err := locate(h.catalog, source, it)
 			if err != nil {
 				return nil, fmt.Errorf("reading model %s: %w", it.Ref, err)
 			}
@@ -72,14 +78,15 @@ func newModelHub(h *Handler) (*modelHub, error) {
 	return m, nil
 }
 
-// locate finds every file of a model in the layers of its manifest.
-func locate(c *catalog.Catalog, it *lock.Item) (*hubModel, error) {
+// locate finds every file of a model in the layers of its manifest, which is of
+// the bundle that the lock is of.
+func locate(c *catalog.Catalog, source int, it *lock.Item) (*hubModel, error) {
 	spec := it.HubModel
-	manifest, err := modelManifest(c, it)
+	manifest, err := modelManifest(c, source, it)
 	if err != nil {
 		return nil, err
 	}
-	m := &hubModel{repository: spec.Repository, spec: spec, files: map[string]hubFile{}}
+	m := &hubModel{repository: spec.Repository, spec: spec, files: map[string]hubFile{}, directories: directories(spec.Files)}
 	for i, l := range spec.Layers {
 		var at int64
 		for _, path := range l.Files {
@@ -91,24 +98,42 @@ func locate(c *catalog.Catalog, it *lock.Item) (*hubModel, error) {
 			m.files[path] = hubFile{f, manifest.Layers[i].Digest, at + block}
 			at += block + (f.Size+block-1)/block*block
 		}
-		if at > l.Size || l.Size != manifest.Layers[i].Size {
-			return nil, fmt.Errorf("layer %d has another size than its files: %w", i, catalog.ErrInvalid)
+		if at > l.Size {
+			return nil, fmt.Errorf("layer %d is smaller than its files: %w", i, catalog.ErrInvalid)
 		}
 	}
 	return m, nil
 }
 
-func modelManifest(c *catalog.Catalog, it *lock.Item) (*catalog.Manifest, error) {
-	repository, tag, _ := lock.SplitReference(it.Ref)
+// directories is every folder that holds one of files.
+func directories(files []lock.ModelFile) map[string]bool {
+	out := map[string]bool{}
+	for _, f := range files {
+		for d := path.Dir(f.Path); d != "." && !out[d]; d = path.Dir(d) {
+			out[d] = true
+		}
+	}
+	return out
+}
+
+func modelManifest(c *catalog.Catalog, source int, it *lock.Item) (*catalog.Manifest, error) {
 	for _, e := range c.Entries {
-		if e.Ref != it.Ref || e.Repository != lock.RepositoryPath(repository) || e.Tag != tag {
+		if e.Source != source || e.Ref != it.Ref {
 			continue
 		}
-		if m, ok := c.Manifest(e.Descriptor.Digest); ok && len(m.Layers) == len(it.HubModel.Layers) {
+		if m, ok := c.Manifest(e.Descriptor.Digest); ok && sameLayers(m.Layers, it.HubModel.Layers) {
 			return m, nil
 		}
 	}
 	return nil, fmt.Errorf("the lock's layers are not those of the manifest: %w", catalog.ErrInvalid)
+}
+
+// sameLayers says whether a manifest's layers are the lock's, as far as those
+// were known when the lock was made.
+func sameLayers(have []ocispec.Descriptor, want []lock.ModelLayer) bool {
+	return slices.EqualFunc(have, want, func(d ocispec.Descriptor, l lock.ModelLayer) bool {
+		return d.Size == l.Size && (l.Digest == "" || d.Digest == l.Digest)
+	})
 }
 
 func (m *modelHub) add(h *Handler, model *hubModel) {
@@ -357,12 +382,15 @@ func (r *hubRepository) pathsInfo(w http.ResponseWriter, req *http.Request, revi
 	if err != nil {
 		return &failure{http.StatusBadRequest, "BadRequest", "the list of paths cannot be read"}
 	}
+	if len(paths) > maxPaths {
+		return &failure{http.StatusBadRequest, "BadRequest", fmt.Sprintf("more than %d paths were asked for", maxPaths)}
+	}
 	out := []map[string]any{}
 	for _, p := range paths {
 		if f, ok := m.files[p]; ok {
 			out = append(out, treeFile(f.ModelFile))
-		} else if p != "" && len(m.list(strings.Trim(p, "/"), false)) > 0 {
-			out = append(out, treeDirectory(strings.Trim(p, "/")))
+		} else if d := strings.Trim(p, "/"); m.directories[d] {
+			out = append(out, treeDirectory(d))
 		}
 	}
 	writeJSON(w, http.StatusOK, out)

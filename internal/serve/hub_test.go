@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,8 +14,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/bundletest"
+	"github.com/caisson/caisson/internal/catalog"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/lock"
 )
@@ -186,6 +191,75 @@ func TestModelAPI(t *testing.T) {
 	s.get("/api/models").expect(t, 200).json(t, &models)
 	if len(models) != 1 || models[0].ID != bundletest.ModelID {
 		t.Errorf("%v", models)
+	}
+}
+
+func TestPathsInfoIsBounded(t *testing.T) {
+	s := newSite(t, bundletest.Make(t, bundletest.Options{}))
+	for n, status := range map[int]int{maxPaths: 200, maxPaths + 1: 400} {
+		body := strings.TrimPrefix(strings.Repeat("&paths=onnx/", n), "&")
+		resp, err := http.Post(s.url+"/api/models/"+bundletest.ModelID+"/paths-info/main", "application/x-www-form-urlencoded", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != status || status == 200 && bytes.Count(raw, []byte(`"directory"`)) != n {
+			t.Errorf("%d paths: status %d, %v", n, resp.StatusCode, err)
+		}
+	}
+}
+
+// modelHead is a head that holds one manifest.
+type modelHead struct {
+	ref string
+	raw []byte
+}
+
+func (h modelHead) Manifest(digest.Digest) ([]byte, error) { return h.raw, nil }
+
+func (h modelHead) Stat(d digest.Digest) (int64, bool, bool) {
+	ok := d == digest.FromBytes(h.raw)
+	return int64(len(h.raw)), ok, ok
+}
+
+func (h modelHead) Index() ocispec.Index {
+	return ocispec.Index{Manifests: []ocispec.Descriptor{{
+		MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromBytes(h.raw), Size: int64(len(h.raw)),
+		Annotations: map[string]string{ocispec.AnnotationRefName: h.ref},
+	}}}
+}
+
+// TestModelManifestIsOfItsBundle: where two bundles have one model reference,
+// the files of each lie in its own layers.
+func TestModelManifestIsOfItsBundle(t *testing.T) {
+	it := &lock.Item{Ref: bundletest.Model, HubModel: &lock.HubModel{Layers: []lock.ModelLayer{{Size: 1024}}}}
+	var heads []catalog.Source
+	var layers []digest.Digest
+	for _, salt := range []string{"a", "b"} {
+		layer := digest.FromString(salt)
+		raw, err := json.Marshal(ocispec.Manifest{
+			Config: ocispec.Descriptor{Digest: digest.FromString("config"), Size: 1}, Layers: []ocispec.Descriptor{{Digest: layer, Size: 1024}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		heads, layers = append(heads, catalog.Source{Head: modelHead{it.Ref, raw}}), append(layers, layer)
+	}
+	c, err := catalog.Read(heads...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for source, want := range layers {
+		if m, err := modelManifest(c, source, it); err != nil || m.Layers[0].Digest != want {
+			t.Errorf("bundle %d: %+v, %v", source, m, err)
+		}
+	}
+	for what, l := range map[string]lock.ModelLayer{"digest": {Size: 1024, Digest: layers[1]}, "size": {Size: 1025}} {
+		it.HubModel.Layers[0] = l
+		if _, err := modelManifest(c, 0, it); !errors.Is(err, catalog.ErrInvalid) {
+			t.Errorf("another %s: %v", what, err)
+		}
 	}
 }
 

@@ -43,6 +43,8 @@ type Options struct {
 	TLSCert string   // PEM files; both or none
 	TLSKey  string
 	Drain   time.Duration // for running answers at shutdown; default 30 s
+
+	AllowExpired bool // serve a bundle although its statement has expired
 }
 
 // Result is how serving ended.
@@ -54,7 +56,7 @@ type Result struct {
 // The Start event carries the address in Fields["address"] once connections
 // are accepted.
 func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
-	bundles, err := sign.Open(opt.Paths, opt.Keys)
+	bundles, err := sign.Open(opt.Paths, opt.Keys, sign.OpenOptions{AllowExpired: opt.AllowExpired, Sink: sink})
 	if err != nil {
 		return Result{}, err
 	}
@@ -81,7 +83,7 @@ func started(opt Options, res Result, bundles []*bundle.Trusted) event.Event {
 	}
 	names := make([]string, len(bundles))
 	for i, b := range bundles {
-		names[i] = b.Name()
+		names[i] = b.Files().Name
 	}
 	return event.Event{Verb: Verb, Kind: event.Start, Message: "serving on " + scheme + "://" + res.Address,
 		Fields: map[string]any{"address": res.Address, "url": scheme + "://" + res.Address, "bundles": names}}

@@ -19,6 +19,9 @@ func Unit(opt Options) string {
 	if opt.TLSCert != "" {
 		args = append(args, "--tls-cert", absolute(opt.TLSCert), "--tls-key", absolute(opt.TLSKey))
 	}
+	if opt.AllowExpired {
+		args = append(args, "--allow-expired")
+	}
 	for i, a := range args {
 		args[i] = unitQuote(a)
 	}

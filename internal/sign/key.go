@@ -2,8 +2,8 @@
 // writes them, in-toto statements in DSSE envelopes in Sigstore bundles, and
 // the checker that turns a bundle that was read into one that is trusted.
 //
-// It never asks a network, a transparency log or a clock, never keeps a
-// password, and never overwrites a key.
+// Open alone looks at the clock. The package never asks a network or a
+// transparency log, never keeps a password, and never overwrites a key.
 package sign
 
 import (

@@ -39,6 +39,8 @@ type Options struct {
 	Kubeconfig string
 	Context    string            // over the site file's
 	Registry   presence.Registry // how to ask the registry; nil for the real one
+
+	AllowExpired bool // plan with a bundle although its statement has expired
 }
 
 // Run makes a plan. All findings are emitted; with an error among them nothing
@@ -60,7 +62,7 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) 
 }
 
 func run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) {
-	t, err := open(opt)
+	t, err := open(opt, sink)
 	if err != nil {
 		return nil, err
 	}
@@ -129,8 +131,8 @@ func decide(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, c
 }
 
 // open opens the one bundle that the paths hold.
-func open(opt Options) (*bundle.Trusted, error) {
-	all, err := sign.Open(opt.Paths, opt.Keys)
+func open(opt Options, sink event.Sink) (*bundle.Trusted, error) {
+	all, err := sign.Open(opt.Paths, opt.Keys, sign.OpenOptions{AllowExpired: opt.AllowExpired, Sink: sink})
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +154,10 @@ func describe(opt Options, t *bundle.Trusted) (plan.Bundle, error) {
 	if b.Paths, err = absolute(opt.Paths); err != nil {
 		return b, err
 	}
-	b.Keys, err = absolute(opt.Keys)
+	if b.Keys, err = absolute(opt.Keys); err != nil {
+		return b, err
+	}
+	b.Trust, err = sign.Signers(t, opt.Keys)
 	return b, err
 }
 

@@ -30,9 +30,10 @@ import (
 // Verb names this verb in events.
 const Verb = "verify"
 
-// Outcomes other than success. Run returns ErrNotTrusted where both hold.
+// Outcomes other than success. Run returns the first that holds.
 var (
 	ErrNotTrusted = fmt.Errorf("not every bundle counts: %w", bundle.ErrNotTrusted)
+	ErrOutOfTerm  = errors.New("not every bundle counts now") // and sign.ErrExpired or sign.ErrClock
 	ErrDamaged    = fmt.Errorf("not every bundle is whole: %w", bundle.ErrDamaged)
 )
 
@@ -42,6 +43,7 @@ const (
 	CodeSignature  = "signature-ignored"
 	CodeHead       = "head-invalid"
 	CodeExpired    = "expired"
+	CodeClock      = "clock"
 )
 
 // Options says what to verify. Keys are public key files.
@@ -49,7 +51,7 @@ type Options struct {
 	Paths   []string
 	Keys    []string
 	Workers int       // default: one per core
-	Now     time.Time // the clock that expiry is held against; default: the machine's
+	Now     time.Time // the clock that terms are held against; default: the machine's
 }
 
 // Result is what was found. Bytes counts those of volumes that were read and
@@ -69,11 +71,12 @@ type Bundle struct {
 	Keys     []string      `json:"keys,omitempty"` // ids of the keys whose signatures count
 	Sequence int64         `json:"sequence,omitempty"`
 	Trusted  bool          `json:"trusted"`
-	Intact   bool          `json:"intact"` // trusted, complete and every byte proven
+	Stale    bool          `json:"stale,omitempty"` // expired, or the clock says that it is not made yet
+	Intact   bool          `json:"intact"`          // trusted, not stale, complete and every byte proven
 }
 
 // Run verifies every bundle in opt.Paths. The result is complete whenever the
-// error is nil, ErrNotTrusted or ErrDamaged.
+// error is nil, ErrNotTrusted, ErrOutOfTerm or ErrDamaged.
 func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	checker, err := sign.LoadChecker(opt.Keys)
 	if err != nil {
@@ -107,8 +110,9 @@ type run struct {
 	sink   event.Sink
 	mu     sync.Mutex
 	result Result
-	errors int  // findings of that severity
-	fake   bool // a bundle was read and nobody whose key counts signed it
+	errors int   // findings of that severity
+	term   error // why a trusted bundle does not count now
+	fake   bool  // a bundle was read and nobody whose key counts signed it
 }
 
 func (r *run) finish() (Result, error) {
@@ -117,6 +121,8 @@ func (r *run) finish() (Result, error) {
 	switch {
 	case r.fake:
 		return r.result, ErrNotTrusted
+	case r.term != nil:
+		return r.result, fmt.Errorf("%w: %w", ErrOutOfTerm, r.term)
 	case r.errors > 0:
 		return r.result, ErrDamaged
 	}
@@ -127,6 +133,8 @@ func (r *run) summary() string {
 	switch {
 	case r.fake:
 		return "not trusted"
+	case r.term != nil:
+		return "expired, or the clock is wrong"
 	case r.errors > 0:
 		return "damaged or incomplete"
 	}
@@ -164,17 +172,17 @@ func (r *run) open(ctx context.Context, files bundle.Files, checker sign.Checker
 	}
 	defer b.Close()
 	out.Version, out.Index = b.Version(), b.IndexDigest()
-	items := newItems(b)
 	t, err := b.Trust(checker)
 	if err != nil {
 		r.report(trustFinding(files, err))
 		r.fake = true
-		r.completeness(b, items)
+		r.completeness(b)
 		return nil
 	}
 	out.Trusted, out.Keys, out.Sequence = true, t.KeyIDs(), t.Statement().Predicate.Sequence
 	r.signatures(t)
-	return r.content(ctx, t, items)
+	out.Stale = r.stale(t)
+	return r.content(ctx, t, newItems(t.Bundle))
 }
 
 func headFinding(files bundle.Files, err error) event.Finding {
@@ -216,27 +224,35 @@ func trustFinding(files bundle.Files, err error) event.Finding {
 	return f
 }
 
-// signatures tells which signatures did not count, and whether the bundle has
-// expired.
+// signatures tells which signatures did not count.
 func (r *run) signatures(t *bundle.Trusted) {
 	for _, why := range t.Rejected() {
 		r.report(event.Finding{Severity: event.Notice, Code: CodeSignature, What: "a signature was not counted: " + why.Error()})
 	}
-	expires := t.Statement().Predicate.Expires
-	at, err := time.Parse(time.RFC3339, expires)
-	if expires == "" || (err == nil && r.opt.Now.Before(at)) {
-		return
-	}
-	r.report(event.Finding{Severity: event.Warn, Code: CodeExpired, What: "bundle " + t.Name() + " expired at " + expires,
-		Why: "its signer did not want it used after that", Hint: "ask for a newer bundle, or check this machine's clock"})
 }
 
-// completeness says which volumes are missing or have another size.
-func (r *run) completeness(b *bundle.Bundle, items *items) {
+// stale tells whether the statement does not count now.
+func (r *run) stale(t *bundle.Trusted) bool {
+	err := sign.CheckTerm(t.Statement().Predicate, r.opt.Now)
+	if err == nil {
+		return false
+	}
+	f := event.Finding{Severity: event.Error, Code: CodeExpired, What: t.Name() + ": " + err.Error(),
+		Why: "its signer did not want it used after that", Hint: "ask for a newer bundle, or check this machine's clock"}
+	if !errors.Is(err, sign.ErrExpired) {
+		f.Code, f.Why, f.Hint = CodeClock, "a wrong clock cannot tell whether a bundle has expired", "set this machine's clock"
+	}
+	r.term = err
+	r.report(f)
+	return true
+}
+
+// completeness says which volumes are missing or have another size. It does not
+// ask who needs them: nobody has vouched for the manifests that would tell.
+func (r *run) completeness(b *bundle.Bundle) {
 	files, table := b.Files(), b.Table()
 	for n := range table.Volumes() {
 		if f, bad := volumeFinding(files, table, n); bad {
-			f.Item = items.inVolume(table, n, f.Offset, f.Length)
 			r.report(f)
 		}
 	}

@@ -125,7 +125,7 @@ func TestNotTrusted(t *testing.T) {
 	if f := codes[CodeNotTrusted]; !strings.Contains(f.Hint, "--key") {
 		t.Errorf("trust: %+v", f)
 	}
-	if f := codes[string(bundle.ShortVolume)]; f.Volume != "demo.vol-00001.tar" || f.Offset != 100 || f.Item == "" {
+	if f := codes[string(bundle.ShortVolume)]; f.Volume != "demo.vol-00001.tar" || f.Offset != 100 || f.Item != "" {
 		t.Errorf("completeness: %+v", f)
 	}
 }
@@ -188,9 +188,17 @@ func TestExpired(t *testing.T) {
 	if res, err := Run(t.Context(), opt, event.Discard); err != nil || len(res.Findings) != 0 {
 		t.Errorf("before: %v, %+v", err, res.Findings)
 	}
-	opt.Now = opt.Now.AddDate(0, 0, 2)
+	opt.Now = opt.Now.AddDate(0, 0, 1)
 	res, err := Run(t.Context(), opt, event.Discard)
-	if err != nil || len(res.Findings) != 1 || res.Findings[0].Code != CodeExpired || res.Findings[0].Severity != event.Warn {
+	if !errors.Is(err, sign.ErrExpired) || len(res.Findings) != 1 || res.Findings[0].Code != CodeExpired || res.Findings[0].Severity != event.Error {
 		t.Errorf("after: %v, %+v", err, res.Findings)
+	}
+	if got := res.Bundles[0]; !got.Trusted || !got.Stale || got.Intact || res.Bytes == 0 {
+		t.Errorf("after: %+v", res)
+	}
+	opt.Now = time.Date(2025, 12, 30, 0, 0, 0, 0, time.UTC)
+	res, err = Run(t.Context(), opt, event.Discard)
+	if !errors.Is(err, sign.ErrClock) || len(res.Findings) != 1 || res.Findings[0].Code != CodeClock || res.Findings[0].Severity != event.Error {
+		t.Errorf("not made yet: %v, %+v", err, res.Findings)
 	}
 }

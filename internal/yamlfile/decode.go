@@ -18,37 +18,37 @@ import (
 // values in the types that Helm gives them: nil, bool, int64, float64, string,
 // []any and map[string]any.
 func (d *Document) Decode(out any) {
-	d.value(d.root, "", reflect.ValueOf(out).Elem())
+	d.value(d.root, nil, reflect.ValueOf(out).Elem())
 }
 
-func (d *Document) value(n *yaml.Node, path string, v reflect.Value) {
+func (d *Document) value(n *yaml.Node, at *path, v reflect.Value) {
 	if isNull(n) {
 		return
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
-		d.value(n, path, v.Elem())
+		d.value(n, at, v.Elem())
 	case reflect.Struct:
-		d.mapping(n, path, v)
+		d.mapping(n, at, v)
 	case reflect.Map:
-		d.freeMap(n, path, v)
+		d.freeMap(n, at, v)
 	case reflect.Slice:
-		d.sequence(n, path, v)
+		d.sequence(n, at, v)
 	case reflect.Interface:
-		if x := d.free(n, path); x != nil {
+		if x := d.free(n, at); x != nil {
 			v.Set(reflect.ValueOf(x))
 		}
 	default:
-		d.scalar(n, path, v)
+		d.scalar(n, at, v)
 	}
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
-func (d *Document) mapping(n *yaml.Node, path string, v reflect.Value) {
+func (d *Document) mapping(n *yaml.Node, at *path, v reflect.Value) {
 	if n.Kind != yaml.MappingNode {
-		d.problem(n, path, "is %s, want a mapping", describe(n))
+		d.problemAt(n, at, "is %s, want a mapping", describe(n))
 		return
 	}
 	fields, names := structFields(v.Type())
@@ -56,19 +56,19 @@ func (d *Document) mapping(n *yaml.Node, path string, v reflect.Value) {
 		k, c := n.Content[i], n.Content[i+1]
 		f, ok := fields[k.Value]
 		if !ok {
-			d.unknown(k, path, names)
+			d.unknown(k, at, names)
 			continue
 		}
-		d.value(c, join(path, k.Value), v.Field(f))
+		d.value(c, at.key(k.Value), v.Field(f))
 	}
 }
 
 // unknown reports a field that does not exist, at its key.
-func (d *Document) unknown(k *yaml.Node, path string, names []string) {
+func (d *Document) unknown(k *yaml.Node, at *path, names []string) {
 	if near := nearest(k.Value, names); near != "" {
-		d.wanted[join(path, near)] = true
+		d.wanted[at.key(near).String()] = true
 	}
-	d.problem(k, path, "unknown field %q%s", clip(k.Value), suggest(k.Value, names))
+	d.problemAt(k, at, "unknown field %q%s", clip(k.Value), suggest(k.Value, names))
 }
 
 // structFields maps yaml names to field numbers and lists the names in order.
@@ -86,9 +86,9 @@ func structFields(t reflect.Type) (map[string]int, []string) {
 	return fields, names
 }
 
-func (d *Document) sequence(n *yaml.Node, path string, v reflect.Value) {
+func (d *Document) sequence(n *yaml.Node, at *path, v reflect.Value) {
 	if n.Kind != yaml.SequenceNode {
-		d.problem(n, path, "is %s, want a list", describe(n))
+		d.problemAt(n, at, "is %s, want a list", describe(n))
 		return
 	}
 	if len(n.Content) == 0 {
@@ -96,9 +96,9 @@ func (d *Document) sequence(n *yaml.Node, path string, v reflect.Value) {
 	}
 	s := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
 	for i, c := range n.Content {
-		p := fmt.Sprintf("%s[%d]", path, i)
+		p := at.index(i)
 		if isNull(c) {
-			d.problem(c, p, "is empty")
+			d.problemAt(c, p, "is empty")
 			continue
 		}
 		d.value(c, p, s.Index(i))
@@ -106,9 +106,9 @@ func (d *Document) sequence(n *yaml.Node, path string, v reflect.Value) {
 	v.Set(s)
 }
 
-func (d *Document) freeMap(n *yaml.Node, path string, v reflect.Value) {
+func (d *Document) freeMap(n *yaml.Node, at *path, v reflect.Value) {
 	if n.Kind != yaml.MappingNode {
-		d.problem(n, path, "is %s, want a mapping", describe(n))
+		d.problemAt(n, at, "is %s, want a mapping", describe(n))
 		return
 	}
 	if len(n.Content) == 0 {
@@ -117,48 +117,48 @@ func (d *Document) freeMap(n *yaml.Node, path string, v reflect.Value) {
 	m := reflect.MakeMapWithSize(v.Type(), len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		e := reflect.New(v.Type().Elem()).Elem()
-		d.value(n.Content[i+1], join(path, n.Content[i].Value), e)
+		d.value(n.Content[i+1], at.key(n.Content[i].Value), e)
 		m.SetMapIndex(reflect.ValueOf(n.Content[i].Value), e)
 	}
 	v.Set(m)
 }
 
-func (d *Document) scalar(n *yaml.Node, path string, v reflect.Value) {
+func (d *Document) scalar(n *yaml.Node, at *path, v reflect.Value) {
 	if n.Kind != yaml.ScalarNode {
-		d.problem(n, path, "is %s, want %s", describe(n), wants(v.Kind()))
+		d.problemAt(n, at, "is %s, want %s", describe(n), wants(v.Kind()))
 		return
 	}
 	switch v.Kind() {
 	case reflect.String:
-		d.text(n, path, v)
+		d.text(n, at, v)
 	case reflect.Bool:
 		b, ok := truth(n)
 		if !ok {
-			d.problem(n, path, "is %s, want true or false", describe(n))
+			d.problemAt(n, at, "is %s, want true or false", describe(n))
 		}
 		v.SetBool(b)
 	case reflect.Int, reflect.Int64:
 		i, err := strconv.ParseInt(n.Value, 10, 64)
 		if n.Tag != "!!int" || err != nil {
-			d.problem(n, path, "is %s, want a whole number", describe(n))
+			d.problemAt(n, at, "is %s, want a whole number", describe(n))
 			return
 		}
 		v.SetInt(i)
 	default:
-		d.problem(n, path, "has no reader for %s", v.Kind())
+		d.problemAt(n, at, "has no reader for %s", v.Kind())
 	}
 }
 
 // text takes strings, and numbers and dates as they are written: version: 1.10
 // stays 1.10.
-func (d *Document) text(n *yaml.Node, path string, v reflect.Value) {
+func (d *Document) text(n *yaml.Node, at *path, v reflect.Value) {
 	switch n.Tag {
 	case "!!str", "!!int", "!!float", "!!timestamp":
 		v.SetString(n.Value)
 	case "!!bool":
-		d.problem(n, path, "is %s, want text; put it in quotes", describe(n))
+		d.problemAt(n, at, "is %s, want text; put it in quotes", describe(n))
 	default:
-		d.problem(n, path, "is %s, want text", describe(n))
+		d.problemAt(n, at, "is %s, want text", describe(n))
 	}
 }
 
@@ -173,27 +173,27 @@ func wants(k reflect.Kind) string {
 }
 
 // free reads a value of no fixed shape.
-func (d *Document) free(n *yaml.Node, path string) any {
+func (d *Document) free(n *yaml.Node, at *path) any {
 	switch n.Kind {
 	case yaml.MappingNode:
 		m := make(map[string]any, len(n.Content)/2)
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			m[n.Content[i].Value] = d.free(n.Content[i+1], join(path, n.Content[i].Value))
+			m[n.Content[i].Value] = d.free(n.Content[i+1], at.key(n.Content[i].Value))
 		}
 		return m
 	case yaml.SequenceNode:
 		s := make([]any, len(n.Content))
 		for i, c := range n.Content {
-			s[i] = d.free(c, fmt.Sprintf("%s[%d]", path, i))
+			s[i] = d.free(c, at.index(i))
 		}
 		return s
 	}
-	return d.freeScalar(n, path)
+	return d.freeScalar(n, at)
 }
 
 // freeScalar types a scalar as Helm would: the YAML 1.1 words for true and
 // false count, dates stay text, whole floats are integers.
-func (d *Document) freeScalar(n *yaml.Node, path string) any {
+func (d *Document) freeScalar(n *yaml.Node, at *path) any {
 	switch n.Tag {
 	case "!!null":
 		return nil
@@ -208,9 +208,9 @@ func (d *Document) freeScalar(n *yaml.Node, path string) any {
 	case "!!timestamp":
 		return n.Value
 	case "!!int", "!!float":
-		return d.number(n, path)
+		return d.number(n, at)
 	}
-	d.problem(n, path, "has the tag %s, which is not supported", clip(n.Tag))
+	d.problemAt(n, at, "has the tag %s, which is not supported", clip(n.Tag))
 	return nil
 }
 
@@ -241,14 +241,14 @@ func oldTruth(n *yaml.Node) (value, ok bool) {
 	return false, false
 }
 
-func (d *Document) number(n *yaml.Node, path string) any {
+func (d *Document) number(n *yaml.Node, at *path) any {
 	var i int64
 	if n.Tag == "!!int" && n.Decode(&i) == nil {
 		return i
 	}
 	var f float64
 	if err := n.Decode(&f); err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
-		d.problem(n, path, "is %s, which is not a number that JSON can hold", clip(n.Value))
+		d.problemAt(n, at, "is %s, which is not a number that JSON can hold", clip(n.Value))
 		return nil
 	}
 	if i, err := strconv.ParseInt(strconv.FormatFloat(f, 'g', -1, 64), 10, 64); err == nil {

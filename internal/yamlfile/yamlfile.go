@@ -31,6 +31,7 @@ var kinds = []string{"Stack", "Upstreams", "Site", "Lock", "TrustPolicy"}
 const (
 	MaxBytes    = 1 << 20 // of files that people write
 	maxDepth    = 64      // of nesting
+	maxKey      = 1 << 10 // bytes of a key
 	maxTokens   = 1 << 20 // characters that can start a node
 	maxReported = 50      // problems of one file that are kept
 )
@@ -182,7 +183,7 @@ func documents(file string, data []byte) ([]*Document, error) {
 			continue
 		}
 		d := &Document{file: file, root: n.Content[0], wanted: map[string]bool{}}
-		d.checkShape(d.root, "", 1)
+		d.checkShape(d.root, nil, 1)
 		if len(d.problems) > 0 {
 			return nil, d.Err()
 		}
@@ -223,41 +224,45 @@ func syntaxError(file string, err error) error {
 }
 
 // checkShape refuses what no file of ours needs: aliases, anchors, merge keys,
-// exotic tags, repeated or non-scalar keys, deep nesting.
-func (d *Document) checkShape(n *yaml.Node, path string, depth int) {
+// exotic tags, repeated, long or non-scalar keys, deep nesting.
+func (d *Document) checkShape(n *yaml.Node, at *path, depth int) {
 	if depth > maxDepth {
-		d.problem(n, path, "is nested more than %d levels deep", maxDepth)
+		d.problemAt(n, at, "is nested more than %d levels deep", maxDepth)
 		return
 	}
 	switch {
 	case n.Kind == yaml.AliasNode:
-		d.problem(n, path, "uses an alias (*%s); write the value out", clip(n.Value))
+		d.problemAt(n, at, "uses an alias (*%s); write the value out", clip(n.Value))
 		return
 	case n.Anchor != "":
-		d.problem(n, path, "defines an anchor (&%s); write values out where they are used", clip(n.Anchor))
+		d.problemAt(n, at, "defines an anchor (&%s); write values out where they are used", clip(n.Anchor))
 		return
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
-		d.checkKeys(n, path, depth)
+		d.checkKeys(n, at, depth)
 	case yaml.SequenceNode:
 		for i, c := range n.Content {
-			d.checkShape(c, fmt.Sprintf("%s[%d]", path, i), depth+1)
+			d.checkShape(c, at.index(i), depth+1)
 		}
 	}
 }
 
-func (d *Document) checkKeys(n *yaml.Node, path string, depth int) {
+func (d *Document) checkKeys(n *yaml.Node, at *path, depth int) {
 	seen := make(map[string]int, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		if k.Kind != yaml.ScalarNode || k.Anchor != "" || k.Tag == "!!null" || k.Tag == "!!merge" {
-			d.problem(k, path, "has a key that is not a plain word")
+			d.problemAt(k, at, "has a key that is not a plain word")
 			continue
 		}
-		p := join(path, k.Value)
+		if len(k.Value) > maxKey {
+			d.problemAt(k, at, "has a key of %d bytes, more than %d", len(k.Value), maxKey)
+			continue
+		}
+		p := at.key(k.Value)
 		if line, dup := seen[k.Value]; dup {
-			d.problem(k, p, "is set twice; the first time on line %d", line)
+			d.problemAt(k, p, "is set twice; the first time on line %d", line)
 			continue
 		}
 		seen[k.Value] = k.Line
@@ -307,6 +312,10 @@ func (d *Document) Problemf(field, format string, args ...any) {
 	if d.has(field) {
 		return
 	}
+	if d.full() {
+		d.more++
+		return
+	}
 	d.problem(d.nearest(field), field, format, args...)
 }
 
@@ -327,8 +336,20 @@ func (d *Document) has(field string) bool {
 	return false
 }
 
+// full says whether further problems are only counted.
+func (d *Document) full() bool { return len(d.problems) >= maxReported }
+
+// problemAt is problem for a place whose name is made only where it is kept.
+func (d *Document) problemAt(n *yaml.Node, at *path, format string, args ...any) {
+	if d.full() {
+		d.more++
+		return
+	}
+	d.problem(n, at.String(), format, args...)
+}
+
 func (d *Document) problem(n *yaml.Node, field, format string, args ...any) {
-	if len(d.problems) >= maxReported {
+	if d.full() {
 		d.more++
 		return
 	}
@@ -419,11 +440,4 @@ func child(n *yaml.Node, step string) *yaml.Node {
 		}
 	}
 	return nil
-}
-
-func join(path, name string) string {
-	if path == "" {
-		return name
-	}
-	return path + "." + name
 }

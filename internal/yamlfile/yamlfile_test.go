@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -45,6 +46,10 @@ func TestBounds(t *testing.T) {
 	if _, err := Parse("f", []byte(deep), "Stack"); err == nil || !strings.Contains(err.Error(), "levels deep") {
 		t.Errorf("deep: %v", err)
 	}
+	long := head + "? " + strings.Repeat("k", 4<<20) + "\n: [" + strings.Repeat("a,", 20000) + "a]\n"
+	if _, err := Parse("f", []byte(long), "Stack"); err == nil || !strings.Contains(err.Error(), "f:3:3: has a key of 4194304 bytes, more than 1024") {
+		t.Errorf("long key: %.200v", err)
+	}
 	wide := head + "a:\n" + strings.Repeat("- x\n", maxTokens)
 	if _, err := Parse("f", []byte(wide), "Stack"); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("wide: %v", err)
@@ -55,6 +60,39 @@ func TestBounds(t *testing.T) {
 	}
 	if _, err := ReadFile(path, "Stack", 10); err == nil || !strings.Contains(err.Error(), "larger than 10 bytes") {
 		t.Errorf("large: %v", err)
+	}
+}
+
+// TestPathsAreMadeOnDemand: the paths of all values together would be 12 GB.
+func TestPathsAreMadeOnDemand(t *testing.T) {
+	const depth, width = 60, 100_000
+	text := head + "values: " + strings.Repeat("{"+strings.Repeat("k", maxKey)+": ", depth) + "[" + strings.Repeat("a,", width) + "a]" + strings.Repeat("}", depth) + "\n"
+	d, err := Parse("f", []byte(text), "Stack")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &struct {
+		APIVersion string         `yaml:"apiVersion"`
+		Kind       string         `yaml:"kind"`
+		Values     map[string]any `yaml:"values"`
+	}{}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	d.Decode(out)
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; d.Err() != nil || used > 100<<20 {
+		t.Errorf("%d bytes were allocated; %v", used, d.Err())
+	}
+}
+
+func TestPath(t *testing.T) {
+	var p *path
+	for want, p := range map[string]*path{
+		"": p, "a": p.key("a"), "a.b": p.key("a").key("b"), "a[3].b": p.key("a").index(3).key("b"), "[0][1]": p.index(0).index(1),
+	} {
+		if p.String() != want {
+			t.Errorf("%q, want %q", p, want)
+		}
 	}
 }
 
