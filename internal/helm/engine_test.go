@@ -192,6 +192,11 @@ func TestEngineKeepsDefinitionsOutOfReleases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	unplanned := Spec{Name: "unplanned", Chart: chart, Timeout: time.Minute}
+	if _, err := e.Install(t.Context(), unplanned); !errors.Is(err, ErrUnplannedCRD) {
+		t.Errorf("error is %v", err)
+	}
+	spec.CRDs = []string{"widgets.inside.caisson.dev", "widgets.templated.caisson.dev"}
 	r, err := e.Install(t.Context(), spec)
 	if err != nil || len(r.Objects) != 2 {
 		t.Fatalf("%+v, %v", r, err)
