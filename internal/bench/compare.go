@@ -32,7 +32,7 @@ func (b *bench) run(ctx context.Context) error {
 // packImages compares making a copy of the images, then what follows from it:
 // proving it and pushing it on.
 func (b *bench) packImages(ctx context.Context) error {
-	packed, err := b.pack(ctx, "images")
+	packed, err := twice(func() (sample, error) { return b.pack(ctx, "images") })
 	if err != nil {
 		return err
 	}
@@ -110,10 +110,12 @@ func (b *bench) peers() []peer {
 func (b *bench) peer(ctx context.Context, p peer) (pulled, pushed sample, err error) {
 	out := b.path("peer")
 	defer os.RemoveAll(out)
-	if err := os.RemoveAll(out); err != nil {
-		return pulled, pushed, err
-	}
-	pulled, err = run(ctx, p.name, b.upstream, b.dir, p.pull(out)...)
+	pulled, err = twice(func() (sample, error) {
+		if err := os.RemoveAll(out); err != nil {
+			return sample{}, err
+		}
+		return run(ctx, p.name, b.upstream, b.dir, p.pull(out)...)
+	})
 	if err != nil {
 		return pulled, pushed, err
 	}
@@ -187,6 +189,21 @@ func (b *bench) verify(ctx context.Context, name string) error {
 	return nil
 }
 
+// twice measures a side two times and keeps the run that took less CPU time: a
+// virtual machine charges whoever comes first for memory that it has to get from
+// its host.
+func twice(side func() (sample, error)) (sample, error) {
+	first, err := side()
+	if err != nil {
+		return first, err
+	}
+	second, err := side()
+	if err == nil && first.cpu < second.cpu {
+		return first, nil
+	}
+	return second, err
+}
+
 // best keeps the quicker run of each side.
 func best(have []sample, run ...sample) []sample {
 	if have == nil {
@@ -203,7 +220,7 @@ func best(have []sample, run ...sample) []sample {
 // packModel compares one large model file: caisson pack, and curl to disk
 // followed by sha256sum.
 func (b *bench) packModel(ctx context.Context) error {
-	packed, err := b.pack(ctx, "model")
+	packed, err := twice(func() (sample, error) { return b.pack(ctx, "model") })
 	if err != nil {
 		return err
 	}
@@ -219,8 +236,10 @@ func (b *bench) packModel(ctx context.Context) error {
 	file := b.path("model.safetensors")
 	defer os.Remove(file)
 	url := "http://" + b.addr.Hub + "/bench/Big-LLM/resolve/main/model.safetensors"
-	curled, err := run(ctx, "curl, then sha256sum", b.upstream, b.dir,
-		command{argv: []string{b.tool("curl"), "-sfL", "-o", file, url}}, command{argv: []string{"sha256sum", file}})
+	curled, err := twice(func() (sample, error) {
+		return run(ctx, "curl, then sha256sum", b.upstream, b.dir,
+			command{argv: []string{b.tool("curl"), "-sfL", "-o", file, url}}, command{argv: []string{"sha256sum", file}})
+	})
 	if err != nil {
 		return err
 	}
