@@ -10,7 +10,7 @@ VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo d
 LDFLAGS    := -s -w -X github.com/caisson/caisson/internal/cli.version=$(VERSION)
 GOFLAGS_BUILD := -trimpath -ldflags "$(LDFLAGS)"
 RACE_PKGS  := ./bundle/... ./internal/event/... ./internal/fetch/... ./internal/pack/... ./internal/verify/... ./internal/serve/... ./internal/load/... ./internal/registry/...
-FUZZTIME   ?= 3s
+FUZZTIME   ?= 1000x
 
 .PHONY: all build demo test check bench fmt vet lint race imports fuzz tools cluster clean
 

@@ -8,13 +8,16 @@ import (
 )
 
 const (
-	commitBytes = 64 << 20               // written bytes that start a commit
-	commitDelay = 250 * time.Millisecond // how long fewer bytes may wait for one
+	noteBytes   = 16 << 20    // bytes of one slot between two entries in the journal
+	commitBytes = 64 << 20    // written bytes that start a commit
+	commitDelay = time.Second // how long fewer bytes may wait for one
 )
 
-// committer makes progress durable in groups: it syncs the volumes, then writes
-// down in the journal what was complete before that, then syncs the journal.
-// Slots never wait for it.
+// committer makes progress durable in groups: it syncs the volumes, then the
+// journal. Slots never wait for it. The journal's records are written at once,
+// before what they say is durable: a process that is killed loses none, and
+// after a power cut the re-hashing at the next Create drops those that came too
+// early.
 type committer struct {
 	writer *Writer
 	wake   chan struct{} // something to do now
@@ -22,20 +25,12 @@ type committer struct {
 	done   chan struct{}
 
 	mu      sync.Mutex
-	queue   []*note
-	bytes   int64
-	round   int64      // number of rounds begun
-	settled *sync.Cond // rounds ended
-	ended   int64
+	queue   []*slot // complete and journaled
+	bytes   int64   // written since the last round
+	round   int64   // number of rounds begun
+	settled *sync.Cond
+	ended   int64 // rounds ended
 	err     error
-}
-
-// note says that a slot's first blocks are written; commit says all of it.
-type note struct {
-	slot   *slot
-	values []sum // beyond those in the journal
-	commit bool
-	void   bool // the slot was reset since
 }
 
 func startCommitter(w *Writer) *committer {
@@ -50,14 +45,16 @@ func startCommitter(w *Writer) *committer {
 	return c
 }
 
-// add queues a note; n is the number of bytes written for it.
-func (c *committer) add(n *note, bytes int64) error {
+// wrote counts bytes to be made durable; done is their slot if it is complete.
+func (c *committer) wrote(bytes int64, done *slot) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.queue = append(c.queue, n)
 	before := c.bytes
 	c.bytes += bytes
-	if before == 0 && len(c.queue) == 1 || c.bytes >= c.writer.noteEvery {
+	if done != nil {
+		c.queue = append(c.queue, done)
+	}
+	if before < c.writer.syncEvery && c.bytes >= c.writer.syncEvery {
 		c.signal()
 	}
 	return c.err
@@ -68,17 +65,6 @@ func (c *committer) signal() {
 	case c.wake <- struct{}{}:
 	default:
 	}
-}
-
-// cancel voids the notes of a slot that are not journaled and journals that the
-// slot starts over.
-func (c *committer) cancel(s *slot) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, n := range c.queue {
-		n.void = n.void || n.slot == s
-	}
-	return c.writer.journal.reset(s.index)
 }
 
 func (c *committer) run() {
@@ -104,21 +90,18 @@ func (c *committer) run() {
 func (c *committer) due() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.bytes >= c.writer.noteEvery
+	return c.bytes >= c.writer.syncEvery
 }
 
 // commit runs one round. Only one is ever under way.
 func (c *committer) commit() {
 	c.mu.Lock()
 	c.round++
-	batch := c.queue
-	c.bytes = 0
-	err := c.err
+	batch, bytes, err := c.queue, c.bytes, c.err
+	c.queue, c.bytes = nil, 0
 	c.mu.Unlock()
-	if err == nil && len(batch) > 0 {
-		if err = c.writer.volumes.sync(); err == nil {
-			err = c.record(batch)
-		}
+	if err == nil && (bytes > 0 || len(batch) > 0) {
+		err = c.sync(batch)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -129,45 +112,19 @@ func (c *committer) commit() {
 	c.settled.Broadcast()
 }
 
-// record writes the batch down and takes it off the queue, both under the lock,
-// so that a reset comes either before or after it.
-func (c *committer) record(batch []*note) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, n := range batch {
-		if n.void {
-			continue
-		}
-		if err := c.recordNote(n); err != nil {
-			return err
-		}
+func (c *committer) sync(batch []*slot) error {
+	if err := c.writer.volumes.sync(); err != nil {
+		return err
 	}
 	if err := c.writer.journal.sync(); err != nil {
 		return err
 	}
-	c.queue = append([]*note(nil), c.queue[len(batch):]...)
-	for _, n := range batch {
-		n.settle()
+	for _, s := range batch {
+		s.mu.Lock()
+		s.durable = true
+		s.mu.Unlock()
 	}
 	return nil
-}
-
-func (c *committer) recordNote(n *note) error {
-	if err := c.writer.journal.progress(n.slot.index, n.values); err != nil {
-		return err
-	}
-	if !n.commit {
-		return nil
-	}
-	return c.writer.journal.commit(n.slot.index, n.slot.digest)
-}
-
-func (n *note) settle() {
-	if n.commit && !n.void {
-		n.slot.mu.Lock()
-		n.slot.durable = true
-		n.slot.mu.Unlock()
-	}
 }
 
 // flush waits for a round that begins after the call.
@@ -181,7 +138,7 @@ func (c *committer) flush(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	want := c.round + 1
-	c.bytes += c.writer.noteEvery
+	c.bytes += c.writer.syncEvery
 	c.signal()
 	for c.ended < want && ctx.Err() == nil && c.err == nil {
 		c.settled.Wait()

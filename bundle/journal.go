@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// journal is the list of what is durably in the volumes, beside them as
+// journal is the list of what was written into the volumes, beside them as
 // NAME.pack-journal. It belongs to the writer alone and goes when the bundle is
 // sealed. A record is
 //
@@ -37,8 +37,8 @@ type metaPlace struct{ offset, size int64 }
 // Kinds of record.
 const (
 	recordJob      = 'J' // JSON of jobRecord; the first record
-	recordProgress = 'P' // slot, and check values of further blocks that are durable
-	recordCommit   = 'C' // slot, digest; all of it is durable, its check values are known
+	recordProgress = 'P' // slot, and check values of further blocks that are written
+	recordCommit   = 'C' // slot, digest; all of it is written, its check values are known
 	recordReset    = 'R' // slot: forget what was recorded
 	recordMeta     = 'M' // a head blob
 )

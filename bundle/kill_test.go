@@ -27,7 +27,6 @@ const (
 	killDir    = "CAISSON_TEST_KILL_DIR"
 	killAfter  = "CAISSON_TEST_KILL_AFTER"
 	killMoment = "CAISSON_TEST_KILL_MOMENT"
-	killNoSync = "CAISSON_TEST_KILL_NOSYNC"
 )
 
 var killMoments = []string{"metas", "flushed", "sealed", "never"}
@@ -90,11 +89,11 @@ func writeAndDie(dir string) error {
 	}
 	burning := &fuse{}
 	burning.left.Store(after)
-	w, err := Create(context.Background(), dir, f.name, sumOf(f.lock).digest(), f.slots, WriterOptions{VolumeSize: 2 * mib, NoSync: os.Getenv(killNoSync) != ""})
+	w, err := Create(context.Background(), dir, f.name, sumOf(f.lock).digest(), f.slots, WriterOptions{VolumeSize: 2 * mib})
 	if err != nil {
 		return err
 	}
-	w.noteEvery = mib
+	w.noteEvery, w.syncEvery = mib, mib
 	var g errgroup.Group
 	g.SetLimit(3)
 	for i := range f.slots {
@@ -120,7 +119,7 @@ func writeAndDie(dir string) error {
 	return w.Close()
 }
 
-// fetch fills a slot and says so first on standard output.
+// fetch fills a slot and says so before and after on standard output.
 func (f *fixture) fetch(w *Writer, i int, burning *fuse) error {
 	sw, err := w.Slot(context.Background(), i, nil)
 	if err != nil {
@@ -135,10 +134,11 @@ func (f *fixture) fetch(w *Writer, i int, burning *fuse) error {
 	if _, err := io.Copy(sw, fused{r, burning}); err != nil {
 		return err
 	}
-	if _, err = sw.Commit(); err != nil || i%3 > 0 {
+	if _, err = sw.Commit(); err != nil {
 		return err
 	}
-	return w.Flush(context.Background()) // else a run is over before its first commit
+	fmt.Printf("done %d\n", i)
+	return nil
 }
 
 // durableSlots is what a journal says is finished, read from a copy of it.
@@ -176,24 +176,27 @@ func readDurable(t *testing.T, dir string) durableSlots {
 
 func TestKilledAtAnyMoment(t *testing.T) {
 	f := killFixture()
-	whole, dir := t.TempDir(), t.TempDir()
-	f.write(t, whole, WriterOptions{VolumeSize: 2 * mib})
+	dir := t.TempDir()
 	rng := rand.New(rand.NewPCG(5, 1))
 	var finished []int
 	for i := range 20 {
-		env := []string{killAfter + "=" + strconv.Itoa(rng.IntN(12*mib))}
-		if i%2 == 0 { // commits are then quick, and kills come after more of them
-			env = append(env, killNoSync+"=1")
-		}
-		if runWriter(t, dir, env...) {
+		if runWriter(t, dir, killAfter+"="+strconv.Itoa(rng.IntN(12*mib))) {
+			t.Logf("complete after %d kills", i)
 			break
 		}
 		finished = append(finished, len(readDurable(t, dir)))
 	}
-	t.Logf("slots finished after each of 20 kills: %d", finished)
+	t.Logf("slots finished after each kill: %d", finished)
 	if !slices.IsSorted(finished) {
 		t.Error("finished slots were lost")
 	}
+	runWriter(t, dir, killAfter+"=1000000000")
+	f.compare(t, dir)
+}
+
+func TestKilledNearTheEnd(t *testing.T) {
+	f := killFixture()
+	dir := t.TempDir()
 	for _, m := range killMoments {
 		if done := runWriter(t, dir, killAfter+"=1000000000", killMoment+"="+m); done != (m == "never") {
 			t.Errorf("moment %s: done %v", m, done)
@@ -202,13 +205,22 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			t.Errorf("%d of %d slots finished after a flush", n, len(f.slots))
 		}
 	}
+	f.compare(t, dir)
+}
+
+// compare requires in dir what an undisturbed writer writes.
+func (f *fixture) compare(t *testing.T, dir string) {
+	t.Helper()
+	whole := t.TempDir()
+	f.write(t, whole, WriterOptions{VolumeSize: 2 * mib})
 	if got, want := digests(t, dir), digests(t, whole); !maps.Equal(got, want) {
 		t.Errorf("the bytes differ: %v", got)
 	}
 }
 
 // runWriter runs a writer until it dies, or reports that it came to the end. It
-// requires that no slot is fetched that was finished before.
+// requires that no slot is fetched that was finished before, and that each slot
+// it finished is in the journal, however soon it died after that.
 func runWriter(t *testing.T, dir string, env ...string) (done bool) {
 	t.Helper()
 	exe, err := os.Executable()
@@ -224,10 +236,18 @@ func runWriter(t *testing.T, dir string, env ...string) (done bool) {
 	if errs.Len() > 0 {
 		t.Fatalf("writer failed: %s", &errs)
 	}
+	after := readDurable(t, dir)
 	for line := range strings.Lines(out.String()) {
-		var slot, offset int
-		if _, e := fmt.Sscanf(line, "fetch %d %d", &slot, &offset); e != nil || before[slot] {
-			t.Errorf("slot %d was finished and is fetched again (%q, %v)", slot, line, e)
+		var what string
+		var slot int
+		if _, e := fmt.Sscan(line, &what, &slot); e != nil {
+			t.Fatalf("%q: %v", line, e)
+		}
+		if what == "fetch" && before[slot] {
+			t.Errorf("slot %d was finished and is fetched again", slot)
+		}
+		if what == "done" && err != nil && !after[slot] && len(after) > 0 {
+			t.Errorf("slot %d was finished and is forgotten", slot)
 		}
 	}
 	return err == nil

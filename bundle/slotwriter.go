@@ -266,7 +266,7 @@ func (s *slot) forget(w *Writer) error {
 	s.mu.Lock()
 	s.values, s.noted = nil, 0
 	s.mu.Unlock()
-	return w.commits.cancel(s)
+	return w.journal.reset(s.index)
 }
 
 // drain waits until all bytes accepted are hashed and written.
@@ -317,7 +317,13 @@ func (sw *SlotWriter) commit(d sum) error {
 	}
 	sw.closed = true
 	sw.slot.finish(d, sw.hash.values)
-	return sw.note(sw.offset, true)
+	if err := sw.note(sw.offset); err != nil {
+		return err
+	}
+	if err := sw.writer.journal.commit(sw.slot.index, d); err != nil {
+		return err
+	}
+	return sw.writer.commits.wrote(0, sw.slot)
 }
 
 // wrote puts a piece into the volumes and notes progress from time to time.
@@ -331,19 +337,27 @@ func (sw *SlotWriter) wrote(p *piece) error {
 	if p.front-sw.noted < sw.writer.noteEvery || p.front == sw.slot.size {
 		return nil
 	}
-	return sw.note(p.front, false)
+	return sw.note(p.front)
 }
 
-// note queues what was written up to a content offset for the journal.
-func (sw *SlotWriter) note(front int64, commit bool) error {
-	s := sw.slot
-	s.mu.Lock()
-	n := &note{slot: s, values: s.values[s.noted:], commit: commit}
-	s.noted = len(s.values)
-	s.mu.Unlock()
+// note journals what was written up to a content offset and has it made durable.
+func (sw *SlotWriter) note(front int64) error {
+	values := sw.slot.unnoted()
 	bytes := front - sw.noted
 	sw.noted = front
-	return sw.writer.commits.add(n, bytes)
+	if err := sw.writer.journal.progress(sw.slot.index, values); err != nil {
+		return err
+	}
+	return sw.writer.commits.wrote(bytes, nil)
+}
+
+// unnoted returns the values that are not journaled and counts them as such.
+func (s *slot) unnoted() []sum {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	values := s.values[s.noted:]
+	s.noted = len(s.values)
+	return values
 }
 
 func (s *slot) finish(d sum, values []sum) {
@@ -361,7 +375,7 @@ func (sw *SlotWriter) Close() error {
 	}
 	err := sw.drain()
 	sw.closed = true
-	if e := sw.note(sw.offset, false); err == nil {
+	if e := sw.note(sw.offset); err == nil {
 		err = e
 	}
 	sw.slot.unclaim()

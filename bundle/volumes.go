@@ -21,6 +21,8 @@ type volumes struct {
 	files  *fileCache
 	noSync bool
 
+	turns []sync.Mutex // one writer of a volume at a time
+
 	mu      sync.Mutex
 	created int    // volumes 0 … created-1 exist with their final size
 	dirty   []bool // written since the last sync
@@ -28,7 +30,7 @@ type volumes struct {
 }
 
 func newVolumes(dir, name string, l *layout, noSync bool) *volumes {
-	v := &volumes{dir: dir, name: name, layout: l, noSync: noSync, dirty: make([]bool, l.volumes())}
+	v := &volumes{dir: dir, name: name, layout: l, noSync: noSync, turns: make([]sync.Mutex, l.volumes()), dirty: make([]bool, l.volumes())}
 	v.files = newFileCache(maxOpenVolumes, func(path string) (*os.File, error) {
 		return os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	})
@@ -86,7 +88,9 @@ func (v *volumes) writeSegment(p []byte, seg segment) error {
 		return err
 	}
 	defer v.files.release(f)
+	v.turns[seg.volume].Lock()
 	_, err = f.WriteAt(p, seg.offset)
+	v.turns[seg.volume].Unlock()
 	v.mu.Lock()
 	v.dirty[seg.volume] = true
 	v.mu.Unlock()

@@ -41,6 +41,7 @@ type Writer struct {
 	commits *committer
 
 	noteEvery int64   // bytes of one slot between two entries in the journal
+	syncEvery int64   // bytes of all slots between two syncs
 	sealed    *Bundle // the head that was there
 
 	mu  sync.Mutex
@@ -55,7 +56,7 @@ type slot struct {
 	at    int64 // of the content in the stream
 
 	mu        sync.Mutex
-	noted     int // values that are journaled, or on their way there
+	noted     int // values that are journaled
 	busy      bool
 	committed bool // complete; digest is final
 	durable   bool // and journaled
@@ -63,8 +64,8 @@ type slot struct {
 }
 
 // Create starts writing the bundle NAME into dir, or takes up where an earlier
-// writer stopped: what its journal calls durable is re-hashed, and what is not
-// as recorded is dropped from its slot. A bundle that is already sealed for the
+// writer stopped: what its journal lists is re-hashed, and what is not as
+// recorded is dropped from its slot. A bundle that is already sealed for the
 // same job is proven like that, too. job is the digest of the lock; it, the
 // slots and the volume size together are what two runs must agree in
 // (ErrOtherJob). Other errors are ErrBusy, ErrNoSpace, ErrStray, ErrFormat, or
@@ -106,7 +107,7 @@ func newWriter(dir, name string, job digest.Digest, slots []Slot, opt WriterOpti
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{dir: dir, options: opt, layout: l, noteEvery: commitBytes}
+	w := &Writer{dir: dir, options: opt, layout: l, noteEvery: noteBytes, syncEvery: commitBytes}
 	w.job = jobRecord{FormatVersion, name, job, opt.VolumeSize, slotsDigest(slots)}
 	w.volumes = newVolumes(dir, name, &w.layout, opt.NoSync)
 	return w, w.takeSlots(slots)
@@ -366,17 +367,10 @@ func (w *Writer) shorten(s *slot, blocks int64) error {
 	s.values = append([]sum(nil), s.values[:blocks]...)
 	s.noted, s.committed, s.durable = int(blocks), false, false
 	s.mu.Unlock()
-	if err := w.journalReset(s); err != nil {
+	if err := w.journal.reset(s.index); err != nil {
 		return err
 	}
 	return w.journal.progress(s.index, s.values)
-}
-
-func (w *Writer) journalReset(s *slot) error {
-	if w.commits == nil {
-		return w.journal.reset(s.index)
-	}
-	return w.commits.cancel(s)
 }
 
 // mendFrame writes header and padding of a complete slot where they differ.
