@@ -30,7 +30,8 @@ type Registry struct {
 	app  http.Handler
 	mu   sync.Mutex
 	seen []string // METHOD path?query
-	busy sync.WaitGroup
+	busy int      // requests being answered
+	idle *sync.Cond
 }
 
 // NewRegistry starts a registry that ends with the test. With sparse it takes
@@ -49,12 +50,10 @@ func NewRegistry(tb testing.TB, sparse bool) *Registry {
 	}
 	app := handlers.NewApp(context.Background(), config)
 	r := &Registry{app: app}
+	r.idle = sync.NewCond(&r.mu)
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		r.busy.Add(1)
-		defer r.busy.Done()
-		r.mu.Lock()
-		r.seen = append(r.seen, req.Method+" "+req.URL.RequestURI())
-		r.mu.Unlock()
+		r.begin(req)
+		defer r.end()
 		if r.Fault == nil || !r.Fault(w, req) {
 			app.ServeHTTP(w, req)
 		}
@@ -64,6 +63,20 @@ func NewRegistry(tb testing.TB, sparse bool) *Registry {
 	tb.Cleanup(func() { srv.Close(); _ = app.Shutdown() })
 	r.Host = strings.TrimPrefix(srv.URL, "http://")
 	return r
+}
+
+func (r *Registry) begin(req *http.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.busy++
+	r.seen = append(r.seen, req.Method+" "+req.URL.RequestURI())
+}
+
+func (r *Registry) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.busy--
+	r.idle.Broadcast()
 }
 
 // Requests counts the requests since the last Reset that start with method and
@@ -89,7 +102,13 @@ func (r *Registry) Reset() {
 
 // Idle waits until every request is answered, those included whose client has
 // gone. No client may be at work.
-func (r *Registry) Idle() { r.busy.Wait() }
+func (r *Registry) Idle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.busy > 0 {
+		r.idle.Wait()
+	}
+}
 
 // Has says whether a repository has a blob. It is not counted as a request.
 func (r *Registry) Has(repository string, d digest.Digest) bool {
