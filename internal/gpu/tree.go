@@ -1,0 +1,77 @@
+package gpu
+
+import (
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Bounds on what is read of a tree.
+const (
+	maxFile    = 64 << 10
+	maxEntries = 8192 // of a directory
+)
+
+// tree reads small files beneath a root that it never leaves: a link that leads
+// out is as if absent.
+type tree struct{ root *os.Root }
+
+// bytes is the beginning of a regular file, nil where there is none.
+func (t tree) bytes(name string) []byte {
+	info, err := t.root.Stat(name)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	f, err := t.root.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if err != nil {
+		return nil
+	}
+	return data
+}
+
+// word is a file's text without the space around it.
+func (t tree) word(parts ...string) string {
+	return strings.TrimSpace(string(t.bytes(path.Join(parts...))))
+}
+
+// names lists a directory, sorted.
+func (t tree) names(name string) []string {
+	f, err := t.root.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	entries, err := f.Readdirnames(maxEntries)
+	if err != nil {
+		return nil
+	}
+	slices.Sort(entries)
+	return entries
+}
+
+// has says whether something is there, a link that leads nowhere included.
+func (t tree) has(name string) bool {
+	_, err := t.root.Lstat(name)
+	return err == nil
+}
+
+// link is the last step of where a link leads; empty where it is none.
+func (t tree) link(name string) string {
+	info, err := t.root.Lstat(name)
+	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return ""
+	}
+	to, err := t.root.Readlink(name)
+	if err != nil {
+		return ""
+	}
+	return path.Base(to)
+}
