@@ -1,0 +1,200 @@
+// Package lint finds what rendered objects would fetch from outside a closed
+// site: commands that download, remote resources, images that nobody carries,
+// pull policies that ask a registry each time.
+//
+// It reads text that was rendered elsewhere and returns findings; deciding which
+// of them are accepted is Settle's, by rules that a stack gives with a reason.
+// It never renders, runs or fetches anything, and where it cannot tell it says
+// nothing.
+package lint
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// The codes of findings. They are part of stack files and do not change.
+const (
+	Download   = "egress/download"    // a command or script fetches something when it runs
+	Remote     = "egress/remote"      // an object names content at a remote address
+	Image      = "egress/image"       // an image that the bundle does not have
+	PullAlways = "egress/pull-always" // the registry is asked at each start, for a tag
+	More       = "egress/more"        // how many findings were left out
+)
+
+// Codes lists the codes that a rule may name.
+func Codes() []string { return []string{Download, Remote, Image, PullAlways, More} }
+
+// Bounds.
+const (
+	MaxFindings = 1000 // of one Check; one more says how many were left out
+	maxExcerpt  = 160  // bytes of Finding.Text
+	maxNodes    = 4 << 20
+	maxDepth    = 200
+	maxEmbedded = 3 // documents in strings in documents
+)
+
+// ErrTooLarge: the documents are nested too deeply or hold too much.
+var ErrTooLarge = errors.New("too deep or too large to be searched")
+
+// Document is one rendered YAML document.
+type Document struct {
+	Template string // CHART/templates/x.yaml, or a manifest's name
+	Line     int    // of Source's first line, from 1
+	Source   string
+}
+
+// Named is one place that names an image; see package helm.
+type Named struct {
+	Ref      string
+	Template string
+	Line     int
+	Path     string // spec.containers[0].env[1].value
+	// Vague: a bare word under a key `image`, perhaps no image at all.
+	Vague bool
+}
+
+// Finding is one thing that would call out.
+type Finding struct {
+	Code     string
+	Warning  bool // somebody should look; nothing fails for it
+	Template string
+	Line     int    // 0 where unknown
+	Text     string // what stands there, at most 160 bytes of printable text
+	What     string // one sentence, without the place
+	Why      string
+	Fix      string
+}
+
+// Place is TEMPLATE:LINE, or TEMPLATE.
+func (f Finding) Place() string {
+	if f.Line > 0 {
+		return fmt.Sprintf("%s:%d", f.Template, f.Line)
+	}
+	return f.Template
+}
+
+// Advice is what settles the finding; stack is what to call the file in which it
+// can be accepted.
+func (f Finding) Advice(stack string) string {
+	if f.Code == PullAlways || f.Code == More {
+		return f.Fix
+	}
+	return f.Fix + ", or accept it with allow and a reason in " + stack
+}
+
+// Check searches documents; what they name as images is Images' matter. Findings come sorted by template, line and code;
+// a place and text appear once. Beyond MaxFindings a last one of code More says
+// how many there were. Errors wrap ErrTooLarge; a document that is not YAML is
+// left to whoever applies it.
+func Check(docs []Document) ([]Finding, error) {
+	w := &walker{nodes: maxNodes}
+	for _, d := range docs {
+		if err := w.document(d); err != nil {
+			return nil, fmt.Errorf("searching %s line %d: %w", d.Template, d.Line, err)
+		}
+	}
+	return finish(w.found), nil
+}
+
+// Images adds to findings those places whose image the bundle does not have, and
+// gives all in the order and within the bound of Check. has says whether the
+// bundle holds what a reference, as written, means. A registry inside the cluster
+// is no matter of the bundle.
+func Images(found []Finding, named []Named, has func(ref string) bool) []Finding {
+	out := slices.Clone(found)
+	for _, n := range named {
+		if has(n.Ref) || insideName(n.Ref) {
+			continue
+		}
+		f := Finding{Code: Image, Warning: n.Vague, Template: n.Template, Line: n.Line, Text: n.Ref,
+			What: fmt.Sprintf("%s names image %s, which is not in the bundle", n.Path, n.Ref)}
+		if n.Vague {
+			f.What = fmt.Sprintf("%s may name an image %s, which is not in the bundle", n.Path, n.Ref)
+		}
+		out = append(out, f)
+	}
+	return finish(out)
+}
+
+// finish sorts, drops repetitions, fills in what every finding of a code says
+// and keeps to the bound.
+func finish(found []Finding) []Finding {
+	for i := range found {
+		found[i].Text = excerpt(found[i].Text)
+		found[i].What = clean(found[i].What)
+	}
+	slices.SortStableFunc(found, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.Template, b.Template), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Text, b.Text))
+	})
+	found = slices.CompactFunc(found, func(a, b Finding) bool {
+		return a.Template == b.Template && a.Line == b.Line && a.Code == b.Code && a.Text == b.Text
+	})
+	for i := range found {
+		found[i].advise()
+	}
+	return Bound(found)
+}
+
+// Bound keeps the first MaxFindings and says in one more how many are left out.
+func Bound(found []Finding) []Finding {
+	left := len(found) - MaxFindings
+	if left <= 0 {
+		return found
+	}
+	onlyWarnings := !slices.ContainsFunc(found[MaxFindings:], func(f Finding) bool { return !f.Warning })
+	return append(found[:MaxFindings:MaxFindings], Finding{
+		Code: More, Warning: onlyWarnings, Template: found[MaxFindings].Template,
+		What: fmt.Sprintf("%d more places would call out", left),
+		Why:  "only the first are listed",
+		Fix:  "settle those listed, then run again",
+	})
+}
+
+func (f *Finding) advise() {
+	switch f.Code {
+	case Download:
+		f.Why = "the site is closed: it hangs or fails there when it runs"
+		f.Fix = "use an image that holds what is fetched, or turn this off in the chart's values"
+	case Remote:
+		f.Why = "the site is closed: nothing can be read from that address"
+		f.Fix = "bring the content in the stack, or turn this off in the chart's values"
+	case Image:
+		f.Why = "it is left out of the bundle, and no node of the site can pull it from elsewhere"
+		f.Fix = "add it to images of the component"
+	case PullAlways:
+		f.Warning = true
+		f.Why = "each start then needs the registry, and a tag can change meanwhile"
+		f.Fix = "set the pull policy to IfNotPresent in the chart's values"
+	}
+}
+
+// excerpt is text on one line, within the bound.
+func excerpt(s string) string {
+	s = clean(s)
+	if len(s) <= maxExcerpt {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxExcerpt-3], "") + "…"
+}
+
+// clean puts text on one line of printable characters.
+func clean(s string) string {
+	if len(s) > 4*maxExcerpt {
+		s = s[:4*maxExcerpt]
+	}
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return ' '
+		}
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	return strings.Join(strings.Fields(s), " ")
+}

@@ -1,0 +1,73 @@
+package lint
+
+import (
+	"regexp"
+	"strings"
+)
+
+// MaxRuleText bounds Match and Reason of a Rule, in bytes.
+const MaxRuleText = 1024
+
+// Rule accepts findings: those of Code whose place or text Match describes.
+type Rule struct {
+	Code   string // one of Codes
+	Match  string // glob over the template, TEMPLATE:LINE or the text; * stands for anything
+	Reason string // why it is accepted
+}
+
+// Settled is a finding and the rule that accepts it.
+type Settled struct {
+	Finding Finding
+	Rule    Rule
+}
+
+// Settle parts findings into those that a rule accepts (the first that does) and
+// those that stay open. stale are the rules that accept none.
+func Settle(found []Finding, rules []Rule) (open []Finding, settled []Settled, stale []Rule) {
+	patterns := make([]*regexp.Regexp, len(rules))
+	used := make([]bool, len(rules))
+	for i, r := range rules {
+		patterns[i] = glob(r.Match)
+	}
+	for _, f := range found {
+		at := -1
+		for i, r := range rules {
+			if r.Code == f.Code && (patterns[i].MatchString(f.Template) || patterns[i].MatchString(f.Place()) || patterns[i].MatchString(f.Text)) {
+				used[i] = true
+				if at < 0 {
+					at = i
+				}
+			}
+		}
+		if at < 0 {
+			open = append(open, f)
+		} else {
+			settled = append(settled, Settled{f, rules[at]})
+		}
+	}
+	for i, r := range rules {
+		if !used[i] {
+			stale = append(stale, r)
+		}
+	}
+	return open, settled, stale
+}
+
+// glob makes a pattern of text in which * stands for any characters and ? for
+// one. It takes time linear in what it is matched with.
+func glob(s string) *regexp.Regexp {
+	var b strings.Builder
+	b.WriteString(`(?s)\A`)
+	for _, r := range s {
+		switch r {
+		case '*':
+			b.WriteString(`.*`)
+		case '?':
+			b.WriteString(`.`)
+		default:
+			b.WriteString(regexp.QuoteMeta(string(r)))
+		}
+	}
+	b.WriteString(`\z`)
+	return regexp.MustCompile(b.String())
+}
