@@ -1,5 +1,6 @@
 # make demo   the whole road on this machine: resolve, pack, verify, load, plan, install, report
 # make test   every test
+# make e2e    install on real Kubernetes nodes, with no way out (root, Linux)
 # make check  what must hold before a commit
 # make bench  side by side with skopeo, crane, oras and curl
 
@@ -12,7 +13,7 @@ GOFLAGS_BUILD := -trimpath -ldflags "$(LDFLAGS)"
 RACE_PKGS  := ./bundle/... ./internal/event/... ./internal/fetch/... ./internal/pack/... ./internal/verify/... ./internal/serve/... ./internal/load/... ./internal/registry/...
 FUZZTIME   ?= 1000x
 
-.PHONY: all build demo test check bench fmt vet lint race imports fuzz tools cluster clean
+.PHONY: all build demo test check bench fmt vet lint race imports fuzz tools cluster node e2e clean
 
 all: build
 
@@ -28,10 +29,19 @@ cluster:
 	@test/build.sh cluster >/dev/null
 tools:
 	@test/build.sh tools >/dev/null
+node:
+	@test/build.sh node >/dev/null
 
 test: cluster tools
 	CAISSON_TEST_REQUIRE=1 CAISSON_TEST_CLUSTER_BIN="$$(test/build.sh cluster)" CAISSON_TEST_TOOLS_BIN="$$(test/build.sh tools)" \
 		$(GO) test -timeout 25m ./...
+
+# Two nodes in namespaces of their own. It needs root, control groups of
+# version 1, iproute2, iptables and runc; where one is missing it says so and
+# passes.
+e2e: build cluster node
+	CAISSON_TEST_BINARY="$(CURDIR)/$(BIN)/caisson" CAISSON_TEST_CLUSTER_BIN="$$(test/build.sh cluster)" CAISSON_TEST_NODE_BIN="$$(test/build.sh node)" \
+		$(GO) test -count=1 -v -timeout 15m -run TestRealNodes ./test/e2e
 
 check: fmt vet lint race imports fuzz
 

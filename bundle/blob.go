@@ -1,8 +1,10 @@
 package bundle
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -30,7 +32,8 @@ func (p Place) String() string {
 
 // BlockError says that a block is not what the signature covers. A block that
 // lies across a volume boundary has several places, and any of them may be the
-// damaged one. It matches ErrTampered unless the disk refused to read.
+// damaged one. It matches ErrTampered unless the disk refused to read, which
+// leaves the place in the volume that it refused, or that is too short.
 type BlockError struct {
 	Blob   digest.Digest
 	Places []Place
@@ -108,7 +111,11 @@ func (b *Blob) failure(at, n int64, err error) error {
 	if missing, ok := err.(*MissingError); ok {
 		return fmt.Errorf("reading blob %s: %w", b.digest.digest(), missing)
 	}
-	return &BlockError{b.digest.digest(), b.stream.places(b.offset+at, n), err}
+	places := b.stream.places(b.offset+at, n)
+	if refused := new(segmentError); errors.As(err, &refused) {
+		places = slices.DeleteFunc(places, func(p Place) bool { return p.Volume != refused.volume })
+	}
+	return &BlockError{b.digest.digest(), places, err}
 }
 
 // ReadAt implements io.ReaderAt. Each call reads and hashes the whole blocks

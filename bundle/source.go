@@ -93,17 +93,27 @@ func (s *source) readSegment(p []byte, seg segment, pick int) error {
 		return &MissingError{seg.volume, volumeName(s.name, seg.volume)}
 	}
 	if err != nil {
-		return fmt.Errorf("reading volume %d: %w", seg.volume, err)
+		return &segmentError{seg.volume, err}
 	}
 	defer s.files.release(f)
 	if _, err := f.ReadAt(p, seg.offset); err != nil {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		return fmt.Errorf("reading volume %d: %w", seg.volume, err)
+		return &segmentError{seg.volume, err}
 	}
 	return nil
 }
+
+// segmentError says which volume the disk refused to read.
+type segmentError struct {
+	volume int
+	err    error
+}
+
+func (e *segmentError) Error() string { return fmt.Sprintf("reading volume %d: %v", e.volume, e.err) }
+
+func (e *segmentError) Unwrap() error { return e.err }
 
 // choices lists the ways to read a range when its first choice is bad: each
 // combination of copies but the first, at most maxAttempts.

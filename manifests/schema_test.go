@@ -15,6 +15,7 @@ import (
 	check "github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/caisson/caisson/internal/gpu"
 	"github.com/caisson/caisson/internal/lock"
 	"github.com/caisson/caisson/internal/site"
 	"github.com/caisson/caisson/internal/stack"
@@ -27,6 +28,7 @@ var kinds = map[string]any{
 	"upstreams": &stack.Upstreams{},
 	"site":      &site.Site{},
 	"lock":      &lock.Lock{},
+	"nodes":     &gpu.Inventory{},
 }
 
 // generate makes the schema of a kind from its Go type, its tags and its
@@ -43,7 +45,7 @@ func generate(t *testing.T, kind string, of any) []byte {
 			return nil
 		},
 	}
-	for _, dir := range []string{"stack", "site", "lock"} {
+	for _, dir := range []string{"stack", "site", "lock", "gpu"} {
 		if err := r.AddGoComments("github.com/caisson/caisson/manifests", "../internal/"+dir); err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +93,8 @@ func TestSchemasJudgeFiles(t *testing.T) {
 		{"upstreams", strings.Replace(sampleUpstreams, "from:", "form:", 1), false},
 		{"site", sampleSite, true},
 		{"site", strings.Replace(sampleSite, "mode: external", "mode: elsewhere", 1), false},
-		{"site", strings.Replace(sampleSite, "[rewrite]", "[mirror]", 1), false},
+		{"site", strings.Replace(sampleSite, "[rewrite]", "[mirror]", 1), true},
+		{"site", strings.Replace(sampleSite, "[rewrite]", "[ansible]", 1), false},
 	} {
 		if err := judge(t, tc.kind, tc.text); (err == nil) != tc.ok {
 			t.Errorf("%s: %v\n%s", tc.kind, err, tc.text)

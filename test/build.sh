@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# test/build.sh cluster|tools|all
+# test/build.sh cluster|node|tools|all
 #
 # Builds a nested module of this directory, once per content of the module and
 # Go version, and prints the directory of its binaries on standard output (all:
@@ -74,6 +74,12 @@ build_tools() {
   run go build -trimpath -ldflags "$flags" -o "$1/" tool
 }
 
+# build_node OUT: containerd, its shim and the network plugins of a node.
+build_node() {
+  download tool
+  run go build -trimpath -ldflags '-s -w' -o "$1/" tool
+}
+
 # build MODULE: builds it unless it is there; prints its directory.
 build() {
   local module=$1 parent=$cache/$1 out
@@ -104,13 +110,14 @@ build_into() {
 }
 
 case ${1:-} in
-  cluster | tools) build "$1" ;;
+  cluster | node | tools) build "$1" ;;
   all)
     build cluster
+    build node
     build tools
     ;;
   *)
-    echo "usage: test/build.sh cluster|tools|all" >&2
+    echo "usage: test/build.sh cluster|node|tools|all" >&2
     exit 2
     ;;
 esac

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -127,6 +128,7 @@ type Catalog struct {
 	manifests    map[digest.Digest]*Manifest
 	tagOwner     map[string]int64
 	held         int // entries of its maps, and of those that References makes
+	references   func() map[digest.Digest][]string
 }
 
 // Read makes the catalog of sources. Errors wrap ErrInvalid.
@@ -136,6 +138,7 @@ func Read(sources ...Source) (*Catalog, error) {
 		manifests:    map[digest.Digest]*Manifest{},
 		tagOwner:     map[string]int64{},
 	}
+	c.references = sync.OnceValue(c.makeReferences)
 	for i, s := range sources {
 		if err := c.source(i, s); err != nil {
 			return nil, err
@@ -159,8 +162,10 @@ func (c *Catalog) Manifest(d digest.Digest) (*Manifest, bool) {
 }
 
 // References returns, for every manifest and blob, the references that need it,
-// sorted.
-func (c *Catalog) References() map[digest.Digest][]string {
+// sorted. The map is made once and must not be changed.
+func (c *Catalog) References() map[digest.Digest][]string { return c.references() }
+
+func (c *Catalog) makeReferences() map[digest.Digest][]string {
 	out := map[digest.Digest][]string{}
 	for _, e := range c.Entries {
 		seen := map[digest.Digest]bool{}

@@ -3,6 +3,7 @@ package catalog
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/caisson/caisson/bundle"
@@ -25,7 +26,10 @@ func (c *Catalog) Damage(err error) (f event.Finding, ok bool) {
 	}
 	f.Code, f.Blob = string(bundle.BadBlock), bad.Blob.String()
 	what := "does not match the signature"
-	if !errors.Is(err, bundle.ErrTampered) {
+	switch {
+	case errors.Is(bad.Err, io.ErrUnexpectedEOF) && len(bad.Places) > 0:
+		f.Code, what = string(bundle.ShortVolume), "is not there: "+bad.Places[0].File+" is too short"
+	case !errors.Is(err, bundle.ErrTampered):
 		f.Code, what = string(bundle.Unreadable), fmt.Sprintf("cannot be read: %v", bad.Err)
 	}
 	files := make([]string, len(bad.Places))

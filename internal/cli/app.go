@@ -23,7 +23,8 @@ const kindError event.Kind = "error"
 // events while a verb runs.
 type app struct {
 	streams Streams
-	format  string // text or json
+	args    []string // the command line
+	format  string   // text or json
 	quiet   bool
 	noColor bool
 	text    *render.Text // while a verb runs with text output

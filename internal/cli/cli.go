@@ -44,7 +44,7 @@ func Main() int {
 // Run runs one command line and returns its exit code. An ended context is an
 // interruption.
 func Run(ctx context.Context, args []string, s Streams) int {
-	a := &app{streams: s, format: "text"}
+	a := &app{streams: s, format: "text", args: args}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(s.In)

@@ -44,6 +44,7 @@ func (a *app) plan() *cobra.Command {
 	f.StringVarP(&opt.Output, "out", "o", "", "the plan to write: `PLAN.json`")
 	c.flags(f)
 	require(cmd, "key", "site", "out")
+	cmd.AddCommand(a.planShow())
 	return cmd
 }
 
@@ -90,97 +91,84 @@ func (c *cluster) stackFlag(cmd *cobra.Command, stack *string) {
 	c.flags(cmd.Flags())
 }
 
-func (a *app) status() *cobra.Command {
+// onStack makes a command of work on one installed stack; component is its
+// argument, if it has one.
+func (a *app) onStack(cmd *cobra.Command, f func(ctx context.Context, at install.Target, component string, sink event.Sink) (func(*page), error)) *cobra.Command {
 	var c cluster
 	var stack string
-	cmd := &cobra.Command{
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.do(cmd, cmd.Name(), func(ctx context.Context, sink event.Sink) (func(*page), error) {
+			return f(ctx, c.target(stack), first(args), sink)
+		})
+	}
+	c.stackFlag(cmd, &stack)
+	return cmd
+}
+
+func (a *app) status() *cobra.Command {
+	return a.onStack(&cobra.Command{
 		Use:   "status [flags]",
 		Short: "Show what is installed and whether it is ready",
 		Long: "Compare what is installed with what was installed. It ends with 6 when\n" +
 			"something is not ready or was changed.",
 		Example: "  caisson status",
 		Args:    args(0, 0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, "status", func(ctx context.Context, sink event.Sink) (func(*page), error) {
-				res, err := install.Status(ctx, c.target(stack), sink)
-				if res.Stack == "" {
-					return nil, err
-				}
-				return func(p *page) { p.status(res) }, err
-			})
-		},
-	}
-	c.stackFlag(cmd, &stack)
-	return cmd
+	}, func(ctx context.Context, at install.Target, _ string, sink event.Sink) (func(*page), error) {
+		res, err := install.Status(ctx, at, sink)
+		if res.Stack == "" {
+			return nil, err
+		}
+		return func(p *page) { p.status(res) }, err
+	})
 }
 
 func (a *app) history() *cobra.Command {
-	var c cluster
-	var stack string
-	cmd := &cobra.Command{
+	return a.onStack(&cobra.Command{
 		Use:     "history [flags]",
 		Short:   "Show what was done, by whom and when",
 		Long:    "Show the journal of a stack: every run that changed the cluster, oldest first.",
 		Example: "  caisson history",
 		Args:    args(0, 0, ""),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, "history", func(ctx context.Context, sink event.Sink) (func(*page), error) {
-				res, err := install.History(ctx, c.target(stack), sink)
-				if err != nil {
-					return nil, err
-				}
-				return func(p *page) { p.history(res) }, nil
-			})
-		},
-	}
-	c.stackFlag(cmd, &stack)
-	return cmd
+	}, func(ctx context.Context, at install.Target, _ string, sink event.Sink) (func(*page), error) {
+		res, err := install.History(ctx, at, sink)
+		if err != nil {
+			return nil, err
+		}
+		return func(p *page) { p.history(res) }, nil
+	})
 }
 
 func (a *app) rollback() *cobra.Command {
 	var opt install.RollbackOptions
-	var c cluster
-	var stack string
-	cmd := &cobra.Command{
+	return a.onStack(&cobra.Command{
 		Use:   "rollback [COMPONENT] [flags]",
 		Short: "Go back to what was there before",
 		Long: "Take a component, or all that the last installation changed, back to what it\n" +
 			"was before. Doing it again goes forward again.",
 		Example: "  caisson rollback web",
 		Args:    args(0, 1, "one COMPONENT"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			opt.Target, opt.Tool, opt.Component = c.target(stack), version, first(args)
-			return a.do(cmd, "rollback", func(ctx context.Context, sink event.Sink) (func(*page), error) {
-				res, err := install.Rollback(ctx, opt, sink)
-				return changed(res, err, "caisson status"), err
-			})
-		},
-	}
-	c.stackFlag(cmd, &stack)
-	return cmd
+	}, func(ctx context.Context, at install.Target, component string, sink event.Sink) (func(*page), error) {
+		opt.Target, opt.Tool, opt.Component = at, version, component
+		res, err := install.Rollback(ctx, opt, sink)
+		return changed(res, err, "caisson status"), err
+	})
 }
 
 func (a *app) uninstall() *cobra.Command {
 	var opt install.UninstallOptions
-	var c cluster
-	var stack string
-	cmd := &cobra.Command{
+	cmd := a.onStack(&cobra.Command{
 		Use:   "uninstall [COMPONENT] [flags]",
 		Short: "Remove what was installed",
 		Long: "Remove a component, or the whole stack: what caisson made, and nothing else.\n" +
 			"What stays is listed.",
 		Example: "  caisson uninstall web\n  caisson uninstall --purge",
 		Args:    args(0, 1, "one COMPONENT"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			opt.Target, opt.Tool, opt.Component = c.target(stack), version, first(args)
-			return a.do(cmd, "uninstall", func(ctx context.Context, sink event.Sink) (func(*page), error) {
-				res, err := install.Uninstall(ctx, opt, sink)
-				return changed(res, err, "caisson history"), err
-			})
-		},
-	}
+	}, func(ctx context.Context, at install.Target, component string, sink event.Sink) (func(*page), error) {
+		opt.Target, opt.Tool, opt.Component = at, version, component
+		res, err := install.Uninstall(ctx, opt, sink)
+		return changed(res, err, "caisson history"), err
+	})
 	cmd.Flags().BoolVar(&opt.Purge, "purge", false, "forget the stack's journal in the cluster as well")
-	c.stackFlag(cmd, &stack)
 	return cmd
 }
 

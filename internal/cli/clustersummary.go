@@ -25,7 +25,19 @@ func (p *page) planned(m *plan.Plan, path string) {
 		[2]string{"images", fmt.Sprintf("%d, %s in all, %s not in the registry yet", len(m.Images), render.Bytes(m.Bytes.Total), render.Bytes(m.Bytes.Missing))},
 		[2]string{"registry", m.Site.Registry.Base()},
 	)
+	if n := m.Nodes; n != nil {
+		p.facts([2]string{"nodes", nodeChange(n)})
+	}
 	p.next("caisson install %s", path)
+}
+
+// nodeChange says what happens on every node.
+func nodeChange(n *plan.NodeChange) string {
+	what := "mirror sets"
+	if n.Strategy == plan.Mirror {
+		what = render.Count(len(n.Files), "file") + " for " + strings.Join(n.Runtimes, " and ")
+	}
+	return fmt.Sprintf("%s: %s, leading %s to the registry", n.Strategy, what, strings.Join(n.Hosts, ", "))
 }
 
 // actions says what happens to a component: install 2, upgrade 1, 3 CRDs.

@@ -39,6 +39,7 @@ func (a *app) resolve() *cobra.Command {
 	upstreamsFlag(f, &opt.Upstreams)
 	f.BoolVar(&opt.AllPlatforms, "all-platforms", false, "carry every platform of each image, for a registry that takes no index with parts missing")
 	f.StringSliceVar(&opt.Platforms, "platform", nil, "`OS/ARCH` to carry in place of the stack's; repeat for more")
+	f.StringVar(&opt.Site, "site", "", "`SITE-NODES.yaml` that caisson nodes export wrote: end with 5 where a node gets no driver")
 	workersFlag(f, &opt.Workers, "items")
 	require(cmd, "file", "out")
 	return cmd

@@ -105,9 +105,14 @@ type cluster struct {
 }
 
 func (c *cluster) flags(f *pflag.FlagSet) {
+	c.connectFlags(f)
+	c.stateFlag(f)
+}
+
+// connectFlags are those of verbs that keep nothing.
+func (c *cluster) connectFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.kubeconfig, "kubeconfig", "", "`FILE` that leads to the cluster (default: KUBECONFIG, ~/.kube/config)")
 	f.StringVar(&c.context, "context", "", "`NAME` of the context in it (default: the site's, or the current one)")
-	c.stateFlag(f)
 }
 
 func (c *cluster) stateFlag(f *pflag.FlagSet) {

@@ -38,7 +38,7 @@ func (a *app) help(cmd *cobra.Command, _ []string) {
 
 func useLine(cmd *cobra.Command) string {
 	switch {
-	case cmd.HasAvailableSubCommands():
+	case cmd.HasAvailableSubCommands() && !strings.Contains(cmd.Use, " "):
 		return cmd.CommandPath() + " COMMAND"
 	case cmd.Parent() != nil:
 		return cmd.Parent().CommandPath() + " " + cmd.Use

@@ -16,8 +16,8 @@ const module = "github.com/caisson/caisson/"
 // The kinds of packages. One that is in no list here is a domain table or a
 // helper of several, bound only by the rules for all.
 var (
-	verbs = []string{"resolve", "pack", "verify", "serve", "load", "survey", "install", "report", "inspect"}
-	nouns = []string{"stack", "lock", "site", "plan", "journal", "event", "yamlfile"}
+	verbs = []string{"resolve", "pack", "verify", "serve", "load", "survey", "install", "report", "inspect", "nodes", "support"}
+	nouns = []string{"stack", "lock", "site", "plan", "journal", "event", "yamlfile", "gpu"}
 	faces = []string{"cli", "tui"}
 	// helpers of tests, which the product never imports
 	testers = []string{"upstreamtest", "bundletest", "clustertest", "stacktest", "bench", "deps"}

@@ -38,12 +38,12 @@ func (a *app) root() *cobra.Command {
 	a.globalFlags(root.PersistentFlags())
 	a.addGroup(root, groupConnected, a.resolve(), a.pack())
 	a.addGroup(root, groupBoth, a.keys(), a.sign(), a.verify(), a.inspect(), a.diff())
-	a.addGroup(root, groupSite, a.serve(), a.load(), a.plan(), a.install(), a.status(), a.history(), a.rollback(), a.uninstall(), a.report())
-	a.addGroup(root, groupOther, a.schema(), a.completion(), a.version())
+	a.addGroup(root, groupSite, a.serve(), a.load(), a.nodes(), a.preflight(), a.plan(), a.install(), a.status(), a.history(), a.rollback(), a.uninstall(), a.prune(), a.support(), a.report())
+	a.addGroup(root, groupOther, a.schema(), a.completion(), a.version(), a.agent())
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetHelpFunc(a.help)
 	root.SetUsageFunc(func(cmd *cobra.Command) error { a.help(cmd, nil); return nil })
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(a.flagError)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.checkGlobal(cmd) }
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	return root
@@ -91,8 +91,35 @@ func usagef(cmd *cobra.Command, format string, args ...any) *usageError {
 	return &usageError{text: fmt.Sprintf(format, args...), hint: cmd.CommandPath() + " --help shows how it is called"}
 }
 
-// flagError explains a flag that pflag refused, with the nearest known one.
-func flagError(cmd *cobra.Command, err error) error {
+// flagError explains a flag that pflag refused, in the format that the call asks
+// for, be it behind that flag.
+func (a *app) flagError(cmd *cobra.Command, err error) error {
+	a.verb = cmd.Name()
+	if format := askedFormat(a.args); format != "" {
+		a.format = format
+	}
+	return refusedFlag(cmd, err)
+}
+
+// askedFormat is the last value of --output in a call that was not read to its
+// end; "" for none.
+func askedFormat(args []string) (format string) {
+	for i, arg := range args {
+		value, joined := strings.CutPrefix(arg, "--output=")
+		switch {
+		case arg == "--":
+			return format
+		case joined:
+			format = value
+		case arg == "--output" && i+1 < len(args):
+			format = args[i+1]
+		}
+	}
+	return format
+}
+
+// refusedFlag names the nearest known flag.
+func refusedFlag(cmd *cobra.Command, err error) error {
 	e := usagef(cmd, "%s: %s", cmd.CommandPath(), err)
 	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !ok {

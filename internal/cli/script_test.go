@@ -41,7 +41,17 @@ func TestClusterScripts(t *testing.T) {
 		t.Skip("needs a control plane")
 	}
 	cluster := clustertest.Start(t)
-	testscript.Run(t, scriptParams(filepath.Join(scripts, "cluster"), map[string]string{"KUBECONFIG": cluster.Kubeconfig}))
+	files, err := filepath.Glob(filepath.Join(scripts, "cluster", "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files { // one after the other: they share the cluster
+		t.Run("", func(t *testing.T) {
+			p := scriptParams("", map[string]string{"KUBECONFIG": cluster.Kubeconfig, "KUBECTL": filepath.Join(cluster.Bin, "kubectl")})
+			p.Files = []string{file}
+			testscript.Run(t, p)
+		})
+	}
 }
 
 // scriptParams are the parameters of all script tests; env adds variables.

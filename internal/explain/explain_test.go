@@ -87,6 +87,7 @@ func TestCodes(t *testing.T) {
 		{errors.New("anything"), 1},
 		{fs.ErrNotExist, 1},
 		{syscall.ENOSPC, 1},
+		{fmt.Errorf("%w: %w", kube.ErrConfig, fs.ErrNotExist), 1},
 		{sign.ErrNoKey, 2},
 		{&coded{}, 2},
 		{bundle.ErrNotTrusted, 3},
@@ -107,6 +108,19 @@ func TestCodes(t *testing.T) {
 	} {
 		if got := Code(tc.err); got != tc.want {
 			t.Errorf("%v: code %d, want %d", tc.err, got, tc.want)
+		}
+	}
+}
+
+// TestWhatSaysMoreStandsFirst: an error that several rows fit is explained by
+// the one that names the thing at fault.
+func TestWhatSaysMoreStandsFirst(t *testing.T) {
+	for want, err := range map[string]error{
+		"The kubeconfig does not lead to a cluster": fmt.Errorf("%w: %w", kube.ErrConfig, fs.ErrNotExist),
+		"The cluster does not answer":               fmt.Errorf("%w: %w", kube.ErrUnreachable, syscall.ECONNREFUSED),
+	} {
+		if got := Explain(err); got.Sentence != want || got.Hint == "" {
+			t.Errorf("%v: %+v", err, got)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/agent"
 	"github.com/caisson/caisson/internal/catalog"
 	"github.com/caisson/caisson/internal/fetch"
 	"github.com/caisson/caisson/internal/helm"
@@ -15,10 +16,13 @@ import (
 	"github.com/caisson/caisson/internal/install"
 	"github.com/caisson/caisson/internal/journal"
 	"github.com/caisson/caisson/internal/kube"
+	"github.com/caisson/caisson/internal/mirror"
+	"github.com/caisson/caisson/internal/nodes"
 	"github.com/caisson/caisson/internal/pack"
 	"github.com/caisson/caisson/internal/plan"
 	"github.com/caisson/caisson/internal/registry"
 	"github.com/caisson/caisson/internal/report"
+	"github.com/caisson/caisson/internal/resolve"
 	"github.com/caisson/caisson/internal/sign"
 	"github.com/caisson/caisson/internal/survey"
 	"github.com/caisson/caisson/internal/yamlfile"
@@ -72,6 +76,8 @@ var table = []row{
 		hint: "get the complete bundle"},
 	{as: damaged,
 		sentence: "The bundle is damaged or incomplete", code: Damaged, hint: copyAgain},
+	{is: agent.ErrNotStatic, sentence: "This caisson cannot be the node agent", code: Failed,
+		hint: "resolve and pack with a released caisson for Linux, or one built with CGO_ENABLED=0; or set agent: false in the stack"},
 	{is: pack.ErrLocalChanged, sentence: "A file beside the stack changed since it was resolved", code: Failed,
 		hint: "resolve again, then pack"},
 	{is: pack.ErrNoStatement, sentence: "There is nothing to sign", code: Failed,
@@ -99,7 +105,12 @@ var table = []row{
 	{as: isAny(fetch.ErrStalled, fetch.ErrShort, fetch.ErrStatus), sentence: "The upstream failed again and again", code: Failed,
 		hint: "run the same command again: what is complete is not fetched twice"},
 
+	{is: resolve.ErrEgress, sentence: "What the stack renders would call out of a closed site", code: Failed,
+		hint: "settle each finding above: carry the image, change the chart's values, or accept it in the stack: allow: [{code: CODE, match: PATTERN, reason: WHY}] of the component"},
+
 	// The cluster.
+	{is: kube.ErrConfig, sentence: "The kubeconfig does not lead to a cluster", code: Failed,
+		hint: "name one with --kubeconfig FILE or KUBECONFIG, and a context that it has with --context NAME"},
 	{is: kube.ErrUnreachable, sentence: "The cluster does not answer", code: Failed,
 		hint: "check with: kubectl get nodes; choose a cluster with --kubeconfig FILE and --context NAME"},
 	{as: isAny(kube.ErrLocked, kube.ErrLeaseLost), sentence: "Another run is changing this cluster", code: Failed,
@@ -120,6 +131,16 @@ var table = []row{
 		hint: "install the newer one; to go back on purpose add --allow-older"},
 	{is: install.ErrImages, sentence: "The site registry lacks images of the plan", code: Preflight,
 		hint: "caisson load PATH... --key FILE.pub --registry HOST[:PORT][/PREFIX]"},
+	{is: install.ErrAuthority, sentence: "The registry's CA file is another than planned", code: Preflight,
+		hint: "plan again: caisson plan PATH... --key FILE.pub --site SITE.yaml -o PLAN.json"},
+	{is: mirror.ErrConflict, sentence: "The node's registry mirrors are not as they should be", code: Failed,
+		hint: "settle on the node what is named above; the agent looks again every 15 seconds"},
+	{is: install.ErrPull, sentence: "A node cannot pull an image", code: Failed,
+		hint: "see that the site's registry answers from the nodes, then run the same command again: it continues"},
+	{is: kube.ErrStoredVersion, sentence: "A definition would drop a version that objects are stored in", code: Preflight,
+		hint: "store them anew in a version that stays, take the old one out of status.storedVersions of the definition, then run again"},
+	{is: kube.ErrWebhook, sentence: "A webhook does not answer", code: Drift,
+		hint: "look at the pods behind its Service: kubectl describe; then run the same command again, it continues"},
 	{is: install.ErrDrift, sentence: "What is installed was changed", code: Drift,
 		hint: "run caisson install PLAN.json again to put it right"},
 	{is: install.ErrNotReady, sentence: "Not everything is ready", code: Drift,
@@ -130,8 +151,10 @@ var table = []row{
 		hint: "remove those first, or everything: caisson uninstall"},
 	{as: isAny(install.ErrManyStacks, report.ErrStack), sentence: "It is not clear which stack is meant", code: Usage,
 		hint: "name it with --stack NAME"},
+	{is: resolve.ErrNoDriver, sentence: "A node of the site gets no driver", code: Preflight,
+		hint: "settle the errors listed above at the site, export the nodes again, then resolve again"},
 	{is: plan.ErrPreflight, sentence: "The site does not meet what the stack needs", code: Preflight,
-		hint: "settle the errors listed above, then run caisson plan again"},
+		hint: "settle the errors listed above, then run the same command again"},
 	{is: plan.ErrInvalid, sentence: "The plan cannot be used", code: Failed,
 		hint: "make it again: caisson plan PATH... --key FILE.pub --site SITE.yaml -o PLAN.json"},
 	{is: kube.ErrNotReady, sentence: "Something did not become ready in time", code: Drift,
@@ -150,6 +173,9 @@ var table = []row{
 		hint: "look with: caisson history, then run again"},
 	{as: isAny(journal.ErrInvalid, kube.ErrDamaged), sentence: "The journal in the cluster cannot be read", code: Failed,
 		hint: "caisson keeps a copy in --state-dir; restore the Secrets in namespace caisson-system from it or a backup"},
+
+	{is: nodes.ErrNoTree, sentence: "The directory is no tree of a node", code: Usage,
+		hint: "give the directory that holds the node's sys, proc and etc: caisson nodes --sysfs DIR"},
 
 	// The machine.
 	{is: syscall.ENOSPC, sentence: "The disk is full", code: Failed,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -290,6 +291,38 @@ func (e *Engine) Last(_ context.Context, name string) (Release, error) {
 func (e *Engine) Deployed(_ context.Context, name string) (Release, error) {
 	rls, err := e.storage().Deployed(name)
 	return e.known(name, rls, err)
+}
+
+// Objects are what the newest revision of a release applied, hooks left out, as
+// it applied them, or ErrNoRelease.
+func (e *Engine) Objects(_ context.Context, name string) ([]*unstructured.Unstructured, error) {
+	rls, err := e.storage().Last(name)
+	if err != nil {
+		_, err := e.known(name, nil, err)
+		return nil, err
+	}
+	objects, err := kube.Parse([]byte(rls.Manifest))
+	if err != nil {
+		return nil, fmt.Errorf("reading release %s: %w", name, err)
+	}
+	for _, u := range objects {
+		visible(u, rls)
+	}
+	return objects, nil
+}
+
+// visible adds the marks that Helm puts on every object of a release.
+func visible(u *unstructured.Unstructured, rls *release.Release) {
+	u.SetLabels(with(u.GetLabels(), map[string]string{"app.kubernetes.io/managed-by": "Helm"}))
+	u.SetAnnotations(with(u.GetAnnotations(), map[string]string{"meta.helm.sh/release-name": rls.Name, "meta.helm.sh/release-namespace": rls.Namespace}))
+}
+
+func with(m, more map[string]string) map[string]string {
+	if m == nil {
+		return more
+	}
+	maps.Copy(m, more)
+	return m
 }
 
 // Releases lists the newest revision of every release in the namespace, sorted

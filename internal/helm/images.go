@@ -38,9 +38,11 @@ const (
 )
 
 // Images finds what the documents' objects name as images: in containers of any
-// kind of object, in image volumes, and under any key `image` that holds a
-// plausible reference. Custom resource definitions, OpenAPI schemas and
-// `_example` keys are not searched. The result is sorted by template, line and
+// kind of object, in image volumes, under any key `image` that holds a plausible
+// reference, in strings that are a reference with a host or stand under a name
+// that says so (RELATED_IMAGE_X, --x-image), over the keys repository and tag,
+// and in YAML and JSON inside strings. Custom resource definitions, OpenAPI
+// schemas, `_example` keys, annotations and comments are not searched. The result is sorted by template, line and
 // reference; a place appears once.
 func Images(docs []Document) ([]FoundImage, error) {
 	s := &scanner{nodes: maxNodes}
@@ -70,6 +72,7 @@ type scanner struct {
 	nodes int
 	doc   Document
 	lines bool // node lines are those of the document
+	span  lines
 }
 
 var (
@@ -85,10 +88,10 @@ func (s *scanner) document(d Document) error {
 	if crdLine.MatchString(d.Source) && strings.Count(d.Source, "\nkind:") <= 1 {
 		return nil
 	}
-	s.doc, s.lines = d, true
+	s.doc, s.lines, s.span = d, true, lines{base: d.Line}
 	before := len(s.found)
-	err := s.decode(d.Source)
-	if err == nil || errors.Is(err, errTooDeep) || errors.Is(err, errTooMany) {
+	err := s.decode(d.Source, &place{index: -1})
+	if err == nil || isBound(err) {
 		return err
 	}
 	// Kubernetes' own parser accepts a little more than ours.
@@ -97,10 +100,12 @@ func (s *scanner) document(d Document) error {
 	if other != nil {
 		return err
 	}
-	return s.decode(string(json))
+	return s.decode(string(json), &place{index: -1})
 }
 
-func (s *scanner) decode(source string) error {
+func isBound(err error) bool { return errors.Is(err, errTooDeep) || errors.Is(err, errTooMany) }
+
+func (s *scanner) decode(source string, at *place) error {
 	dec := yaml.NewDecoder(strings.NewReader(source))
 	for {
 		var n yaml.Node
@@ -109,7 +114,7 @@ func (s *scanner) decode(source string) error {
 		} else if err != nil {
 			return err
 		}
-		if err := s.walk(&n, &place{index: -1}); err != nil {
+		if err := s.walk(&n, at); err != nil {
 			return err
 		}
 	}
@@ -167,11 +172,25 @@ func (s *scanner) walk(n *yaml.Node, at *place) error {
 		below.depth++
 		return s.walk(n.Alias, &below)
 	case yaml.SequenceNode:
-		return s.each(n.Content, at.element)
+		return s.sequence(n, at)
 	case yaml.MappingNode:
 		return s.mapping(n, at)
 	case yaml.ScalarNode:
 		s.suspect(n, at)
+		return s.inside(n, at)
+	}
+	return nil
+}
+
+func (s *scanner) sequence(n *yaml.Node, at *place) error {
+	var before *yaml.Node
+	for i, c := range n.Content {
+		if !s.argument(c, before, at.element(i)) {
+			if err := s.walk(c, at.element(i)); err != nil {
+				return err
+			}
+		}
+		before = c
 	}
 	return nil
 }
@@ -189,12 +208,13 @@ func (s *scanner) mapping(n *yaml.Node, at *place) error {
 	if text(n, "kind") == "CustomResourceDefinition" && strings.HasPrefix(text(n, "apiVersion"), "apiextensions.k8s.io/") {
 		return nil
 	}
+	s.parts(n, at)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i].Value, n.Content[i+1]
-		if unsearched[key] {
+		if unsearched[key] || otherKeys[key] {
 			continue
 		}
-		if s.image(n, key, value, at) {
+		if s.image(n, key, value, at) || s.variable(n, key, value, at) {
 			continue
 		}
 		if err := s.walk(value, at.child(key)); err != nil {
@@ -211,9 +231,11 @@ func (s *scanner) image(parent *yaml.Node, key string, value *yaml.Node, at *pla
 	case !isText || ref == "":
 		return false
 	case key == "reference" && at.key == "image":
-		s.add(ref, value, at.child(key), plausible(ref))
+		s.add(ref, value, at.child(key), s.span.depth == 0 && plausible(ref))
 	case key != "image":
 		return false
+	case s.span.depth > 0:
+		s.configured(parent, ref, value, at.child(key))
 	case at.pod():
 		s.add(ref, value, at.child(key), true)
 	default:
@@ -236,6 +258,25 @@ func (s *scanner) imageKey(parent *yaml.Node, ref string, value *yaml.Node, at *
 	}
 	if plausible(ref) {
 		s.add(ref, value, at, strings.ContainsAny(ref, "/:@"))
+	}
+}
+
+// configured handles `image` in a document inside a string: nothing there is
+// sure to be an image, and neighbouring keys may hold its tag.
+func (s *scanner) configured(parent *yaml.Node, ref string, value *yaml.Node, at *place) {
+	if !plausible(ref) {
+		return
+	}
+	if text(parent, "repository") != "" {
+		s.imageKey(parent, ref, value, at)
+		return
+	}
+	if joined := versioned(parent, ref); joined != "" && plausible(joined) {
+		s.record(FoundImage{Ref: joined, Joined: true}, value, at)
+		return
+	}
+	if strings.ContainsAny(ref, "/:@") {
+		s.add(ref, value, at, false)
 	}
 }
 
@@ -273,7 +314,7 @@ func (s *scanner) record(f FoundImage, n *yaml.Node, at *place) {
 	}
 	f.Template, f.Path = s.doc.Template, at.String()
 	if s.lines {
-		f.Line = s.doc.Line + n.Line - 1
+		f.Line = s.span.at(n.Line)
 	}
 	if len(s.found) > 0 && s.found[len(s.found)-1] == f {
 		return

@@ -54,13 +54,17 @@ type Pulls struct {
 	Secret  string // name of a pull secret to add to every pod, "" for none
 }
 
-// RewriteObject replaces every image reference in u, in place: containers and
-// image volumes of any kind of object, every `image` key that holds a
-// reference, references split over repository, image and version, and strings
-// in env, args and command of a container that are exactly a reference the site
-// has. Pods get the pull secret. Definitions of custom resources and schemas are
-// left alone. Errors join one *UnknownImageError per reference without a place;
-// an object nested too deeply to be searched whole is an error too.
+// RewriteObject replaces image references in u, in place. In containers and
+// image volumes of any kind of object, and under an `image` key that holds a
+// whole reference, every one must have a place at the site. Elsewhere those the
+// site has are replaced and others stay: references split over repository, image
+// and version or repository and tag; strings and --flag=REF that are exactly a
+// reference with a host; any reference in env, args and command of a container or
+// under a key that names an image; YAML and JSON inside strings, whose form is
+// kept. Pods get the pull secret. Definitions of custom resources, schemas,
+// examples and annotations are left alone. Errors join one *UnknownImageError per
+// reference without a place; an object nested too deeply to be searched whole is
+// an error too.
 func RewriteObject(u *unstructured.Unstructured, pulls Pulls) error {
 	if kube.IsCRD(u) {
 		return nil
@@ -90,6 +94,10 @@ func (w *rewriter) value(v any, at *place) {
 		w.mapping(v, at)
 	case []any:
 		for i, e := range v {
+			if s, ok := e.(string); ok {
+				v[i] = w.text(at.key, s)
+				continue
+			}
 			w.value(e, at.element(i))
 		}
 	}
@@ -102,8 +110,9 @@ func (w *rewriter) mapping(m map[string]any, at *place) {
 	if _, pod := m["containers"].([]any); pod && w.secret != "" {
 		w.credential(m)
 	}
+	w.parts(m)
 	for key, v := range m {
-		if unsearched[key] {
+		if unsearched[key] || otherKeys[key] {
 			continue
 		}
 		ref, isText := v.(string)
@@ -112,6 +121,8 @@ func (w *rewriter) mapping(m map[string]any, at *place) {
 			w.image(m, strings.TrimSpace(ref), at)
 		case isText && key == "reference" && at.key == "image":
 			m[key] = w.must(strings.TrimSpace(ref), at.child(key))
+		case isText:
+			m[key] = w.text(key, ref)
 		default:
 			w.value(v, at.child(key))
 		}
@@ -126,7 +137,7 @@ func (w *rewriter) image(m map[string]any, ref string, at *place) {
 	case at.pod():
 		m["image"] = w.must(ref, here)
 	case repository != "" && !strings.ContainsAny(ref, ":@"):
-		w.split(m, repository, ref, here)
+		w.split(m, repository, ref)
 	case plausible(ref) && strings.ContainsAny(ref, "/:@"):
 		m["image"] = w.must(ref, here)
 	case plausible(ref):
@@ -137,8 +148,9 @@ func (w *rewriter) image(m map[string]any, ref string, at *place) {
 }
 
 // split handles a reference that operators' resources spread over neighbouring
-// keys. The digest goes where the version was.
-func (w *rewriter) split(m map[string]any, repository, image string, at *place) {
+// keys. The digest goes where the version was. One that the site lacks stays:
+// the operator may add to it before it pulls, and the plan has spoken of it.
+func (w *rewriter) split(m map[string]any, repository, image string) {
 	key := "version"
 	version, _ := m[key].(string)
 	if version == "" {
@@ -149,9 +161,10 @@ func (w *rewriter) split(m map[string]any, repository, image string, at *place) 
 	if version == "" || !plausible(joined) {
 		return
 	}
-	name, digest, ok := strings.Cut(w.must(joined, at), "@")
+	site, known := w.rewrite(joined)
+	name, digest, ok := strings.Cut(site, "@")
 	cut := strings.LastIndexByte(name, '/')
-	if !ok || cut < 0 {
+	if !known || !ok || cut < 0 {
 		return
 	}
 	m["repository"], m["image"], m[key] = name[:cut], name[cut+1:], digest

@@ -54,8 +54,26 @@ func TestRewriteObject(t *testing.T) {
 			want: []string{"value: site.example/ghcr.io/acme/e" + aaaa, "--x=site.example/ghcr.io/acme/a" + aaaa, "- site.example/ghcr.io/acme/b" + aaaa, "- site.example/ghcr.io/acme/d" + aaaa, "value: see ghcr.io/acme/e:1", "--y=other/z:1"},
 		},
 		"what is no image": {
-			text: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {image: logo.png, note: ghcr.io/acme/x:1}\n",
-			want: []string{"image: logo.png", "note: ghcr.io/acme/x:1"},
+			text: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {image: logo.png, note: see ghcr.io/acme/x:1, uri: \"oci://ghcr.io/acme/x:1\", storageUri: ghcr.io/acme/x:1, other: quay.io/other/x:1}\n",
+			want: []string{"image: logo.png", "note: see ghcr.io/acme/x:1", "uri: oci://ghcr.io/acme/x:1", "storageUri: ghcr.io/acme/x:1", "other: quay.io/other/x:1"},
+		},
+		"strings of a ConfigMap": {
+			text: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, annotations: {x: ghcr.io/acme/note:1}}\ndata:\n  plain: ghcr.io/acme/plain:1\n  _example: |\n    image: ghcr.io/acme/example:1\n" +
+				"  agent: |-\n    {\n        \"image\" : \"ghcr.io/acme/agent:1\",\n        \"cpu\": \"1\", \"doc\": \"see ghcr.io/acme/doc:1\"\n    }\n" +
+				"  art: '{\"image\": \"ghcr.io/acme/art\", \"defaultImageVersion\": \"1\"}'\n" +
+				"  runtime.yaml: |\n    # ghcr.io/acme/comment:1\n    containers:\n    - image:   ghcr.io/acme/run:1   # ghcr.io/acme/run:12\n      args: [--x=ghcr.io/acme/flag:1]\n    config: |\n      {\"image\": \"ghcr.io/acme/deep:1\"}\n" +
+				"  template: |\n    {{ if .X }}\n    image: ghcr.io/acme/tpl:1\n    {{ end }}\n",
+			want: []string{"plain: site.example/ghcr.io/acme/plain" + aaaa, "\"image\" : \"site.example/ghcr.io/acme/agent" + aaaa + "\",", "see ghcr.io/acme/doc:1", "\"ghcr.io/acme/art\"",
+				"# ghcr.io/acme/comment:1", "- image:   site.example/ghcr.io/acme/run" + aaaa + "   # ghcr.io/acme/run:12", "--x=site.example/ghcr.io/acme/flag" + aaaa,
+				"{\"image\": \"site.example/ghcr.io/acme/deep" + aaaa, "    image: ghcr.io/acme/example:1", "image: site.example/ghcr.io/acme/tpl" + aaaa, "x: ghcr.io/acme/note:1"},
+		},
+		"repository and tag": {
+			text: "apiVersion: x.dev/v1\nkind: Server\nmetadata: {name: a}\nspec: {one: {repository: ghcr.io/acme/one, tag: \"1\"}, two: {registry: ghcr.io, repository: acme/two, tag: \"1\"}, git: {repository: acme/content, tag: \"1\"}, imageName: ghcr.io/acme/named:1}\n",
+			want: []string{"repository: site.example/ghcr.io/acme/one", "tag: 1" + aaaa, "registry: site.example", "repository: ghcr.io/acme/two", "repository: acme/content\n    tag: \"1\"\n", "imageName: site.example/ghcr.io/acme/named" + aaaa},
+		},
+		"a split reference the site lacks": {
+			text: "apiVersion: nvidia.com/v1\nkind: ClusterPolicy\nmetadata: {name: a}\nspec: {driver: {repository: nvcr.io/nvidia, image: driver, version: \"580.1\"}}\n",
+			want: []string{"repository: nvcr.io/nvidia\n", "version: \"580.1\""},
 		},
 		"definitions": {
 			text: "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: a}\nspec: {image: docker.io/other/x:9}\n",

@@ -30,6 +30,7 @@ type RenderOptions struct {
 	Values      map[string]any // laid over the chart's defaults
 	KubeVersion string         // "1.33", "v1.33.4"
 	APIVersions []string       // beyond those Kubernetes itself serves: "monitoring.coreos.com/v1"
+	Exact       bool           // APIVersions is all that is served, as on a cluster that was asked
 }
 
 // Document is one rendered YAML document, or one document of a crds/ file.
@@ -96,6 +97,9 @@ func prepare(c *Chart, opt RenderOptions) (*chart.Chart, chartutil.Values, error
 	caps, err := Capabilities(opt.KubeVersion, opt.APIVersions)
 	if err != nil {
 		return nil, nil, err
+	}
+	if opt.Exact {
+		caps.APIVersions = opt.APIVersions
 	}
 	if want := loaded.Metadata.KubeVersion; want != "" && !chartutil.IsCompatibleRange(want, caps.KubeVersion.Version) {
 		return nil, nil, fmt.Errorf("chart requires Kubernetes %s, not %s", want, caps.KubeVersion.Version)

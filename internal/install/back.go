@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/caisson/caisson/internal/helm"
 	"github.com/caisson/caisson/internal/journal"
 	"github.com/caisson/caisson/internal/kube"
@@ -20,6 +23,9 @@ func (w *work) back(ctx context.Context, why error) (journal.State, error) {
 	var entry journal.Installed
 	err := w.step(ctx, journal.StepRollback, "", func(*journal.Step) (err error) {
 		entry, err = w.in.restore(ctx, now, w.pullsOf(ctx, now.Former))
+		if f := now.Former; f != nil { // it is what it was, with its own past
+			entry.Generation, entry.Former = f.Generation, f.Former
+		}
 		return err
 	})
 	if err != nil {
@@ -66,14 +72,21 @@ func (s *session) restore(ctx context.Context, c *journal.Installed, pulls helm.
 	}
 	r.entry = journal.Installed{
 		Name: c.Name, Needs: c.Needs, Namespace: c.Namespace, Complete: true,
-		Version: r.former.Version, Plan: r.former.Plan, Manifests: r.former.Manifests, Ready: r.former.Ready,
+		Version: r.former.Version, Plan: r.former.Plan, Manifests: r.former.Manifests,
+		Definitions: r.former.Definitions, Ready: r.former.Ready,
 	}
 	s.look(func(j *journal.Journal) { r.entry.Generation = j.Last().Generation })
-	err := r.objects(ctx)
-	if err == nil {
-		err = r.releases(ctx)
+	if r.former.Manifests == "" {
+		if err := s.clearNodes(ctx, c); err != nil {
+			return r.entry, err
+		}
 	}
-	return r.entry, err
+	for _, part := range []func(context.Context) error{r.definitions, r.objects, r.releases, r.newDefinitions} {
+		if err := part(ctx); err != nil {
+			return r.entry, err
+		}
+	}
+	return r.entry, nil
 }
 
 type restorer struct {
@@ -82,6 +95,101 @@ type restorer struct {
 	former *journal.Former
 	engine *helm.Engine
 	entry  journal.Installed
+}
+
+// definitions brings back the former custom resource definitions. Those that
+// objects are stored by in a newer version stay as they are.
+func (r *restorer) definitions(ctx context.Context) error {
+	if r.former.Definitions == "" || r.former.Definitions == r.now.Definitions {
+		return nil
+	}
+	crds, err := r.defined(ctx, r.former.Definitions)
+	if err != nil {
+		return err
+	}
+	done, err := r.cluster.ApplyCRDs(ctx, crds, kube.ApplyOptions{Owner: r.owner(r.now.Name)})
+	if kept := r.keep(done); kept != nil {
+		return errors.Join(err, kept)
+	}
+	if errors.Is(err, kube.ErrStoredVersion) {
+		r.warn(r.now.Name, "custom resource definitions stay as they are: %v", err)
+		return nil
+	}
+	return err
+}
+
+// keep remembers the shared objects that the product made.
+func (s *session) keep(done []kube.Applied) error {
+	done = slices.DeleteFunc(slices.Clone(done), func(a kube.Applied) bool { return !a.Made })
+	if len(done) == 0 {
+		return nil
+	}
+	return s.record(func(j *journal.Journal, _ *journal.Run) {
+		for _, a := range done {
+			j.Keep(a.Object)
+		}
+	})
+}
+
+func (s *session) defined(ctx context.Context, record digest.Digest) ([]*unstructured.Unstructured, error) {
+	if record == "" {
+		return nil, nil
+	}
+	text, err := s.store.Objects(ctx, record)
+	if err != nil {
+		return nil, err
+	}
+	return kube.Parse(text)
+}
+
+// newDefinitions removes the definitions that the component did not have before,
+// unless another one brings them too or objects of theirs exist.
+func (r *restorer) newDefinitions(ctx context.Context) error {
+	if r.now.Definitions == r.former.Definitions {
+		return nil
+	}
+	added, err := r.defined(ctx, r.now.Definitions)
+	if err != nil {
+		return err
+	}
+	kept, err := r.keptDefinitions(ctx)
+	if err != nil {
+		return err
+	}
+	var gone []kube.Object
+	r.look(func(j *journal.Journal) {
+		for _, o := range j.Made {
+			named := func(u *unstructured.Unstructured) bool { return u.GetName() == o.Name }
+			if o.Kind == "CustomResourceDefinition" && !kept[o.Name] && slices.ContainsFunc(added, named) {
+				gone = append(gone, o)
+			}
+		}
+	})
+	return r.forget(ctx, gone)
+}
+
+// keptDefinitions are the names of those that other components bring, and the
+// former state.
+func (r *restorer) keptDefinitions(ctx context.Context) (map[string]bool, error) {
+	records := []digest.Digest{r.former.Definitions}
+	r.look(func(j *journal.Journal) {
+		for _, c := range j.Installed {
+			if c.Name != r.now.Name {
+				records = append(records, c.Definitions)
+			}
+		}
+	})
+	kept := map[string]bool{}
+	for _, record := range records {
+		crds, err := r.defined(ctx, record)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range crds {
+			kept[u.GetName()] = true
+		}
+	}
+	return kept, nil
 }
 
 // objects brings back the former plain objects.

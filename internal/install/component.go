@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/caisson/caisson/internal/content"
@@ -36,13 +38,13 @@ func (in *installer) install(ctx context.Context, c *plan.Component) (journal.St
 	if err := in.component(c.Name, journal.Running, nil); err != nil {
 		return journal.Failed, err
 	}
-	w := &work{in: in, c: c, engine: helm.NewEngine(in.cluster, c.Namespace, in.pulls, in.waiting(c.Name))}
+	w := &work{in: in, c: c, objects: in.own[c.Name], engine: helm.NewEngine(in.cluster, c.Namespace, in.pulls, in.waiting(c.Name))}
 	state, err := journal.Done, w.forward(ctx)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		state = journal.Cancelled
 	case err != nil && w.changed:
-		state, err = w.back(ctx, err)
+		state, err = w.back(ctx, errors.Join(err, w.unpulled(ctx)))
 	case err != nil:
 		state = journal.Failed
 	case !w.changed:
@@ -212,11 +214,21 @@ func (w *work) namespace(ctx context.Context) error {
 		}
 		if !made {
 			s.State = journal.Skipped
-			return nil
+			return w.reclaim(ctx, ns)
 		}
 		w.changed = true
 		return w.in.record(func(j *journal.Journal, _ *journal.Run) { j.Keep(ns) })
 	})
+}
+
+// reclaim remembers a namespace that a run made and died before it could write
+// that down.
+func (w *work) reclaim(ctx context.Context, ns kube.Object) error {
+	ours, err := w.in.cluster.Owned(ctx, ns, w.in.stack)
+	if err != nil || !ours {
+		return err
+	}
+	return w.in.record(func(j *journal.Journal, _ *journal.Run) { j.Keep(ns) })
 }
 
 // credential copies the site's pull secret into the component's namespace.
@@ -255,9 +267,25 @@ func (w *work) definitions(ctx context.Context) error {
 		if err := w.foreseen(crds); err != nil {
 			return err
 		}
+		if err := w.keepDefinitions(ctx, crds); err != nil {
+			return err
+		}
 		done, err := w.in.cluster.ApplyCRDs(ctx, crds, kube.ApplyOptions{Owner: w.in.owner(w.c.Name)})
 		return errors.Join(err, w.applied(s, done, true))
 	})
+}
+
+// keepDefinitions writes the definitions down before they are applied, so that
+// going back knows them.
+func (w *work) keepDefinitions(ctx context.Context, crds []*unstructured.Unstructured) error {
+	text, err := kube.Marshal(crds)
+	if err != nil {
+		return err
+	}
+	if w.entry.Definitions, err = w.in.store.PutObjects(ctx, w.in.stack, text); err != nil {
+		return err
+	}
+	return w.in.record(func(j *journal.Journal, _ *journal.Run) { j.Component(w.c.Name).Definitions = w.entry.Definitions })
 }
 
 // foreseen requires that the plan has every definition.
@@ -283,12 +311,8 @@ func (w *work) crdNames() []string {
 // for the day of their removal.
 func (w *work) applied(s *journal.Step, done []kube.Applied, shared bool) error {
 	count := map[kube.Outcome]int{}
-	var made []kube.Object
 	for _, a := range done {
 		count[a.Outcome]++
-		if a.Outcome == kube.Created {
-			made = append(made, a.Object)
-		}
 	}
 	s.Note = fmt.Sprintf("%d created, %d changed, %d unchanged", count[kube.Created], count[kube.Changed], count[kube.Unchanged])
 	if count[kube.Created]+count[kube.Changed] > 0 {
@@ -296,19 +320,18 @@ func (w *work) applied(s *journal.Step, done []kube.Applied, shared bool) error 
 	} else {
 		s.State = journal.Skipped
 	}
-	if !shared || len(made) == 0 {
+	if !shared {
 		return nil
 	}
-	return w.in.record(func(j *journal.Journal, _ *journal.Run) {
-		for _, o := range made {
-			j.Keep(o)
-		}
-	})
+	return w.in.keep(done) // also what a run made that died before it could write that down
 }
 
 func (w *work) releases(ctx context.Context) error {
 	for i := range w.specs {
 		if err := w.release(ctx, i); err != nil {
+			return err
+		}
+		if err := w.webhooks(ctx, w.entry.Releases[i].Objects); err != nil {
 			return err
 		}
 	}
@@ -372,15 +395,26 @@ func same(r helm.Release, spec helm.Spec) bool {
 	return true
 }
 
-// healthy looks once whether everything of a release is there and ready.
+// healthy looks once whether everything of a release is there, ready, and as it
+// was applied. What may not be compared is taken to be.
 func (w *work) healthy(ctx context.Context, r helm.Release) bool {
-	for _, o := range r.Objects {
-		s, err := w.in.cluster.Look(ctx, kube.Target{Object: o})
-		if err != nil || !s.Ready {
-			return false
-		}
+	objects, err := w.engine.Objects(ctx, r.Name)
+	if err != nil {
+		return false
 	}
-	return true
+	var g errgroup.Group
+	g.SetLimit(lookers)
+	for _, u := range objects {
+		g.Go(func() error {
+			t := thing{target: kube.Target{Object: w.in.cluster.Place(u, w.c.Namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: w.c.Namespace}}
+			err := t.look(ctx, w.in.cluster)
+			if err == nil && (!t.state.Ready && (!t.state.Missing || !expires(u)) || len(t.fields) > 0) {
+				err = ErrDrift
+			}
+			return err
+		})
+	}
+	return g.Wait() == nil
 }
 
 // dropped uninstalls releases that the component had and the plan has no more.
@@ -409,7 +443,7 @@ func (w *work) manifests(ctx context.Context) error {
 	if len(w.objects) == 0 && len(before) == 0 {
 		return nil
 	}
-	return w.step(ctx, journal.StepManifests, "", func(s *journal.Step) error {
+	err := w.step(ctx, journal.StepManifests, "", func(s *journal.Step) error {
 		done, err := w.in.cluster.Apply(ctx, w.objects, kube.ApplyOptions{Namespace: w.c.Namespace, Owner: w.in.owner(w.c.Name)})
 		for _, a := range done {
 			w.entry.Objects = append(w.entry.Objects, a.Object)
@@ -423,6 +457,10 @@ func (w *work) manifests(ctx context.Context) error {
 		}
 		return w.in.cluster.DeleteOwned(ctx, gone, w.in.owner(w.c.Name))
 	})
+	if err != nil {
+		return err
+	}
+	return w.webhooks(ctx, w.entry.Objects)
 }
 
 // minus lists the objects of a that b does not have.
@@ -432,6 +470,20 @@ func minus(a, b []kube.Object) []kube.Object {
 		have[o.Key()] = true
 	}
 	return slices.DeleteFunc(slices.Clone(a), func(o kube.Object) bool { return have[o.Key()] })
+}
+
+// webhooks waits until those that the component brought, and that forbid what
+// they guard while they are silent, answer: what comes next may need them.
+func (w *work) webhooks(ctx context.Context, brought []kube.Object) error {
+	configs := slices.DeleteFunc(slices.Clone(brought), func(o kube.Object) bool { return !strings.HasSuffix(o.Kind, "WebhookConfiguration") })
+	if len(configs) == 0 {
+		return nil
+	}
+	return w.step(ctx, journal.StepWebhooks, "", func(*journal.Step) error {
+		waiting, cancel := context.WithTimeout(ctx, w.in.timeout)
+		defer cancel()
+		return w.in.cluster.WaitWebhooks(waiting, configs, w.c.Namespace, w.in.waiting(w.c.Name))
+	})
 }
 
 // ready waits for the component's conditions and for its plain objects.

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/event"
@@ -26,6 +27,7 @@ type installer struct {
 	order   []string // of components
 	bundle  *bundle.Trusted
 	pulls   helm.Pulls
+	own     map[string][]*unstructured.Unstructured // objects of components that caisson itself brings
 }
 
 func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *bundle.Trusted) error {
@@ -36,7 +38,14 @@ func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *
 	if err := in.start(ctx); err != nil {
 		return err
 	}
-	return s.finish(ctx, in.components(ctx))
+	err := in.nodes(ctx)
+	if err == nil {
+		err = in.components(ctx)
+	}
+	if err == nil {
+		in.leaks(ctx)
+	}
+	return s.finish(ctx, err)
 }
 
 // pulls is how a plan's site pulls.
@@ -93,7 +102,7 @@ func (in *installer) start(ctx context.Context) error {
 func (in *installer) strangers() {
 	in.look(func(j *journal.Journal) {
 		for _, c := range j.Installed {
-			if _, planned := in.plan.Component(c.Name); !planned {
+			if _, planned := in.plan.Component(c.Name); !planned && (c.Name != plan.MirrorComponent || in.plan.Nodes == nil) {
 				in.warn(c.Name, "component %s is installed and not part of the plan: it stays as it is", c.Name)
 			}
 		}

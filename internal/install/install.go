@@ -22,13 +22,15 @@ import (
 // Errors of this package.
 var (
 	// ErrPlanStale: the cluster is not the one, or not as, the plan was made for.
-	ErrPlanStale = errors.New("the plan was made for another cluster or version")
+	ErrPlanStale = errors.New("the cluster is not as the plan saw it")
 	// ErrBundleMismatch: the bundle found is not the one the plan was made from.
 	ErrBundleMismatch = errors.New("the bundle is not the one the plan was made from")
 	// ErrOlder: a newer bundle of the stack was installed before.
 	ErrOlder = errors.New("a newer bundle of this stack was installed before")
 	// ErrImages: the site registry lost images the plan counts on.
 	ErrImages = errors.New("the site registry does not hold every image of the plan")
+	// ErrPull: a node cannot pull an image.
+	ErrPull = errors.New("the image cannot be pulled")
 	// ErrNotReady: something installed is not ready.
 	ErrNotReady = errors.New("not everything is ready")
 	// ErrDrift: something installed is not as it was installed.
@@ -112,6 +114,9 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	}
 	s.timeout = positive(opt.Timeout)
 	return s.change(ctx, func(ctx context.Context) error {
+		if err := s.moved(ctx, p); err != nil {
+			return err
+		}
 		if err := s.notOlder(t, opt.AllowOlder); err != nil {
 			return err
 		}

@@ -38,11 +38,14 @@ func Rollback(ctx context.Context, opt RollbackOptions, sink event.Sink) (Result
 }
 
 func (s *session) rollback(ctx context.Context, opt RollbackOptions) error {
-	chosen, err := s.reversible(opt.Component)
-	if err != nil {
-		return err
+	chosen, already := s.unfinished(opt.Component)
+	if len(chosen) == 0 {
+		var err error
+		if chosen, err = s.reversible(opt.Component); err != nil {
+			return err
+		}
 	}
-	run := journal.Run{Tool: opt.Tool}
+	run := journal.Run{Tool: opt.Tool, Whole: opt.Component == ""}
 	for _, c := range chosen {
 		run.Components = append(run.Components, journal.Component{Name: c.Name, State: journal.Pending})
 		if c.Former != nil {
@@ -52,7 +55,45 @@ func (s *session) rollback(ctx context.Context, opt RollbackOptions) error {
 	if err := s.begin(run); err != nil {
 		return err
 	}
+	if err := s.join(already); err != nil {
+		return err
+	}
 	return s.finish(ctx, s.backward(ctx, chosen))
+}
+
+// unfinished lists what a rollback of everything that did not come to its end
+// has left to do, dependents first, and what it had done. A new one goes on with
+// that, since the newest generation is now the one it began.
+func (s *session) unfinished(name string) (left []journal.Installed, already []string) {
+	s.look(func(j *journal.Journal) {
+		last := j.Last()
+		if name != "" || last == nil || !last.Whole || last.State == journal.Done {
+			return
+		}
+		for _, c := range slices.Backward(j.Installed) {
+			chosen := slices.ContainsFunc(last.Components, func(r journal.Component) bool { return r.Name == c.Name })
+			switch {
+			case chosen && c.Generation != last.Generation:
+				left = append(left, c)
+			case chosen:
+				already = append(already, c.Name)
+			}
+		}
+	})
+	return left, already
+}
+
+// join makes components part of the run's generation, so that they go forward
+// again together.
+func (s *session) join(components []string) error {
+	if len(components) == 0 {
+		return nil
+	}
+	return s.record(func(j *journal.Journal, r *journal.Run) {
+		for _, name := range components {
+			j.Component(name).Generation = r.Generation
+		}
+	})
 }
 
 // reversible lists what to take back, dependents first.

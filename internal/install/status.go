@@ -2,14 +2,12 @@ package install
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/event"
-	"github.com/caisson/caisson/internal/helm"
 	"github.com/caisson/caisson/internal/journal"
 	"github.com/caisson/caisson/internal/kube"
 )
@@ -31,7 +29,17 @@ type ComponentStatus struct {
 	Drifted bool     `json:"drifted"`
 	Version string   `json:"version"` // of the stack it comes from
 	Why     []string `json:"why,omitempty"`
-	Objects int      `json:"objects"` // looked at
+	Objects int      `json:"objects"`         // looked at
+	Drift   []Drift  `json:"drift,omitempty"` // by object
+}
+
+// Drift is one object that is not as it was applied.
+type Drift struct {
+	Object   kube.Object       `json:"object"`
+	Missing  bool              `json:"missing,omitempty"`
+	Replaced bool              `json:"replaced,omitempty"` // by another of the same name
+	Fields   []kube.Difference `json:"fields,omitempty"`
+	Images   []string          `json:"images,omitempty"` // that are not the bundle's
 }
 
 // Status compares what is installed with what was installed. The result is
@@ -66,9 +74,10 @@ func status(ctx context.Context, target Target, sink event.Sink) (StatusResult, 
 		return r, fmt.Errorf("looking at stack %s: %w", s.stack, journal.ErrNone)
 	}
 	var drifted, unready []string
+	from := s.sources(ctx)
 	for i := range s.journal.Installed {
 		c := &s.journal.Installed[i]
-		look, err := s.examine(ctx, c)
+		look, err := s.examine(ctx, c, from)
 		if err != nil {
 			return r, err
 		}
@@ -88,83 +97,6 @@ func status(ctx context.Context, target Target, sink event.Sink) (StatusResult, 
 		return r, fmt.Errorf("looking at stack %s: %w: %q", s.stack, ErrNotReady, unready)
 	}
 	return r, nil
-}
-
-// examine looks at one component.
-func (s *session) examine(ctx context.Context, c *journal.Installed) (ComponentStatus, error) {
-	e := &examination{session: s, status: ComponentStatus{Name: c.Name, Version: c.Version, Ready: true}}
-	if !c.Complete {
-		e.unready("a change to it has not ended")
-	}
-	engine := helm.NewEngine(s.cluster, c.Namespace, helm.Pulls{}, nil)
-	for _, r := range c.Releases {
-		if err := e.release(ctx, engine, r); err != nil {
-			return e.status, err
-		}
-	}
-	for _, o := range c.Objects {
-		if err := e.object(ctx, kube.Target{Object: o}); err != nil {
-			return e.status, err
-		}
-	}
-	for _, t := range c.Ready {
-		if err := e.object(ctx, t); err != nil {
-			return e.status, err
-		}
-	}
-	return e.status, nil
-}
-
-type examination struct {
-	*session
-	status ComponentStatus
-}
-
-func (e *examination) unready(format string, args ...any) {
-	e.status.Ready = false
-	e.status.Why = append(e.status.Why, fmt.Sprintf(format, args...))
-}
-
-func (e *examination) drifted(format string, args ...any) {
-	e.status.Drifted = true
-	e.unready(format, args...)
-}
-
-func (e *examination) release(ctx context.Context, engine *helm.Engine, r journal.Release) error {
-	last, err := engine.Last(ctx, r.Name)
-	switch {
-	case errors.Is(err, helm.ErrNoRelease):
-		e.drifted("release %s does not exist", r.Name)
-	case err != nil:
-		return err
-	case last.Status != "deployed":
-		e.unready("release %s is %s: %s", r.Name, last.Status, last.Note)
-	case r.Revision != 0 && last.Revision != r.Revision:
-		e.drifted("release %s is at revision %d, installed was %d", r.Name, last.Revision, r.Revision)
-	}
-	for _, o := range last.Objects {
-		if err := e.object(ctx, kube.Target{Object: o}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (e *examination) object(ctx context.Context, t kube.Target) error {
-	state, err := e.cluster.Look(ctx, t)
-	if err != nil {
-		return err
-	}
-	e.status.Objects++
-	switch {
-	case state.Missing:
-		e.drifted("%s does not exist", t.Object)
-	case t.Object.UID != "" && t.Object.UID != state.UID:
-		e.drifted("%s was replaced by another of the same name", t.Object)
-	case !state.Ready:
-		e.unready("%s: %s", t.Object, state.Message)
-	}
-	return nil
 }
 
 // Entry is one line of history.

@@ -106,6 +106,9 @@ func (s *session) removeOne(ctx context.Context, c *journal.Installed) error {
 }
 
 func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
+	if err := s.clearNodes(ctx, c); err != nil {
+		return err
+	}
 	if len(c.Objects) > 0 {
 		err := s.step(ctx, c.Name, journal.Step{Kind: journal.StepManifests}, func(*journal.Step) error {
 			return s.cluster.DeleteOwned(ctx, c.Objects, s.owner(c.Name))

@@ -99,6 +99,7 @@ type Run struct {
 	KeyIDs     []string      `json:"keyIDs,omitempty"`
 	Overrides  []string      `json:"overrides,omitempty"` // checks that the operator overruled, as options: allow-older
 	Error      string        `json:"error,omitempty"`
+	Whole      bool          `json:"whole,omitempty"` // a rollback of all that the newest generation changed
 	Components []Component   `json:"components,omitempty"`
 }
 
@@ -122,8 +123,10 @@ const (
 	StepCRDs       StepKind = "crds"
 	StepRelease    StepKind = "release"
 	StepManifests  StepKind = "manifests"
+	StepWebhooks   StepKind = "webhooks"
 	StepReady      StepKind = "ready"
 	StepRollback   StepKind = "rollback"
+	StepNodes      StepKind = "nodes" // files taken away from nodes
 )
 
 // Step is one thing done.
@@ -151,8 +154,10 @@ type Installed struct {
 	Releases   []Release     `json:"releases,omitempty"`
 	Manifests  digest.Digest `json:"manifests,omitempty"` // record of the applied manifests
 	Objects    []kube.Object `json:"objects,omitempty"`   // of manifests, as applied
-	Ready      []kube.Target `json:"ready,omitempty"`
-	Former     *Former       `json:"former,omitempty"` // what rollback goes back to
+	// Definitions is the record of the custom resource definitions it brings.
+	Definitions digest.Digest `json:"definitions,omitempty"`
+	Ready       []kube.Target `json:"ready,omitempty"`
+	Former      *Former       `json:"former,omitempty"` // what rollback goes back to
 }
 
 // Former is what a component was before it last changed. Absent: it did not
@@ -163,12 +168,27 @@ type Former struct {
 	Releases  []Release     `json:"releases,omitempty"`
 	Manifests digest.Digest `json:"manifests,omitempty"`
 	Objects   []kube.Object `json:"objects,omitempty"`
-	Ready     []kube.Target `json:"ready,omitempty"`
+	// Definitions is the record of its custom resource definitions.
+	Definitions digest.Digest `json:"definitions,omitempty"`
+	Ready       []kube.Target `json:"ready,omitempty"`
+	Generation  int           `json:"generation,omitempty"`
+	// Former is what it could itself go back to, one step and no further; it
+	// counts again when a change is taken back.
+	Former *Former `json:"former,omitempty"`
 }
 
 // Snapshot is the component as something to go back to.
 func (c *Installed) Snapshot() *Former {
-	return &Former{Version: c.Version, Plan: c.Plan, Releases: c.Releases, Manifests: c.Manifests, Objects: c.Objects, Ready: c.Ready}
+	f := &Former{
+		Version: c.Version, Plan: c.Plan, Releases: c.Releases, Manifests: c.Manifests, Objects: c.Objects,
+		Definitions: c.Definitions, Ready: c.Ready, Generation: c.Generation,
+	}
+	if c.Former != nil {
+		before := *c.Former
+		before.Former = nil
+		f.Former = &before
+	}
+	return f
 }
 
 // Release is one Helm release as it is.

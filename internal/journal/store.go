@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/kube"
 )
 
@@ -135,7 +136,7 @@ func (s *Store) PutLock(ctx context.Context, stack string, data []byte) (digest.
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return d, fmt.Errorf("copying the lock to disk: %w", err)
 	}
-	if err := replace(filepath.Join(s.dir, lockCopy(d)), data); err != nil {
+	if err := atomicfile.Write(filepath.Join(s.dir, lockCopy(d)), data, 0o600); err != nil {
 		return d, fmt.Errorf("copying the lock to disk: %w", err)
 	}
 	return d, nil
@@ -230,7 +231,7 @@ func (s *Store) copy(stack string, payload []byte) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("copying the journal to disk: %w", err)
 	}
-	if err := replace(filepath.Join(s.dir, stack+".journal.json"), payload); err != nil {
+	if err := atomicfile.Write(filepath.Join(s.dir, stack+".journal.json"), payload, 0o600); err != nil {
 		return fmt.Errorf("copying the journal to disk: %w", err)
 	}
 	return nil
@@ -257,40 +258,6 @@ func (s *Store) Copy(stack string) (*Journal, error) {
 		return nil, fmt.Errorf("reading the copy of the journal: %w", err)
 	}
 	return j, nil
-}
-
-func replace(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(data); err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // ReadCopies reads the journals in a state directory, for when no cluster

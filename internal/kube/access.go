@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -16,13 +17,18 @@ type Right struct {
 	Group     string `json:"group,omitempty"`
 	Resource  string `json:"resource"`
 	Namespace string `json:"namespace,omitempty"` // "" is cluster-wide
+	Name      string `json:"name,omitempty"`      // of one object; "" is any
+	Path      string `json:"path,omitempty"`      // instead of a resource: a path of the API server
 }
 
 // String reads like kubectl auth can-i: "create deployments.apps in web".
 func (r Right) String() string {
-	s := r.Verb + " " + r.Resource
+	s := r.Verb + " " + r.Resource + r.Path
 	if r.Group != "" {
 		s += "." + r.Group
+	}
+	if r.Name != "" {
+		s += " " + r.Name
 	}
 	if r.Namespace != "" {
 		s += " in namespace " + r.Namespace
@@ -33,9 +39,13 @@ func (r Right) String() string {
 // Allowed asks the server whether the operator has a right
 // (SelfSubjectAccessReview).
 func (c *Client) Allowed(ctx context.Context, r Right) (bool, error) {
+	resource, sub, _ := strings.Cut(r.Resource, "/")
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: r.Verb, Group: r.Group, Resource: r.Resource, Namespace: r.Namespace},
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: r.Verb, Group: r.Group, Resource: resource, Subresource: sub, Namespace: r.Namespace, Name: r.Name},
 	}}
+	if r.Path != "" {
+		review.Spec = authorizationv1.SelfSubjectAccessReviewSpec{NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: r.Path, Verb: r.Verb}}
+	}
 	answer, err := c.Core.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
 	if err != nil {
 		return false, fmt.Errorf("asking whether %s is allowed: %w", r, err)

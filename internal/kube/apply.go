@@ -18,6 +18,7 @@ import (
 // Marks on every object that Apply writes.
 const (
 	AnnotationOwner = "caisson.dev/owner" // STACK/COMPONENT
+	annotationMade  = "caisson.dev/made"  // on what did not exist before: it may be removed again
 	labelManagedBy  = "app.kubernetes.io/managed-by"
 )
 
@@ -27,6 +28,9 @@ var (
 	ErrForeign = errors.New("the object belongs to somebody else")
 	// ErrNoKind: the server does not serve the object's kind.
 	ErrNoKind = errors.New("the cluster does not serve this kind")
+	// ErrStoredVersion: a definition lacks a version that objects may be stored
+	// in, so that they could be read no more.
+	ErrStoredVersion = errors.New("the definition lacks a version that objects are stored in")
 )
 
 // Outcome is what Apply did to an object.
@@ -43,6 +47,8 @@ const (
 type Applied struct {
 	Object  Object
 	Outcome Outcome
+	// Made: it was created by Apply, now or at an earlier time, for an owner.
+	Made bool
 }
 
 // ApplyOptions are the optional inputs of Apply.
@@ -82,6 +88,9 @@ func (c *Client) apply(ctx context.Context, u *unstructured.Unstructured, opt Ap
 	}
 	exists := err == nil
 	prepare(u, opt.Owner)
+	if opt.Owner != "" && (!exists || made(before)) {
+		markMade(u)
+	}
 	force := opt.Force || !exists || (opt.Owner != "" && before.GetAnnotations()[AnnotationOwner] == opt.Owner)
 	after, err := resource.Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: Manager, Force: force})
 	if err != nil {
@@ -90,7 +99,7 @@ func (c *Client) apply(ctx context.Context, u *unstructured.Unstructured, opt Ap
 		}
 		return Applied{}, err
 	}
-	a := Applied{Object: ObjectOf(after), Outcome: Changed}
+	a := Applied{Object: ObjectOf(after), Outcome: Changed, Made: made(after)}
 	switch {
 	case !exists:
 		a.Outcome = Created
@@ -98,6 +107,18 @@ func (c *Client) apply(ctx context.Context, u *unstructured.Unstructured, opt Ap
 		a.Outcome = Unchanged
 	}
 	return a, nil
+}
+
+// made says whether u bears the mark of what the product created.
+func made(u *unstructured.Unstructured) bool { return u.GetAnnotations()[annotationMade] != "" }
+
+func markMade(u *unstructured.Unstructured) {
+	annotations := u.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[annotationMade] = "true"
+	u.SetAnnotations(annotations)
 }
 
 // prepare removes what server-side apply refuses and adds our marks.
@@ -193,6 +214,9 @@ func (c *Client) ApplyCRDs(ctx context.Context, crds []*unstructured.Unstructure
 	if len(crds) == 0 {
 		return nil, nil
 	}
+	if err := c.keepStored(ctx, crds); err != nil {
+		return nil, err
+	}
 	done, err := c.Apply(ctx, crds, opt)
 	if err != nil {
 		return done, err
@@ -206,6 +230,38 @@ func (c *Client) ApplyCRDs(ctx context.Context, crds []*unstructured.Unstructure
 	err = c.WaitReady(ctx, targets, nil)
 	c.Refresh()
 	return done, err
+}
+
+// keepStored requires of definitions that they still have each version that the
+// server says objects of theirs may be stored in.
+func (c *Client) keepStored(ctx context.Context, crds []*unstructured.Unstructured) error {
+	var errs []error
+	for _, u := range crds {
+		live, err := c.Get(ctx, ObjectOf(u))
+		if Absent(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", ObjectOf(u), err)
+		}
+		stored, _, _ := unstructured.NestedStringSlice(live.Object, "status", "storedVersions")
+		for _, version := range stored {
+			if !hasVersion(u, version) {
+				errs = append(errs, fmt.Errorf("applying %s: %w: %s", ObjectOf(u), ErrStoredVersion, version))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func hasVersion(crd *unstructured.Unstructured, name string) bool {
+	versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
+	for _, v := range versions {
+		if m, _ := v.(map[string]any); m["name"] == name {
+			return true
+		}
+	}
+	return false
 }
 
 // Absent says whether err means that an object, or its kind, does not exist.

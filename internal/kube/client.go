@@ -8,11 +8,15 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,6 +40,10 @@ const SystemNamespace = "caisson-system"
 
 // ErrUnreachable is wrapped when the API server does not answer.
 var ErrUnreachable = errors.New("the Kubernetes API server does not answer")
+
+// ErrConfig is wrapped when the kubeconfig is missing, cannot be read or has no
+// such context.
+var ErrConfig = errors.New("it does not lead to a cluster")
 
 // Options picks a cluster. The zero value is kubectl's own choice: KUBECONFIG,
 // then ~/.kube/config, then the pod's service account; the current context.
@@ -68,12 +76,12 @@ type Identity struct {
 }
 
 // Connect makes a client and asks the server for its version, so that a wrong
-// address or credential shows here. Errors wrap ErrUnreachable where the server
-// did not answer.
+// address or credential shows here. Errors wrap ErrConfig where the kubeconfig is
+// at fault, and ErrUnreachable where the server did not answer.
 func Connect(ctx context.Context, opt Options) (*Client, error) {
 	c, err := newClient(opt)
 	if err != nil {
-		return nil, fmt.Errorf("reading the kubeconfig: %w", err)
+		return nil, fmt.Errorf("reading the kubeconfig: %w: %w", ErrConfig, err)
 	}
 	if err := c.hello(ctx); err != nil {
 		return nil, fmt.Errorf("asking %s for its version: %w: %w", c.config.Host, ErrUnreachable, err)
@@ -98,7 +106,7 @@ func newClient(opt Options) (*Client, error) {
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: opt.Context})
 	config, err := loader.ClientConfig()
 	if err != nil {
-		return nil, err
+		return nil, noConfig(loader, rules.GetLoadingPrecedence(), opt.Context, err)
 	}
 	config.UserAgent = opt.UserAgent
 	if config.UserAgent == "" {
@@ -107,8 +115,29 @@ func newClient(opt Options) (*Client, error) {
 	config.QPS, config.Burst = 200, 400
 	config.Wrap(func(inner http.RoundTripper) http.RoundTripper { return patient{inner, outage} })
 	config.WarningHandler = rest.NoWarnings{}
-	c := &Client{config: config, loader: loader, identity: identity(loader), lease: leaseDuration}
+	c := &Client{config: config, loader: loader, identity: identity(loader, opt.Context), lease: leaseDuration}
 	return c, c.clients()
+}
+
+// noConfig says in what the files fall short that gave err.
+func noConfig(loader clientcmd.ClientConfig, files []string, context string, err error) error {
+	raw, broken := loader.RawConfig()
+	if broken != nil {
+		return broken
+	}
+	context = cmp.Or(context, raw.CurrentContext)
+	where, known := strings.Join(files, " or "), strings.Join(slices.Sorted(maps.Keys(raw.Contexts)), ", ")
+	switch {
+	case known == "":
+		return fmt.Errorf("there is no context in %s", where)
+	case context == "":
+		return fmt.Errorf("there is no current context in %s, which has: %s", where, known)
+	case raw.Contexts[context] == nil:
+		return fmt.Errorf("there is no context %q in %s, which has: %s", context, where, known)
+	case clientcmd.IsEmptyConfig(err):
+		return fmt.Errorf("context %q in %s leads to no cluster's address", context, where)
+	}
+	return err
 }
 
 func (c *Client) clients() error {
@@ -126,14 +155,14 @@ func (c *Client) clients() error {
 	return nil
 }
 
-func identity(loader clientcmd.ClientConfig) Identity {
+func identity(loader clientcmd.ClientConfig, context string) Identity {
 	var id Identity
 	id.Host, _ = os.Hostname()
 	raw, err := loader.RawConfig()
 	if err != nil {
 		return id
 	}
-	id.Context = raw.CurrentContext
+	id.Context = cmp.Or(context, raw.CurrentContext)
 	if c := raw.Contexts[id.Context]; c != nil {
 		id.Cluster, id.AuthInfo = c.Cluster, c.AuthInfo
 	}

@@ -18,6 +18,9 @@ import (
 // goneTimeout bounds the wait for one object to vanish.
 const goneTimeout = 3 * time.Minute
 
+// goneInterval is how often a namespace is looked at while it empties.
+const goneInterval = 500 * time.Millisecond
+
 // Delete deletes objects in reverse order and waits until each is gone. An
 // object with a UID is deleted only in that incarnation; one that is absent, or
 // there in another incarnation, counts as gone. It goes on after errors and
@@ -120,25 +123,48 @@ func (c *Client) EnsureNamespace(ctx context.Context, name string, annotations m
 	return c.EnsureNamespace(ctx, name, annotations)
 }
 
-// RemoveNamespace deletes a namespace of the given incarnation if nothing is
-// left in it but what Kubernetes itself puts there. removed is false, with what
-// was found, when it is not empty.
-func (c *Client) RemoveNamespace(ctx context.Context, ns Object) (removed bool, left []Object, _ error) {
-	left, err := c.contents(ctx, ns.Name)
-	if err != nil || len(left) > 0 {
-		return false, left, err
+// Owned says whether the object is there in the given incarnation and carries
+// owner's mark.
+func (c *Client) Owned(ctx context.Context, o Object, owner string) (bool, error) {
+	u, err := c.Get(ctx, o)
+	if Absent(err) {
+		return false, nil
 	}
-	return true, nil, c.Delete(ctx, []Object{ns})
+	if err != nil {
+		return false, fmt.Errorf("reading %s: %w", o, err)
+	}
+	return u.GetAnnotations()[AnnotationOwner] == owner && (o.UID == "" || o.UID == string(u.GetUID())), nil
+}
+
+// RemoveNamespace deletes a namespace of the given incarnation if nothing is
+// left in it but what Kubernetes itself puts there. What goes by itself is
+// waited for, a few minutes at most: pods take their grace period to end.
+// removed is false, with what was found, when it is not empty.
+func (c *Client) RemoveNamespace(ctx context.Context, ns Object) (removed bool, left []Object, _ error) {
+	waiting, cancel := context.WithTimeout(ctx, goneTimeout)
+	defer cancel()
+	for {
+		left, going, err := c.contents(ctx, ns.Name)
+		if err != nil || len(left) > 0 {
+			return false, left, err
+		}
+		if len(going) == 0 {
+			return true, nil, c.Delete(ctx, []Object{ns})
+		}
+		if pause(waiting, goneInterval); waiting.Err() != nil {
+			return false, going, ctx.Err()
+		}
+	}
 }
 
 // contents lists what is in a namespace, a few objects of each kind, without
-// what every namespace has.
-func (c *Client) contents(ctx context.Context, namespace string) ([]Object, error) {
+// what every namespace has: what stays, and what is being deleted or belongs to
+// another object, with which it goes.
+func (c *Client) contents(ctx context.Context, namespace string) (left, going []Object, _ error) {
 	lists, err := c.discovery.ServerPreferredResources()
 	if err != nil && !discovery.IsGroupDiscoveryFailedError(err) {
-		return nil, fmt.Errorf("discovering the server's resources: %w", err)
+		return nil, nil, fmt.Errorf("discovering the server's resources: %w", err)
 	}
-	var out []Object
 	for _, l := range lists {
 		gv, err := schema.ParseGroupVersion(l.GroupVersion)
 		if err != nil {
@@ -148,34 +174,37 @@ func (c *Client) contents(ctx context.Context, namespace string) ([]Object, erro
 			if !r.Namespaced || !contains(r.Verbs, "list") || passing[r.Kind] {
 				continue
 			}
-			found, err := c.listSome(ctx, gv.WithResource(r.Name), namespace)
+			some, passing, err := c.listSome(ctx, gv.WithResource(r.Name), namespace)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
-			out = append(out, found...)
+			left, going = append(left, some...), append(going, passing...)
 		}
 	}
-	return out, nil
+	return left, going, nil
 }
 
 // passing are kinds that say nothing about whether a namespace is in use.
 var passing = map[string]bool{"Event": true, "EndpointSlice": true, "Endpoints": true, "PodMetrics": true}
 
-func (c *Client) listSome(ctx context.Context, r schema.GroupVersionResource, namespace string) ([]Object, error) {
+func (c *Client) listSome(ctx context.Context, r schema.GroupVersionResource, namespace string) (left, going []Object, _ error) {
 	list, err := c.dynamic.Resource(r).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: 10})
 	if apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listing %s in namespace %s: %w", r.Resource, namespace, err)
+		return nil, nil, fmt.Errorf("listing %s in namespace %s: %w", r.Resource, namespace, err)
 	}
-	var out []Object
 	for i := range list.Items {
-		if !everywhere(&list.Items[i]) {
-			out = append(out, ObjectOf(&list.Items[i]))
+		switch u := &list.Items[i]; {
+		case everywhere(u):
+		case u.GetDeletionTimestamp() != nil || len(u.GetOwnerReferences()) > 0:
+			going = append(going, ObjectOf(u))
+		default:
+			left = append(left, ObjectOf(u))
 		}
 	}
-	return out, nil
+	return left, going, nil
 }
 
 // everywhere says whether Kubernetes puts u into every namespace.
@@ -225,8 +254,8 @@ func (c *Client) Instances(ctx context.Context, crd Object) (int, error) {
 	return 0, nil
 }
 
-// DeleteOwned is Delete for those objects that carry owner's mark; others of
-// the same name are left alone.
+// DeleteOwned is Delete for those objects that carry owner's mark and did not
+// exist before they got it; others of the same name are left alone.
 func (c *Client) DeleteOwned(ctx context.Context, objects []Object, owner string) error {
 	var ours []Object
 	for _, o := range objects {
@@ -237,7 +266,7 @@ func (c *Client) DeleteOwned(ctx context.Context, objects []Object, owner string
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", o, err)
 		}
-		if u.GetAnnotations()[AnnotationOwner] == owner {
+		if u.GetAnnotations()[AnnotationOwner] == owner && made(u) {
 			o.UID = string(u.GetUID())
 			ours = append(ours, o)
 		}

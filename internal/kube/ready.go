@@ -54,6 +54,9 @@ func (c *Client) Look(ctx context.Context, t Target) (State, error) {
 		return State{}, fmt.Errorf("reading %s: %w", t.Object, err)
 	}
 	s := judge(u, t)
+	if !s.Ready && c.waitsForConsumer(ctx, u) {
+		s = State{Ready: true, Message: "waits for its first consumer"}
+	}
 	s.UID, s.version = string(u.GetUID()), u.GetResourceVersion()
 	return s, nil
 }
@@ -68,10 +71,13 @@ func judge(u *unstructured.Unstructured, t Target) State {
 	if found && observed < u.GetGeneration() {
 		return State{Message: fmt.Sprintf("generation %d not yet observed", u.GetGeneration())}
 	}
-	switch {
-	case t.Completion:
+	if t.Completion {
 		return judgeCompletion(u)
-	case t.Condition != "":
+	}
+	if s := judgeKind(u); !s.Ready {
+		return s
+	}
+	if t.Condition != "" {
 		return judgeCondition(u, t.Condition)
 	}
 	r, err := status.Compute(u)

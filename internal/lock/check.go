@@ -14,6 +14,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/caisson/caisson/internal/lint"
 )
 
 // Bounds on a lock.
@@ -164,6 +166,20 @@ func (c *checker) component(at string, comp *Component) {
 		p := fmt.Sprintf("%s.ready[%d]", at, i)
 		c.text(p+".kind", r.Kind, true)
 		c.text(p+".name", r.Name, true)
+	}
+	for i, a := range comp.Allow {
+		c.allow(fmt.Sprintf("%s.allow[%d]", at, i), a)
+	}
+}
+
+func (c *checker) allow(at string, a Allow) {
+	if !slices.Contains(lint.Codes(), a.Code) {
+		c.problem(at+".code", "%q is no code of the egress lint", a.Code)
+	}
+	c.text(at+".match", a.Match, true)
+	c.text(at+".reason", a.Reason, true)
+	if len(a.Match) > lint.MaxRuleText {
+		c.problem(at+".match", "has more than %d bytes", lint.MaxRuleText)
 	}
 }
 
@@ -524,14 +540,14 @@ func (c *checker) source(at, s string) {
 	c.text(at, s, true)
 	scheme, rest, _ := strings.Cut(s, ":")
 	switch scheme {
-	case "docker", "oci", "hf", "file":
+	case "docker", "oci", "hf", "file", "caisson":
 		if strings.TrimPrefix(rest, "//") == "" {
 			c.problem(at, "%q names nothing", s)
 		}
 	case "http", "https":
 		c.url(at, s)
 	default:
-		c.problem(at, "%q does not begin with docker, oci, hf, https, http or file", s)
+		c.problem(at, "%q does not begin with docker, oci, hf, https, http, file or caisson", s)
 	}
 }
 

@@ -50,6 +50,14 @@ type Component struct {
 	Manifests []string    `yaml:"manifests,omitempty"` // item refs, in the stack's order
 	Items     []string    `yaml:"items,omitempty"`     // refs of its other items, sorted
 	Ready     []Condition `yaml:"ready,omitempty"`
+	Allow     []Allow     `yaml:"allow,omitempty"` // in the stack's order
+}
+
+// Allow accepts findings of the egress lint, here and when a plan is made.
+type Allow struct {
+	Code   string `yaml:"code"`
+	Match  string `yaml:"match"` // pattern of the template, of TEMPLATE:LINE or of the text
+	Reason string `yaml:"reason"`
 }
 
 // Release is one Helm release of a component.
@@ -96,7 +104,7 @@ type Item struct {
 	Ref        string        `yaml:"ref"`
 	Kind       Kind          `yaml:"kind"`
 	Components []string      `yaml:"components"` // sorted
-	Source     string        `yaml:"source"`     // upstream name: docker://…, oci://…, https://…, hf://REPO@COMMIT, file:PATH
+	Source     string        `yaml:"source"`     // upstream name: docker://…, oci://…, https://…, hf://REPO@COMMIT, file:PATH, caisson:agent
 	Subject    digest.Digest `yaml:"subject,omitempty"`
 	FoundBy    []string      `yaml:"foundBy,omitempty"` // images: "stack", "chart NAME", sorted
 	Digest     digest.Digest `yaml:"digest,omitempty"`

@@ -17,7 +17,11 @@ const (
 	FromURL      SourceKind = "url"      // URL
 	FromHub      SourceKind = "hub"      // the files of Repository at Commit
 	FromPath     SourceKind = "path"     // Path, relative to the lock file
+	FromTool     SourceKind = "tool"     // the running binary, as package agent makes an image of it
 )
+
+// SourceTool is the source of the item that package agent makes.
+const SourceTool = "caisson:agent"
 
 // Source is one place where a blob can be fetched.
 type Source struct {
@@ -90,6 +94,9 @@ func headBlobs(it *Item, m *ImageManifest) []HeadBlob {
 
 func (it *Item) registry(dg digest.Digest) Source {
 	repository, _, _ := SplitReference(it.Ref)
+	if it.Source == SourceTool {
+		return Source{Kind: FromTool, Repository: repository, Digest: dg}
+	}
 	return Source{Kind: FromRegistry, Repository: repository, Digest: dg}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/agent"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/fetch"
 	"github.com/caisson/caisson/internal/hub"
@@ -35,6 +36,7 @@ type filler struct {
 	dir    string // of the lock file: paths are relative to it
 	meter  *meter
 	sink   event.Sink
+	tool   func() (*agent.Image, error) // of the running binary
 }
 
 // slot fills one slot of w, unless it is filled already.
@@ -102,8 +104,11 @@ func (a *attempt) stream(ctx context.Context, src lock.Source) error {
 	if a.sum != nil {
 		return a.layer(ctx, src)
 	}
-	if src.Kind == lock.FromPath {
+	switch src.Kind {
+	case lock.FromPath:
 		return a.local(src)
+	case lock.FromTool:
+		return a.own(src)
 	}
 	r, err := a.request(ctx, src)
 	if err != nil {
@@ -287,6 +292,8 @@ func (f *filler) place(src lock.Source) string {
 		return fetch.Redact(f.client.URL(hub.FileURL(src.Repository, src.Commit, "")))
 	case lock.FromURL:
 		return fetch.Redact(f.client.URL(src.URL))
+	case lock.FromTool:
+		return ownBinary
 	}
 	return src.Path
 }
@@ -312,6 +319,9 @@ func (f *filler) headBlob(ctx context.Context, w *bundle.Writer, h lock.HeadBlob
 }
 
 func (f *filler) fetchHead(ctx context.Context, h lock.HeadBlob) ([]byte, error) {
+	if h.Source.Kind == lock.FromTool {
+		return f.ownHead(h.Source)
+	}
 	if !registry.IsManifest(h.MediaType) {
 		return f.puller.Blob(ctx, h.Source.Repository, h.Digest, h.Size)
 	}

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -23,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/agent"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/fetch"
 	"github.com/caisson/caisson/internal/hub"
@@ -46,6 +48,7 @@ type Options struct {
 	Sequence   int64         // release number of the statement; 0: its creation in Unix seconds
 	Expires    time.Duration // how long the statement counts; 0: for ever
 	Tool       []string      // caisson binaries to put beside the bundle
+	Agent      string        // binary of the node agent's image; empty: the running one
 	Fetch      fetch.Options // retries, limits and waits; Upstreams and Sink are set by Run
 }
 
@@ -140,6 +143,7 @@ func newFiller(opt Options, sink event.Sink, slots []lock.Slot) (*filler, error)
 	return &filler{
 		client: client, puller: registry.NewPuller(client), hub: models,
 		dir: filepath.Dir(opt.Lock), meter: newMeter(sink, slots), sink: sink,
+		tool: sync.OnceValues(func() (*agent.Image, error) { return agent.Build(opt.Agent) }),
 	}, nil
 }
 

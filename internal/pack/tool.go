@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/atomicfile"
 )
 
 // copyTools puts the tool's binaries beside the bundle, each under a name that
@@ -54,30 +56,14 @@ func toolName(path string) (string, error) {
 }
 
 // copyTool copies whole or not at all.
-func copyTool(from, to string) (_ digest.Digest, err error) {
+func copyTool(from, to string) (digest.Digest, error) {
 	in, err := os.Open(from)
 	if err != nil {
 		return "", err
 	}
 	defer in.Close()
-	out, err := os.CreateTemp(filepath.Dir(to), "."+filepath.Base(to)+".*")
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		if err != nil {
-			_ = out.Close()
-			_ = os.Remove(out.Name())
-		}
-	}()
 	h := digest.SHA256.Digester()
-	if _, err = io.Copy(io.MultiWriter(out, h.Hash()), in); err != nil {
-		return "", err
-	}
-	if err = errors.Join(out.Chmod(0o755), out.Sync(), out.Close()); err != nil {
-		return "", err
-	}
-	if err = os.Rename(out.Name(), to); err != nil {
+	if err := atomicfile.Copy(to, io.TeeReader(in, h.Hash()), 0o755); err != nil {
 		return "", err
 	}
 	return h.Digest(), nil

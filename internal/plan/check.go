@@ -25,6 +25,9 @@ func (p *Plan) check() error {
 	if err := p.checkImages(); err != nil {
 		return err
 	}
+	if err := p.Nodes.check(); err != nil {
+		return err
+	}
 	return p.checkComponents()
 }
 

@@ -1,6 +1,10 @@
 package plan
 
-import "github.com/opencontainers/go-digest"
+import (
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/lint"
+)
 
 // Facts are what was found at the site.
 type Facts struct {
@@ -16,6 +20,8 @@ type Facts struct {
 	Denied         []string // rights the operator lacks, in words
 	PullSecret     string   // why the site's pull secret cannot be used; empty when it can, or there is none
 	Registry       RegistryFacts
+	CA             []byte // PEM of the registry's authority, where the site names one and nodes are told of it
+	Around         Surroundings
 }
 
 // ReleaseFact is a release that exists in a namespace the plan uses.
@@ -23,10 +29,11 @@ type ReleaseFact struct {
 	Namespace, Name string
 	Revision        int
 	Status          string
-	Chart           string // label: digest of the chart archive, shortened as by Mark
-	Values          string // likewise
-	Images          string // likewise
-	Foreign         bool   // kept by another tool, such as the Helm CLI
+	Chart           string         // label: digest of the chart archive, shortened as by Mark
+	Values          string         // likewise
+	Images          string         // likewise
+	Current         map[string]any // values of the deployed revision, where known
+	Foreign         bool           // kept by another tool, such as the Helm CLI
 }
 
 // RegistryFacts say what the site registry holds.
@@ -51,7 +58,9 @@ type Rendered struct {
 	Objects      int
 	CRDs         []CRD // Exists not yet set
 	Images       []FoundImage
-	Problem      string // why it does not render; the other fields are then empty
+	Parts        []Part
+	Egress       []lint.Finding // but for images, which the plan compares with the bundle
+	Problem      string         // why it does not render; the other fields are then empty
 }
 
 // FoundImage is one place that names an image.
@@ -59,7 +68,9 @@ type FoundImage struct {
 	Ref      string // as written
 	Template string // or the manifest's item
 	Line     int
+	Path     string
 	Sure     bool // it is an image; otherwise a string that looks like one
+	Joined   bool // put together from several keys
 }
 
 // Key names a rendering: of a release of a component, or of a manifest item.

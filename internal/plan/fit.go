@@ -25,6 +25,9 @@ func (p *Plan) Fits(l *lock.Lock, dg digest.Digest) error {
 			return fmt.Errorf("%w: image %s: %w", ErrUnfit, i.Ref, err)
 		}
 	}
+	if err := p.fitsNodes(l); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnfit, err)
+	}
 	return nil
 }
 

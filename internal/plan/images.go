@@ -94,8 +94,10 @@ func (s imageSet) find(ref string) (it *lock.Item, dg digest.Digest) {
 }
 
 // Rewriter maps references, as charts write them, to the site's. It answers for
-// upstream references of the plan and for references it has made itself.
+// upstream references of the plan and for references it has made itself. Where
+// the site does not rewrite, each stays as it is written.
 func (p *Plan) Rewriter() func(ref string) (site string, ok bool) {
+	rewrites := p.Site.Rewrites()
 	upstream, there := map[string]string{}, map[string]bool{}
 	for _, i := range p.Images {
 		there[i.Site] = true
@@ -113,6 +115,9 @@ func (p *Plan) Rewriter() func(ref string) (site string, ok bool) {
 			return "", false
 		}
 		site, ok := upstream[whole]
+		if ok && !rewrites {
+			return ref, true
+		}
 		return site, ok
 	}
 }
@@ -153,7 +158,8 @@ func (s *Selection) images() []*lock.Item {
 	var out []*lock.Item
 	for i := range s.lock.Items {
 		it := &s.lock.Items[i]
-		if it.Kind == lock.Image && slices.ContainsFunc(it.Components, func(c string) bool { return on[c] }) {
+		own := it.Source == lock.SourceTool && s.site.Mirrors() == Mirror
+		if it.Kind == lock.Image && (own || slices.ContainsFunc(it.Components, func(c string) bool { return on[c] })) {
 			out = append(out, it)
 		}
 	}

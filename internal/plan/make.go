@@ -40,6 +40,8 @@ func Make(b Bundle, s *Selection, rendered map[Key]Rendered, facts Facts) (*Plan
 	for i := range s.Components {
 		m.component(&s.Components[i])
 	}
+	m.mirror()
+	m.preflight()
 	m.finish()
 	return m.done()
 }
@@ -75,9 +77,7 @@ func HasErrors(found []event.Finding) bool {
 
 // site checks what concerns the whole site.
 func (m *maker) site() {
-	if len(m.selection.site.References) != 1 || m.selection.site.References[0] != "rewrite" {
-		m.find(event.Finding{Severity: event.Error, Code: "reference-strategy", What: fmt.Sprintf("reference strategy %q is not available", strings.Join(m.selection.site.References, ", ")), Hint: "set references: [rewrite] in the site file"})
-	}
+	m.strategies()
 	if p := m.facts.Registry.Problem; p != "" {
 		m.find(event.Finding{
 			Severity: event.Error, Code: "registry-unreachable",
@@ -87,13 +87,13 @@ func (m *maker) site() {
 		})
 	}
 	for _, right := range m.facts.Denied {
-		m.find(event.Finding{Severity: event.Error, Code: "not-allowed", What: "the operator may not " + right, Hint: "use a kubeconfig whose user may"})
+		m.find(event.Finding{Severity: event.Error, Code: "not-allowed", What: "the operator may not " + right, Why: "the installation would stop there", Hint: m.grant(right)})
 	}
 	if c := m.selection.site.StorageClass; c != "" && !slices.Contains(m.facts.StorageClasses, c) {
-		m.find(event.Finding{Severity: event.Error, Code: "no-storage-class", What: fmt.Sprintf("the cluster has no storage class %s", c), Hint: "name one of: " + strings.Join(m.facts.StorageClasses, ", ")})
+		m.find(event.Finding{Severity: event.Error, Code: "no-storage-class", What: fmt.Sprintf("the cluster has no storage class %s", c), Why: "volumes of the stack would wait for it without end", Hint: "name one of: " + strings.Join(m.facts.StorageClasses, ", ")})
 	}
 	if why := m.facts.PullSecret; why != "" {
-		m.find(event.Finding{Severity: event.Error, Code: "pull-secret", What: "the pull secret of the site file cannot be used: " + why, Hint: "create it, or correct registry.pullSecretRef in the site file"})
+		m.find(event.Finding{Severity: event.Error, Code: "pull-secret", What: "the pull secret of the site file cannot be used: " + why, Why: "nodes could not log in to the registry", Hint: "create it, or correct registry.pullSecretRef in the site file"})
 	}
 	m.version()
 }
@@ -170,6 +170,7 @@ func (m *maker) release(c *Chosen, r lock.Release, out *Component, used map[stri
 	where := fmt.Sprintf("release %s of component %s", r.Name, c.Component.Name)
 	m.problem(made, where, c.Component.Name)
 	sites := m.foundImages(made.Images, where, c.Component.Name, used)
+	m.egress(c, made, where)
 	values, err := DigestValues(r.Values)
 	if err != nil {
 		m.find(event.Finding{Severity: event.Error, Code: "values", Item: c.Component.Name, What: where + ": " + err.Error()})
@@ -177,7 +178,7 @@ func (m *maker) release(c *Chosen, r lock.Release, out *Component, used map[stri
 	m.crds(out, made, "release "+r.Name)
 	plan := Release{
 		Name: r.Name, Chart: r.Chart, ChartDigest: made.ChartDigest, ChartVersion: made.ChartVersion,
-		Values: r.Values, ValuesDigest: values, ImagesDigest: digest.FromString(strings.Join(sites, "\n")),
+		Values: r.Values, ValuesDigest: values, ImagesDigest: digest.FromString(m.selection.site.keeps() + strings.Join(sites, "\n")),
 		Objects: made.Objects, Action: Install,
 	}
 	m.existing(c, &plan, where)
@@ -185,8 +186,8 @@ func (m *maker) release(c *Chosen, r lock.Release, out *Component, used map[stri
 }
 
 func (m *maker) problem(made Rendered, where, item string) {
-	if made.Problem != "" {
-		m.find(event.Finding{Severity: event.Error, Code: "render", Item: item, What: where + " does not render for this cluster: " + made.Problem, Hint: "correct the values in the site file"})
+	if !m.chartVersion(made, where, item) && made.Problem != "" {
+		m.find(event.Finding{Severity: event.Error, Code: "render", Item: item, What: where + " does not render for this cluster: " + made.Problem, Why: "what does not render cannot be installed", Hint: "correct the values in the site file"})
 	}
 }
 
@@ -200,6 +201,7 @@ func (m *maker) existing(c *Chosen, r *Release, where string) {
 			m.find(event.Finding{
 				Severity: event.Error, Code: "foreign-release", Item: c.Component.Name,
 				What: fmt.Sprintf("%s: a release of that name in namespace %s is kept by another tool", where, c.Namespace),
+				Why:  "two tools that keep one release undo each other's work",
 				Hint: fmt.Sprintf("remove it first: helm uninstall %s -n %s", r.Name, c.Namespace),
 			})
 			continue
@@ -208,7 +210,9 @@ func (m *maker) existing(c *Chosen, r *Release, where string) {
 		r.Action = Upgrade
 		if f.Status == "deployed" && f.Chart == Mark(r.ChartDigest) && f.Values == Mark(r.ValuesDigest) && f.Images == Mark(r.ImagesDigest) {
 			r.Action = Keep
+			continue
 		}
+		r.compare(f)
 	}
 }
 
@@ -217,6 +221,7 @@ func (m *maker) manifest(c *Chosen, ref string, out *Component, used map[string]
 	where := fmt.Sprintf("manifest %s of component %s", ref, c.Component.Name)
 	m.problem(made, where, c.Component.Name)
 	m.foundImages(made.Images, where, c.Component.Name, used)
+	m.egress(c, made, where)
 	m.crds(out, made, "manifest "+ref)
 	return Manifest{Item: ref, Digest: made.ChartDigest, Objects: made.Objects}
 }
@@ -295,6 +300,7 @@ func (m *maker) place(it *lock.Item, dg digest.Digest, key string) *Image {
 		m.find(event.Finding{
 			Severity: event.Error, Code: "image-not-in-registry", Item: it.Ref,
 			What: fmt.Sprintf("the site registry does not have %s", image.Site),
+			Why:  "nodes pull it from there and from nowhere else",
 			Hint: "caisson load PATH --key KEY --registry " + m.selection.site.Registry.Base(),
 		})
 	}

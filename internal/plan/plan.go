@@ -15,10 +15,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/lock"
 )
@@ -60,6 +60,7 @@ type Plan struct {
 	Cluster    Cluster         `json:"cluster"`
 	Images     []Image         `json:"images,omitempty"`     // by upstream reference
 	Components []Component     `json:"components,omitempty"` // in order of installation
+	Nodes      *NodeChange     `json:"nodes,omitempty"`      // nil: nodes stay as they are
 	Bytes      Bytes           `json:"bytes"`
 	Findings   []event.Finding `json:"findings,omitempty"` // none of them an error
 }
@@ -184,7 +185,9 @@ type Release struct {
 	ImagesDigest digest.Digest  `json:"imagesDigest"` // of the references the release's images become
 	Objects      int            `json:"objects"`      // rendered, hooks included
 	Action       Action         `json:"action"`
-	Revision     int            `json:"revision,omitempty"` // there now
+	Revision     int            `json:"revision,omitempty"`    // there now
+	Changes      []string       `json:"changes,omitempty"`     // of an upgrade: chart, values, images, or why else
+	Differences  []string       `json:"differences,omitempty"` // of values: "replicas: 2 > 3"; secrets not shown
 }
 
 // Manifest is one file of plain objects.
@@ -270,30 +273,8 @@ func Write(path string, p *Plan) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(path, data); err != nil {
+	if err := atomicfile.Write(path, data, 0o600); err != nil {
 		return fmt.Errorf("writing plan %s: %w", path, err)
 	}
 	return nil
-}
-
-func writeFile(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(data); err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -57,7 +57,7 @@ func lab() Site {
 func renders() map[Key]Rendered {
 	return map[Key]Rendered{
 		{"web", "web"}: {ChartDigest: dg("web chart"), ChartVersion: "1.0.0", Objects: 4, CRDs: []CRD{{Name: "a.acme.dev", Size: 300000}}, Images: []FoundImage{
-			{Ref: "ghcr.io/acme/web:1", Template: "web/templates/d.yaml", Line: 9, Sure: true}, {Ref: "docs.example.com/page:1", Template: "web/templates/n.yaml"},
+			{Ref: "ghcr.io/acme/web:1", Template: "web/templates/d.yaml", Line: 9, Sure: true},
 			{Ref: "quay.io/acme/pin:2", Template: "web/templates/d.yaml", Line: 12, Sure: true},
 		}},
 		{"web", "files.caisson.dev/web/extra.yaml:0123"}: {ChartDigest: dg("extra"), Objects: 1},
@@ -156,7 +156,7 @@ func TestFindings(t *testing.T) {
 			s.Components = map[string]Choice{"web": {Values: map[string]map[string]any{"wbe": {"a": 1}}}}
 		},
 		"circular-needs":     func(l *lock.Lock, _ *Site, _ map[Key]Rendered, _ *Facts) { l.Components[1].Needs = []string{"web"} },
-		"reference-strategy": func(_ *lock.Lock, s *Site, _ map[Key]Rendered, _ *Facts) { s.References = []string{"mirror"} },
+		"reference-strategy": func(_ *lock.Lock, s *Site, _ map[Key]Rendered, _ *Facts) { s.References = []string{"ansible"} },
 		"registry-unreachable": func(_ *lock.Lock, _ *Site, _ map[Key]Rendered, f *Facts) {
 			f.Registry = RegistryFacts{Problem: "connection refused"}
 		},

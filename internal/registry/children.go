@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/atomicfile"
 )
 
 const maxChildren = 16 << 20 // bytes of the record
@@ -92,40 +94,11 @@ func WriteChildren(dir, registry string, children []Child) error {
 	if err != nil {
 		return fmt.Errorf("writing the record of refused indexes: %w", err)
 	}
-	if err := replaceFile(ChildrenFile(dir, registry), append(raw, '\n')); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("writing the record of refused indexes: %w", err)
+	}
+	if err := atomicfile.Write(ChildrenFile(dir, registry), append(raw, '\n'), 0o600); err != nil {
 		return fmt.Errorf("writing the record of refused indexes: %w", err)
 	}
 	return nil
-}
-
-func replaceFile(path string, data []byte) (err error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".load-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDirectory(dir)
-}
-
-func syncDirectory(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

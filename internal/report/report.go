@@ -18,6 +18,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/journal"
 	"github.com/caisson/caisson/internal/kube"
@@ -242,34 +243,11 @@ func write(dir string, rep *Report) (Result, error) {
 	if err := render(&page, rep); err != nil {
 		return r, fmt.Errorf("rendering report: %w", err)
 	}
-	if err := put(r.JSON, append(data, '\n')); err != nil {
+	if err := atomicfile.Write(r.JSON, append(data, '\n'), 0o644); err != nil {
 		return r, fmt.Errorf("writing report: %w", err)
 	}
-	if err := put(r.HTML, page.Bytes()); err != nil {
+	if err := atomicfile.Write(r.HTML, page.Bytes(), 0o644); err != nil {
 		return r, fmt.Errorf("writing report: %w", err)
 	}
 	return r, nil
-}
-
-// put replaces a file whole.
-func put(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

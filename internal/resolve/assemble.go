@@ -49,6 +49,9 @@ func (s *session) component(i int, items []lock.Item) lock.Component {
 	for _, r := range comp.Ready {
 		c.Ready = append(c.Ready, condition(r))
 	}
+	for _, a := range comp.Allow {
+		c.Allow = append(c.Allow, lock.Allow(a))
+	}
 	return c
 }
 

@@ -22,6 +22,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/lint"
 	"github.com/caisson/caisson/internal/lock"
 	"github.com/caisson/caisson/internal/registry"
 	"github.com/caisson/caisson/internal/upstreamtest"
@@ -102,15 +103,18 @@ spec:
 	s.write("v1.yaml", "image: file\nextra: {tag: gone}\n")
 	s.write("v2.yaml", "extra: {tag: extra}\n")
 	chart := `{name: rel, source: "oci://reg.example/charts/web", version: 1.0.0+build.7, valuesFiles: [v1.yaml, v2.yaml], values: {drop: {me: null}, big: 10000000}}`
-	s.write("stack.yaml", chartStack(chart, strings.Replace(chart, "name: rel", "name: again", 1)))
+	s.write("stack.yaml", chartStack(chart, strings.Replace(chart, "name: rel", "name: again", 1))+"    allow: [{code: egress/image, match: web/templates/a.yaml, reason: never pulled}]\n")
 	r, data := s.mustResolve(s.options("l.yaml"))
 	want := "reg.example/a/b:extra by chart again,chart rel; reg.example/a/b:file by chart again,chart rel; reg.example/a/b:hook by chart again,chart rel; " +
 		"reg.example/a/b:new by chart again,chart rel; reg.example/a/b:old by chart again,chart rel"
 	if got := imagesOf(r.Lock); got != want {
 		t.Errorf("images %s", got)
 	}
-	if !warned(s, "reg.example/a/helper:1") && !found(s, "reg.example/a/helper:1") {
-		t.Error("nobody warned of the image in an argument")
+	if !told(s, "spec.containers[2].args[0] names image reg.example/a/helper:1, which is not in the bundle; allowed: never pulled") {
+		t.Error("nobody spoke of the image in an argument")
+	}
+	if got := r.Lock.Components[0].Allow; len(got) != 1 || got[0] != (lock.Allow{Code: lint.Image, Match: "web/templates/a.yaml", Reason: "never pulled"}) {
+		t.Errorf("the lock allows %+v", got)
 	}
 	release := r.Lock.Components[0].Releases[0]
 	if release.Chart != "reg.example/charts/web:1.0.0_build.7" || len(r.Lock.Components[0].Releases) != 2 {
@@ -122,6 +126,15 @@ spec:
 	if n := h.asked["/v2/charts/web/manifests/1.0.0_build.7"]; n != 1 {
 		t.Errorf("the chart was asked for %d times", n)
 	}
+}
+
+func told(s *site, text string) bool {
+	for _, e := range s.events.Events() {
+		if e.Kind == event.Info && strings.Contains(e.Message, text) {
+			return true
+		}
+	}
+	return false
 }
 
 func found(s *site, item string) bool {
@@ -138,14 +151,19 @@ func TestJoinedReferencesMayBeMissing(t *testing.T) {
 	h.tag("1", h.image("linux/amd64"))
 	policy := "kind: ClusterPolicy\nspec:\n  a: {repository: reg.example/x, image: operand, version: \"1\"}\n  b: {repository: reg.example/x, image: driver, version: \"580.1\"}\n"
 	h.chart("1.0.0", packChart(t, "web", "1.0.0", map[string]string{"templates/a.yaml": policy}))
-	s.write("stack.yaml", chartStack(`{name: rel, source: "oci://reg.example/charts/web", version: 1.0.0}`))
+	stack := chartStack(`{name: rel, source: "oci://reg.example/charts/web", version: 1.0.0}`)
+	s.write("stack.yaml", stack)
+	if _, err := s.resolve(s.options("l.yaml")); !errors.Is(err, ErrEgress) || !found(s, "reg.example/x/driver:580.1") {
+		t.Errorf("the driver's image is missing: %v", err)
+	}
+	s.write("stack.yaml", stack+"    allow: [{code: egress/image, match: \"*/driver:580.1\", reason: the operator adds to the tag}]\n")
 	r, _ := s.mustResolve(s.options("l.yaml"))
 	if got := imagesOf(r.Lock); got != "reg.example/x/operand:1 by chart rel" {
 		t.Errorf("images %s", got)
 	}
-	if !found(s, "reg.example/x/driver:580.1") {
-		t.Error("nobody said that the driver's image is missing")
-	}
+	h.tag("580.1-ubuntu24.04", h.image("linux/amd64"))
+	s.write("stack.yaml", stack+"    images: [\"reg.example/x/driver:580.1-ubuntu24.04\"]\n")
+	s.mustResolve(s.options("l.yaml"))
 	s.write("stack.yaml", chartStack(`{name: rel, source: "oci://reg.example/charts/web", version: 1.0.0}`)+"    images: [reg.example/x/driver:580.1]\n")
 	if _, err := s.resolve(s.options("l.yaml")); !errors.Is(err, registry.ErrNotFound) {
 		t.Errorf("named by the stack: %v", err)
@@ -414,7 +432,7 @@ func TestAdvanceChangesTheLock(t *testing.T) {
 
 func TestPlatformOption(t *testing.T) {
 	s := newSite(t, upstreamtest.Options{})
-	s.write("stack.yaml", strings.Replace(string(s.StackYAML()), "      - quay.io/acme/tool:1\n", "      - ghcr.io/acme/web:1.2.3\n", 1))
+	s.write("stack.yaml", strings.Replace(string(s.StackYAML()), "      - quay.io/acme/tool:1\n", "      - ghcr.io/acme/web:1.2.3\n    allow: [{code: egress/image, match: \"quay.io/acme/tool:1\", reason: not used in this test}]\n", 1))
 	opt := s.options("l.yaml")
 	opt.Platforms = []string{"linux/arm64", "linux/amd64", "linux/arm64/v8"}
 	r, _ := s.mustResolve(opt)

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/helm"
+	"github.com/caisson/caisson/internal/lint"
 	"github.com/caisson/caisson/internal/lock"
 )
 
@@ -20,6 +21,9 @@ type collection struct {
 	releases map[[2]int]lock.Release    // by component and chart
 	listed   map[[2]int]string          // manifests: item reference by component and position
 	suspects []suspect
+	guesses  map[string]bool // normalised references put together from fields, that do not exist
+	linted   map[string][]lint.Finding
+	seen     map[lintKey]int
 	clashes  []string // references that two different items would have
 	evidence Evidence
 }
@@ -35,7 +39,6 @@ type wantedImage struct {
 // suspect is a string that looks like an image reference where none is
 // expected.
 type suspect struct {
-	place
 	component string
 	found     helm.FoundImage
 }

@@ -96,7 +96,7 @@ func (s *session) manifest(i, j int) {
 		if err != nil {
 			return 0, evidence{}, err
 		}
-		docs, err := helm.Split(name, string(data))
+		docs, err := helm.Split(path, string(data))
 		if err != nil {
 			return 0, evidence{}, err
 		}

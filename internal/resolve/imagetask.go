@@ -9,7 +9,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/helm"
 	"github.com/caisson/caisson/internal/lock"
 	"github.com/caisson/caisson/internal/registry"
@@ -33,14 +32,17 @@ func (s *session) declareImage(i, j int) {
 // discover notes the images of rendered documents. at is the chart or manifest
 // they come from.
 func (s *session) discover(docs []helm.Document, component, by string, at place) {
+	s.lint(docs, component, at)
 	images, err := helm.Images(docs)
 	if err != nil {
 		s.problem(at, err)
 		return
 	}
 	for _, f := range images {
+		if !f.Sure {
+			s.found.suspect(suspect{component: component, found: f})
+		}
 		if !f.Sure && !f.Joined {
-			s.found.suspect(suspect{place: at, component: component, found: f})
 			continue
 		}
 		where := at
@@ -72,7 +74,7 @@ func (s *session) image(ctx context.Context, ref string, w *wantedImage) {
 	s.work(lock.Image, ref, w.first(), func() (int64, evidence, error) {
 		pinned, err := s.pinImage(ctx, ref)
 		if !w.certain && errors.Is(err, registry.ErrNotFound) {
-			s.warnOfGuess(ref, w.first())
+			s.found.missing(ref)
 			return 0, evidence{}, nil
 		}
 		if err != nil {
@@ -168,19 +170,6 @@ func (s *session) gather(ctx context.Context, ref string, manifests []lock.Image
 	return found, err
 }
 
-// warnOfGuess says that a reference which was put together from the fields of a
-// custom resource does not exist.
-func (s *session) warnOfGuess(ref string, at place) {
-	s.events.Emit(event.Event{Verb: verb, Kind: event.Warning, Item: ref,
-		Message: fmt.Sprintf("%s: not in the registry, and not carried", at.what),
-		Finding: &event.Finding{
-			Severity: event.Warn, Code: "image-not-found", Item: ref,
-			What: fmt.Sprintf("%s does not exist upstream", ref),
-			Why:  "it was read from separate fields of a custom resource; its operator may add to the tag when it runs",
-			Hint: fmt.Sprintf("add the images that the operator will pull to the component's images in %s", s.source.name),
-		}})
-}
-
 // payload is the size of all blobs of some manifests, each counted once.
 func payload(manifests []lock.ImageManifest) int64 {
 	seen := map[digest.Digest]bool{}
@@ -194,28 +183,4 @@ func payload(manifests []lock.ImageManifest) int64 {
 		}
 	}
 	return total
-}
-
-// warnOfSuspects names strings that look like images and are not carried.
-func (s *session) warnOfSuspects() {
-	seen := map[string]bool{}
-	sort.SliceStable(s.found.suspects, func(i, j int) bool {
-		a, b := s.found.suspects[i], s.found.suspects[j]
-		return a.what+a.found.Template+a.found.Path+a.found.Ref < b.what+b.found.Template+b.found.Path+b.found.Ref
-	})
-	for _, x := range s.found.suspects {
-		ref, err := lock.NormalizeImage(x.found.Ref)
-		if err != nil || s.found.images[ref] != nil || s.found.items[ref] != nil || seen[x.component+ref] {
-			continue
-		}
-		seen[x.component+ref] = true
-		s.events.Emit(event.Event{Verb: verb, Kind: event.Warning, Item: ref,
-			Message: fmt.Sprintf("%s: %s line %d: %s may name an image, which is not carried", x.what, x.found.Template, x.found.Line, x.found.Path),
-			Finding: &event.Finding{
-				Severity: event.Warn, Code: "image-not-carried", Item: ref,
-				What: fmt.Sprintf("%q at %s of %s looks like an image reference", x.found.Ref, x.found.Path, x.found.Template),
-				Why:  "it is not under a key that names an image, so it was left out of the bundle",
-				Hint: fmt.Sprintf("if the component pulls it, add it to components[name=%s].images in %s", x.component, s.source.name),
-			}})
-	}
 }

@@ -38,7 +38,9 @@ type Options struct {
 	// AllPlatforms carries every platform that an image has, for registries that
 	// take no index with parts missing. The stack's must be among them all the same.
 	AllPlatforms bool
-	Workers      int // items resolved side by side; 0: 8
+	Site         string // inventory of a site's nodes, each of which must get a driver; "": none
+	Workers      int    // items resolved side by side; 0: 8
+	Agent        string // binary of the node agent's image; "": the running one
 
 	backoff time.Duration // tests shorten it
 }
@@ -83,6 +85,9 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if err := s.checkNodes(opt.Site); err != nil {
+		return Result{}, err
+	}
 	l, err := s.resolve(ctx)
 	if err != nil {
 		return Result{}, err
@@ -106,6 +111,7 @@ type session struct {
 	workers   int
 
 	allPlatforms bool
+	agent        string // binary
 
 	fetch  *fetch.Client
 	puller *registry.Puller
@@ -128,7 +134,7 @@ func newSession(opt Options, sink event.Sink) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{stack: st, source: readSource(opt.Stack), output: filepath.Dir(opt.Output), workers: opt.Workers, allPlatforms: opt.AllPlatforms, events: sink}
+	s := &session{stack: st, source: readSource(opt.Stack), output: filepath.Dir(opt.Output), workers: opt.Workers, allPlatforms: opt.AllPlatforms, agent: opt.Agent, events: sink}
 	if s.workers <= 0 {
 		s.workers = defaultWorkers
 	}
@@ -191,6 +197,7 @@ func (s *session) resolve(ctx context.Context) (*lock.Lock, error) {
 		return nil, err
 	}
 	second.add(s.imageTasks()...)
+	second.add(s.agentTask()...)
 	if err := second.run(ctx, s.workers); err != nil {
 		return nil, err
 	}
@@ -200,7 +207,7 @@ func (s *session) resolve(ctx context.Context) (*lock.Lock, error) {
 	for _, ref := range s.found.clashes {
 		s.problem(place{field: "components", what: ref}, ErrClash)
 	}
-	s.warnOfSuspects()
+	s.egress()
 	if err := s.problems.err(); err != nil {
 		return nil, err
 	}

@@ -73,6 +73,9 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	sink.Emit(started(opt, res, bundles))
 	err = run(ctx, handler, listener, opt)
 	sink.Emit(event.Event{Verb: Verb, Kind: event.End, Message: "stopped"})
+	if err == nil {
+		sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Message: "stopped", Fields: map[string]any{"address": res.Address}})
+	}
 	return res, err
 }
 

@@ -26,7 +26,11 @@ const (
 )
 
 // The reference strategies.
-const RewriteReferences = "rewrite" // pin every image by digest to the site registry
+const (
+	RewriteReferences = "rewrite" // pin every image by digest to the site registry
+	MirrorReferences  = "mirror"  // an agent tells each node's runtime of the site registry
+	IDMSReferences    = "idms"    // OpenShift's mirror sets tell it
+)
 
 // Site describes one place of installation.
 type Site struct {
@@ -41,8 +45,9 @@ type Site struct {
 	// Registry is where the cluster pulls from.
 	Registry Registry `yaml:"registry" jsonschema:"required"`
 	// References say how upstream image names become pulls from the site
-	// registry: rewrite, the default, pins each by digest.
-	References []string `yaml:"references,omitempty" jsonschema:"enum=rewrite"`
+	// registry: rewrite, the default, pins each by digest; mirror tells every
+	// node, with an agent; idms does so on OpenShift. rewrite goes with either.
+	References []string `yaml:"references,omitempty" jsonschema:"enum=rewrite,enum=mirror,enum=idms"`
 	// Components choose and tune the stack's components, by name.
 	Components map[string]Component `yaml:"components,omitempty"`
 	// StorageClass is used for volumes; the cluster's default where absent.
@@ -172,11 +177,14 @@ func check(doc *yamlfile.Document, s *Site) {
 		doc.Problemf("metadata.name", "%q is not a name of at most 63 lower-case letters, digits and '-'", s.Metadata.Name)
 	}
 	checkRegistry(doc, &s.Registry)
-	strategies := []string{RewriteReferences}
+	strategies := []string{RewriteReferences, MirrorReferences, IDMSReferences}
 	for i, r := range s.References {
 		if !slices.Contains(strategies, r) {
 			doc.Problemf(fmt.Sprintf("references[%d]", i), "unknown strategy %q%s", r, yamlfile.Suggest(r, strategies))
 		}
+	}
+	if slices.Contains(s.References, MirrorReferences) && slices.Contains(s.References, IDMSReferences) {
+		doc.Problemf("references", "mirror and idms both write the nodes' configuration; choose one")
 	}
 	for name := range s.Components {
 		if !labelRule.MatchString(name) {

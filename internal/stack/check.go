@@ -6,7 +6,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
+	"github.com/caisson/caisson/internal/lint"
 	"github.com/caisson/caisson/internal/lock"
 	"github.com/caisson/caisson/internal/yamlfile"
 )
@@ -97,6 +99,28 @@ func (c *checker) component(at string, i int, comp *Component) {
 		p := fmt.Sprintf("%s.ready[%d]", at, j)
 		c.given(p+".kind", comp.Ready[j].Kind)
 		c.given(p+".name", comp.Ready[j].Name)
+	}
+	for j := range comp.Allow {
+		c.allow(fmt.Sprintf("%s.allow[%d]", at, j), comp.Allow[j])
+	}
+}
+
+func (c *checker) allow(at string, a Allow) {
+	if c.given(at+".code", a.Code) && !slices.Contains(lint.Codes(), a.Code) {
+		c.doc.Problemf(at+".code", "unknown code %q%s", a.Code, yamlfile.Suggest(a.Code, lint.Codes()))
+	}
+	c.words(at+".match", a.Match)
+	c.words(at+".reason", a.Reason)
+}
+
+// words wants one line of text.
+func (c *checker) words(at, s string) {
+	switch {
+	case !c.given(at, strings.TrimSpace(s)):
+	case len(s) > lint.MaxRuleText:
+		c.doc.Problemf(at, "has more than %d bytes", lint.MaxRuleText)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		c.doc.Problemf(at, "holds a line break or another control character")
 	}
 }
 

@@ -30,6 +30,9 @@ type Stack struct {
 	Platforms []string `yaml:"platforms,omitempty" jsonschema:"required,minItems=1,example=linux/amd64"`
 	// Kubernetes is the range of versions that charts are rendered for.
 	Kubernetes Kubernetes `yaml:"kubernetes,omitempty"`
+	// Agent carries caisson itself as an image, for what runs on the site's nodes:
+	// the reference strategy mirror needs it.
+	Agent bool `yaml:"agent,omitempty"`
 	// Components are the units of installation.
 	Components []Component `yaml:"components" jsonschema:"required,minItems=1"`
 
@@ -78,6 +81,21 @@ type Component struct {
 	Optional bool `yaml:"optional,omitempty"`
 	// Ready lists what must hold before the component counts as ready.
 	Ready []Condition `yaml:"ready,omitempty"`
+	// Allow accepts what the egress lint finds in the component: places that
+	// would call out of a closed site. What it finds and nothing accepts fails
+	// resolve and plan.
+	Allow []Allow `yaml:"allow,omitempty"`
+}
+
+// Allow accepts findings of the egress lint.
+type Allow struct {
+	// Code of the findings, such as egress/download.
+	Code string `yaml:"code" jsonschema:"required,enum=egress/download,enum=egress/remote,enum=egress/image,enum=egress/pull-always,enum=egress/more"`
+	// Match is a pattern of the template, of TEMPLATE:LINE or of the text that was
+	// found, such as web/templates/*; an asterisk stands for anything.
+	Match string `yaml:"match" jsonschema:"required,minLength=1,maxLength=1024"`
+	// Reason says why it is accepted, for whoever reads the report.
+	Reason string `yaml:"reason" jsonschema:"required,minLength=1,maxLength=1024"`
 }
 
 // Chart is one Helm release.

@@ -37,6 +37,7 @@ type Stack struct {
 	Version    string // default: 1.0.0
 	Sequence   int64  // default: 1
 	Components []Component
+	Agent      bool // carry the node agent, made of Binary
 }
 
 // Component is one component of a Stack.
@@ -144,6 +145,9 @@ func (p *packer) lock(tb testing.TB, stack Stack) *lock.Lock {
 	}
 	for _, c := range stack.Components {
 		l.Components = append(l.Components, p.component(c))
+	}
+	if stack.Agent {
+		p.agent(tb)
 	}
 	for _, it := range p.items {
 		l.Items = append(l.Items, *it)

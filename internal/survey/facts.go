@@ -2,6 +2,11 @@ package survey
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/caisson/caisson/internal/helm"
 	"github.com/caisson/caisson/internal/kube"
@@ -19,16 +24,12 @@ func gather(ctx context.Context, c *kube.Client, r presence.Registry, s *plan.Se
 	if f.Version, err = c.Version(); err != nil {
 		return f, err
 	}
-	inventory, err := c.Inventory(ctx)
+	v, err := c.Overview(ctx)
 	if err != nil {
 		return f, err
 	}
-	f.Platforms, f.Namespaces, f.CRDs = inventory.Platforms, inventory.Namespaces, inventory.CRDs
-	f.StorageClasses, f.DefaultClass = inventory.StorageClasses, inventory.DefaultClass
-	if f.Releases, err = releases(ctx, c, s); err != nil {
-		return f, err
-	}
-	if f.Denied, err = denied(ctx, c, s); err != nil {
+	overview(&f, v)
+	if f.Releases, err = releases(ctx, c, s, &f); err != nil {
 		return f, err
 	}
 	if ref := reg.PullSecretRef; ref != nil && ref.Namespace != "" {
@@ -40,8 +41,59 @@ func gather(ctx context.Context, c *kube.Client, r presence.Registry, s *plan.Se
 	return f, err
 }
 
+// overview takes over what the cluster says of itself.
+func overview(f *plan.Facts, v kube.Overview) {
+	f.StorageClasses, f.DefaultClass, f.CRDs = v.StorageClasses, v.DefaultClass, v.CRDs
+	f.Denied = v.Unread
+	f.Around.Spaces = map[string]plan.SpaceFact{}
+	for i := range v.Namespaces {
+		ns := &v.Namespaces[i]
+		f.Namespaces = append(f.Namespaces, ns.Name)
+		f.Around.Spaces[ns.Name] = plan.SpaceFact{Name: ns.Name, Terminating: ns.DeletionTimestamp != nil, Labels: ns.Labels, Enforce: ns.Labels["pod-security.kubernetes.io/enforce"]}
+	}
+	for i := range v.Nodes {
+		n := node(&v.Nodes[i])
+		f.Around.Nodes = append(f.Around.Nodes, n)
+		f.Platforms = append(f.Platforms, n.Platform)
+	}
+	slices.Sort(f.Platforms)
+	f.Platforms = slices.Compact(f.Platforms)
+}
+
+// node reduces a node to what the checks look at.
+func node(n *corev1.Node) plan.NodeFact {
+	f := plan.NodeFact{Name: n.Name, Runtime: n.Status.NodeInfo.ContainerRuntimeVersion, Cordoned: n.Spec.Unschedulable}
+	os, arch := n.Labels[corev1.LabelOSStable], n.Labels[corev1.LabelArchStable]
+	if os == "" || arch == "" {
+		os, arch = n.Status.NodeInfo.OperatingSystem, n.Status.NodeInfo.Architecture
+	}
+	f.Platform = os + "/" + arch
+	disk := n.Status.Allocatable[corev1.ResourceEphemeralStorage]
+	f.Disk = disk.Value()
+	for _, c := range n.Status.Conditions {
+		good := corev1.ConditionFalse
+		if c.Type == corev1.NodeReady {
+			good = corev1.ConditionTrue
+			f.Ready = c.Status == good && !f.Cordoned
+		}
+		if c.Status != good && wellKnown(c.Type) {
+			f.Problems = append(f.Problems, strings.TrimSuffix(string(c.Type)+" is "+string(c.Status)+": "+c.Message, ": "))
+		}
+	}
+	return f
+}
+
+// wellKnown are the conditions of which it is known what is good.
+func wellKnown(t corev1.NodeConditionType) bool {
+	switch t {
+	case corev1.NodeReady, corev1.NodeDiskPressure, corev1.NodeMemoryPressure, corev1.NodePIDPressure, corev1.NodeNetworkUnavailable:
+		return true
+	}
+	return false
+}
+
 // releases lists what exists in the namespaces of the selection.
-func releases(ctx context.Context, c *kube.Client, s *plan.Selection) ([]plan.ReleaseFact, error) {
+func releases(ctx context.Context, c *kube.Client, s *plan.Selection, f *plan.Facts) ([]plan.ReleaseFact, error) {
 	var out []plan.ReleaseFact
 	seen := map[string]bool{}
 	for _, chosen := range s.Components {
@@ -49,17 +101,29 @@ func releases(ctx context.Context, c *kube.Client, s *plan.Selection) ([]plan.Re
 			continue
 		}
 		seen[chosen.Namespace] = true
-		ours, err := helm.NewEngine(c, chosen.Namespace, helm.Pulls{}, nil).Releases(ctx)
+		engine := helm.NewEngine(c, chosen.Namespace, helm.Pulls{}, nil)
+		ours, err := engine.Releases(ctx)
+		if kube.Forbidden(err) {
+			continue // named among the rights
+		}
 		if err != nil {
 			return nil, err
 		}
 		for _, r := range ours {
+			current, err := engine.Values(ctx, r.Name)
+			if err != nil && !errors.Is(err, helm.ErrNoRelease) {
+				return nil, err
+			}
 			out = append(out, plan.ReleaseFact{
 				Namespace: chosen.Namespace, Name: r.Name, Revision: r.Revision, Status: r.Status,
-				Chart: r.Labels[helm.LabelChart], Values: r.Labels[helm.LabelValues], Images: r.Labels[helm.LabelImages],
+				Chart: r.Labels[helm.LabelChart], Values: r.Labels[helm.LabelValues], Images: r.Labels[helm.LabelImages], Current: current,
 			})
 		}
 		foreign, err := c.ForeignReleases(ctx, chosen.Namespace)
+		if kube.Forbidden(err) {
+			f.Around.Unread = append(f.Around.Unread, "list the releases of Helm in namespace "+chosen.Namespace)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -68,44 +132,6 @@ func releases(ctx context.Context, c *kube.Client, s *plan.Selection) ([]plan.Re
 		}
 	}
 	return out, nil
-}
-
-// denied lists the basic rights of an installation that the operator lacks.
-func denied(ctx context.Context, c *kube.Client, s *plan.Selection) ([]string, error) {
-	var rights []kube.Right
-	for _, verb := range []string{"get", "create", "patch", "delete"} {
-		rights = append(rights,
-			kube.Right{Verb: verb, Resource: "namespaces"},
-			kube.Right{Verb: verb, Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"},
-			kube.Right{Verb: verb, Group: "rbac.authorization.k8s.io", Resource: "clusterroles"},
-			kube.Right{Verb: verb, Group: "coordination.k8s.io", Resource: "leases", Namespace: kube.SystemNamespace},
-			kube.Right{Verb: verb, Resource: "secrets", Namespace: kube.SystemNamespace},
-		)
-	}
-	seen := map[string]bool{}
-	for _, chosen := range s.Components {
-		if seen[chosen.Namespace] {
-			continue
-		}
-		seen[chosen.Namespace] = true
-		rights = append(rights, inNamespace(chosen.Namespace)...)
-	}
-	return c.Denied(ctx, rights)
-}
-
-func inNamespace(namespace string) []kube.Right {
-	var out []kube.Right
-	for _, verb := range []string{"get", "create", "patch", "delete"} {
-		for _, r := range []kube.Right{
-			{Resource: "secrets"}, {Resource: "configmaps"}, {Resource: "services"}, {Resource: "serviceaccounts"},
-			{Group: "apps", Resource: "deployments"}, {Group: "apps", Resource: "statefulsets"}, {Group: "apps", Resource: "daemonsets"},
-			{Group: "batch", Resource: "jobs"}, {Group: "rbac.authorization.k8s.io", Resource: "roles"},
-		} {
-			r.Verb, r.Namespace = verb, namespace
-			out = append(out, r)
-		}
-	}
-	return out
 }
 
 // ask asks the registry for every manifest of the selection. A registry that

@@ -83,7 +83,7 @@ func run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) 
 		sink.Emit(event.Event{Verb: verb, Kind: event.FindingKind, Item: f.Item, Finding: &f})
 	}
 	if p == nil {
-		return nil, preflight(found)
+		return nil, preflight("planning", found)
 	}
 	if opt.Output != "" {
 		err = plan.Write(opt.Output, p)
@@ -91,14 +91,14 @@ func run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) 
 	return p, err
 }
 
-func preflight(found []event.Finding) error {
+func preflight(doing string, found []event.Finding) error {
 	n := 0
 	for _, f := range found {
 		if f.Severity == event.Error {
 			n++
 		}
 	}
-	return fmt.Errorf("planning: %w: %d findings are errors", plan.ErrPreflight, n)
+	return fmt.Errorf("%s: %w: %d findings are errors", doing, plan.ErrPreflight, n)
 }
 
 func decide(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, chosen plan.Site) (*plan.Plan, []event.Finding, error) {
@@ -118,7 +118,15 @@ func decide(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, c
 	if err != nil {
 		return nil, nil, err
 	}
-	rendered, err := render(ctx, t, cluster, selection, facts.Version)
+	if facts.CA, err = authority(chosen); err != nil {
+		return nil, nil, err
+	}
+	lacking, err := cluster.Denied(ctx, nodeRights(chosen))
+	if err != nil {
+		return nil, nil, err
+	}
+	facts.Denied = append(facts.Denied, lacking...)
+	rendered, err := surround(ctx, t, cluster, selection, l.Metadata.Name, &facts)
 	if err != nil {
 		return nil, nil, err
 	}

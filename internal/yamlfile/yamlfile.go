@@ -25,7 +25,7 @@ import (
 const APIVersion = "caisson.dev/v1alpha1"
 
 // Kinds are the kinds a document may have, whichever of them a caller wants.
-var kinds = []string{"Stack", "Upstreams", "Site", "Lock", "TrustPolicy"}
+var kinds = []string{"Stack", "Upstreams", "Site", "Lock", "TrustPolicy", "NodeInventory"}
 
 // Bounds on what is read. A file's size bound is the caller's.
 const (

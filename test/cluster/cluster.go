@@ -21,10 +21,12 @@ const pollInterval = 100 * time.Millisecond
 
 // options of one cluster.
 type options struct {
-	dir     string // absolute from newCluster on
-	nodes   int
-	taint   bool
-	timeout time.Duration
+	dir      string // absolute from newCluster on
+	address  net.IP // of the API
+	nodes    int
+	kubelets kubelets
+	taint    bool
+	timeout  time.Duration
 }
 
 // cluster is a control plane and its fake nodes. The state directory holds
@@ -66,7 +68,7 @@ func (c *cluster) writePKI() error {
 		return err
 	}
 	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
-	if err := p.server("kube-apiserver", names, []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 96, 0, 1)}); err != nil {
+	if err := p.server("kube-apiserver", names, []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 96, 0, 1), c.address}); err != nil {
 		return err
 	}
 	if _, _, err := p.key("service-account"); err != nil {
@@ -82,11 +84,11 @@ func (c *cluster) writePKI() error {
 			return err
 		}
 	}
-	return nil
+	return c.writeKubelets(p)
 }
 
 // server is the URL of the API.
-func (c *cluster) server() string { return fmt.Sprintf("https://127.0.0.1:%d", c.ports.api) }
+func (c *cluster) server() string { return fmt.Sprintf("https://%s:%d", c.address, c.ports.api) }
 
 // kubeconfig is the file with which the user of that name reaches the API.
 func (c *cluster) kubeconfig(user string) string {
@@ -108,6 +110,7 @@ func (c *cluster) start(ctx context.Context) error {
 		{"API ready", c.waitAPI},
 		{"controllers started", c.startControllers},
 		{"nodes registered", c.register},
+		{"kubelets allowed", c.allowKubelets},
 		{"default service account exists", c.waitServiceAccount},
 		{"nodes ready", c.waitNodes},
 	}
@@ -185,24 +188,22 @@ func (c *cluster) etcdArgs() []string {
 
 func (c *cluster) apiServerArgs() []string {
 	pki := filepath.Join(c.dir, "pki")
-	return []string{
+	return append(c.reachArgs(pki),
 		fmt.Sprintf("--etcd-servers=http://127.0.0.1:%d", c.ports.etcd),
-		"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
 		fmt.Sprintf("--secure-port=%d", c.ports.api), "--permit-port-sharing",
-		"--endpoint-reconciler-type=none", // a loopback address may not be an endpoint
-		"--tls-cert-file=" + filepath.Join(pki, "kube-apiserver.crt"),
-		"--tls-private-key-file=" + filepath.Join(pki, "kube-apiserver.key"),
-		"--client-ca-file=" + filepath.Join(pki, "ca.crt"),
+		"--tls-cert-file="+filepath.Join(pki, "kube-apiserver.crt"),
+		"--tls-private-key-file="+filepath.Join(pki, "kube-apiserver.key"),
+		"--client-ca-file="+filepath.Join(pki, "ca.crt"),
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-		"--service-account-key-file=" + filepath.Join(pki, "service-account.key"),
-		"--service-account-signing-key-file=" + filepath.Join(pki, "service-account.key"),
+		"--service-account-key-file="+filepath.Join(pki, "service-account.key"),
+		"--service-account-signing-key-file="+filepath.Join(pki, "service-account.key"),
 		"--service-cluster-ip-range=10.96.0.0/16",
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged",
 		"--shutdown-watch-termination-grace-period=1s", // else its end waits for every watch
 		"--profiling=false",
-	}
+	)
 }
 
 func (c *cluster) controllerManagerArgs() []string {

@@ -15,7 +15,9 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 	kwokconfig "sigs.k8s.io/kwok/pkg/config"
 	kwok "sigs.k8s.io/kwok/pkg/kwok/cmd"
 	kwoklog "sigs.k8s.io/kwok/pkg/log"
@@ -23,12 +25,14 @@ import (
 
 // components are the upstream programs inside this binary, by the name each
 // has upstream. Each takes its own name and arguments as a program would and
-// returns the exit code. A further one (kubelet, kube-proxy) is one line here.
+// returns the exit code.
 var components = map[string]func(args []string) int{
 	"etcd":                    runEtcd,
 	"kube-apiserver":          serverCommand(apiserver.NewAPIServerCommand),
 	"kube-controller-manager": serverCommand(controllermanager.NewControllerManagerCommand),
 	"kube-scheduler":          serverCommand(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
+	"kubelet":                 serverCommand(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
+	"kube-proxy":              serverCommand(proxy.NewProxyCommand),
 	"kwok":                    runKwok,
 	"kubectl":                 runKubectl,
 }

@@ -1,6 +1,6 @@
-// Command kube is a Kubernetes control plane for tests in one binary: etcd,
-// kube-apiserver, kube-controller-manager, kube-scheduler, kwok and kubectl.
-// The name it is called by, or its first argument, picks the program.
+// Command kube is Kubernetes for tests in one binary: etcd, kube-apiserver,
+// kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kwok and
+// kubectl. The name it is called by, or its first argument, picks the program.
 //
 // "kube up" runs a whole cluster out of it on loopback, with fake GPU nodes.
 // It needs no privileges, no container runtime, no network beyond loopback and

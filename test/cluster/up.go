@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -36,6 +37,8 @@ func up(args []string) int {
 	flags := flag.NewFlagSet("kube up", flag.ContinueOnError)
 	flags.StringVar(&o.dir, "dir", "", "state `directory`; must be empty or absent")
 	flags.IntVar(&o.nodes, "nodes", 2, "`number` of fake GPU nodes")
+	flags.TextVar(&o.address, "address", net.IPv4(127, 0, 0, 1), "`address` of the API")
+	flags.Var(&o.kubelets, "kubelet", "issue keys for a real node `NAME=ADDRESS`; repeat for more")
 	flags.BoolVar(&o.taint, "taint", false, "taint the nodes nvidia.com/gpu=present:NoSchedule")
 	flags.DurationVar(&o.timeout, "timeout", 3*time.Minute, "longest `time` to become usable")
 	withStdin := flags.Bool("exit-with-stdin", false, "stop when standard input ends")

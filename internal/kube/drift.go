@@ -1,0 +1,198 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Difference is one field that is not as it was applied. Want or Have is empty
+// where the field is absent, and both are where they could hold a secret.
+type Difference struct {
+	Path string `json:"path"` // spec.template.spec.containers[main].image
+	Want string `json:"want,omitempty"`
+	Have string `json:"have,omitempty"`
+}
+
+// String reads "spec.replicas is 5, applied was 2".
+func (d Difference) String() string {
+	switch {
+	case d.Want == "" && d.Have == "":
+		return d.Path + " was changed"
+	case d.Want == "":
+		return fmt.Sprintf("%s is %s, applied was nothing", d.Path, d.Have)
+	case d.Have == "":
+		return fmt.Sprintf("%s is gone, applied was %s", d.Path, d.Want)
+	}
+	return fmt.Sprintf("%s is %s, applied was %s", d.Path, d.Have, d.Want)
+}
+
+// maxDifferences bounds what is told of one object.
+const maxDifferences = 20
+
+// Compare says where the live object differs from u in what applying u, with opt,
+// put there: the server is asked what applying it again would make of it. Fields
+// that u does not speak of are not looked at, nor those that others are meant to
+// fill: injected CA bundles, and the replicas of what an autoscaler scales. A
+// missing object is apierrors.IsNotFound. Nothing is changed.
+func (c *Client) Compare(ctx context.Context, u *unstructured.Unstructured, opt ApplyOptions) ([]Difference, error) {
+	u = u.DeepCopy()
+	resource, err := c.place(u, opt.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	live, err := resource.Get(ctx, u.GetName(), metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	prepare(u, opt.Owner)
+	if made(live) {
+		markMade(u)
+	}
+	again, err := resource.Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: Manager, Force: true, DryRun: []string{metav1.DryRunAll}})
+	if apierrors.IsInvalid(err) {
+		return []Difference{{Path: "a field that cannot be changed back"}}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("comparing %s: %w", ObjectOf(u), err)
+	}
+	d := &differ{secret: u.GetKind() == "Secret" && u.GetAPIVersion() == "v1"}
+	d.value("", bare(again), bare(live))
+	return slices.DeleteFunc(d.found, func(f Difference) bool { return f.Path == "spec.replicas" && c.scaled(ctx, live) }), nil
+}
+
+// bare is an object without what the server keeps in it.
+func bare(u *unstructured.Unstructured) map[string]any {
+	out := u.DeepCopy()
+	for _, field := range []string{"managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"} {
+		unstructured.RemoveNestedField(out.Object, "metadata", field)
+	}
+	delete(out.Object, "status")
+	return out.Object
+}
+
+// scaled says whether an autoscaler sets the replicas of u.
+func (c *Client) scaled(ctx context.Context, u *unstructured.Unstructured) bool {
+	list, err := c.Core.AutoscalingV2().HorizontalPodAutoscalers(u.GetNamespace()).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return false
+	}
+	for _, h := range list.Items {
+		if h.Spec.ScaleTargetRef.Kind == u.GetKind() && h.Spec.ScaleTargetRef.Name == u.GetName() {
+			return true
+		}
+	}
+	return false
+}
+
+// private are the places whose values are not told: they can hold credentials.
+var private = regexp.MustCompile(`^(data|binaryData|stringData)\b|\.(env|args|command)\[|[aA]nnotations\.|\.caData\b`)
+
+type differ struct {
+	secret bool
+	found  []Difference
+}
+
+func (d *differ) add(path string, want, have any) {
+	if len(d.found) >= maxDifferences {
+		return
+	}
+	f := Difference{Path: path}
+	if !d.secret && !private.MatchString(path) {
+		f.Want, f.Have = brief(want), brief(have)
+	}
+	d.found = append(d.found, f)
+}
+
+// brief is a value for people.
+func brief(v any) string {
+	if v == nil {
+		return ""
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	if r := []rune(string(text)); len(r) > 120 {
+		return string(r[:117]) + "..."
+	}
+	return string(text)
+}
+
+func (d *differ) value(path string, want, have any) {
+	w, isMap := want.(map[string]any)
+	h, alsoMap := have.(map[string]any)
+	if isMap && alsoMap {
+		d.mapping(path, w, h)
+		return
+	}
+	wl, isList := want.([]any)
+	hl, alsoList := have.([]any)
+	if isList && alsoList {
+		d.list(path, wl, hl)
+		return
+	}
+	if !reflect.DeepEqual(want, have) {
+		d.add(path, want, have)
+	}
+}
+
+func (d *differ) mapping(path string, want, have map[string]any) {
+	keys := maps.Clone(want)
+	maps.Copy(keys, have)
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if key == "caBundle" {
+			continue
+		}
+		at := key
+		if path != "" {
+			at = path + "." + key
+		}
+		d.value(at, want[key], have[key])
+	}
+}
+
+// list compares elements that have names by name, others by place.
+func (d *differ) list(path string, want, have []any) {
+	w, named := byName(want)
+	h, alsoNamed := byName(have)
+	if named && alsoNamed {
+		keys := maps.Clone(w)
+		maps.Copy(keys, h)
+		for _, key := range slices.Sorted(maps.Keys(keys)) {
+			d.value(path+"["+key+"]", w[key], h[key])
+		}
+		return
+	}
+	for i := range max(len(want), len(have)) {
+		d.value(fmt.Sprintf("%s[%d]", path, i), element(want, i), element(have, i))
+	}
+}
+
+func element(list []any, i int) any {
+	if i < len(list) {
+		return list[i]
+	}
+	return nil
+}
+
+func byName(list []any) (map[string]any, bool) {
+	out := map[string]any{}
+	for _, e := range list {
+		m, _ := e.(map[string]any)
+		name, _ := m["name"].(string)
+		if _, twice := out[name]; name == "" || twice {
+			return nil, false
+		}
+		out[name] = e
+	}
+	return out, true
+}

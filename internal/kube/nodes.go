@@ -1,0 +1,38 @@
+package kube
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// NodeFacts is what the API server holds about one node.
+type NodeFacts struct {
+	Name        string
+	Labels      map[string]string
+	Info        corev1.NodeSystemInfo
+	Capacity    map[string]int64
+	Allocatable map[string]int64
+}
+
+// NodeFacts lists all nodes with their labels and status, in the server's order.
+func (c *Client) NodeFacts(ctx context.Context) ([]NodeFacts, error) {
+	nodes, err := c.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]NodeFacts, len(nodes))
+	for i, n := range nodes {
+		out[i] = NodeFacts{Name: n.Name, Labels: n.Labels, Info: n.Status.NodeInfo,
+			Capacity: whole(n.Status.Capacity), Allocatable: whole(n.Status.Allocatable)}
+	}
+	return out, nil
+}
+
+func whole(list corev1.ResourceList) map[string]int64 {
+	out := make(map[string]int64, len(list))
+	for name, q := range list {
+		out[string(name)] = q.Value()
+	}
+	return out
+}

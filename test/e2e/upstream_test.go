@@ -1,0 +1,150 @@
+package e2e
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	helmregistry "helm.sh/helm/v3/pkg/registry"
+)
+
+const pauseImage = "registry.k8s.io/pause:3.10"
+
+// link is one component of the stack: a web server that asks the next one.
+type link struct {
+	name, image, needs string
+	address            net.IP
+	replicas           int
+	more               string // further images, as YAML
+}
+
+var chain = []link{
+	{name: "base", image: "registry.k8s.io/acme/base:1", address: net.IPv4(10, 96, 10, 1), replicas: 1, more: "    images: [" + pauseImage + "]\n"},
+	{name: "api", image: "quay.io/acme/api:1", needs: "base", address: net.IPv4(10, 96, 10, 2), replicas: 2},
+	{name: "web", image: "ghcr.io/acme/web:1", needs: "api", address: net.IPv4(10, 96, 10, 3), replicas: 2},
+}
+
+// startUpstream starts the connected side on loopback and returns its address.
+func startUpstream(t *testing.T, binary []byte) string {
+	t.Helper()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	address := strings.TrimPrefix(server.URL, "http://")
+	push(t, address, pauseImage, image(t, binary, "pause", "/app", "pause"))
+	for _, l := range chain {
+		push(t, address, l.image, image(t, binary, l.name, "/app"))
+	}
+	pushChart(t, address)
+	return address
+}
+
+func push(t *testing.T, address, ref string, img v1.Image) {
+	t.Helper()
+	target, err := name.ParseReference(address + "/" + ref)
+	check(t, err)
+	check(t, remote.Write(target, img))
+}
+
+// image holds the program, and its own name so that its digest is its own.
+func image(t *testing.T, binary []byte, name string, entrypoint ...string) v1.Image {
+	t.Helper()
+	img, err := mutate.AppendLayers(empty.Image, layer(t, "app", binary), layer(t, "name", []byte(name)))
+	check(t, err)
+	config, err := img.ConfigFile()
+	check(t, err)
+	config = config.DeepCopy()
+	config.OS, config.Architecture = "linux", "amd64"
+	config.Config = v1.Config{Entrypoint: entrypoint, User: "65532:65532", Env: []string{"PATH=/"}}
+	img, err = mutate.ConfigFile(img, config)
+	check(t, err)
+	return img
+}
+
+func layer(t *testing.T, name string, data []byte) v1.Layer {
+	t.Helper()
+	archive := archive(t, map[string][]byte{name: data})
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive)), nil })
+	check(t, err)
+	return l
+}
+
+func archive(t *testing.T, files map[string][]byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for name, data := range files {
+		check(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(data))}))
+		_, err := w.Write(data)
+		check(t, err)
+	}
+	check(t, w.Close())
+	return out.Bytes()
+}
+
+func pushChart(t *testing.T, address string) {
+	t.Helper()
+	files := map[string][]byte{}
+	check(t, fs.WalkDir(os.DirFS("."), "chart", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		files["site-app/"+strings.TrimPrefix(path, "chart/")], err = os.ReadFile(path)
+		return err
+	}))
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, err := w.Write(archive(t, files))
+	check(t, err)
+	check(t, w.Close())
+	client, err := helmregistry.NewClient(helmregistry.ClientOptPlainHTTP(), helmregistry.ClientOptWriter(io.Discard), helmregistry.ClientOptHTTPClient(http.DefaultClient))
+	check(t, err)
+	_, err = client.Push(packed.Bytes(), address+"/ghcr.io/acme/charts/site-app:1.0.0")
+	check(t, err)
+}
+
+// writeStack writes the stack and the upstreams file into dir.
+func writeStack(t *testing.T, dir, address string, agent bool) {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("apiVersion: caisson.dev/v1alpha1\nkind: Stack\nmetadata: {name: chain, version: 1.0.0}\nplatforms: [linux/amd64]\nkubernetes: {versions: [\"1.36\"]}\n")
+	if agent {
+		b.WriteString("agent: true\n")
+	}
+	b.WriteString("components:\n")
+	for _, l := range chain {
+		fmt.Fprintf(&b, "  - name: %s\n    namespace: %s\n%s", l.name, l.name, l.more)
+		upstream := ""
+		if l.needs != "" {
+			fmt.Fprintf(&b, "    needs: [%s]\n", l.needs)
+			upstream = fmt.Sprintf("http://%s.%s.svc.cluster.local/", l.needs, l.needs)
+		}
+		fmt.Fprintf(&b, "    charts:\n      - name: %s\n        source: oci://ghcr.io/acme/charts/site-app\n        version: 1.0.0\n", l.name)
+		fmt.Fprintf(&b, "        values: {image: %q, upstream: %q, clusterIP: %q, replicas: %d}\n", l.image, upstream, l.address, l.replicas)
+		fmt.Fprintf(&b, "    ready:\n      - {kind: Deployment, name: %s, condition: Available}\n", l.name)
+	}
+	check(t, os.WriteFile(filepath.Join(dir, "stack.yaml"), []byte(b.String()), 0o600))
+	b.Reset()
+	b.WriteString("apiVersion: caisson.dev/v1alpha1\nkind: Upstreams\nrewrites:\n")
+	for _, host := range []string{"ghcr.io", "quay.io", "registry.k8s.io"} {
+		fmt.Fprintf(&b, "  - {from: %q, to: \"http://%s/%s\"}\n", host, address, host)
+	}
+	check(t, os.WriteFile(filepath.Join(dir, "upstreams.yaml"), []byte(b.String()), 0o600))
+}
