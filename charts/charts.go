@@ -9,3 +9,9 @@ import _ "embed"
 //
 //go:embed mirror.yaml
 var Mirror []byte
+
+// Probe is what reads a node's own files for the nodes command: a DaemonSet.
+// Words that begin with $ are filled in by package nodes.
+//
+//go:embed probe.yaml
+var Probe []byte

@@ -21,7 +21,7 @@ func (a *app) agent() *cobra.Command {
 		Args:   a.unknownCommand,
 		RunE:   func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.agentMirror(), a.agentStatus())
+	cmd.AddCommand(a.agentMirror(), a.agentRender(), a.agentStatus())
 	return cmd
 }
 
@@ -48,6 +48,7 @@ func (a *app) agentMirror() *cobra.Command {
 	f.StringVar(&opt.Containerd, "containerd", "", "`DIR` that is containerd's certs.d")
 	f.StringVar(&opt.RuntimeDir, "containerd-config", "", "`DIR` that holds containerd's config.toml, to read")
 	f.StringVar(&opt.CRIO, "crio", "", "`DIR` that is CRI-O's registries.conf.d")
+	f.StringVar(&opt.CRIOCerts, "crio-certs", "", "`DIR` that is CRI-O's certs.d")
 	f.StringVar(&opt.Status, "status", "", "`FILE` to write what was seen to")
 	f.BoolVar(&opt.Remove, "remove", false, "take the files away and put back what was there")
 	f.BoolVar(&opt.Once, "once", false, "look once and end")

@@ -24,6 +24,7 @@ const kindError event.Kind = "error"
 type app struct {
 	streams Streams
 	args    []string // the command line
+	worker  []string // command line of a process that renders charts; nil renders them here
 	format  string   // text or json
 	quiet   bool
 	noColor bool

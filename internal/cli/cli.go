@@ -38,18 +38,22 @@ func Main() int {
 	log.SetOutput(io.Discard) // libraries log there and to klog; a verb speaks in events
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
-	return Run(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+	return run(ctx, &app{streams: Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, args: os.Args[1:], worker: worker()})
 }
 
 // Run runs one command line and returns its exit code. An ended context is an
-// interruption.
+// interruption. Charts are rendered in this process.
 func Run(ctx context.Context, args []string, s Streams) int {
-	a := &app{streams: s, format: "text", args: args}
+	return run(ctx, &app{streams: s, args: args})
+}
+
+func run(ctx context.Context, a *app) int {
+	a.format = "text"
 	root := a.root()
-	root.SetArgs(args)
-	root.SetIn(s.In)
-	root.SetOut(s.Out)
-	root.SetErr(s.Err)
+	root.SetArgs(a.args)
+	root.SetIn(a.streams.In)
+	root.SetOut(a.streams.Out)
+	root.SetErr(a.streams.Err)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return explain.Done

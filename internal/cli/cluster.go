@@ -29,6 +29,7 @@ func (a *app) plan() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.Paths, opt.Kubeconfig, opt.Context = args, c.kubeconfig, c.context
 			return a.do(cmd, "plan", func(ctx context.Context, sink event.Sink) (func(*page), error) {
+				opt.Renderer = a.worker
 				made, err := survey.Run(ctx, opt, sink)
 				if err != nil {
 					return nil, err

@@ -25,6 +25,7 @@ func (a *app) resolve() *cobra.Command {
 		Args: args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.do(cmd, "resolve", func(ctx context.Context, sink event.Sink) (func(*page), error) {
+				opt.Renderer = a.worker
 				res, err := resolve.Run(ctx, opt, sink)
 				if err != nil {
 					return nil, err
@@ -39,7 +40,7 @@ func (a *app) resolve() *cobra.Command {
 	upstreamsFlag(f, &opt.Upstreams)
 	f.BoolVar(&opt.AllPlatforms, "all-platforms", false, "carry every platform of each image, for a registry that takes no index with parts missing")
 	f.StringSliceVar(&opt.Platforms, "platform", nil, "`OS/ARCH` to carry in place of the stack's; repeat for more")
-	f.StringVar(&opt.Site, "site", "", "`SITE-NODES.yaml` that caisson nodes export wrote: end with 5 where a node gets no driver")
+	f.StringVar(&opt.Site, "site", "", "`SITE-NODES.yaml` that caisson nodes export wrote: carry these nodes' drivers and platforms")
 	workersFlag(f, &opt.Workers, "items")
 	require(cmd, "file", "out")
 	return cmd

@@ -147,6 +147,9 @@ func (p *page) nodeChange(n *plan.NodeChange) {
 	for _, f := range n.Files {
 		p.wrapped("   ", 4, "write "+f.Path)
 	}
+	if n.CA != "" {
+		p.wrapped("   ", 4, "put the CA of the registry beside them, unless a node has its own for it: "+n.CA.String())
+	}
 }
 
 func (p *page) planImages(m *plan.Plan) {

@@ -24,6 +24,7 @@ func (a *app) preflight() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.Paths, opt.Kubeconfig, opt.Context = args, c.kubeconfig, c.context
 			return a.do(cmd, "preflight", func(ctx context.Context, sink event.Sink) (func(*page), error) {
+				opt.Renderer = a.worker
 				res, err := survey.Preflight(ctx, opt, sink)
 				if err != nil {
 					return nil, err

@@ -37,9 +37,9 @@ var table = []row{
 
 	// Files that people write.
 	{as: as[*yamlfile.Error], sentence: "The file has mistakes", code: Failed,
-		hint: "correct the lines named above; caisson schema stack|upstreams|site|lock lists the fields"},
+		hint: "correct the lines named above; caisson schema stack|upstreams|site|lock|nodes lists the fields"},
 	{is: yamlfile.ErrNoDocument, sentence: "The file is not of the kind this command reads", code: Failed,
-		hint: "check apiVersion and kind at its top; caisson schema stack|upstreams|site|lock prints each kind"},
+		hint: "check apiVersion and kind at its top; caisson schema stack|upstreams|site|lock|nodes prints each kind"},
 
 	// Trust.
 	{is: sign.ErrNoKey, sentence: "No public key was given", code: Usage,
@@ -89,6 +89,9 @@ var table = []row{
 	{is: bundle.ErrUnfinished, sentence: "The bundle is not complete and was not sealed", code: Failed,
 		hint: "run the same pack again: it fetches only what is missing"},
 
+	{is: helm.ErrWorker, sentence: "A chart brought down the process that renders it", code: Failed,
+		hint: "its templates use more memory, stack or time than any chart should: look at what their author changed, or take another version"},
+
 	// Upstreams.
 	{is: hub.ErrGated, sentence: "The model is gated", code: Failed,
 		hint: "accept its licence on the hub with the account of HF_TOKEN, then run again"},
@@ -135,6 +138,8 @@ var table = []row{
 		hint: "plan again: caisson plan PATH... --key FILE.pub --site SITE.yaml -o PLAN.json"},
 	{is: mirror.ErrConflict, sentence: "The node's registry mirrors are not as they should be", code: Failed,
 		hint: "settle on the node what is named above; the agent looks again every 15 seconds"},
+	{is: install.ErrUntrusted, sentence: "A node does not trust the site registry's certificate", code: Failed,
+		hint: "put the registry's CA on that node as /etc/containerd/certs.d/HOST:PORT/ca.crt (CRI-O: /etc/containers/certs.d/HOST:PORT/ca.crt), then run the same command again: it continues"},
 	{is: install.ErrPull, sentence: "A node cannot pull an image", code: Failed,
 		hint: "see that the site's registry answers from the nodes, then run the same command again: it continues"},
 	{is: kube.ErrStoredVersion, sentence: "A definition would drop a version that objects are stored in", code: Preflight,
@@ -151,6 +156,8 @@ var table = []row{
 		hint: "remove those first, or everything: caisson uninstall"},
 	{as: isAny(install.ErrManyStacks, report.ErrStack), sentence: "It is not clear which stack is meant", code: Usage,
 		hint: "name it with --stack NAME"},
+	{is: resolve.ErrNodePlatform, sentence: "The stack is not for a platform of the site's nodes", code: Preflight,
+		hint: "add the platform named above to platforms: in the stack; or give --platform for what is to be carried"},
 	{is: resolve.ErrNoDriver, sentence: "A node of the site gets no driver", code: Preflight,
 		hint: "settle the errors listed above at the site, export the nodes again, then resolve again"},
 	{is: plan.ErrPreflight, sentence: "The site does not meet what the stack needs", code: Preflight,

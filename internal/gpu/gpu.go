@@ -20,7 +20,7 @@ const (
 type Node struct {
 	// Name of the node, or a hash of it.
 	Name string `yaml:"name" json:"name" jsonschema:"required,minLength=1,maxLength=253"`
-	// Sources say where this was read: sysfs, labels, status.
+	// Sources say where this was read: sysfs, labels, probe, status.
 	Sources []string `yaml:"sources,omitempty" json:"sources,omitempty"`
 	// Arch is the processor's, as Go writes it: amd64, arm64.
 	Arch string `yaml:"arch,omitempty" json:"arch,omitempty"`

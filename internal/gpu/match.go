@@ -37,6 +37,7 @@ type Options struct {
 	Operator  string // release of NVIDIA's operator, v26.7.0; empty: the newest known
 	Month     string // today's, 2026-11: branches without support are not chosen; empty: all are
 	AMDDriver string // version of amdgpu that images are built with
+	Driver    string // branch or version of NVIDIA's driver that is wanted; empty: the best
 }
 
 // Match says what a node needs. It depends on nothing but its arguments.
@@ -111,6 +112,11 @@ func (c *Catalogue) payload(n Node, devices []Device, opt Options) Payload {
 		return none(fmt.Sprintf("the catalogue does not know the tags of gpu-operator %s", opt.Operator), "use gpu-operator "+c.Drivers.Operators[0].From)
 	}
 	version, modules, ok := c.Drivers.choose(o, devices, opt.Month)
+	if opt.Driver != "" {
+		if version, modules, ok = c.Drivers.pinned(o, devices, opt.Driver); !ok {
+			return none(fmt.Sprintf("driver %s is wanted, and gpu-operator %s has none of it that drives %s", opt.Driver, o.From, products(devices)), "remove the pin gpu.policy.driver, or name another driver")
+		}
+	}
 	if !ok {
 		return none("no driver with support drives all of "+products(devices), "put these GPUs into different nodes, or install a driver on the host")
 	}
@@ -160,6 +166,29 @@ func (d *Drivers) choose(o Operator, devices []Device, month string) (version, m
 		}
 	}
 	return "", "", false
+}
+
+// pinned is the driver that somebody wants: a whole version as it is, of a branch
+// the operator's own.
+func (d *Drivers) pinned(o Operator, devices []Device, want string) (version, modules string, ok bool) {
+	b, known := d.Branch(branchOf(want))
+	if !known {
+		return "", "", false
+	}
+	version = want
+	if !strings.Contains(want, ".") {
+		versions := o.Drivers
+		if len(versions) == 0 {
+			versions = d.Operators[0].Drivers
+		}
+		i := slices.IndexFunc(versions, func(v string) bool { return branchOf(v) == b.Branch })
+		if i < 0 {
+			return "", "", false
+		}
+		version = versions[i]
+	}
+	modules = d.modules(b, version, devices)
+	return version, modules, modules != ""
 }
 
 // inOrder puts the recommended driver first, then long-term ones, newest first.

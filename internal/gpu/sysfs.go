@@ -15,13 +15,26 @@ import (
 const (
 	FromSysfs  = "sysfs"
 	FromLabels = "labels"
+	FromProbe  = "probe" // the node's own files, read by a pod there
 	FromStatus = "status"
 )
 
 // ReadTree reads a node's own files: root is / of this host, or of a captured
 // tree, which may be hostile. What is absent or cannot be read stays empty.
 func ReadTree(c *Catalogue, root *os.Root, name string) Node {
-	t := tree{root}
+	return tree{root: root}.node(c, name)
+}
+
+// Parts are the files of a node where they do not lie below one root: each is
+// that directory of the node. Without one, what lies there is as if absent.
+type Parts struct{ Sys, Proc, Etc *os.Root }
+
+// ReadParts is ReadTree for a tree in parts.
+func ReadParts(c *Catalogue, p Parts, name string) Node {
+	return tree{parts: map[string]*os.Root{"sys": p.Sys, "proc": p.Proc, "etc": p.Etc}}.node(c, name)
+}
+
+func (t tree) node(c *Catalogue, name string) Node {
 	n := Node{Name: name, Sources: []string{FromSysfs}, Kernel: t.word("proc/sys/kernel/osrelease"), Arch: t.arch(), OS: t.os(),
 		Runtime: t.runtime(), Cgroup: t.cgroup(), SecureBoot: t.secureBoot(), IOMMUGroups: len(t.names("sys/kernel/iommu_groups")),
 		HugePages: t.hugePages(), RDMA: t.rdma()}

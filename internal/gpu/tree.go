@@ -15,17 +15,33 @@ const (
 	maxEntries = 8192 // of a directory
 )
 
-// tree reads small files beneath a root that it never leaves: a link that leads
+// tree reads small files beneath roots that it never leaves: a link that leads
 // out is as if absent.
-type tree struct{ root *os.Root }
+type tree struct {
+	root  *os.Root            // / of the node; nil: only parts are there
+	parts map[string]*os.Root // first directories of a name that lie elsewhere
+}
+
+// in finds the root that holds a name, and the name below it.
+func (t tree) in(name string) (root *os.Root, below string, ok bool) {
+	first, rest, _ := strings.Cut(name, "/")
+	if part := t.parts[first]; part != nil {
+		return part, path.Join(".", rest), true
+	}
+	return t.root, name, t.root != nil
+}
 
 // bytes is the beginning of a regular file, nil where there is none.
 func (t tree) bytes(name string) []byte {
-	info, err := t.root.Stat(name)
+	root, name, ok := t.in(name)
+	if !ok {
+		return nil
+	}
+	info, err := root.Stat(name)
 	if err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
-	f, err := t.root.Open(name)
+	f, err := root.Open(name)
 	if err != nil {
 		return nil
 	}
@@ -44,7 +60,11 @@ func (t tree) word(parts ...string) string {
 
 // names lists a directory, sorted.
 func (t tree) names(name string) []string {
-	f, err := t.root.Open(name)
+	root, name, ok := t.in(name)
+	if !ok {
+		return nil
+	}
+	f, err := root.Open(name)
 	if err != nil {
 		return nil
 	}
@@ -59,17 +79,25 @@ func (t tree) names(name string) []string {
 
 // has says whether something is there, a link that leads nowhere included.
 func (t tree) has(name string) bool {
-	_, err := t.root.Lstat(name)
+	root, name, ok := t.in(name)
+	if !ok {
+		return false
+	}
+	_, err := root.Lstat(name)
 	return err == nil
 }
 
 // link is the last step of where a link leads; empty where it is none.
 func (t tree) link(name string) string {
-	info, err := t.root.Lstat(name)
+	root, name, ok := t.in(name)
+	if !ok {
+		return ""
+	}
+	info, err := root.Lstat(name)
 	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
 		return ""
 	}
-	to, err := t.root.Readlink(name)
+	to, err := root.Readlink(name)
 	if err != nil {
 		return ""
 	}

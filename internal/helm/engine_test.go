@@ -22,7 +22,12 @@ import (
 	"github.com/caisson/caisson/internal/kube"
 )
 
-func TestMain(m *testing.M) { os.Exit(clustertest.Main(m)) }
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == workerArgument {
+		os.Exit(work())
+	}
+	os.Exit(clustertest.Main(m))
+}
 
 func incompressible(n int) string {
 	b := make([]byte, n*3/4)

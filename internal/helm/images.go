@@ -27,6 +27,9 @@ type FoundImage struct {
 	// only looks like a reference (an argument, an environment variable, a bare
 	// name outside a pod), and somebody should decide.
 	Joined bool
+	// Kept is true for a reference over several keys of a text that stands where
+	// its keys cannot be rewritten: in a text within a text, or behind an alias.
+	Kept bool
 }
 
 // Bounds of the search.
@@ -68,11 +71,13 @@ func Images(docs []Document) ([]FoundImage, error) {
 }
 
 type scanner struct {
-	found []FoundImage
-	nodes int
-	doc   Document
-	lines bool // node lines are those of the document
-	span  lines
+	found  []FoundImage
+	nodes  int
+	doc    Document
+	lines  bool // node lines are those of the document
+	span   lines
+	text   *editor      // of the document in a string that is walked, one deep
+	spread func(spread) // called for each reference over keys of such a document
 }
 
 var (
@@ -208,6 +213,7 @@ func (s *scanner) mapping(n *yaml.Node, at *place) error {
 	if text(n, "kind") == "CustomResourceDefinition" && strings.HasPrefix(text(n, "apiVersion"), "apiextensions.k8s.io/") {
 		return nil
 	}
+	s.keys(n)
 	s.parts(n, at)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i].Value, n.Content[i+1]
@@ -253,7 +259,7 @@ func (s *scanner) imageKey(parent *yaml.Node, ref string, value *yaml.Node, at *
 			version = text(parent, "tag")
 		}
 		joined := join(repository+"/"+ref, version)
-		s.record(FoundImage{Ref: joined, Joined: version != "" && plausible(joined)}, value, at)
+		s.record(FoundImage{Ref: joined, Joined: version != "" && plausible(joined), Kept: s.kept(parent)}, value, at)
 		return
 	}
 	if plausible(ref) {
@@ -272,7 +278,7 @@ func (s *scanner) configured(parent *yaml.Node, ref string, value *yaml.Node, at
 		return
 	}
 	if joined := versioned(parent, ref); joined != "" && plausible(joined) {
-		s.record(FoundImage{Ref: joined, Joined: true}, value, at)
+		s.record(FoundImage{Ref: joined, Joined: true, Kept: s.kept(parent)}, value, at)
 		return
 	}
 	if strings.ContainsAny(ref, "/:@") {

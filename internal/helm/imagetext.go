@@ -77,8 +77,12 @@ func (s *scanner) inside(n *yaml.Node, at *place) error {
 		return nil
 	}
 	outer, before := s.span, len(s.found)
-	s.span = outer.within(n)
-	defer func() { s.span = outer }()
+	text := s.text
+	s.span, s.text = outer.within(n), nil
+	if s.span.depth == 1 {
+		s.text = newEditor(n.Value)
+	}
+	defer func() { s.span, s.text = outer, text }()
 	err := s.decode(n.Value, at)
 	if err == nil || isBound(err) {
 		return err
@@ -146,7 +150,7 @@ func (s *scanner) parts(n *yaml.Node, at *place) {
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value == "repository" {
-			s.add(p.ref, n.Content[i+1], at.child("repository"), false)
+			s.record(FoundImage{Ref: p.ref, Kept: s.kept(n)}, n.Content[i+1], at.child("repository"))
 			return
 		}
 	}
@@ -194,4 +198,25 @@ func afterHost(ref string) string {
 		return ref
 	}
 	return rest
+}
+
+// keys tells of the reference that a mapping of a document in a string spells
+// over several keys. Deeper down, positions are no longer those of the text.
+func (s *scanner) keys(n *yaml.Node) {
+	if s.spread == nil || s.span.depth != 1 {
+		return
+	}
+	if x := spreadOf(n); x.ref != "" {
+		s.spread(x)
+	}
+}
+
+// kept says whether what the mapping spells over several keys of a text stands
+// where it cannot be rewritten.
+func (s *scanner) kept(n *yaml.Node) bool {
+	if s.span.depth == 0 {
+		return false
+	}
+	x := spreadOf(n)
+	return x.ref == "" || s.text == nil || !s.text.can(x)
 }

@@ -63,7 +63,7 @@ func TestRewriteObject(t *testing.T) {
 				"  art: '{\"image\": \"ghcr.io/acme/art\", \"defaultImageVersion\": \"1\"}'\n" +
 				"  runtime.yaml: |\n    # ghcr.io/acme/comment:1\n    containers:\n    - image:   ghcr.io/acme/run:1   # ghcr.io/acme/run:12\n      args: [--x=ghcr.io/acme/flag:1]\n    config: |\n      {\"image\": \"ghcr.io/acme/deep:1\"}\n" +
 				"  template: |\n    {{ if .X }}\n    image: ghcr.io/acme/tpl:1\n    {{ end }}\n",
-			want: []string{"plain: site.example/ghcr.io/acme/plain" + aaaa, "\"image\" : \"site.example/ghcr.io/acme/agent" + aaaa + "\",", "see ghcr.io/acme/doc:1", "\"ghcr.io/acme/art\"",
+			want: []string{"plain: site.example/ghcr.io/acme/plain" + aaaa, "\"image\" : \"site.example/ghcr.io/acme/agent" + aaaa + "\",", "see ghcr.io/acme/doc:1", "\"site.example/ghcr.io/acme/art\", \"defaultImageVersion\": \"1" + aaaa,
 				"# ghcr.io/acme/comment:1", "- image:   site.example/ghcr.io/acme/run" + aaaa + "   # ghcr.io/acme/run:12", "--x=site.example/ghcr.io/acme/flag" + aaaa,
 				"{\"image\": \"site.example/ghcr.io/acme/deep" + aaaa, "    image: ghcr.io/acme/example:1", "image: site.example/ghcr.io/acme/tpl" + aaaa, "x: ghcr.io/acme/note:1"},
 		},

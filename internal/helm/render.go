@@ -31,6 +31,7 @@ type RenderOptions struct {
 	KubeVersion string         // "1.33", "v1.33.4"
 	APIVersions []string       // beyond those Kubernetes itself serves: "monitoring.coreos.com/v1"
 	Exact       bool           // APIVersions is all that is served, as on a cluster that was asked
+	Worker      []string       `json:"-"` // program that calls Work, and its arguments; none renders in this process
 }
 
 // Document is one rendered YAML document, or one document of a crds/ file.
@@ -44,10 +45,14 @@ type Document struct {
 // Render renders a chart as `helm template` would for a first install, hooks
 // and crds/ included, notes left out. Documents come sorted by template, then
 // in their order. It reaches no network and no cluster. Rendering stops being
-// waited for when ctx ends or after two minutes, whichever comes first.
+// waited for when ctx ends or after two minutes, whichever comes first. With a
+// worker it ends then, and templates that bring a process down are ErrWorker.
 func Render(ctx context.Context, c *Chart, opt RenderOptions) ([]Document, error) {
 	ctx, cancel := context.WithTimeout(ctx, renderTimeout)
 	defer cancel()
+	if len(opt.Worker) > 0 {
+		return renderApart(ctx, c, opt)
+	}
 	type outcome struct {
 		docs []Document
 		err  error

@@ -40,12 +40,13 @@ func (w *rewriter) parts(m map[string]any) {
 }
 
 // document replaces the references in YAML or JSON inside a string, each on the
-// line where it was found and only whole. What is split over several keys there
-// stays as it is: how its reader joins it is not known.
+// line where it was found and only whole, and those over several keys, each key
+// by itself. Nothing else of the text changes.
 func (w *rewriter) document(source string) string {
 	if !embedded(source) {
 		return source
 	}
+	source = w.spreads(source)
 	s := &scanner{nodes: maxNodes, doc: Document{Source: source, Line: 1}, lines: true, span: lines{base: 1, depth: 1}}
 	if err := s.decode(source, &place{index: -1}); err != nil {
 		s.found = nil

@@ -81,6 +81,9 @@ func (s *session) restore(ctx context.Context, c *journal.Installed, pulls helm.
 			return r.entry, err
 		}
 	}
+	if err := s.unlabelNodes(ctx, c, r.former.Plan); err != nil {
+		return r.entry, err
+	}
 	for _, part := range []func(context.Context) error{r.definitions, r.objects, r.releases, r.newDefinitions} {
 		if err := part(ctx); err != nil {
 			return r.entry, err

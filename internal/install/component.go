@@ -57,7 +57,7 @@ func (w *work) forward(ctx context.Context) error {
 	if err := w.prepare(ctx); err != nil {
 		return err
 	}
-	steps := []func(context.Context) error{w.namespace, w.credential, w.definitions, w.releases, w.manifests, w.ready}
+	steps := []func(context.Context) error{w.namespace, w.credential, w.nodeLabels, w.definitions, w.releases, w.manifests, w.ready}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err

@@ -40,6 +40,9 @@ func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *
 	}
 	err := in.nodes(ctx)
 	if err == nil {
+		err = in.gpuObjects()
+	}
+	if err == nil {
 		err = in.components(ctx)
 	}
 	if err == nil {

@@ -31,6 +31,8 @@ var (
 	ErrImages = errors.New("the site registry does not hold every image of the plan")
 	// ErrPull: a node cannot pull an image.
 	ErrPull = errors.New("the image cannot be pulled")
+	// ErrUntrusted: a node does not trust the site registry's certificate.
+	ErrUntrusted = errors.New("the node does not trust the registry's certificate")
 	// ErrNotReady: something installed is not ready.
 	ErrNotReady = errors.New("not everything is ready")
 	// ErrDrift: something installed is not as it was installed.

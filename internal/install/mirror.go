@@ -131,7 +131,10 @@ func directories(runtime string) []nodeDirectory {
 			{"--containerd-config", "containerd", "/etc/containerd", true},
 		}
 	}
-	return []nodeDirectory{{"--crio", "registries", mirror.CRIODir, false}}
+	return []nodeDirectory{
+		{"--crio", "registries", mirror.CRIODir, false},
+		{"--crio-certs", "authorities", mirror.CRIOCertsDir, false},
+	}
 }
 
 // mount gives the agent the directories of the node's runtimes and no other.
@@ -281,7 +284,11 @@ func (s *session) troubled(ctx context.Context, err error) error {
 	if len(told) == 0 {
 		return err
 	}
-	return fmt.Errorf("%w\n%s", err, strings.Join(told, "\n"))
+	text := strings.Join(told, "\n")
+	if errors.Is(whyUnpulled(text), ErrUntrusted) && !errors.Is(err, ErrUntrusted) {
+		return fmt.Errorf("%w: %w\n%s", ErrUntrusted, err, text)
+	}
+	return fmt.Errorf("%w\n%s", err, text)
 }
 
 // complaints are the newest warnings about the agent's pods, a few.

@@ -29,7 +29,7 @@ func (s *session) moved(ctx context.Context, p *plan.Plan) error {
 			return err
 		}
 	}
-	return nil
+	return s.nodesMoved(ctx, p)
 }
 
 // begun says whether a run with the plan is in the journal, or something that

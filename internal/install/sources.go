@@ -100,7 +100,7 @@ func (w *work) unpulled(ctx context.Context) error {
 	var errs []error
 	for _, u := range uses {
 		if u.Trouble != "" {
-			errs = append(errs, fmt.Errorf("%s: %w: %s: %s", u.Object, ErrPull, u.Image, u.Trouble))
+			errs = append(errs, fmt.Errorf("%s: %w: %s: %s", u.Object, whyUnpulled(u.Trouble), u.Image, u.Trouble))
 		}
 	}
 	return errors.Join(errs...)

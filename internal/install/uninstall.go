@@ -133,7 +133,7 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 			return err
 		}
 	}
-	return nil
+	return s.unlabelNodes(ctx, c, "")
 }
 
 // leftovers removes shared objects that nothing uses any more, namespaces last.

@@ -94,6 +94,7 @@ func (c *checker) lock() {
 	for i := range c.l.Components {
 		c.component(fmt.Sprintf("components[%d]", i), &c.l.Components[i])
 	}
+	c.drivers()
 	c.pendingTwins()
 	c.cycles()
 }

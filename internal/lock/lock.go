@@ -24,8 +24,9 @@ type Lock struct {
 	Metadata   Metadata    `yaml:"metadata"`
 	Platforms  []string    `yaml:"platforms"` // os/arch[/variant], sorted
 	Kubernetes Kubernetes  `yaml:"kubernetes,omitempty"`
-	Components []Component `yaml:"components"` // in the stack's order
-	Items      []Item      `yaml:"items"`      // sorted by kind (image, chart, model, file, manifest, referrer) then ref
+	Components []Component `yaml:"components"`        // in the stack's order
+	Drivers    []Driver    `yaml:"drivers,omitempty"` // of a site's GPU nodes, sorted by name
+	Items      []Item      `yaml:"items"`             // sorted by kind (image, chart, model, file, manifest, referrer) then ref
 }
 
 // Metadata names the stack.
@@ -106,7 +107,7 @@ type Item struct {
 	Components []string      `yaml:"components"` // sorted
 	Source     string        `yaml:"source"`     // upstream name: docker://…, oci://…, https://…, hf://REPO@COMMIT, file:PATH, caisson:agent
 	Subject    digest.Digest `yaml:"subject,omitempty"`
-	FoundBy    []string      `yaml:"foundBy,omitempty"` // images: "stack", "chart NAME", sorted
+	FoundBy    []string      `yaml:"foundBy,omitempty"` // images: "stack", "chart NAME", "nodes", sorted
 	Digest     digest.Digest `yaml:"digest,omitempty"`
 	MediaType  string        `yaml:"mediaType,omitempty"`
 	Size       int64         `yaml:"size,omitempty"`

@@ -27,6 +27,10 @@ func (l *Lock) Normalize() error {
 		l.Items[i].normalize()
 	}
 	slices.SortStableFunc(l.Items, compareItems)
+	for i := range l.Drivers {
+		l.Drivers[i].normalize()
+	}
+	slices.SortStableFunc(l.Drivers, compareDrivers)
 	l.settleLayers()
 	for i := range l.Items {
 		if err := l.Items[i].settle(); err != nil {

@@ -86,6 +86,11 @@ func (l *Lock) clone() *Lock {
 		comp := &c.Components[i]
 		comp.Needs, comp.Items = slices.Clone(comp.Needs), slices.Clone(comp.Items)
 	}
+	c.Drivers = slices.Clone(l.Drivers)
+	for i := range c.Drivers {
+		d := &c.Drivers[i]
+		d.Kernels, d.Packages = slices.Clone(d.Kernels), slices.Clone(d.Packages)
+	}
 	c.Items = slices.Clone(l.Items)
 	for i := range c.Items {
 		c.Items[i].unshare()

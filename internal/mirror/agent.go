@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -34,6 +35,7 @@ type Options struct {
 	Containerd string        // ContainerdDir as the agent sees it
 	RuntimeDir string        // containerd's own directory, to read its configuration
 	CRIO       string        // CRIODir as the agent sees it
+	CRIOCerts  string        // CRIOCertsDir as the agent sees it
 	Status     string        // file that tells of the newest look
 	Remove     bool          // take everything away instead
 	Once       bool          // look once
@@ -122,7 +124,9 @@ func (a *agent) look() Status {
 		return s
 	}
 	a.directory(&s, a.opt.Containerd, c.Stack, c.Containerd())
+	a.directory(&s, a.opt.CRIOCerts, c.Stack, c.CRIOCerts())
 	a.directory(&s, a.opt.CRIO, c.Stack, c.CRIO())
+	a.rivals(&s, c)
 	a.runtime(&s)
 	s.Ready = len(s.Problems) == 0
 	s.Removed = s.Ready && a.opt.Remove
@@ -139,7 +143,7 @@ func (a *agent) directory(s *Status, dir, stack string, files []File) {
 		s.Problems = append(s.Problems, err.Error())
 		return
 	}
-	defer k.root.Close()
+	defer func() { _ = k.close() }()
 	act := k.keep
 	if a.opt.Remove {
 		act = k.remove
@@ -216,7 +220,10 @@ func (c Config) check() error {
 	if c.Stack == "" || c.Registry == "" {
 		return errors.New("reading the agent's configuration: it names no stack or no registry")
 	}
-	for _, h := range c.Hosts {
+	if filepath.Base(c.Stack) != c.Stack || strings.ContainsAny(c.Stack, ", \n") {
+		return fmt.Errorf("reading the agent's configuration: %q is no stack's name", c.Stack)
+	}
+	for _, h := range append([]string{c.host()}, c.Hosts...) {
 		if !filepath.IsLocal(h) || filepath.Base(h) != h || h[0] == '.' || h[0] == '_' {
 			return fmt.Errorf("reading the agent's configuration: %q is no registry's name", h)
 		}

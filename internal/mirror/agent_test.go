@@ -53,7 +53,7 @@ func TestAgentKeepsAndLeaves(t *testing.T) {
 	if _, err := os.Stat(file); err != nil {
 		t.Error("the agent does not put back what was removed")
 	}
-	if s, err := ReadStatus(opt.Status); err != nil || !s.Ready || s.Files != 7 || s.Err() != nil {
+	if s, err := ReadStatus(opt.Status); err != nil || !s.Ready || s.Files != 9 || s.Err() != nil {
 		t.Errorf("%+v, %v", s, err)
 	}
 	cancel()

@@ -9,6 +9,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxFile bounds what is read of a node's file.
@@ -28,19 +30,33 @@ type Conflict struct {
 
 func (c *Conflict) Error() string { return c.Path + " " + c.What }
 
-// keeper holds one directory of a node. All access stays below it.
+// keeper holds one directory of a node, together with the keepers of other
+// stacks: a file that several want has all their names in its first line, and
+// goes with the last. All access stays below the directory.
 type keeper struct {
 	root  *os.Root
+	lock  *os.File // held while the keeper is open: one at a time changes the directory
 	stack string
 }
 
+// openKeeper waits while the keeper of another stack has the directory.
 func openKeeper(dir, stack string) (*keeper, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", dir, err)
 	}
-	return &keeper{root: root, stack: stack}, nil
+	lock, err := root.Open(".")
+	if err == nil {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("locking %s: %w", dir, err), root.Close())
+	}
+	return &keeper{root: root, lock: lock, stack: stack}, nil
 }
+
+// close lets the next keeper in.
+func (k *keeper) close() error { return errors.Join(k.lock.Close(), k.root.Close()) }
 
 // keep makes every file what it should be and removes those of an earlier time.
 // It goes on after errors, which it joins: *Conflict for what it does not touch.
@@ -79,16 +95,27 @@ func (k *keeper) former(files []File) []string {
 	entries, _ := d.ReadDir(maxEntries)
 	var out []string
 	for _, e := range entries {
-		for _, name := range []string{e.Name() + "/" + hostsFile, e.Name() + "/" + caFile} {
-			if !e.IsDir() || slices.ContainsFunc(files, func(f File) bool { return f.Path == name }) {
+		for _, name := range ourNames(e) {
+			if slices.ContainsFunc(files, func(f File) bool { return f.Path == name }) {
 				continue
 			}
-			if s, err := k.look(name); err == nil && s.owner == k.stack {
+			if s, err := k.look(name); err == nil && s.wanted(k.stack) {
 				out = append(out, name)
 			}
 		}
 	}
 	return out
+}
+
+// ourNames are the files that may be ours at, or directly below, an entry.
+func ourNames(e fs.DirEntry) []string {
+	switch {
+	case e.IsDir():
+		return []string{e.Name() + "/" + hostsFile, e.Name() + "/" + caFile}
+	case strings.HasPrefix(e.Name(), crioName) && path.Ext(e.Name()) == ".conf":
+		return []string{e.Name()}
+	}
+	return nil
 }
 
 func (k *keeper) takeAll(names []string) (changed int, _ error) {
@@ -107,9 +134,17 @@ func (k *keeper) takeAll(names []string) (changed int, _ error) {
 
 // state is what stands at a path.
 type state struct {
-	info  fs.FileInfo // nil: nothing
-	data  []byte
-	owner string // the stack whose keeper wrote it; "" for anybody else
+	info   fs.FileInfo // nil: nothing
+	data   []byte
+	owners []string // the stacks that want it so; none for anybody else's file
+}
+
+// wanted says whether a stack is among the owners.
+func (s state) wanted(stack string) bool { return slices.Contains(s.owners, stack) }
+
+// others are the owners but one.
+func (s state) others(stack string) []string {
+	return slices.DeleteFunc(slices.Clone(s.owners), func(o string) bool { return o == stack })
 }
 
 // look reads what is at a path. Anything but a plain file of plain size, in a
@@ -138,7 +173,7 @@ func (k *keeper) look(name string) (state, error) {
 		return state{}, &Conflict{name, "is no plain file of at most 1 MiB"}
 	}
 	data, err := k.read(name)
-	return state{info, data, owner(data)}, err
+	return state{info, data, owners(data)}, err
 }
 
 func (k *keeper) read(name string) ([]byte, error) {
@@ -150,41 +185,85 @@ func (k *keeper) read(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
-// owner is the stack for which a file was written.
-func owner(data []byte) string {
+// owners are the stacks for which a file was written.
+func owners(data []byte) []string {
 	rest, ours := strings.CutPrefix(string(data), mark)
 	line, _, ok := strings.Cut(rest, ".\n")
 	if !ours || !ok || strings.Contains(line, "\n") {
-		return ""
+		return nil
 	}
-	return line
+	return strings.Split(line, ", ")
 }
 
-// body is a file without the line that names the stack.
+// body is a file without the line that names the stacks.
 func body(data []byte) string {
 	_, rest, _ := strings.Cut(string(data), "\n")
 	return rest
 }
 
+// owned is a file's data with the given stacks in its first line.
+func owned(data []byte, stacks []string) []byte {
+	slices.Sort(stacks)
+	return []byte(mark + strings.Join(stacks, ", ") + ".\n" + body(data))
+}
+
 func (k *keeper) put(f File) (changed bool, _ error) {
 	there, err := k.look(f.Path)
+	if conflict := new(Conflict); errors.As(err, &conflict) && len(f.Yields) > 0 {
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}
+	others, same := there.others(k.stack), body(there.data) == body(f.Data)
 	switch {
-	case there.info == nil:
-	case string(there.data) == string(f.Data):
+	case len(there.owners) == 0 && k.strangers(f):
 		return false, nil
-	case there.owner == "":
+	case there.info != nil && len(there.owners) == 0:
 		if err := k.save(f.Path, there); err != nil {
 			return false, err
 		}
-	case there.owner != k.stack && body(there.data) == body(f.Data):
-		return false, nil // another stack wants the same
-	case there.owner != k.stack:
-		return false, &Conflict{f.Path, "was written for stack " + there.owner + ", which has another site registry"}
+	case same && there.wanted(k.stack):
+		return false, nil
+	case len(others) > 0 && !same:
+		return false, k.disagree(f, there, others)
 	}
+	f.Data = owned(f.Data, append(others, k.stack))
 	return true, k.write(f)
+}
+
+// disagree leaves a file to the stacks that want it as it is. This one is none
+// of them any more: so they can follow it, one after the other.
+func (k *keeper) disagree(f File, there state, others []string) error {
+	conflict := &Conflict{f.Path, "was written for stack " + strings.Join(others, ", ") + ", which has another site registry, or another CA"}
+	if !there.wanted(k.stack) {
+		return conflict
+	}
+	return errors.Join(conflict, k.write(File{Path: f.Path, Data: owned(there.data, others)}))
+}
+
+// strangers says whether anything not ours stands where f yields.
+func (k *keeper) strangers(f File) bool {
+	for _, dir := range f.Yields {
+		if info, err := k.root.Lstat(dir); err == nil && !info.IsDir() {
+			return true
+		}
+		entries, _ := fs.ReadDir(k.root.FS(), dir)
+		if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !k.ours(dir, e.Name()) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// ours says whether a file was written by some stack's keeper, or is one that a
+// keeper did not finish.
+func (k *keeper) ours(dir, name string) bool {
+	if strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".caisson") {
+		return true
+	}
+	s, err := k.look(dir + "/" + name)
+	return err == nil && len(s.owners) > 0
 }
 
 // save gives an administrator's file a second name before ours takes its place.
@@ -242,8 +321,8 @@ func (k *keeper) sync(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// take removes our file and brings back the one before it. A file that is not
-// ours stays.
+// take removes our file and brings back the one before it. A file that another
+// stack wants as well is left to that one; a file that is not ours stays.
 func (k *keeper) take(name string) (changed bool, _ error) {
 	there, err := k.look(name)
 	if err != nil {
@@ -253,14 +332,17 @@ func (k *keeper) take(name string) (changed bool, _ error) {
 	if err != nil {
 		return false, err
 	}
+	others := there.others(k.stack)
 	switch {
-	case there.owner == k.stack && saved.info != nil, there.info == nil && saved.info != nil:
+	case there.wanted(k.stack) && len(others) > 0:
+		err = k.write(File{Path: name, Data: owned(there.data, others)})
+	case there.wanted(k.stack) && saved.info != nil, there.info == nil && saved.info != nil:
 		err = k.root.Rename(name+before, name)
-	case there.owner == k.stack:
+	case there.wanted(k.stack):
 		err = k.root.Remove(name)
 	case saved.info != nil && os.SameFile(saved.info, there.info):
 		err = k.root.Remove(name + before)
-	case there.owner == "" && saved.info != nil:
+	case len(there.owners) == 0 && saved.info != nil:
 		return false, &Conflict{name, "was put there by somebody else; what was there before caisson is " + path.Base(name) + before}
 	default:
 		return false, k.tidy(path.Dir(name))

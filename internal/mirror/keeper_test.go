@@ -60,14 +60,30 @@ func (n node) tree() map[string]string {
 	return out
 }
 
-func (n node) keeper(stack string) *keeper {
-	n.t.Helper()
-	k, err := openKeeper(n.dir, stack)
+// stackKeeper opens the keeper of a stack for each act, as an agent does.
+type stackKeeper struct {
+	node
+	stack string
+}
+
+func (n node) keeper(stack string) stackKeeper { return stackKeeper{n, stack} }
+
+func (s stackKeeper) keep(files []File) (int, error) {
+	return s.do(func(k *keeper) (int, error) { return k.keep(files) })
+}
+
+func (s stackKeeper) remove(files []File) (int, error) {
+	return s.do(func(k *keeper) (int, error) { return k.remove(files) })
+}
+
+func (s stackKeeper) do(act func(*keeper) (int, error)) (int, error) {
+	s.t.Helper()
+	k, err := openKeeper(s.dir, s.stack)
 	if err != nil {
-		n.t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	n.t.Cleanup(func() { _ = k.root.Close() })
-	return k
+	defer func() { _ = k.close() }()
+	return act(k)
 }
 
 func (n node) same(want map[string]string) {
@@ -95,7 +111,7 @@ func must(t *testing.T, changed int, err error) int {
 const theirs = "server = \"https://proxy.lan\"\n"
 
 func TestKeepAndRemove(t *testing.T) {
-	n := newNode(t, map[string]string{"ghcr.io/hosts.toml": theirs, "ghcr.io/own.crt": "x", "quay.io/hosts.toml": theirs, "_default/hosts.toml": theirs})
+	n := newNode(t, map[string]string{"ghcr.io/hosts.toml": theirs, "ghcr.io/own.crt": "x", "quay.io/hosts.toml": theirs})
 	before, k, files := n.tree(), n.keeper("demo"), sample().Containerd()
 	changed, err := k.keep(files)
 	if must(t, changed, err) != len(files) {
@@ -234,26 +250,4 @@ func TestConflictsAreLeftAlone(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestStacksShareWhatIsEqual(t *testing.T) {
-	n := newNode(t, nil)
-	one := Config{Stack: "one", Registry: "reg", Hosts: []string{"ghcr.io"}}
-	two := one
-	two.Stack = "two"
-	for _, c := range []Config{one, two} {
-		changed, err := n.keeper(c.Stack).keep(c.Containerd())
-		must(t, changed, err)
-	}
-	changed, err := n.keeper("two").remove(two.Containerd())
-	must(t, changed, err)
-	want := map[string]string{"ghcr.io/": "", "ghcr.io/hosts.toml": string(one.Containerd()[0].Data)}
-	n.same(want)
-	changed, err = n.keeper("two").keep(two.Containerd())
-	must(t, changed, err)
-	changed, err = n.keeper("one").remove(one.Containerd())
-	must(t, changed, err)
-	changed, err = n.keeper("two").keep(two.Containerd())
-	must(t, changed, err)
-	n.same(map[string]string{"ghcr.io/": "", "ghcr.io/hosts.toml": string(two.Containerd()[0].Data)})
 }

@@ -21,14 +21,15 @@ import (
 // Where the runtimes look on a node.
 const (
 	ContainerdDir = "/etc/containerd/certs.d"
-	CRIODir       = "/etc/containers/registries.conf.d"
+	CRIODir       = "/etc/containers/registries.conf.d" // read when CRI-O starts or reloads
+	CRIOCertsDir  = "/etc/containers/certs.d"           // read at each pull
 )
 
 // Names of files.
 const (
 	hostsFile = "hosts.toml"
 	caFile    = "caisson-ca.crt"
-	crioFile  = "50-caisson.conf"
+	crioName  = "50-caisson" // with -STACK.conf
 )
 
 // reserved ends the host names of what Caisson itself brings: nothing upstream.
@@ -39,7 +40,7 @@ type Config struct {
 	Stack     string   `json:"stack"`               // who writes
 	Registry  string   `json:"registry"`            // HOST[:PORT][/PREFIX]
 	PlainHTTP bool     `json:"plainHTTP,omitempty"` // the registry has no TLS
-	CA        string   `json:"ca,omitempty"`        // PEM, for containerd; CRI-O trusts what the node trusts
+	CA        string   `json:"ca,omitempty"`        // PEM: the registry's authority
 	Hosts     []string `json:"hosts"`               // upstream registries, sorted
 }
 
@@ -48,7 +49,8 @@ type File struct {
 	Path string // below the runtime's directory, slash-separated
 	Data []byte
 
-	Authority bool // it is the registry's authority
+	Authority bool     // it is the registry's authority
+	Yields    []string // directories: what an administrator has there goes before the file
 }
 
 // Digest is the digest of the file's content.
@@ -107,17 +109,43 @@ func (c Config) head() string {
 
 // Containerd gives the files below ContainerdDir: per host a hosts.toml that
 // leads to the site registry alone, so that no upstream name is ever looked up,
-// and the registry's authority beside it. See containerd's docs/hosts.md.
+// and the registry's authority beside it. With an authority there is one for the
+// registry's own name as well, which yields to what a node has for it already.
+// See containerd's docs/hosts.md.
 func (c Config) Containerd() []File {
 	var out []File
 	for _, host := range c.Hosts {
 		dir := hostDirectory(host)
 		if c.CA != "" {
-			out = append(out, File{Path: dir + "/" + caFile, Data: []byte(c.head() + strings.TrimSpace(c.CA) + "\n"), Authority: true})
+			out = append(out, c.authority(dir))
 		}
 		out = append(out, File{Path: dir + "/" + hostsFile, Data: []byte(c.hosts(host))})
 	}
+	if own := c.host(); c.CA != "" && !slices.Contains(c.Hosts, own) {
+		dir := hostDirectory(own)
+		yields := []string{dir, own, "_default"}
+		ca := c.authority(dir)
+		ca.Yields = yields
+		out = append(out, ca, File{Path: dir + "/" + hostsFile, Data: []byte(c.own()), Yields: yields})
+	}
 	return out
+}
+
+// host is the site registry's HOST[:PORT].
+func (c Config) host() string {
+	host, _, _ := strings.Cut(c.Registry, "/")
+	return host
+}
+
+func (c Config) authority(dir string) File {
+	return File{Path: dir + "/" + caFile, Data: []byte(c.head() + strings.TrimSpace(c.CA) + "\n"), Authority: true}
+}
+
+// own is the hosts.toml of the registry's own name.
+func (c Config) own() string {
+	address := "https://" + c.host()
+	rules := fmt.Sprintf("capabilities = [\"pull\", \"resolve\"]\nca = %q\n", caFile)
+	return fmt.Sprintf("%s\nserver = %q\n%s\n[host.%q]\n%s", c.head(), address, rules, address, rules)
 }
 
 func (c Config) hosts(host string) string {
@@ -134,14 +162,24 @@ func (c Config) hosts(host string) string {
 	return fmt.Sprintf("%s\nserver = %q\n%s\n[host.%q]\n%s", c.head(), address, rules, address, rules)
 }
 
-// CRIO gives the file below CRIODir. The upstream name is the prefix and the
-// site registry the location: no upstream is asked when the registry lacks an
-// image. See containers-registries.conf(5).
+// CRIO gives the file below CRIODir, of a name of the stack's own, as stacks
+// have different hosts. The upstream name is the prefix and the site registry the
+// location: no upstream is asked when the registry lacks an image. See
+// containers-registries.conf(5).
 func (c Config) CRIO() []File {
 	var b strings.Builder
 	b.WriteString(c.head())
 	for _, host := range c.Hosts {
 		fmt.Fprintf(&b, "\n[[registry]]\nprefix = %q\nlocation = %q\ninsecure = %t\n", host, c.target(host, ""), c.PlainHTTP)
 	}
-	return []File{{Path: crioFile, Data: []byte(b.String())}}
+	return []File{{Path: crioName + "-" + c.Stack + ".conf", Data: []byte(b.String())}}
+}
+
+// CRIOCerts gives the file below CRIOCertsDir: the registry's authority, if there
+// is one. See containers-certs.d(5).
+func (c Config) CRIOCerts() []File {
+	if c.CA == "" {
+		return nil
+	}
+	return []File{c.authority(c.host())}
 }

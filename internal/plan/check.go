@@ -28,6 +28,9 @@ func (p *Plan) check() error {
 	if err := p.Nodes.check(); err != nil {
 		return err
 	}
+	if err := p.GPU.check(); err != nil {
+		return err
+	}
 	return p.checkComponents()
 }
 

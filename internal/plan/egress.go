@@ -66,7 +66,7 @@ func (m *maker) carries(ref string) bool {
 	if it, _ := m.set.find(ref); it != nil || len(m.set.candidates(ref)) > 0 {
 		return true
 	}
-	whole, err := lock.NormalizeImage(ref)
+	whole, err := lock.NormalizeImage(strings.TrimPrefix(ref, m.selection.site.Registry.Base()+"/"))
 	if err != nil {
 		return false
 	}

@@ -22,6 +22,7 @@ type Facts struct {
 	Registry       RegistryFacts
 	CA             []byte // PEM of the registry's authority, where the site names one and nodes are told of it
 	Around         Surroundings
+	GPU            GPUFacts
 }
 
 // ReleaseFact is a release that exists in a namespace the plan uses.
@@ -71,6 +72,7 @@ type FoundImage struct {
 	Path     string
 	Sure     bool // it is an image; otherwise a string that looks like one
 	Joined   bool // put together from several keys
+	Kept     bool // in a text where its keys cannot be rewritten
 }
 
 // Key names a rendering: of a release of a component, or of a manifest item.

@@ -28,6 +28,9 @@ func (p *Plan) Fits(l *lock.Lock, dg digest.Digest) error {
 	if err := p.fitsNodes(l); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnfit, err)
 	}
+	if err := p.fitsGPU(l); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnfit, err)
+	}
 	return nil
 }
 

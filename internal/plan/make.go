@@ -40,7 +40,9 @@ func Make(b Bundle, s *Selection, rendered map[Key]Rendered, facts Facts) (*Plan
 	for i := range s.Components {
 		m.component(&s.Components[i])
 	}
+	m.gpu()
 	m.mirror()
+	m.trust()
 	m.preflight()
 	m.finish()
 	return m.done()
@@ -242,6 +244,7 @@ func (m *maker) foundImages(list []FoundImage, where, item string, used map[stri
 		switch {
 		case it != nil:
 			sites[m.use(used, it, dg, f.Ref).Site] = true
+			m.kept(f, where, item)
 		case len(m.set.candidates(f.Ref)) > 0:
 			m.find(event.Finding{
 				Severity: event.Error, Code: "image-ambiguous", Item: item,

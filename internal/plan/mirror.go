@@ -94,6 +94,7 @@ func (n *NodeChange) files(c mirror.Config) []NodeFile {
 	}
 	if slices.Contains(n.Runtimes, "cri-o") {
 		add(mirror.CRIODir, c.CRIO())
+		add(mirror.CRIOCertsDir, c.CRIOCerts())
 	}
 	return out
 }
@@ -137,6 +138,7 @@ func (m *maker) mirror() {
 	}
 	n.Files = n.files(mirrorConfig(m.plan.Name, site.Registry, n.Hosts, string(m.facts.CA)))
 	m.plan.Nodes = n
+	m.reload()
 	if site.Registry.PullSecretRef != nil && !site.Rewrites() {
 		m.find(event.Finding{
 			Severity: event.Warn, Code: "mirror-pull-secret",

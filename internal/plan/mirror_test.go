@@ -94,7 +94,7 @@ func TestMirrorBindsRuntimesAndAuthority(t *testing.T) {
 	if p == nil {
 		t.Fatalf("%+v", found)
 	}
-	if n := p.Nodes; n.CA != dg("pem") || !slices.Equal(n.Runtimes, []string{"containerd", "cri-o"}) || n.Files[3].Path != "/etc/containers/registries.conf.d/50-caisson.conf" {
+	if n := p.Nodes; n.CA != dg("pem") || !slices.Equal(n.Runtimes, []string{"containerd", "cri-o"}) || n.Files[3].Path != "/etc/containerd/certs.d/reg.site_5000_/hosts.toml" || n.Files[4].Path != "/etc/containers/registries.conf.d/50-caisson-demo.conf" {
 		t.Errorf("%+v", n)
 	}
 	if err := p.Fits(l, dg("lock")); err != nil {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/gpu"
 	"github.com/caisson/caisson/internal/lock"
 )
 
@@ -61,6 +62,7 @@ type Plan struct {
 	Images     []Image         `json:"images,omitempty"`     // by upstream reference
 	Components []Component     `json:"components,omitempty"` // in order of installation
 	Nodes      *NodeChange     `json:"nodes,omitempty"`      // nil: nodes stay as they are
+	GPU        *GPU            `json:"gpu,omitempty"`        // nil: neither the cluster nor the stack has to do with GPUs
 	Bytes      Bytes           `json:"bytes"`
 	Findings   []event.Finding `json:"findings,omitempty"` // none of them an error
 }
@@ -74,6 +76,7 @@ type Site struct {
 	References   []string          `json:"references"`
 	StorageClass string            `json:"storageClass,omitempty"`
 	Components   map[string]Choice `json:"components,omitempty"`
+	GPU          *gpu.Policy       `json:"gpu,omitempty"`
 }
 
 // Registry is where the site's nodes pull from.

@@ -19,6 +19,8 @@ type Selection struct {
 	lock       *lock.Lock
 	site       Site
 	Components []Chosen // in order: by level, then the lock's order
+	gpu        *GPU     // nil until Configure
+	gpuFound   []event.Finding
 }
 
 // Chosen is one component that will be installed.

@@ -21,6 +21,7 @@ func (s *session) assemble() *lock.Lock {
 		it.Components = keys(s.found.owners[ref])
 		l.Items = append(l.Items, *it)
 	}
+	l.Drivers = s.nodes.drivers
 	for i := range s.stack.Components {
 		l.Components = append(l.Components, s.component(i, l.Items))
 	}

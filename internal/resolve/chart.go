@@ -91,7 +91,7 @@ func (s *session) render(ctx context.Context, c *helm.Chart, comp *stack.Compone
 	for _, version := range versions {
 		docs, err := helm.Render(ctx, c, helm.RenderOptions{
 			Release: ch.Name, Namespace: namespace, Values: values,
-			KubeVersion: version, APIVersions: s.stack.Kubernetes.APIVersions,
+			KubeVersion: version, APIVersions: s.stack.Kubernetes.APIVersions, Worker: s.renderer,
 		})
 		if err != nil {
 			if version != "" {

@@ -34,6 +34,7 @@ type wantedImage struct {
 	components map[string]bool
 	by         map[string]bool // "stack", "chart web", "manifest extra.yaml"
 	certain    bool            // somebody names exactly this reference
+	only       []platform      // where nobody but nodes needs it, theirs
 }
 
 // suspect is a string that looks like an image reference where none is

@@ -72,7 +72,7 @@ func (s *session) imageTasks() []task {
 // image pins one image and gathers what refers to it.
 func (s *session) image(ctx context.Context, ref string, w *wantedImage) {
 	s.work(lock.Image, ref, w.first(), func() (int64, evidence, error) {
-		pinned, err := s.pinImage(ctx, ref)
+		pinned, err := s.pinImage(ctx, ref, s.wanted(w))
 		if !w.certain && errors.Is(err, registry.ErrNotFound) {
 			s.found.missing(ref)
 			return 0, evidence{}, nil
@@ -114,9 +114,18 @@ type pinnedImage struct {
 	lacking   []string // wanted platforms a single-platform image is not for
 }
 
+// wanted are the platforms that an image is carried for: a driver's are those of
+// the nodes it drives.
+func (s *session) wanted(w *wantedImage) []platform {
+	if len(w.by) == 1 && w.by[byNodes] {
+		return w.only
+	}
+	return s.platforms
+}
+
 // pinImage reads what a whole reference stands for. A reference with both a tag
 // and a digest must agree with itself.
-func (s *session) pinImage(ctx context.Context, ref string) (pinnedImage, error) {
+func (s *session) pinImage(ctx context.Context, ref string, wanted []platform) (pinnedImage, error) {
 	repository, tag, dg := lock.SplitReference(ref)
 	root, err := s.puller.Resolve(ctx, ref)
 	if err != nil {
@@ -125,8 +134,8 @@ func (s *session) pinImage(ctx context.Context, ref string) (pinnedImage, error)
 	if tag != "" && dg != "" {
 		s.checkTag(ctx, repository, tag, dg)
 	}
-	return s.images.do(repository+"@"+string(root.Digest), func() (pinnedImage, error) {
-		sel := newSelection(s.puller, repository, s.platforms)
+	return s.images.do(fmt.Sprint(repository, "@", root.Digest, wanted), func() (pinnedImage, error) {
+		sel := newSelection(s.puller, repository, wanted)
 		sel.all = s.allPlatforms
 		lacking, err := sel.root(ctx, root)
 		return pinnedImage{sel.carried, lacking}, err

@@ -38,9 +38,10 @@ type Options struct {
 	// AllPlatforms carries every platform that an image has, for registries that
 	// take no index with parts missing. The stack's must be among them all the same.
 	AllPlatforms bool
-	Site         string // inventory of a site's nodes, each of which must get a driver; "": none
-	Workers      int    // items resolved side by side; 0: 8
-	Agent        string // binary of the node agent's image; "": the running one
+	Site         string   // inventory of a site's nodes, whose drivers and platforms are carried; \"\": none
+	Workers      int      // items resolved side by side; 0: 8
+	Agent        string   // binary of the node agent's image; "": the running one
+	Renderer     []string // command line of a process that renders charts, see helm.RenderOptions; nil renders them here
 
 	backoff time.Duration // tests shorten it
 }
@@ -85,7 +86,7 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if err := s.checkNodes(opt.Site); err != nil {
+	if err := s.checkNodes(opt); err != nil {
 		return Result{}, err
 	}
 	l, err := s.resolve(ctx)
@@ -112,6 +113,7 @@ type session struct {
 
 	allPlatforms bool
 	agent        string // binary
+	renderer     []string
 
 	fetch  *fetch.Client
 	puller *registry.Puller
@@ -119,6 +121,7 @@ type session struct {
 	events event.Sink
 
 	problems problems
+	nodes    siteNodes
 	found    collection
 	models   models
 	charts   memo[*pulledChart]
@@ -134,7 +137,7 @@ func newSession(opt Options, sink event.Sink) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{stack: st, source: readSource(opt.Stack), output: filepath.Dir(opt.Output), workers: opt.Workers, allPlatforms: opt.AllPlatforms, agent: opt.Agent, events: sink}
+	s := &session{stack: st, source: readSource(opt.Stack), output: filepath.Dir(opt.Output), workers: opt.Workers, allPlatforms: opt.AllPlatforms, agent: opt.Agent, renderer: opt.Renderer, events: sink}
 	if s.workers <= 0 {
 		s.workers = defaultWorkers
 	}
@@ -193,7 +196,11 @@ func (s *session) resolve(ctx context.Context) (*lock.Lock, error) {
 		first.add(s.discoveries(i)...)
 		second.add(s.contents(i)...)
 	}
+	first.add(s.driverTasks()...)
 	if err := first.run(ctx, s.workers); err != nil {
+		return nil, err
+	}
+	if err := s.settleDrivers(); err != nil {
 		return nil, err
 	}
 	second.add(s.imageTasks()...)

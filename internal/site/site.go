@@ -52,6 +52,8 @@ type Site struct {
 	Components map[string]Component `yaml:"components,omitempty"`
 	// StorageClass is used for volumes; the cluster's default where absent.
 	StorageClass string `yaml:"storageClass,omitempty"`
+	// GPU says what is wanted of the nodes with GPUs.
+	GPU *GPU `yaml:"gpu,omitempty"`
 
 	// Dir is where the site file lies; paths in it are relative to here.
 	Dir string `yaml:"-"`
@@ -177,6 +179,7 @@ func check(doc *yamlfile.Document, s *Site) {
 		doc.Problemf("metadata.name", "%q is not a name of at most 63 lower-case letters, digits and '-'", s.Metadata.Name)
 	}
 	checkRegistry(doc, &s.Registry)
+	checkGPU(doc, s.GPU)
 	strategies := []string{RewriteReferences, MirrorReferences, IDMSReferences}
 	for i, r := range s.References {
 		if !slices.Contains(strategies, r) {

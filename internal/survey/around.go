@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/kube"
 	"github.com/caisson/caisson/internal/plan"
 )
@@ -36,12 +35,12 @@ type around struct {
 
 // surround renders the selection for the cluster and adds to the facts what
 // surrounds it there.
-func surround(ctx context.Context, t *bundle.Trusted, c *kube.Client, s *plan.Selection, stack string, f *plan.Facts) (map[plan.Key]plan.Rendered, error) {
+func surround(ctx context.Context, from source, c *kube.Client, s *plan.Selection, stack string, f *plan.Facts) (map[plan.Key]plan.Rendered, error) {
 	apis, err := c.APIVersions()
 	if err != nil {
 		return nil, err
 	}
-	rendered, found, err := render(ctx, t, s, f.Version, apis)
+	rendered, found, err := from.render(ctx, s, f.Version, apis)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package survey
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
@@ -49,5 +51,22 @@ func authority(s plan.Site) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the registry's CA %s: %w", s.Registry.CAFile, err)
 	}
+	if err := onlyCertificates(data); err != nil {
+		return nil, fmt.Errorf("reading the registry's CA %s: %w", s.Registry.CAFile, err)
+	}
 	return data, nil
+}
+
+// onlyCertificates refuses what must not come onto nodes, such as a key beside a
+// certificate, and what a runtime would stumble over.
+func onlyCertificates(data []byte) error {
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return fmt.Errorf("it goes to every node, and holds a %s beside certificates", block.Type)
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -50,11 +50,11 @@ func check(ctx context.Context, opt Options, sink event.Sink) (Checked, error) {
 	if err != nil {
 		return Checked{}, err
 	}
-	chosen, err := readSite(opt)
+	chosen, nodes, err := readSite(opt)
 	if err != nil {
 		return Checked{}, err
 	}
-	p, found, err := decide(ctx, opt, t, l, chosen)
+	p, found, err := decide(ctx, opt, t, l, chosen, nodes)
 	if err != nil {
 		return Checked{}, err
 	}

@@ -10,10 +10,16 @@ import (
 	"github.com/caisson/caisson/internal/plan"
 )
 
+// source is where charts come from and what renders them.
+type source struct {
+	bundle *bundle.Trusted
+	worker []string // see helm.RenderOptions
+}
+
 // render renders every release of the selection for this cluster, which serves
 // apis, with the site's values, and reads every manifest. The pieces are the
 // objects, not yet placed.
-func render(ctx context.Context, t *bundle.Trusted, s *plan.Selection, version string, apis []string) (map[plan.Key]plan.Rendered, []*piece, error) {
+func (from source) render(ctx context.Context, s *plan.Selection, version string, apis []string) (map[plan.Key]plan.Rendered, []*piece, error) {
 	out, all := map[plan.Key]plan.Rendered{}, []*piece(nil)
 	add := func(key plan.Key, c plan.Chosen, release string, r plan.Rendered, found []*piece) {
 		out[key] = r
@@ -25,15 +31,15 @@ func render(ctx context.Context, t *bundle.Trusted, s *plan.Selection, version s
 	for _, chosen := range s.Components {
 		name := chosen.Component.Name
 		for _, r := range chosen.Releases {
-			opt := helm.RenderOptions{Release: r.Name, Namespace: chosen.Namespace, Values: r.Values, KubeVersion: version, APIVersions: apis, Exact: true}
-			made, found, err := release(ctx, t, r.Chart, opt)
+			opt := helm.RenderOptions{Release: r.Name, Namespace: chosen.Namespace, Values: r.Values, KubeVersion: version, APIVersions: apis, Exact: true, Worker: from.worker}
+			made, found, err := release(ctx, from.bundle, r.Chart, opt)
 			if err != nil {
 				return nil, nil, err
 			}
 			add(plan.Key{Component: name, Name: r.Name}, chosen, r.Name, made, found)
 		}
 		for _, ref := range chosen.Component.Manifests {
-			made, found, err := manifest(t, ref)
+			made, found, err := manifest(from.bundle, ref)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -91,7 +97,7 @@ func read(r *plan.Rendered, docs []helm.Document) ([]*piece, error) {
 		return nil, err
 	}
 	for _, f := range found {
-		r.Images = append(r.Images, plan.FoundImage{Ref: f.Ref, Template: f.Template, Line: f.Line, Path: f.Path, Sure: f.Sure, Joined: f.Joined})
+		r.Images = append(r.Images, plan.FoundImage{Ref: f.Ref, Template: f.Template, Line: f.Line, Path: f.Path, Sure: f.Sure, Joined: f.Joined, Kept: f.Kept})
 	}
 	if r.Egress, err = egress(docs); err != nil {
 		return nil, err

@@ -40,6 +40,8 @@ type Options struct {
 	Context    string            // over the site file's
 	Registry   presence.Registry // how to ask the registry; nil for the real one
 
+	Renderer []string // command line of a process that renders charts, see helm.RenderOptions; nil renders them here
+
 	AllowExpired bool // plan with a bundle although its statement has expired
 }
 
@@ -71,11 +73,11 @@ func run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) 
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := readSite(opt)
+	chosen, nodes, err := readSite(opt)
 	if err != nil {
 		return nil, err
 	}
-	p, found, err := decide(ctx, opt, t, l, chosen)
+	p, found, err := decide(ctx, opt, t, l, chosen, nodes)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +103,8 @@ func preflight(doing string, found []event.Finding) error {
 	return fmt.Errorf("%s: %w: %d findings are errors", doing, plan.ErrPreflight, n)
 }
 
-func decide(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, chosen plan.Site) (*plan.Plan, []event.Finding, error) {
+// decide makes the plan; nodes is the site's inventory of them, or "".
+func decide(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, chosen plan.Site, nodes string) (*plan.Plan, []event.Finding, error) {
 	selection, found := plan.Select(l, chosen)
 	if plan.HasErrors(found) {
 		return nil, found, nil
@@ -126,7 +129,10 @@ func decide(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, c
 		return nil, nil, err
 	}
 	facts.Denied = append(facts.Denied, lacking...)
-	rendered, err := surround(ctx, t, cluster, selection, l.Metadata.Name, &facts)
+	if err := gpus(ctx, cluster, selection, l.Metadata.Name, nodes, &facts); err != nil {
+		return nil, nil, err
+	}
+	rendered, err := surround(ctx, source{t, opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -181,15 +187,16 @@ func absolute(paths []string) ([]string, error) {
 	return out, nil
 }
 
-// readSite reduces a site file to what a plan depends on.
-func readSite(opt Options) (plan.Site, error) {
+// readSite reduces a site file to what a plan depends on, and says where its
+// inventory of nodes is.
+func readSite(opt Options) (_ plan.Site, nodes string, _ error) {
 	s, err := site.Read(opt.Site)
 	if err != nil {
-		return plan.Site{}, err
+		return plan.Site{}, "", err
 	}
 	raw, err := os.ReadFile(opt.Site)
 	if err != nil {
-		return plan.Site{}, fmt.Errorf("reading site: %w", err)
+		return plan.Site{}, "", fmt.Errorf("reading site: %w", err)
 	}
 	out := plan.Site{
 		Name: s.Metadata.Name, Digest: digest.FromBytes(raw), Context: s.Cluster.Context,
@@ -208,5 +215,13 @@ func readSite(opt Options) (plan.Site, error) {
 	for name, c := range s.Components {
 		out.Components[name] = plan.Choice{Enabled: c.Enabled, Values: c.Values}
 	}
-	return out, nil
+	if s.GPU != nil {
+		if !s.GPU.Policy.Empty() {
+			out.GPU = &s.GPU.Policy
+		}
+		if s.GPU.Nodes != "" {
+			nodes = s.Path(s.GPU.Nodes)
+		}
+	}
+	return out, nodes, nil
 }
