@@ -21,7 +21,7 @@ func (a *app) agent() *cobra.Command {
 		Args:   a.unknownCommand,
 		RunE:   func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.agentMirror(), a.agentRender(), a.agentStatus())
+	cmd.AddCommand(a.agentMirror(), a.agentProbe(), a.agentRender(), a.agentStatus())
 	return cmd
 }
 

@@ -28,6 +28,9 @@ func (p *page) planned(m *plan.Plan, path string) {
 	if n := m.Nodes; n != nil {
 		p.facts([2]string{"nodes", nodeChange(n)})
 	}
+	if g := m.GPU; g != nil && g.Component != "" && len(g.Nodes) > 0 {
+		p.facts([2]string{"GPU nodes", gpuSummary(g)})
+	}
 	p.next("caisson install %s", path)
 }
 

@@ -14,21 +14,27 @@ import (
 	"github.com/caisson/caisson/internal/gpu"
 	"github.com/caisson/caisson/internal/nodes"
 	"github.com/caisson/caisson/internal/render"
+	"github.com/caisson/caisson/internal/yamlfile"
 )
 
 func (a *app) nodes() *cobra.Command {
 	var opt nodes.Options
+	var format string
 	cmd := &cobra.Command{
 		Use:   "nodes [flags]",
 		Short: "Show the GPUs of nodes and the driver each needs",
 		Long: "Show what accelerators nodes have and which driver fits them: a cluster's nodes\n" +
 			"by their labels and status, this host with --local, or a captured tree. Nothing\n" +
-			"is changed. caisson nodes export -o FILE writes the same to carry it elsewhere.",
-		Example: "  caisson nodes\n  caisson nodes --local\n  caisson nodes export -o site-nodes.yaml --hash-names",
-		Args:    a.unknownCommand,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runNodes(cmd, opt) },
+			"is changed, but that --probe puts a pod on every node of the cluster, reads the\n" +
+			"node's own files with it and takes it away again: for nodes without labels.\n" +
+			"caisson nodes export -o FILE writes the same to carry it elsewhere.",
+		Example: "  caisson nodes\n  caisson nodes --probe --site site.yaml\n  caisson nodes --local -o yaml\n" +
+			"  caisson nodes export -o site-nodes.yaml --hash-names",
+		Args: a.unknownCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runNodes(cmd, opt, format) },
 	}
 	nodesFlags(cmd.Flags(), &opt)
+	cmd.Flags().StringVarP(&format, "format", "o", formatTable, "how to print them: `table`, json or yaml")
 	cmd.AddCommand(a.nodesExport())
 	return cmd
 }
@@ -42,7 +48,7 @@ func (a *app) nodesExport() *cobra.Command {
 			"that identifies more. Carry it back to where the stack is resolved.",
 		Example: "  caisson nodes export -o site-nodes.yaml --hash-names",
 		Args:    args(0, 0, ""),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runNodes(cmd, opt) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runNodes(cmd, opt, formatTable) },
 	}
 	f := cmd.Flags()
 	f.StringVarP(&opt.Output, "out", "o", "", "the inventory to write: `SITE-NODES.yaml`")
@@ -52,7 +58,18 @@ func (a *app) nodesExport() *cobra.Command {
 	return cmd
 }
 
+// Formats of the nodes.
+const (
+	formatTable = "table"
+	formatJSON  = "json"
+	formatYAML  = "yaml"
+)
+
 func nodesFlags(f *pflag.FlagSet, opt *nodes.Options) {
+	f.BoolVar(&opt.Probe, "probe", false, "read the nodes' own files with a pod on each; needs --site")
+	f.StringVar(&opt.Site, "site", "", "`SITE.yaml` that names the registry with the probe's image")
+	f.StringVar(&opt.Image, "image", "", "`IMAGE` of the probe (default: this caisson's, at the site's registry)")
+	f.DurationVar(&opt.Timeout, "timeout", 0, "how long the probe may take (default: 2m)")
 	f.BoolVar(&opt.Local, "local", false, "look at this host, not at a cluster")
 	f.StringVar(&opt.Sysfs, "sysfs", "", "look at a captured tree: `DIR` with sys, proc and etc in it")
 	f.StringVar(&opt.Inventory, "inventory", "", "look at a `FILE` that caisson nodes export wrote")
@@ -62,7 +79,20 @@ func nodesFlags(f *pflag.FlagSet, opt *nodes.Options) {
 	f.StringVar(&opt.Context, "context", "", "`NAME` of the context in it (default: the current one)")
 }
 
-func (a *app) runNodes(cmd *cobra.Command, opt nodes.Options) error {
+func (a *app) runNodes(cmd *cobra.Command, opt nodes.Options, format string) error {
+	known := []string{formatTable, formatJSON, formatYAML}
+	switch {
+	case !slices.Contains(known, format):
+		return usagef(cmd, "unknown format %q%s: it is table, json or yaml", format, yamlfile.Suggest(format, known))
+	case format != formatTable && a.json():
+		return usagef(cmd, "--format and --output json both say how to print: give one")
+	case opt.Probe && opt.Site == "":
+		return usagef(cmd, "--probe needs --site, which says where the probe's image is")
+	case !opt.Probe && (opt.Site != "" || opt.Image != "" || opt.Timeout != 0):
+		return usagef(cmd, "--site, --image and --timeout are for --probe")
+	case opt.Probe && (opt.Local || opt.Sysfs != "" || opt.Inventory != ""):
+		return usagef(cmd, "--probe is for a cluster's nodes, not for --local, --sysfs and --inventory")
+	}
 	ways := 0
 	for _, given := range []bool{opt.Local, opt.Sysfs != "", opt.Inventory != "", opt.Kubeconfig != "" || opt.Context != ""} {
 		if given {
@@ -73,12 +103,36 @@ func (a *app) runNodes(cmd *cobra.Command, opt nodes.Options) error {
 		return usagef(cmd, "of --local, --sysfs, --inventory and --kubeconfig only one can be given")
 	}
 	opt.Now = time.Now()
+	if format != formatTable {
+		return a.nodesDocument(cmd, opt, format)
+	}
 	return a.do(cmd, nodes.Verb, func(ctx context.Context, sink event.Sink) (func(*page), error) {
 		res, err := nodes.Run(ctx, opt, sink)
 		if err != nil {
 			return nil, err
 		}
 		return func(p *page) { p.nodes(res) }, nil
+	})
+}
+
+// nodesDocument prints one document, and all else on the error stream.
+func (a *app) nodesDocument(cmd *cobra.Command, opt nodes.Options, format string) error {
+	out := a.streams.Out
+	a.streams.Out = a.streams.Err
+	return a.do(cmd, nodes.Verb, func(ctx context.Context, sink event.Sink) (func(*page), error) {
+		res, err := nodes.Run(ctx, opt, sink)
+		if err != nil {
+			return nil, err
+		}
+		write := res.YAML
+		if format == formatJSON {
+			write = res.JSON
+		}
+		text, err := write()
+		if err == nil {
+			_, err = out.Write(text)
+		}
+		return nil, err
 	})
 }
 

@@ -15,13 +15,14 @@ import (
 
 func (a *app) planShow() *cobra.Command {
 	var rate byteSize
+	var objects bool
 	cmd := &cobra.Command{
 		Use:   "show PLAN.json [flags]",
 		Short: "Show what a plan says",
 		Long: "Show a plan: the order, what changes in each component and what going back\n" +
 			"would do, images, definitions, bytes, time, findings. It reads the file alone.\n" +
 			"(A bundle in a directory named show is planned with: caisson plan ./show)",
-		Example: "  caisson plan show plan.json\n  caisson plan show plan.json --rate 40MiB",
+		Example: "  caisson plan show plan.json\n  caisson plan show plan.json --rate 40MiB --objects",
 		Args:    args(1, 1, "one PLAN.json"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.do(cmd, "plan show", func(_ context.Context, sink event.Sink) (func(*page), error) {
@@ -32,26 +33,29 @@ func (a *app) planShow() *cobra.Command {
 				e := p.Estimate(int64(rate))
 				sink.Emit(event.Event{Verb: "plan show", Kind: event.Result, Message: p.Name + " " + p.Version, Bytes: p.Bytes.Missing, Total: p.Bytes.Total,
 					Fields: map[string]any{"plan": p, "seconds": int64(e.Total().Seconds()), "rate": e.Rate}})
-				return func(show *page) { show.plan(p, e, args[0]) }, nil
+				return func(show *page) { show.plan(p, e, args[0], objects) }, nil
 			})
 		},
 	}
 	cmd.Flags().Var(&rate, "rate", "how fast a node pulls, in bytes per second: `SIZE` (default 112MiB, 1 Gbit/s)")
+	cmd.Flags().BoolVar(&objects, "objects", false, "name every object that is added, changed or removed")
 	return cmd
 }
 
-// plan shows a whole plan.
-func (p *page) plan(m *plan.Plan, e plan.Estimate, path string) {
+// plan shows a whole plan, and every object that changes where they are asked for.
+func (p *page) plan(m *plan.Plan, e plan.Estimate, path string, objects bool) {
 	p.line("%s: %s %s for site %s", path, p.style.Bold(render.Clean(m.Name)), render.Clean(m.Version), render.Clean(m.Site.Name))
 	p.facts(
 		[2]string{"cluster", fmt.Sprintf("%s, Kubernetes %s", m.Cluster.Server, m.Cluster.Version)},
 		[2]string{"registry", m.Site.Registry.Base()},
+		[2]string{"references", strings.Join(m.Site.References, ", ") + whyReferences(m.Site)},
 		[2]string{"bundle", m.Index.Encoded()[:12] + sequence(m.Sequence)},
 		[2]string{"signed by", strings.Join(m.KeyIDs, ", ")},
 	)
 	for i := range m.Components {
-		p.planComponent(m, &m.Components[i])
+		p.planComponent(&m.Components[i], objects)
 	}
+	p.gpuNodes(m.GPU)
 	p.nodeChange(m.Nodes)
 	p.planImages(m)
 	p.cost(m, e)
@@ -67,7 +71,7 @@ func sequence(n int64) string {
 }
 
 // planComponent shows one component.
-func (p *page) planComponent(m *plan.Plan, c *plan.Component) {
+func (p *page) planComponent(c *plan.Component, objects bool) {
 	p.blank()
 	after := ""
 	if len(c.Needs) > 0 {
@@ -83,10 +87,12 @@ func (p *page) planComponent(m *plan.Plan, c *plan.Component) {
 	}
 	for _, r := range c.Releases {
 		p.planRelease(r)
+		p.objectChanges("objects", r.ObjectChanges, objects)
 	}
 	for _, f := range c.Manifests {
 		p.wrapped("   ", 4, fmt.Sprintf("apply %s: %s", fileName(f.Item), render.Count(f.Objects, "object")))
 	}
+	p.objectChanges(others(c), c.Objects, objects)
 	if len(c.Images) > 0 {
 		p.line("   images: %d, %s, %s of them not in the registry", len(c.Images), render.Bytes(c.Bytes.Total), render.Bytes(c.Bytes.Missing))
 	}

@@ -293,8 +293,9 @@ func (c *Catalogue) devices(g GPU) []Device {
 
 // Called says whether a GPU has a name, the catalogue's or the driver's.
 func (c *Catalogue) Called(g GPU, product string) bool {
+	same := func(a, b Device) bool { return a.Vendor == b.Vendor && a.Device == b.Device }
 	return sameName(g.Product, product) || slices.ContainsFunc(c.rows(product), func(d Device) bool {
-		return d.Vendor == g.Vendor && d.Device == g.Device
+		return slices.ContainsFunc(c.devices(g), func(x Device) bool { return same(x, d) })
 	})
 }
 

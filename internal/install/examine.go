@@ -52,6 +52,9 @@ func (s *session) examine(ctx context.Context, c *journal.Installed, from source
 	if err := e.own(ctx, c); err != nil {
 		return e.status, err
 	}
+	if err := e.labels(ctx, c); err != nil {
+		return e.status, err
+	}
 	if err := e.lookAtAll(ctx); err != nil {
 		return e.status, err
 	}

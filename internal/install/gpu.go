@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -103,37 +102,68 @@ func (s *session) unlabelNodes(ctx context.Context, c *journal.Installed, former
 	if !operates(c) {
 		return nil
 	}
-	wanted := map[string]map[string]string{}
-	if former != "" {
-		data, err := s.store.Plan(ctx, former)
-		if err != nil {
-			return err
-		}
-		p, err := plan.Parse(data)
-		if err != nil {
-			return err
-		}
-		wanted = p.Labels(c.Name)
+	wanted, err := s.plannedLabels(ctx, c.Name, former)
+	if err == nil {
+		_, err = s.labelNodes(ctx, c.Name, wanted)
 	}
-	_, err := s.labelNodes(ctx, c.Name, wanted)
 	return err
 }
 
-// nodesMoved refuses a plan when a node that a driver was chosen for runs another
-// kernel, or is gone.
-func (s *session) nodesMoved(ctx context.Context, p *plan.Plan) error {
-	if p.GPU == nil || p.GPU.Component == "" || len(p.GPU.Nodes) == 0 {
+// plannedLabels are those of nodes that a component has by a plan, which is kept;
+// none without a plan.
+func (s *session) plannedLabels(ctx context.Context, component string, by digest.Digest) (map[string]map[string]string, error) {
+	if by == "" {
+		return nil, nil
+	}
+	data, err := s.store.Plan(ctx, by)
+	if err != nil {
+		return nil, err
+	}
+	p, err := plan.Parse(data)
+	if err != nil {
+		return nil, err
+	}
+	return p.Labels(component), nil
+}
+
+// labels finds labels of nodes that are no longer as they were set. Those of a
+// node that is gone are not missed.
+func (e *examination) labels(ctx context.Context, c *journal.Installed) error {
+	if !operates(c) || !c.Complete {
 		return nil
+	}
+	wanted, err := e.plannedLabels(ctx, c.Name, c.Plan)
+	if err != nil || len(wanted) == 0 {
+		return err
+	}
+	nodes, err := e.cluster.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		for _, key := range slices.Sorted(maps.Keys(wanted[n.Name])) {
+			if want, now := wanted[n.Name][key], n.Labels[key]; now != want {
+				e.drifted(Drift{}, "node %s: label %s is %q, set was %q", n.Name, key, now, want)
+			}
+		}
+	}
+	return nil
+}
+
+// nodesMoved says which nodes that a driver was chosen for run another kernel, or
+// are gone.
+func (s *session) nodesMoved(ctx context.Context, p *plan.Plan) (moved []string, _ error) {
+	if p.GPU == nil || p.GPU.Component == "" || len(p.GPU.Nodes) == 0 {
+		return nil, nil
 	}
 	facts, err := s.cluster.NodeFacts(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	kernels := map[string]string{}
 	for _, f := range facts {
 		kernels[f.Name] = f.Info.KernelVersion
 	}
-	var moved []string
 	for _, n := range p.GPU.Nodes {
 		switch now, there := kernels[n.Facts.Name]; {
 		case !there:
@@ -142,8 +172,5 @@ func (s *session) nodesMoved(ctx context.Context, p *plan.Plan) error {
 			moved = append(moved, fmt.Sprintf("node %s runs kernel %s, the plan saw %s", n.Facts.Name, now, n.Facts.Kernel))
 		}
 	}
-	if len(moved) > 0 {
-		return fmt.Errorf("checking the plan: %w: %s", ErrPlanStale, strings.Join(moved, "; "))
-	}
-	return nil
+	return moved, nil
 }

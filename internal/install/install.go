@@ -129,15 +129,8 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 
 // current says whether the plan still holds here.
 func current(ctx context.Context, opt Options, s *session, p *plan.Plan) error {
-	version, err := s.cluster.Version()
-	if err != nil {
-		return err
-	}
-	switch {
-	case s.uid != p.Cluster.UID:
+	if s.uid != p.Cluster.UID {
 		return fmt.Errorf("checking the plan: %w: it is for cluster %s, this is %s", ErrPlanStale, p.Cluster.UID, s.uid)
-	case version != p.Cluster.Version:
-		return fmt.Errorf("checking the plan: %w: it is for Kubernetes %s, the cluster now runs %s", ErrPlanStale, p.Cluster.Version, version)
 	}
 	return imagesThere(ctx, opt, p)
 }

@@ -43,11 +43,12 @@ func (in *installer) nodes(ctx context.Context) error {
 		return err
 	}
 	in.own = map[string][]*unstructured.Unstructured{plan.MirrorComponent: objects}
-	stop := in.listen(ctx)
+	before := in.complaints(ctx)
+	stop := in.listen(ctx, before)
 	err = in.installOne(ctx, &plan.Component{Name: plan.MirrorComponent, Namespace: kube.SystemNamespace})
 	stop()
 	if errors.Is(err, kube.ErrNotReady) {
-		err = in.troubled(ctx, err)
+		err = in.troubled(ctx, err, before)
 	}
 	return err
 }
@@ -181,13 +182,14 @@ func (s *session) clearNodes(ctx context.Context, c *journal.Installed) error {
 		if _, err := s.cluster.Apply(ctx, []*unstructured.Unstructured{set}, kube.ApplyOptions{Namespace: c.Namespace, Owner: s.owner(c.Name)}); err != nil {
 			return err
 		}
+		before := s.complaints(ctx)
 		waiting, cancel := context.WithTimeout(ctx, min(s.timeout, clearTimeout))
 		defer cancel()
 		target := kube.Target{Object: s.cluster.Place(set, c.Namespace)}
 		report := s.waiting(c.Name)
 		err = s.cluster.WaitReady(waiting, []kube.Target{target}, func(t kube.Target, k kube.State) { report(t.Object, k.Message) })
 		if errors.Is(err, kube.ErrNotReady) {
-			err = s.troubled(ctx, err)
+			err = s.troubled(ctx, err, before)
 		}
 		return err
 	})
@@ -249,11 +251,11 @@ const troubles = 5
 // listenEvery is how often the agent's pods are asked while they are waited for.
 const listenEvery = 10 * time.Second
 
-// listen warns of what the agent's pods complain of since now, each once, until
-// stop is called.
-func (s *session) listen(ctx context.Context) (stop func()) {
+// listen warns of what the agent's pods complain of, but for the complaints
+// before, each text once, until stop is called.
+func (s *session) listen(ctx context.Context, before []complaint) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	known := s.complaints(ctx)
+	var told []string
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -265,9 +267,9 @@ func (s *session) listen(ctx context.Context) (stop func()) {
 				return
 			case <-tick.C:
 			}
-			for _, text := range s.complaints(ctx) {
-				if !slices.Contains(known, text) {
-					known = append(known, text)
+			for _, text := range texts(s.complaints(ctx), before) {
+				if !slices.Contains(told, text) {
+					told = append(told, text)
 					s.warn(plan.MirrorComponent, "%s", text)
 				}
 			}
@@ -276,11 +278,12 @@ func (s *session) listen(ctx context.Context) (stop func()) {
 	return func() { cancel(); <-ended }
 }
 
-// troubled adds to err what the agent's pods complain of, node by node.
-func (s *session) troubled(ctx context.Context, err error) error {
+// troubled adds to err what the agent's pods complain of, node by node, but for
+// the complaints before.
+func (s *session) troubled(ctx context.Context, err error, before []complaint) error {
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
-	told := s.complaints(asking)
+	told := texts(s.complaints(asking), before)
 	if len(told) == 0 {
 		return err
 	}
@@ -291,20 +294,54 @@ func (s *session) troubled(ctx context.Context, err error) error {
 	return fmt.Errorf("%w\n%s", err, text)
 }
 
-// complaints are the newest warnings about the agent's pods, a few.
-func (s *session) complaints(ctx context.Context) (told []string) {
+// complaint is a warning about one of the agent's pods.
+type complaint struct {
+	id   string // another one each time that it is repeated
+	node string
+	text string
+	at   time.Time
+}
+
+// complaints are the warnings about the agent's pods, newest first.
+func (s *session) complaints(ctx context.Context) (out []complaint) {
 	list, err := s.cluster.Core.CoreV1().Events(kube.SystemNamespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=Pod,type=Warning", Limit: 500})
 	if err != nil {
 		return nil
 	}
-	for _, e := range slices.Backward(list.Items) {
+	for _, e := range list.Items {
 		text := strings.TrimSpace(e.Message)
-		if node := e.Source.Host; node != "" {
-			text = "node " + node + ": " + text
+		if !strings.HasPrefix(e.InvolvedObject.Name, "caisson-mirror-"+s.stack+"-") || strings.HasPrefix(text, "Error: ") { // another one says why
+			continue
 		}
-		if strings.HasPrefix(e.InvolvedObject.Name, "caisson-mirror-"+s.stack+"-") && !slices.Contains(told, text) && len(told) < troubles {
-			told = append(told, text)
+		out = append(out, complaint{fmt.Sprintf("%s/%d", e.UID, e.Count), e.Source.Host, text, e.LastTimestamp.Time})
+	}
+	slices.SortStableFunc(out, func(a, b complaint) int { return b.at.Compare(a.at) })
+	return out
+}
+
+// texts tell of a few complaints that were not there before, each node's newest
+// one first.
+func texts(now, before []complaint) (out []string) {
+	told := map[string]int{}
+	var later []string
+	for _, c := range now {
+		if slices.ContainsFunc(before, func(b complaint) bool { return b.id == c.id }) {
+			continue
+		}
+		text := c.text
+		if c.node != "" {
+			text = "node " + c.node + ": " + text
+		}
+		if told[c.node]++; told[c.node] == 1 {
+			out = append(out, text)
+		} else {
+			later = append(later, text)
 		}
 	}
-	return told
+	for _, text := range later {
+		if !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	return out[:min(len(out), troubles)]
 }

@@ -177,6 +177,10 @@ func TestIDMSStrategy(t *testing.T) {
 		l.cluster.Kubectl(t, "wait", "--for=condition=Established", "crd/"+singular+"s.config.openshift.io")
 		defer l.cluster.Kubectl(t, "delete", "-f", file)
 	}
+	p, err := plan.Read(l.plan(three("idms", "1.0.0", 1), ""))
+	if err != nil || !slices.Equal(p.Site.References, []string{plan.IDMS, plan.Rewrite}) || p.Site.ReferencesWhy == "" || p.Nodes == nil {
+		t.Errorf("without a choice the plan has %+v, %v", p, err)
+	}
 	l.install(l.plan(three("idms", "1.0.0", 1), "references: [idms]\n"))
 	sets := l.cluster.Kubectl(t, "get", "imagedigestmirrorsets,imagetagmirrorsets", "-o", "yaml")
 	if strings.Count(sets, "source: ghcr.io") != 2 || strings.Count(sets, l.site.Registry.Host+"/mirror/ghcr.io") != 2 {

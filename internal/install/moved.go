@@ -4,32 +4,82 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/helm"
 	"github.com/caisson/caisson/internal/journal"
+	"github.com/caisson/caisson/internal/kube"
 	"github.com/caisson/caisson/internal/plan"
 )
 
-// moved refuses a plan when a release that it is about is no longer at the
-// revision that the plan saw, and says which. A plan that was carried out here
-// before, if only in part, is not asked: what moved since then is its own doing,
-// and doing it again puts things right. The caller holds the lease.
+// moved refuses a plan when a fact that it is bound to, or a release that it is
+// about, is not as the plan saw it, and says which, all at once. Of a plan that
+// was carried out here before, if only in part, only the version of Kubernetes is
+// asked: what else moved since then is its own doing, and doing it again puts
+// things right. The caller holds the lease.
 func (s *session) moved(ctx context.Context, p *plan.Plan) error {
 	planned, err := p.Digest()
 	if err != nil {
 		return err
 	}
-	if s.begun(planned) {
-		return nil
+	now, err := s.sight(ctx, s.begun(planned))
+	if err != nil {
+		return err
 	}
-	for _, c := range p.Components {
-		if err := s.releasesMoved(ctx, c); err != nil {
+	moved := p.Moved(now)
+	if !s.begun(planned) {
+		more, err := s.objectsMoved(ctx, p)
+		if err != nil {
 			return err
 		}
+		moved = append(moved, more...)
 	}
-	return s.nodesMoved(ctx, p)
+	if len(moved) > 0 {
+		return fmt.Errorf("%s%w: %s", checking, ErrPlanStale, strings.Join(moved, "; "))
+	}
+	return nil
+}
+
+const checking = "checking the plan: "
+
+// objectsMoved says which releases and nodes of the plan are not as it saw them.
+func (s *session) objectsMoved(ctx context.Context, p *plan.Plan) ([]string, error) {
+	var moved []string
+	for _, c := range p.Components {
+		more, err := s.releasesMoved(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		moved = append(moved, more...)
+	}
+	more, err := s.nodesMoved(ctx, p)
+	return append(moved, more...), err
+}
+
+// sight looks at what plans are bound to; little looks at the version alone.
+func (s *session) sight(ctx context.Context, little bool) (plan.Sight, error) {
+	version, err := s.cluster.Version()
+	if err != nil || little {
+		return plan.Sight{Version: version}, err
+	}
+	v, err := s.cluster.Overview(ctx)
+	if err != nil {
+		return plan.Sight{}, err
+	}
+	now := plan.Sight{Version: version, Platforms: v.Platforms(), Runtimes: v.Runtimes(), DefaultClass: v.DefaultClass}
+	for what, list := range map[string]*[]string{kube.ListNamespaces: &now.Namespaces, kube.ListDefinitions: &now.Definitions, kube.ListStorageClasses: &now.StorageClasses} {
+		if !slices.Contains(v.Unread, what) {
+			*list = []string{}
+		}
+	}
+	for i := range v.Namespaces {
+		now.Namespaces = append(now.Namespaces, v.Namespaces[i].Name)
+	}
+	now.Definitions = append(now.Definitions, v.CRDs...)
+	now.StorageClasses = append(now.StorageClasses, v.StorageClasses...)
+	return now, nil
 }
 
 // begun says whether a run with the plan is in the journal, or something that
@@ -42,24 +92,25 @@ func (s *session) begun(planned digest.Digest) (found bool) {
 	return found
 }
 
-func (s *session) releasesMoved(ctx context.Context, c plan.Component) error {
+func (s *session) releasesMoved(ctx context.Context, c plan.Component) ([]string, error) {
 	if len(c.Releases) == 0 {
-		return nil
+		return nil, nil
 	}
 	there, err := helm.NewEngine(s.cluster, c.Namespace, helm.Pulls{}, nil).Releases(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	revisions := map[string]int{}
 	for _, r := range there {
 		revisions[r.Name] = r.Revision
 	}
+	var moved []string
 	for _, r := range c.Releases {
 		if now := revisions[r.Name]; now != r.Revision {
-			return fmt.Errorf("checking the plan: %w: release %s in namespace %s is at %s, the plan saw %s", ErrPlanStale, r.Name, c.Namespace, revision(now), revision(r.Revision))
+			moved = append(moved, fmt.Sprintf("release %s in namespace %s is at %s, the plan saw %s", r.Name, c.Namespace, revision(now), revision(r.Revision)))
 		}
 	}
-	return nil
+	return moved, nil
 }
 
 func revision(n int) string {

@@ -43,9 +43,9 @@ func (c *Client) Overview(ctx context.Context) (Overview, error) {
 		read func() error
 	}{
 		{"list nodes", func() (err error) { v.Nodes, err = c.Nodes(ctx); return err }},
-		{"list namespaces", func() (err error) { v.Namespaces, err = c.Namespaces(ctx); return err }},
-		{"list customresourcedefinitions.apiextensions.k8s.io", func() (err error) { v.CRDs, err = c.names(ctx, definitions); return err }},
-		{"list storageclasses.storage.k8s.io", func() error { return c.storage(ctx, &storage) }},
+		{ListNamespaces, func() (err error) { v.Namespaces, err = c.Namespaces(ctx); return err }},
+		{ListDefinitions, func() (err error) { v.CRDs, err = c.names(ctx, definitions); return err }},
+		{ListStorageClasses, func() error { return c.storage(ctx, &storage) }},
 	}
 	for _, r := range reads {
 		err := r.read()

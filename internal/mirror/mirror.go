@@ -3,9 +3,10 @@
 // CRI-O, the OpenShift objects of the same meaning, and the keeper that holds a
 // node's directories to those files.
 //
-// What the files say is a pure function of Config. The keeper writes only files
-// of its own, keeps what an administrator had, restarts nothing, and never
-// talks to a cluster or a registry.
+// What the files say is a pure function of Config. The keepers of several stacks
+// share what is equal: a file names the stacks that want it and goes with the
+// last. The keeper writes only files of its own, keeps what an administrator had,
+// restarts nothing, and never talks to a cluster or a registry.
 package mirror
 
 import (

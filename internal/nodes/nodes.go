@@ -6,7 +6,9 @@
 package nodes
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -32,6 +34,11 @@ type Options struct {
 	Local      bool   // this host
 	Sysfs      string // a captured tree: a directory with sys, proc and etc
 	Inventory  string // a file of kind NodeInventory
+
+	Probe   bool          // read the cluster's nodes' own files too, with pods
+	Site    string        // site file, which says where those pods' image is; needed with Probe
+	Image   string        // the image in place of this program's own
+	Timeout time.Duration // how long pods may take to answer; zero for two minutes
 
 	Operator  string    // release of NVIDIA's operator; "" for the newest known
 	AMDDriver string    // version of amdgpu that images are built with
@@ -127,6 +134,14 @@ func tree(c *gpu.Catalogue, dir, name string) (gpu.Node, error) {
 }
 
 func cluster(ctx context.Context, c *gpu.Catalogue, opt Options) ([]gpu.Node, string, []event.Finding, error) {
+	var p *prober
+	if opt.Probe {
+		var err error
+		if p, err = newProber(opt); err != nil {
+			return nil, "", nil, err
+		}
+		opt.Context = cmp.Or(opt.Context, p.site.Cluster.Context)
+	}
 	client, err := kube.Connect(ctx, kube.Options{Kubeconfig: opt.Kubeconfig, Context: opt.Context})
 	if err != nil {
 		return nil, "", nil, err
@@ -140,6 +155,13 @@ func cluster(ctx context.Context, c *gpu.Catalogue, opt Options) ([]gpu.Node, st
 		return nil, "", nil, err
 	}
 	nodes, found := FromFacts(c, facts)
+	if p != nil {
+		more, err := p.probe(ctx, c, client, nodes)
+		if err != nil {
+			return nil, "", nil, err
+		}
+		found = append(found, more...)
+	}
 	return nodes, salt, found, nil
 }
 
@@ -195,6 +217,21 @@ func count(n int) string {
 	}
 	return fmt.Sprintf("%d nodes", n)
 }
+
+// JSON is the result as one document: the nodes with the payload of each, the
+// NVIDIADriver groups, and how many nodes lack a payload.
+func (r Result) JSON() ([]byte, error) {
+	doc := fields(r)
+	delete(doc, "output")
+	out, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("writing the nodes: %w", err)
+	}
+	return append(out, '\n'), nil
+}
+
+// YAML is the nodes as a NodeInventory.
+func (r Result) YAML() ([]byte, error) { return gpu.NewInventory(r.Nodes, false, "").Marshal() }
 
 // fields is the result for programs.
 func fields(res Result) map[string]any {

@@ -43,8 +43,10 @@ func Make(b Bundle, s *Selection, rendered map[Key]Rendered, facts Facts) (*Plan
 	m.gpu()
 	m.mirror()
 	m.trust()
+	m.agentSpace()
 	m.preflight()
 	m.finish()
+	m.bound()
 	return m.done()
 }
 
@@ -80,7 +82,9 @@ func HasErrors(found []event.Finding) bool {
 // site checks what concerns the whole site.
 func (m *maker) site() {
 	m.strategies()
-	if p := m.facts.Registry.Problem; p != "" {
+	if p := m.facts.Registry.Problem; strings.Contains(p, "x509: ") {
+		m.find(unproven(m.selection.site.Registry, p))
+	} else if p != "" {
 		m.find(event.Finding{
 			Severity: event.Error, Code: "registry-unreachable",
 			What: fmt.Sprintf("the site registry %s does not answer: %s", m.selection.site.Registry.Base(), p),

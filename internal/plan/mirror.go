@@ -37,7 +37,8 @@ type NodeChange struct {
 	CA       digest.Digest `json:"ca,omitempty"`       // of the registry's authority, put beside them
 }
 
-// NodeFile is one file that the agent keeps on nodes.
+// NodeFile is one file that the agent keeps on nodes. The digest is the one that
+// it has while no other stack wants it as well.
 type NodeFile struct {
 	Path   string        `json:"path"`
 	Digest digest.Digest `json:"digest"`
@@ -188,7 +189,7 @@ func (m *maker) nodeRuntimes() []string {
 }
 
 func (m *maker) openshift() {
-	for _, crd := range []string{"imagedigestmirrorsets.config.openshift.io", "imagetagmirrorsets.config.openshift.io"} {
+	for _, crd := range mirrorSets {
 		if !slices.Contains(m.facts.CRDs, crd) {
 			m.find(event.Finding{
 				Severity: event.Error, Code: "no-mirror-sets",

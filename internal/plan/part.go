@@ -6,6 +6,7 @@ import "time"
 type Part struct {
 	APIVersion string
 	Kind       string
+	Resource   string // deployments.apps; "" where it is not known
 	Namespace  string // "" where the kind has none
 	Name       string
 	Template   string // or the manifest's item

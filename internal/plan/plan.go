@@ -69,14 +69,15 @@ type Plan struct {
 
 // Site is what the operator chose, as far as a plan depends on it.
 type Site struct {
-	Name         string            `json:"name"`
-	Digest       digest.Digest     `json:"digest"` // of the site file
-	Context      string            `json:"context,omitempty"`
-	Registry     Registry          `json:"registry"`
-	References   []string          `json:"references"`
-	StorageClass string            `json:"storageClass,omitempty"`
-	Components   map[string]Choice `json:"components,omitempty"`
-	GPU          *gpu.Policy       `json:"gpu,omitempty"`
+	Name          string            `json:"name"`
+	Digest        digest.Digest     `json:"digest"` // of the site file
+	Context       string            `json:"context,omitempty"`
+	Registry      Registry          `json:"registry"`
+	References    []string          `json:"references"`
+	ReferencesWhy string            `json:"referencesWhy,omitempty"` // where the site file names none
+	StorageClass  string            `json:"storageClass,omitempty"`
+	Components    map[string]Choice `json:"components,omitempty"`
+	GPU           *gpu.Policy       `json:"gpu,omitempty"`
 }
 
 // Registry is where the site's nodes pull from.
@@ -119,8 +120,9 @@ type Choice struct {
 type Cluster struct {
 	UID     string        `json:"uid"`
 	Version string        `json:"version"`
-	Digest  digest.Digest `json:"digest"` // of the other fields
+	Digest  digest.Digest `json:"digest"` // of UID and Version
 	Server  string        `json:"server,omitempty"`
+	Bound   *Bound        `json:"bound,omitempty"` // what else the plan depends on
 }
 
 // Bind computes the digest of what a plan depends on.
@@ -153,8 +155,9 @@ type Component struct {
 	CRDs      []CRD            `json:"crds,omitempty"`
 	Releases  []Release        `json:"releases,omitempty"`
 	Manifests []Manifest       `json:"manifests,omitempty"`
-	Images    []string         `json:"images,omitempty"` // lock references
-	Ready     []lock.Condition `json:"ready,omitempty"`  // namespaces filled in
+	Objects   []ObjectChange   `json:"objects,omitempty"` // that change and belong to no release of the plan
+	Images    []string         `json:"images,omitempty"`  // lock references
+	Ready     []lock.Condition `json:"ready,omitempty"`   // namespaces filled in
 	Bytes     Bytes            `json:"bytes"`
 	Rollback  []string         `json:"rollback,omitempty"` // what going back would do, in order, for people
 }
@@ -191,6 +194,8 @@ type Release struct {
 	Revision     int            `json:"revision,omitempty"`    // there now
 	Changes      []string       `json:"changes,omitempty"`     // of an upgrade: chart, values, images, or why else
 	Differences  []string       `json:"differences,omitempty"` // of values: "replicas: 2 > 3"; secrets not shown
+
+	ObjectChanges []ObjectChange `json:"objectChanges,omitempty"` // against the revision that is there
 }
 
 // Manifest is one file of plain objects.

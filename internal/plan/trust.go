@@ -15,7 +15,7 @@ import (
 // installed already has shown that they do.
 func (m *maker) trust() {
 	r := m.selection.site.Registry
-	if r.CAFile == "" || r.PlainHTTP || m.installed() {
+	if r.CAFile == "" || r.PlainHTTP || m.installed() || m.facts.Registry.Problem != "" {
 		return
 	}
 	f := event.Finding{
@@ -62,4 +62,20 @@ func (m *maker) reload() {
 		Why:  "until it has, a node with CRI-O goes by what it read before: after an installation to the upstreams, after an uninstall to the site registry",
 		Hint: "once the node agent runs, on each such node: systemctl reload crio; or set auto_reload_registries = true in [crio.image] beforehand, which newer CRI-O heeds; with references: [mirror, rewrite] pods need no mirror",
 	})
+}
+
+// unproven is the finding for a registry whose certificate is not proven by the
+// site's CA, or by those that this machine trusts.
+func unproven(r Registry, problem string) event.Finding {
+	f := event.Finding{
+		Severity: event.Error, Code: "registry-untrusted",
+		What: fmt.Sprintf("the certificate of the site registry %s is not proven by the CA in %s: %s", r.Base(), r.CAFile, problem),
+		Why:  "nodes that are given this CA could not pull from there",
+		Hint: "name the CA that signed the registry's certificate as registry.caFile in the site file",
+	}
+	if r.CAFile == "" {
+		f.What = fmt.Sprintf("the certificate of the site registry %s is not proven by what this machine trusts: %s", r.Base(), problem)
+		f.Why = "another machine may answer in the registry's place"
+	}
+	return f
 }

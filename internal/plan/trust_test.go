@@ -60,3 +60,15 @@ func TestCRIOHasToReload(t *testing.T) {
 		}
 	}
 }
+
+func TestRegistryOfAnotherAuthority(t *testing.T) {
+	for file, want := range map[string]string{"/site/ca.pem": "not proven by the CA in /site/ca.pem", "": "not proven by what this machine trusts"} {
+		_, found := decide(t, func(_ *lock.Lock, s *Site, _ map[Key]Rendered, f *Facts) {
+			s.Registry.CAFile, f.Registry.Problem = file, "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+		})
+		f := of(found, "registry-untrusted")
+		if f == nil || f.Severity != event.Error || !strings.Contains(f.What, want) || !strings.Contains(f.Hint, "registry.caFile") || of(found, "registry-unreachable") != nil || of(found, "nodes-trust") != nil {
+			t.Errorf("%q: %+v", file, found)
+		}
+	}
+}

@@ -56,7 +56,9 @@ func checkGPU(doc *yamlfile.Document, g *GPU) {
 		for i, s := range p.TimeSlicing {
 			at := fmt.Sprintf("gpu.policy.timeSlicing[%d]", i)
 			checkWhom(doc, at, s.Product, s.Nodes)
-			if s.Replicas < 2 || s.Replicas > gpu.MaxReplicas {
+			if s.Replicas == 0 {
+				doc.Missing(at + ".replicas")
+			} else if s.Replicas < 2 || s.Replicas > gpu.MaxReplicas {
 				doc.Problemf(at+".replicas", "%d is not a number from 2 to %d", s.Replicas, gpu.MaxReplicas)
 			}
 			if s.Resource != "" && !resourceRule.MatchString(s.Resource) {

@@ -45,8 +45,9 @@ type Site struct {
 	// Registry is where the cluster pulls from.
 	Registry Registry `yaml:"registry" jsonschema:"required"`
 	// References say how upstream image names become pulls from the site
-	// registry: rewrite, the default, pins each by digest; mirror tells every
-	// node, with an agent; idms does so on OpenShift. rewrite goes with either.
+	// registry: rewrite pins each by digest; mirror tells every node, with an
+	// agent; idms does so on OpenShift. rewrite goes with either. Where absent,
+	// idms and rewrite on OpenShift, elsewhere rewrite.
 	References []string `yaml:"references,omitempty" jsonschema:"enum=rewrite,enum=mirror,enum=idms"`
 	// Components choose and tune the stack's components, by name.
 	Components map[string]Component `yaml:"components,omitempty"`
@@ -134,9 +135,6 @@ func decode(doc *yamlfile.Document) (*Site, error) {
 	var s Site
 	doc.Decode(&s)
 	check(doc, &s)
-	if len(s.References) == 0 {
-		s.References = []string{RewriteReferences}
-	}
 	if err := doc.Err(); err != nil {
 		return nil, err
 	}

@@ -35,22 +35,22 @@ type around struct {
 
 // surround renders the selection for the cluster and adds to the facts what
 // surrounds it there.
-func surround(ctx context.Context, from source, c *kube.Client, s *plan.Selection, stack string, f *plan.Facts) (map[plan.Key]plan.Rendered, error) {
+func surround(ctx context.Context, from source, c *kube.Client, s *plan.Selection, stack string, f *plan.Facts) (map[plan.Key]plan.Rendered, []*piece, error) {
 	apis, err := c.APIVersions()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	rendered, found, err := from.render(ctx, s, f.Version, apis)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	f.Around.Serves = set(apis)
 	a := &around{cluster: c, stack: stack, selection: s, pieces: found, facts: f, known: set(f.CRDs), nodes: int64(len(f.Around.Nodes))}
 	if err := a.look(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	a.fill(rendered)
-	return rendered, nil
+	return rendered, found, nil
 }
 
 func set(list []string) map[string]bool {
@@ -125,6 +125,7 @@ func (p *piece) settle(namespaced bool, nodes int64) {
 			p.part.Claims[i].Count = nodes
 		}
 	}
+	p.part.Resource = resourceName(p.resource)
 	if name := p.resource.Resource; name != "" && namespaced {
 		p.part.Counts = counted(p.resource, p.object)
 	}
@@ -312,4 +313,9 @@ func (a *around) fill(rendered map[plan.Key]plan.Rendered) {
 		r.Parts = append(r.Parts, p.part)
 		rendered[p.key] = r
 	}
+}
+
+// resourceName is how people and definitions call a resource: deployments.apps.
+func resourceName(r schema.GroupVersionResource) string {
+	return strings.TrimSuffix(r.GroupResource().String(), ".")
 }

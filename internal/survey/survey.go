@@ -121,6 +121,9 @@ func decide(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, c
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := refer(ctx, cluster, selection, &chosen, &facts); err != nil {
+		return nil, nil, err
+	}
 	if facts.CA, err = authority(chosen); err != nil {
 		return nil, nil, err
 	}
@@ -132,7 +135,7 @@ func decide(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, c
 	if err := gpus(ctx, cluster, selection, l.Metadata.Name, nodes, &facts); err != nil {
 		return nil, nil, err
 	}
-	rendered, err := surround(ctx, source{t, opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
+	rendered, pieces, err := surround(ctx, source{t, opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -141,7 +144,10 @@ func decide(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, c
 		return nil, nil, err
 	}
 	p, more := plan.Make(b, selection, rendered, facts)
-	return p, append(found, more...), nil
+	if p != nil {
+		err = tell(ctx, cluster, p, pieces)
+	}
+	return p, append(found, more...), err
 }
 
 // open opens the one bundle that the paths hold.
@@ -202,9 +208,6 @@ func readSite(opt Options) (_ plan.Site, nodes string, _ error) {
 		Name: s.Metadata.Name, Digest: digest.FromBytes(raw), Context: s.Cluster.Context,
 		References: s.References, StorageClass: s.StorageClass, Components: map[string]plan.Choice{},
 		Registry: plan.Registry{Mode: s.Registry.Mode, Address: s.Registry.Address, Prefix: s.Registry.Prefix, PlainHTTP: s.Registry.PlainHTTP},
-	}
-	if len(out.References) == 0 {
-		out.References = []string{site.RewriteReferences}
 	}
 	if s.Registry.CAFile != "" {
 		out.Registry.CAFile = s.Path(s.Registry.CAFile)

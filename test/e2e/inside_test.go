@@ -33,10 +33,11 @@ func TestInside(t *testing.T) {
 
 	for _, strategy := range []string{"rewrite", "mirror"} {
 		t.Run(strategy, func(t *testing.T) {
-			road := &road{lab: l, strategy: strategy, dir: filepath.Join(state, strategy)}
+			road := &road{lab: l, endpoint: plainRegistry, strategy: strategy, dir: filepath.Join(state, strategy), links: chain}
 			road.test(t, upstream)
 		})
 	}
+	t.Run("stacks", func(t *testing.T) { testStacks(t, l, upstream) })
 	l.checkCounting(t)
 	t.Logf("memory, each process by itself:\n%s", l.memory(t))
 }
@@ -44,24 +45,38 @@ func TestInside(t *testing.T) {
 // road is one bundle's way from the upstream to the nodes.
 type road struct {
 	*lab
+	endpoint
 	strategy, dir string
+	links         []link
 	lock          *lock.Lock
 }
+
+// endpoint is the site registry.
+type endpoint struct {
+	address string
+	ca      string // file with its authority, "" for plain HTTP
+}
+
+var plainRegistry = endpoint{address: siteRegistry}
 
 func (r *road) test(t *testing.T, upstream string) {
 	began := time.Now()
 	check(t, os.Mkdir(r.dir, 0o700))
-	writeStack(t, r.dir, upstream, r.strategy == "mirror")
+	writeStack(t, r.dir, upstream, stack{"chain", "1.0.0", r.links, r.strategy == "mirror"})
 	r.pack(t)
 	r.serve(t)
 	before, files := r.inventory(t), r.mirrors(t)
 
 	r.writeSite(t)
+	if r.strategy == "mirror" { // whose bundle has caisson's own image
+		r.checkProbe(t)
+	}
 	r.caisson(t, "plan", "out", "--key", "keys/caisson.pub", "--site", "site.yaml", "-o", "plan.json", "--state-dir", "state")
 	r.caisson(t, "install", "plan.json", "--state-dir", "state")
 	t.Logf("installed after %.1f s", time.Since(began).Seconds())
 
 	r.checkPods(t)
+	r.checkPause(t)
 	r.checkService(t)
 	r.checkLogs(t)
 	r.checkNames(t)
@@ -79,6 +94,15 @@ func (r *road) test(t *testing.T, upstream string) {
 // caisson runs a verb in the road's directory.
 func (r *road) caisson(t *testing.T, args ...string) string {
 	t.Helper()
+	out, err := r.tryCaisson(t, args...)
+	if err != nil {
+		t.Fatalf("caisson %s: %v\n%s\n%s", strings.Join(args, " "), err, out, r.situation(t))
+	}
+	return out
+}
+
+func (r *road) tryCaisson(t *testing.T, args ...string) (string, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	command := r.command(ctx, os.Getenv(envBinary), args...)
@@ -86,10 +110,7 @@ func (r *road) caisson(t *testing.T, args ...string) string {
 	command.Env = append(command.Env, "CAISSON_PASSWORD=e2e")
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
 	out, err := command.CombinedOutput()
-	if err != nil {
-		t.Fatalf("caisson %s: %v\n%s\n%s", strings.Join(args, " "), err, out, r.situation(t))
-	}
-	return string(out)
+	return string(out), err
 }
 
 // situation is what the cluster says of itself, for a failure.
@@ -123,7 +144,11 @@ func (r *road) serve(t *testing.T) {
 
 func (r *road) writeSite(t *testing.T) {
 	t.Helper()
-	text := fmt.Sprintf("apiVersion: caisson.dev/v1alpha1\nkind: Site\nmetadata: {name: lab}\nregistry: {mode: external, address: %q, plainHTTP: true}\nreferences: [%s]\n", siteRegistry, r.strategy)
+	tls := "plainHTTP: true"
+	if r.ca != "" {
+		tls = fmt.Sprintf("caFile: %q", r.ca)
+	}
+	text := fmt.Sprintf("apiVersion: caisson.dev/v1alpha1\nkind: Site\nmetadata: {name: lab}\nregistry: {mode: external, address: %q, %s}\nreferences: [%s]\n", r.address, tls, r.strategy)
 	check(t, os.WriteFile(filepath.Join(r.dir, "site.yaml"), []byte(text), 0o600))
 }
 
@@ -132,7 +157,8 @@ func (r *road) writeSite(t *testing.T) {
 func (r *road) checkPods(t *testing.T) {
 	t.Helper()
 	on := map[string]bool{}
-	for _, l := range chain {
+	for _, l := range r.links {
+		r.waitForLeaving(t, l.name)
 		var pods struct {
 			Items []struct {
 				Spec struct {
@@ -162,7 +188,7 @@ func (r *road) checkPods(t *testing.T) {
 				t.Errorf("%s runs %s, the lock says %s", l.name, id, want)
 			}
 			named := pod.Spec.Containers[0].Image
-			if rewritten := strings.HasPrefix(named, siteRegistry+"/"); rewritten != (r.strategy == "rewrite") {
+			if rewritten := strings.HasPrefix(named, r.address+"/"); rewritten != strings.Contains(r.strategy, "rewrite") {
 				t.Errorf("%s names %s", l.name, named)
 			}
 			images := r.containerd(t, pod.Spec.NodeName, "images", "ls", "-q")
@@ -174,11 +200,27 @@ func (r *road) checkPods(t *testing.T) {
 	if len(on) != len(nodes) {
 		t.Errorf("pods only on %v", on)
 	}
+}
+
+// checkPause checks that pods are held by the bundle's own pause image.
+func (r *road) checkPause(t *testing.T) {
+	t.Helper()
 	for _, name := range nodes {
 		if images := r.containerd(t, name, "images", "ls", "-q"); !strings.Contains(images, "@"+r.digest(t, pauseImage)) {
 			t.Errorf("%s has another pause image:\n%s", name, images)
 		}
 	}
+}
+
+// waitForLeaving returns when no pod of a namespace is about to go.
+func (l *lab) waitForLeaving(t *testing.T, namespace string) {
+	t.Helper()
+	l.waitFor(t, time.Minute, "pods that leave "+namespace, func() error {
+		if out := l.kubectl(t, "get", "pods", "-n", namespace, "-o", "jsonpath={.items[*].metadata.deletionTimestamp}"); out != "" {
+			return fmt.Errorf("they are to go at %s", out)
+		}
+		return nil
+	})
 }
 
 func (r *road) digest(t *testing.T, image string) string {

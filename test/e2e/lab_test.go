@@ -186,8 +186,14 @@ func (l *lab) onNode(name string, args ...string) []string {
 // containerd asks a node's containerd, over its socket.
 func (l *lab) containerd(t *testing.T, node string, args ...string) string {
 	t.Helper()
-	script := fmt.Sprintf(`exec nsenter -t $(cat /proc/%[1]d/task/%[1]d/children) --mount --net -- "$NODE_BIN/ctr" -n k8s.io "$@"`, l.nodes[node])
-	return l.run(t, "bash", append([]string{"-euc", script, "ctr"}, args...)...)
+	return l.inside(t, node, append([]string{filepath.Join(os.Getenv(envNode), "ctr"), "-n", "k8s.io"}, args...)...)
+}
+
+// inside runs a command among a node's files and in its network.
+func (l *lab) inside(t *testing.T, node string, args ...string) string {
+	t.Helper()
+	script := fmt.Sprintf(`exec nsenter -t $(cat /proc/%[1]d/task/%[1]d/children) --mount --net -- "$@"`, l.nodes[node])
+	return l.run(t, "bash", append([]string{"-euc", script, "inside"}, args...)...)
 }
 
 func (l *lab) waitFor(t *testing.T, limit time.Duration, what string, condition func() error) {

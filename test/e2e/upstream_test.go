@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,6 +43,12 @@ var chain = []link{
 	{name: "web", image: "ghcr.io/acme/web:1", needs: "api", address: net.IPv4(10, 96, 10, 3), replicas: 2},
 }
 
+// extra is a second stack, newer its next version.
+var (
+	extra = []link{{name: "side", image: "ghcr.io/acme/side:1", address: net.IPv4(10, 96, 10, 4), replicas: 2}}
+	newer = []link{{name: "side", image: "ghcr.io/acme/side:2", address: net.IPv4(10, 96, 10, 4), replicas: 2}}
+)
+
 // startUpstream starts the connected side on loopback and returns its address.
 func startUpstream(t *testing.T, binary []byte) string {
 	t.Helper()
@@ -49,8 +56,8 @@ func startUpstream(t *testing.T, binary []byte) string {
 	t.Cleanup(server.Close)
 	address := strings.TrimPrefix(server.URL, "http://")
 	push(t, address, pauseImage, image(t, binary, "pause", "/app", "pause"))
-	for _, l := range chain {
-		push(t, address, l.image, image(t, binary, l.name, "/app"))
+	for _, l := range slices.Concat(chain, extra, newer) {
+		push(t, address, l.image, image(t, binary, l.name+l.image, "/app"))
 	}
 	pushChart(t, address)
 	return address
@@ -120,16 +127,23 @@ func pushChart(t *testing.T, address string) {
 	check(t, err)
 }
 
+// stack is what a stack file says.
+type stack struct {
+	name, version string
+	links         []link
+	agent         bool
+}
+
 // writeStack writes the stack and the upstreams file into dir.
-func writeStack(t *testing.T, dir, address string, agent bool) {
+func writeStack(t *testing.T, dir, address string, s stack) {
 	t.Helper()
 	var b strings.Builder
-	b.WriteString("apiVersion: caisson.dev/v1alpha1\nkind: Stack\nmetadata: {name: chain, version: 1.0.0}\nplatforms: [linux/amd64]\nkubernetes: {versions: [\"1.36\"]}\n")
-	if agent {
+	fmt.Fprintf(&b, "apiVersion: caisson.dev/v1alpha1\nkind: Stack\nmetadata: {name: %s, version: %s}\nplatforms: [linux/amd64]\nkubernetes: {versions: [\"1.36\"]}\n", s.name, s.version)
+	if s.agent {
 		b.WriteString("agent: true\n")
 	}
 	b.WriteString("components:\n")
-	for _, l := range chain {
+	for _, l := range s.links {
 		fmt.Fprintf(&b, "  - name: %s\n    namespace: %s\n%s", l.name, l.name, l.more)
 		upstream := ""
 		if l.needs != "" {

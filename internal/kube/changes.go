@@ -1,0 +1,12 @@
+package kube
+
+import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+// Changes says in which fields after differs from before, at most 20 of them.
+// Want is what before has, Have what after has; both are empty where they could
+// hold a secret.
+func Changes(before, after *unstructured.Unstructured) []Difference {
+	d := &differ{secret: after.GetKind() == "Secret" && after.GetAPIVersion() == "v1"}
+	d.value("", bare(before), bare(after))
+	return d.found
+}
