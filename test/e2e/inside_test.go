@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -48,6 +49,7 @@ type road struct {
 	endpoint
 	strategy, dir string
 	links         []link
+	sequence      int // the bundle's; 0: the moment it is packed
 	lock          *lock.Lock
 }
 
@@ -127,7 +129,7 @@ func (r *road) pack(t *testing.T) {
 	t.Helper()
 	r.caisson(t, "keys", "generate", "--out", "keys")
 	r.caisson(t, "resolve", "-f", "stack.yaml", "--upstreams", "upstreams.yaml", "-o", "stack.lock.yaml")
-	r.caisson(t, "pack", "stack.lock.yaml", "--upstreams", "upstreams.yaml", "-o", "out", "--key", "keys/caisson.key")
+	r.caisson(t, "pack", "stack.lock.yaml", "--upstreams", "upstreams.yaml", "-o", "out", "--key", "keys/caisson.key", "--sequence", strconv.Itoa(r.sequence))
 	r.caisson(t, "verify", "out", "--key", "keys/caisson.pub")
 	var err error
 	r.lock, err = lock.Read(filepath.Join(r.dir, "stack.lock.yaml"))
