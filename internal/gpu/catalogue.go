@@ -69,6 +69,7 @@ type Device struct {
 	Virtual      bool     `yaml:"virtual"`      // an SR-IOV function
 	Shared       bool     `yaml:"shared"`       // memory is the machine's
 	Source       string   `yaml:"source"`
+	Facts        []string `yaml:"facts"` // sources of what Source does not say
 }
 
 // Drivers is data/drivers.yaml.

@@ -1,6 +1,7 @@
 package gpu
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"slices"
@@ -20,7 +21,6 @@ var (
 	idRule    = regexp.MustCompile(`^[0-9a-f]{4}$`)
 	dateRule  = regexp.MustCompile(`^20[0-9]{2}-[01][0-9](-[0-3][0-9])?$`)
 	monthRule = regexp.MustCompile(`^20[0-9]{2}-[01][0-9]$`)
-	migRule   = regexp.MustCompile(`^[1-7]g\.[0-9]+gb$`)
 	// readAt is when the catalogue was written down: branches alive then count.
 	readAt = "2026-08"
 )
@@ -37,7 +37,9 @@ func TestDevicesAreWhole(t *testing.T) {
 		if !idRule.MatchString(d.Vendor) || !idRule.MatchString(d.Device) || d.Product == "" || d.Architecture == "" {
 			t.Errorf("%s: %+v", id, d)
 		}
-		sourced(t, c.Devices.Sources, id, d.Source)
+		for _, source := range append(d.Facts, d.Source) {
+			sourced(t, c.Devices.Sources, id, source)
+		}
 		if d.MIG != "" && len(c.Profiles(d.Vendor, d.Device)) == 0 {
 			t.Errorf("%s names MIG profiles %q that are not there", id, d.MIG)
 		}
@@ -65,9 +67,18 @@ func sourced(t *testing.T, sources map[string]Source, row, name string) {
 
 func TestMIGFitsMemory(t *testing.T) {
 	c := catalogue(t)
+	raw, err := data.ReadFile("data/devices.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
 	used := map[string]bool{}
 	for _, d := range c.Devices.Devices {
 		used[d.MIG] = true
+	}
+	for source := range c.Devices.Sources {
+		if !bytes.Contains(raw, []byte(source+"}")) && !bytes.Contains(raw, []byte(source+",")) && !bytes.Contains(raw, []byte(source+"]")) {
+			t.Errorf("no row comes from %s", source)
+		}
 	}
 	for name, m := range c.Devices.MIG {
 		sourced(t, c.Devices.Sources, name, m.Source)
@@ -75,7 +86,7 @@ func TestMIGFitsMemory(t *testing.T) {
 			t.Errorf("no device has MIG profiles %s", name)
 		}
 		for p, n := range m.Profiles {
-			if !migRule.MatchString(p) || n < 1 || n > 7 {
+			if !ProfileRule.MatchString(p) || n < 1 || n > 7 {
 				t.Errorf("%s: %s x %d", name, p, n)
 			}
 		}

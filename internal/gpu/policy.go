@@ -73,6 +73,10 @@ const WholeGPU = "nvidia.com/gpu"
 // migResource begins the resources of MIGMixed.
 const migResource = "nvidia.com/mig-"
 
+// MIGResource is what the device plugin calls a profile with MIGMixed: a resource
+// has no plus sign, 1g.10gb+me is nvidia.com/mig-1g.10gb.me.
+func MIGResource(profile string) string { return migResource + strings.ReplaceAll(profile, "+", ".") }
+
 // Empty says whether the policy wants nothing.
 func (p Policy) Empty() bool {
 	return p.Driver == "" && p.MIG.Strategy == "" && len(p.MIG.Layouts) == 0 && len(p.TimeSlicing) == 0
@@ -92,13 +96,13 @@ func (p MIGPolicy) Of() string {
 }
 
 // Name of a layout follows from its profiles, so that equal ones are one:
-// 1g.5gb.2-2g.10gb.1.
+// 1g.5gb.2-2g.10gb.1. It is a label's value, which has no plus sign.
 func (l Layout) Name() string {
 	var parts []string
 	for _, profile := range slices.Sorted(maps.Keys(l.Profiles)) {
 		parts = append(parts, fmt.Sprintf("%s.%d", profile, l.Profiles[profile]))
 	}
-	return labelValue(strings.Join(parts, "-"))
+	return labelValue(strings.ReplaceAll(strings.Join(parts, "-"), "+", "."))
 }
 
 // Words writes a layout for people: 2 x 1g.5gb, 1 x 2g.10gb.
@@ -518,10 +522,10 @@ func (a *assigner) shared(n Node, got Assigned) {
 	if got.Layout >= 0 {
 		parts = a.p.MIG.Layouts[got.Layout].Profiles
 	}
-	profile, isPart := strings.CutPrefix(s.Shared(), migResource)
+	isPart := strings.HasPrefix(s.Shared(), migResource)
 	mixed := a.p.MIG.Of() == MIGMixed
 	switch {
-	case isPart && (!mixed || parts[profile] == 0):
+	case isPart && (!mixed || !slices.Contains(resourcesOf(parts), s.Shared())):
 		a.find(event.Error, CodeMIGSharing, at, fmt.Sprintf("%s: node %s offers no %s", at, n.Name, s.Shared()), "its GPUs are not cut so, or strategy is not mixed", "share a resource that the layout gives, or remove the entry")
 	case !isPart && mixed:
 		a.find(event.Error, CodeMIGSharing, at, fmt.Sprintf("%s: node %s offers no %s: its GPUs are cut, and strategy is mixed", at, n.Name, s.Shared()),
@@ -532,7 +536,7 @@ func (a *assigner) shared(n Node, got Assigned) {
 func resourcesOf(parts map[string]int) []string {
 	var out []string
 	for _, profile := range slices.Sorted(maps.Keys(parts)) {
-		out = append(out, migResource+profile)
+		out = append(out, MIGResource(profile))
 	}
 	return out
 }

@@ -157,3 +157,20 @@ func TestMatchHoldsToThePin(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 }
+
+// TestProfileWithMedia: a label's value and a resource's name have no plus sign.
+func TestProfileWithMedia(t *testing.T) {
+	layout := Layout{Product: "A100 PCIe 40GB", Profiles: map[string]int{"1g.5gb": 6, "1g.5gb+me": 1}}
+	if got := layout.Name(); got != "1g.5gb.6-1g.5gb.me.1" {
+		t.Errorf("the layout is called %s", got)
+	}
+	if got := MIGResource("1g.5gb+me"); got != "nvidia.com/mig-1g.5gb.me" {
+		t.Errorf("the resource is called %s", got)
+	}
+	_, found := catalogue(t).Assign(Policy{MIG: MIGPolicy{Layouts: []Layout{layout}}}, nil)
+	for _, f := range found {
+		if f.Severity == event.Error {
+			t.Errorf("%+v", f)
+		}
+	}
+}

@@ -122,7 +122,7 @@ func TestReadTree(t *testing.T) {
 		"A100 MIG":        "2 A100 SXM4 40GB ampere 40 mig nvidia | 2 A100 SXM4 80GB ampere 80 mig nvidia | 1 A100 PCIe 80GB ampere 80 mig vfio-pci | installed 535.104.05 proprietary",
 		"MI300X":          "8 Instinct MI300X cdna3 192 amdgpu | 16 Instinct MI300X VF cdna3 0 virtual | in-tree amdgpu",
 		"Intel Max":       "4 Data Center GPU Max 1550 xe-hpc 128 i915 | in-tree i915",
-		"RTX workstation": "2 RTX PRO 6000 WS blackwell-rtx 96 nvidia | 1 8086:a780 i915 | installed 580.95.05 open",
+		"RTX workstation": "2 RTX PRO 6000 WS blackwell-rtx 96 mig nvidia | 1 8086:a780 i915 | installed 580.95.05 open",
 		"VM":              "1 H100 PCIe hopper 80 mig | none",
 		"no GPU":          "",
 		"stranger":        "2 10de:3fff | none",
