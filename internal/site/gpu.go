@@ -30,7 +30,7 @@ const (
 
 var (
 	driverRule   = regexp.MustCompile(`^[0-9]{3}(\.[0-9]{1,4}){0,2}$`)
-	resourceRule = regexp.MustCompile(`^nvidia\.com/(gpu|mig-[1-9]g\.[1-9][0-9]{0,3}gb)$`)
+	resourceRule = regexp.MustCompile(`^nvidia\.com/(gpu|mig-[1-9]g\.[1-9][0-9]{0,3}gb(\.me(\.all)?|-me|\.gfx)?)$`)
 )
 
 func checkGPU(doc *yamlfile.Document, g *GPU) {
