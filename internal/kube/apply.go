@@ -207,9 +207,12 @@ func (c *Client) Get(ctx context.Context, o Object) (*unstructured.Unstructured,
 // establishTimeout bounds the wait for a definition to be served.
 const establishTimeout = 2 * time.Minute
 
-// ApplyCRDs applies custom resource definitions of any size, waits until each
-// is Established and forgets the discovery caches, so that their kinds can be
-// used at once.
+// discoverAgain is the time between two looks at what the server lists.
+const discoverAgain = 100 * time.Millisecond
+
+// ApplyCRDs applies custom resource definitions of any size and waits until each
+// is Established and listed by discovery, so that their kinds can be used at
+// once.
 func (c *Client) ApplyCRDs(ctx context.Context, crds []*unstructured.Unstructured, opt ApplyOptions) ([]Applied, error) {
 	if len(crds) == 0 {
 		return nil, nil
@@ -227,9 +230,47 @@ func (c *Client) ApplyCRDs(ctx context.Context, crds []*unstructured.Unstructure
 	for i, a := range done {
 		targets[i] = Target{Object: a.Object, Condition: "Established"}
 	}
-	err = c.WaitReady(ctx, targets, nil)
-	c.Refresh()
-	return done, err
+	if err := c.WaitReady(ctx, targets, nil); err != nil {
+		c.Refresh()
+		return done, err
+	}
+	return done, c.awaitKinds(ctx, crds)
+}
+
+// awaitKinds returns when discovery lists every served version of the
+// definitions: the server says Established before it does.
+func (c *Client) awaitKinds(ctx context.Context, crds []*unstructured.Unstructured) error {
+	for {
+		c.Refresh()
+		err := c.discovers(crds)
+		if !errors.Is(err, ErrNoKind) {
+			return err
+		}
+		pause(ctx, discoverAgain)
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", err, context.Cause(ctx))
+		}
+	}
+}
+
+// discovers looks up every served version of the definitions.
+func (c *Client) discovers(crds []*unstructured.Unstructured) error {
+	for _, u := range crds {
+		group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
+		kind, _, _ := unstructured.NestedString(u.Object, "spec", "names", "kind")
+		versions, _, _ := unstructured.NestedSlice(u.Object, "spec", "versions")
+		for _, v := range versions {
+			version, _ := v.(map[string]any)
+			if version["served"] != true {
+				continue
+			}
+			name, _ := version["name"].(string)
+			if _, err := c.mapping(schema.GroupVersionKind{Group: group, Version: name, Kind: kind}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // keepStored requires of definitions that they still have each version that the
