@@ -69,6 +69,10 @@ func (c *Client) Apply(ctx context.Context, objects []*unstructured.Unstructured
 	var done []Applied
 	for _, u := range objects {
 		a, err := c.apply(ctx, u.DeepCopy(), opt)
+		if errors.Is(err, ErrNoKind) {
+			c.Refresh() // something that runs in the cluster may have defined it since
+			a, err = c.apply(ctx, u.DeepCopy(), opt)
+		}
 		if err != nil {
 			return done, fmt.Errorf("applying %s: %w", ObjectOf(u), err)
 		}

@@ -143,6 +143,27 @@ func TestApplyCRDsAreUsableAtOnce(t *testing.T) {
 	}
 }
 
+// TestApplyFindsKindsThatCameLater applies an object with a client that looked
+// at what the server serves before somebody else defined the object's kind.
+func TestApplyFindsKindsThatCameLater(t *testing.T) {
+	c, operator := connect(t), connect(t)
+	ns := namespace(t, c)
+	late := parse(t, "apiVersion: test.caisson.dev/v1\nkind: Late\nmetadata: {name: one}\n")
+	if _, err := c.Apply(t.Context(), late, ApplyOptions{Namespace: ns}); !errors.Is(err, ErrNoKind) {
+		t.Fatalf("error is %v", err)
+	}
+	done, err := operator.ApplyCRDs(t.Context(), parse(t, bigCRD("lates", "Late", 0)), ApplyOptions{Owner: "demo/x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Apply(t.Context(), late, ApplyOptions{Namespace: ns}); err != nil {
+		t.Error(err)
+	}
+	if err := operator.Delete(t.Context(), []Object{done[0].Object}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestWaitReady(t *testing.T) {
 	c, ns := connect(t), namespace(t, connect(t))
 	text := `apiVersion: apps/v1
