@@ -178,7 +178,12 @@ func (s *Selection) Configure(f GPUFacts) error {
 		return err
 	}
 	g := d.decide(f.Month, f.Nodes)
-	s.gpu, s.gpuFound = g, d.found
+	for _, n := range f.Nodes {
+		if _, ok := d.offers[n.Name]; !ok {
+			d.offers[n.Name] = d.policy.Offer(n, gpu.Assigned{Layout: -1, Slicing: -1}, false)
+		}
+	}
+	s.gpu, s.gpuFound, s.offers = g, d.found, d.offers
 	if g != nil || HasErrors(f.Found) { // of other nodes it does not matter what sources say
 		s.gpuFound = append(slices.Clone(f.Found), d.found...)
 	}
@@ -210,6 +215,7 @@ type gpuMaker struct {
 	component string
 	release   lock.Release // of the operator
 	operator  string
+	offers    map[string]gpu.Offer
 	found     []event.Finding
 }
 
@@ -218,7 +224,7 @@ func newGPUMaker(l *lock.Lock, s Site, on func(component string) bool) (*gpuMake
 	if err != nil {
 		return nil, err
 	}
-	d := &gpuMaker{c: c, set: newImageSet(l), site: s}
+	d := &gpuMaker{c: c, set: newImageSet(l), site: s, offers: map[string]gpu.Offer{}}
 	if s.GPU != nil {
 		d.policy = *s.GPU
 	}
@@ -351,6 +357,7 @@ func (d *gpuMaker) judge(n gpu.Node, p gpu.Payload) {
 
 // node puts together what becomes of one node.
 func (d *gpuMaker) node(g *GPU, n gpu.Node, p gpu.Payload, got gpu.Assigned) GPUNode {
+	d.offers[n.Name] = d.policy.Offer(n, got, d.component != "")
 	out := GPUNode{Facts: n, Payload: p}
 	labels := map[string]string{}
 	if got.Layout >= 0 {

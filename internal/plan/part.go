@@ -14,6 +14,7 @@ type Part struct {
 	Copies     int64        // pods it runs at once
 	Containers []Container  // of each of those pods
 	Breaches   []Breach     // of the Pod Security Standards, by those pods
+	Within     []Container  // of pods that its controller makes, as far as its fields look like some
 	Claims     []Claim      // volumes it asks for
 	Counts     []string     // names under which quotas count it: "services", "count/services"
 	Exists     bool         // it is there already, so a quota counts it already

@@ -24,7 +24,7 @@ const unpacked = 3
 func (m *maker) preflight() {
 	for _, check := range []func(){
 		m.nodes, m.disks, m.runtimes, m.spaces, m.served, m.storage, m.definitions, m.taken,
-		m.webhooks, m.security, m.quotas, m.escalations, m.clocks, m.unread,
+		m.webhooks, m.security, m.quotas, m.accelerators, m.room, m.escalations, m.clocks, m.unread,
 	} {
 		check()
 	}
@@ -179,6 +179,21 @@ func (m *maker) disks() {
 			})
 		}
 	}
+}
+
+// room tells what the site's registry has to take; no registry says how much
+// room it has.
+func (m *maker) room() {
+	missing := m.tally().bytes().Missing
+	if missing == 0 || m.facts.Registry.Problem != "" || m.selection.site.Registry.Mode == "embedded" {
+		return
+	}
+	m.find(event.Finding{
+		Severity: event.Notice, Code: "registry-disk",
+		What: fmt.Sprintf("the site registry lacks %s of the plan's images and has to store them", size(missing)),
+		Why:  "a registry does not say how much room it has, and a full one fails in the middle of a load",
+		Hint: "look at the disk of " + m.selection.site.Registry.Address + " before caisson load",
+	})
 }
 
 func size(n int64) string {

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/gpu"
 	"github.com/caisson/caisson/internal/lock"
 )
 
@@ -21,6 +22,7 @@ type Selection struct {
 	Components []Chosen // in order: by level, then the lock's order
 	gpu        *GPU     // nil until Configure
 	gpuFound   []event.Finding
+	offers     map[string]gpu.Offer // of the nodes with GPUs, by name
 }
 
 // Chosen is one component that will be installed.

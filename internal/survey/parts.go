@@ -1,11 +1,15 @@
 package survey
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -113,16 +117,58 @@ func (p *piece) runOnce() {
 		if p.as(&o) {
 			p.claim(o.Name, o.Spec, 1)
 		}
+	default:
+		if p.foreign() && !kube.IsCRD(p.object) {
+			p.within("", p.object.Object)
+		}
 	}
+}
+
+// within finds what looks like the resources of containers in the fields of an
+// object whose controller makes pods: resources with limits or requests.
+func (p *piece) within(name string, v any) {
+	switch v := v.(type) {
+	case []any:
+		for _, e := range v {
+			p.within(name, e)
+		}
+	case map[string]any:
+		if own, ok := v["name"].(string); ok {
+			name = own
+		}
+		if r, ok := v["resources"].(map[string]any); ok {
+			c := plan.Container{Name: name, Requests: written(r["requests"]), Limits: written(r["limits"])}
+			if len(c.Requests)+len(c.Limits) > 0 {
+				p.part.Within = append(p.part.Within, c)
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			p.within(name, v[key])
+		}
+	}
+}
+
+// written are quantities as a custom resource has them, in thousandths.
+func written(v any) map[string]int64 {
+	list, _ := v.(map[string]any)
+	out := corev1.ResourceList{}
+	for k, q := range list {
+		if n, err := resource.ParseQuantity(fmt.Sprint(q)); err == nil {
+			out[corev1.ResourceName(k)] = n
+		}
+	}
+	return amounts(out)
+}
+
+// foreign says whether the kind may be somebody else's than Kubernetes' own.
+func (p *piece) foreign() bool {
+	group, _, grouped := strings.Cut(p.object.GetAPIVersion(), "/")
+	return grouped && strings.Contains(group, ".")
 }
 
 // as reads the object as one of Kubernetes' own types.
 func (p *piece) as(o any) bool {
-	group, _, grouped := strings.Cut(p.object.GetAPIVersion(), "/")
-	if grouped && strings.Contains(group, ".") {
-		return false // another's kind of the same name
-	}
-	return runtime.DefaultUnstructuredConverter.FromUnstructured(p.object.Object, o) == nil
+	return !p.foreign() && runtime.DefaultUnstructuredConverter.FromUnstructured(p.object.Object, o) == nil
 }
 
 func number(n *int32) int64 {

@@ -112,7 +112,9 @@ func bad() stacktest.Stack {
 		{Name: "web", Namespace: "bad-web", Images: []string{"ghcr.io/acme/web:1"},
 			Charts: []stacktest.Chart{{Release: "web", Files: map[string]string{"templates/front.yaml": fmt.Sprintf(front, true)}}},
 			Manifests: map[string]string{
-				"w.yaml":   "apiVersion: acme.dev/v1\nkind: Gizmo\nmetadata: {name: one}\n",
+				"w.yaml":   "apiVersion: acme.dev/v1\nkind: Gizmo\nmetadata: {name: one}\nspec: {model: {resources: {limits: {nvidia.com/mig-1g.5gb: 1}}}}\n",
+				"gpu.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: nine}\nspec: {containers: [{name: c, image: \"ghcr.io/acme/web:1\", resources: {limits: {nvidia.com/gpu: 9}}}]}\n",
+				"two.yaml": "apiVersion: batch/v1\nkind: Job\nmetadata: {name: two}\nspec: {parallelism: 2, template: {spec: {restartPolicy: Never, containers: [{name: c, image: \"ghcr.io/acme/web:1\", resources: {limits: {nvidia.com/gpu: 5}}}]}}}\n",
 				"old.yaml": "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: front}\nspec: {maxUnavailable: 1}\n",
 				"c.yaml":   fmt.Sprintf(claim, "storageClassName: gold, "),
 				"m.yaml":   "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: theirs}\ndata: {a: ours}\n",
@@ -240,7 +242,7 @@ func spoil(t *testing.T, c *clustertest.Cluster) string {
 	c.Kubectl(t, "wait", "crd/gadgets.acme.dev", "--for=condition=Established")
 	c.Kubectl(t, "wait", "resourcequota/small", "-n", "bad-web", "--for=jsonpath={.status.hard.persistentvolumeclaims}=0")
 	c.Kubectl(t, "patch", "node", "tiny", "--subresource=status", "--type=merge", "-p",
-		`{"status":{"allocatable":{"ephemeral-storage":"100"},"capacity":{"ephemeral-storage":"100"},"conditions":[{"type":"Ready","status":"True"},{"type":"DiskPressure","status":"True","message":"the disk is full"}]}}`)
+		`{"status":{"allocatable":{"ephemeral-storage":"100","nvidia.com/gpu":"8"},"capacity":{"ephemeral-storage":"100","nvidia.com/gpu":"8"},"conditions":[{"type":"Ready","status":"True"},{"type":"DiskPressure","status":"True","message":"the disk is full"}]}}`)
 	return halfKubeconfig(t, c)
 }
 
@@ -293,6 +295,10 @@ func TestPreflightFindsEveryFaultAtOnce(t *testing.T) {
 		"node-condition: node tiny",
 		"node-disk: node tiny",
 		"node-platform: node tiny is linux/arm64",
+		"gpu-request: a pod of Pod bad-web/nine (files.caisson.dev/web/gpu.yaml",
+		"gpu-request: a pod of Gizmo bad-web/one (files.caisson.dev/web/w.yaml",
+		"gpu-capacity: the pods of the plan ask for 10 nvidia.com/gpu together; the nodes offer 8",
+		"registry-disk: the site registry lacks",
 		"not-allowed: the operator may not create, patch, delete deployments.apps in namespace bad-web",
 		"not-allowed: the operator may not create, update, delete leases.coordination.k8s.io in namespace caisson-system",
 		"rbac-escalation: Role bad-web/front gives rights that the operator",
@@ -300,6 +306,12 @@ func TestPreflightFindsEveryFaultAtOnce(t *testing.T) {
 	for _, want := range planted {
 		if !slices.ContainsFunc(found, func(f string) bool { return strings.HasPrefix(f, want) }) {
 			t.Errorf("not found: %s", want)
+		}
+	}
+	for _, f := range found {
+		code, _, _ := strings.Cut(f, ":")
+		if !slices.ContainsFunc(planted, func(want string) bool { return strings.HasPrefix(want, code+":") }) {
+			t.Errorf("nobody planted: %s", f)
 		}
 	}
 	if t.Failed() {

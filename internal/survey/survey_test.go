@@ -51,7 +51,7 @@ func TestPlanOfARealSite(t *testing.T) {
 
 	t.Run("images not loaded", func(t *testing.T) {
 		_, codes, err := run(t, s, dir, "")
-		if !errors.Is(err, plan.ErrPreflight) || !slices.Equal(codes, []string{"image-not-in-registry"}) {
+		if !errors.Is(err, plan.ErrPreflight) || !slices.Equal(codes, []string{"image-not-in-registry", "registry-disk"}) {
 			t.Errorf("%q, %v", codes, err)
 		}
 	})
