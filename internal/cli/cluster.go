@@ -169,7 +169,7 @@ func (a *app) uninstall() *cobra.Command {
 		res, err := install.Uninstall(ctx, opt, sink)
 		return changed(res, err, "caisson history"), err
 	})
-	cmd.Flags().BoolVar(&opt.Purge, "purge", false, "forget the stack's journal in the cluster as well")
+	cmd.Flags().BoolVar(&opt.Purge, "purge", false, "forget the stack's journal in the cluster as well; caisson-system goes with the last one")
 	return cmd
 }
 

@@ -35,7 +35,13 @@ func Uninstall(ctx context.Context, opt UninstallOptions, sink event.Sink) (Resu
 			return Result{}, err
 		}
 		s.timeout = positive(opt.Timeout)
-		return s.change(ctx, func(ctx context.Context) error { return s.uninstall(ctx, opt) })
+		r, err := s.change(ctx, func(ctx context.Context) error { return s.uninstall(ctx, opt) })
+		if err == nil && opt.Purge && opt.Component == "" {
+			if _, err := s.cluster.RemoveSystemNamespace(ctx); err != nil { // the lease is out of it only now
+				s.warn("", "%v", err)
+			}
+		}
+		return r, err
 	})
 }
 

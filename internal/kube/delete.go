@@ -157,6 +157,23 @@ func (c *Client) RemoveNamespace(ctx context.Context, ns Object) (removed bool, 
 	}
 }
 
+// RemoveSystemNamespace removes the namespace of the product's records if a run
+// created it and nothing is left in it, as other stacks' records.
+func (c *Client) RemoveSystemNamespace(ctx context.Context) (removed bool, _ error) {
+	ns, err := c.Core.CoreV1().Namespaces().Get(ctx, SystemNamespace, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || err == nil && ns.Annotations[annotationMade] == "" {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading namespace %s: %w", SystemNamespace, err)
+	}
+	removed, _, err = c.RemoveNamespace(ctx, Object{APIVersion: "v1", Kind: "Namespace", Name: SystemNamespace, UID: string(ns.UID)})
+	if err != nil {
+		return false, fmt.Errorf("removing namespace %s: %w", SystemNamespace, err)
+	}
+	return removed, nil
+}
+
 // contents lists what is in a namespace, a few objects of each kind, without
 // what every namespace has: what stays, and what is being deleted or belongs to
 // another object, with which it goes.

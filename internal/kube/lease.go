@@ -50,7 +50,7 @@ const (
 // once. Another one is watched for one lease duration: if it renews, that is a
 // *LockedError; if not, it is replaced. Clocks are not compared across machines.
 func (c *Client) Hold(ctx context.Context) (held context.Context, release func(), _ error) {
-	if _, _, err := c.EnsureNamespace(ctx, SystemNamespace, nil); err != nil {
+	if _, _, err := c.EnsureNamespace(ctx, SystemNamespace, map[string]string{annotationMade: "true"}); err != nil {
 		return nil, nil, fmt.Errorf("taking the install lease: %w", err)
 	}
 	l := c.newLease(holder(c.identity))

@@ -97,3 +97,47 @@ func TestLosingTheLeaseEndsTheContext(t *testing.T) {
 		t.Errorf("the context ended because of %v", context.Cause(ctx))
 	}
 }
+
+// TestSystemNamespaceGoesWithTheLastRecord holds that only what a run made goes,
+// and only when nothing is left in it.
+func TestSystemNamespaceGoesWithTheLastRecord(t *testing.T) {
+	c := connect(t)
+	system := Object{APIVersion: "v1", Kind: "Namespace", Name: SystemNamespace}
+	wipe := func() {
+		t.Helper()
+		if err := c.Delete(t.Context(), []Object{system}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	removes := func(want bool) {
+		t.Helper()
+		if removed, err := c.RemoveSystemNamespace(t.Context()); err != nil || removed != want {
+			t.Errorf("removed %v, %v", removed, err)
+		}
+	}
+	wipe()
+	removes(false)
+	_, release, err := c.Hold(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	removes(false) // another run is at work
+	release()
+	other := parse(t, "apiVersion: v1\nkind: Secret\nmetadata: {name: other, namespace: caisson-system}\n")
+	if _, err := c.Apply(t.Context(), other, ApplyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	removes(false) // it has another stack's records
+	if err := c.Delete(t.Context(), []Object{ObjectOf(other[0])}); err != nil {
+		t.Fatal(err)
+	}
+	removes(true)
+	if _, err := c.Get(t.Context(), system); !Absent(err) {
+		t.Errorf("it is there: %v", err)
+	}
+	if _, made, err := c.EnsureNamespace(t.Context(), SystemNamespace, nil); err != nil || !made {
+		t.Fatalf("made %v, %v", made, err)
+	}
+	removes(false) // the administrator's own
+	wipe()
+}
