@@ -21,7 +21,7 @@ func (m *maker) accelerators() {
 	}
 	asked := map[string]int64{}
 	for _, p := range m.parts() {
-		for name, n := range p.accelerators() {
+		for name, n := range p.pod(Container.accelerators) {
 			if m.offered(p, name, n) && p.Copies > 0 {
 				asked[name] += n * p.Copies
 			}
@@ -45,24 +45,6 @@ func (m *maker) accelerators() {
 	for _, it := range m.selection.models() {
 		m.modelMemory(it)
 	}
-}
-
-// accelerators are what one pod asks for, by resource.
-func (p placed) accelerators() map[string]int64 {
-	run, start := map[string]int64{}, map[string]int64{}
-	for _, c := range p.Containers {
-		for name, n := range c.accelerators() {
-			if c.Init {
-				start[name] = max(start[name], n)
-			} else {
-				run[name] += n
-			}
-		}
-	}
-	for name, n := range start {
-		run[name] = max(run[name], n)
-	}
-	return run
 }
 
 // accelerators are whole numbers; a limit stands for a request.

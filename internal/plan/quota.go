@@ -122,9 +122,18 @@ func (p placed) takes(space SpaceFact) map[string]int64 {
 	if p.Copies > 0 {
 		out["pods"] += p.Copies * 1000
 	}
+	for k, v := range p.pod(space.fill) {
+		out[k] += v * p.Copies
+	}
+	return out
+}
+
+// pod is what one pod takes of what its containers ask: all that run together,
+// or the one of those before them that takes more.
+func (p placed) pod(asks func(Container) map[string]int64) map[string]int64 {
 	run, start := map[string]int64{}, map[string]int64{}
 	for _, c := range p.Containers {
-		for k, v := range space.fill(c) {
+		for k, v := range asks(c) {
 			if c.Init {
 				start[k] = max(start[k], v)
 			} else {
@@ -135,10 +144,7 @@ func (p placed) takes(space SpaceFact) map[string]int64 {
 	for k, v := range start {
 		run[k] = max(run[k], v)
 	}
-	for k, v := range run {
-		out[k] += v * p.Copies
-	}
-	return out
+	return run
 }
 
 // ranges finds containers beyond what a LimitRange allows.

@@ -293,18 +293,15 @@ func (l *lab) checkCounting(t *testing.T) {
 }
 
 // inventory names every object that an installation could leave, without those
-// that come and go by themselves and without caisson's own namespace, which stays
-// empty.
+// that come and go by themselves.
 func (l *lab) inventory(t *testing.T) []string {
 	t.Helper()
 	kinds := strings.Fields(l.kubectl(t, "api-resources", "--verbs=list", "-o", "name"))
 	kinds = slices.DeleteFunc(kinds, func(kind string) bool {
 		return slices.Contains([]string{"events", "events.events.k8s.io", "leases.coordination.k8s.io", "componentstatuses"}, kind)
 	})
-	own := []string{"ConfigMap/caisson-system/kube-root-ca.crt", "Namespace//caisson-system", "ServiceAccount/caisson-system/default"}
 	objects := strings.Fields(l.kubectl(t, "get", strings.Join(kinds, ","), "-A", "-o",
 		`jsonpath={range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}{"\n"}{end}`))
-	objects = slices.DeleteFunc(objects, func(o string) bool { return slices.Contains(own, o) })
 	slices.Sort(objects)
 	return objects
 }
