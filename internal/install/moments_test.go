@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,10 +33,12 @@ import (
 // acts at one of them.
 type gate struct {
 	Kubeconfig string
-	requests   atomic.Int64
-	at         int64  // the request that act is called for; 0 for none
-	answered   bool   // act after the server has carried it out, else before it saw it
-	act        func() // the request is never answered
+
+	mu       sync.Mutex
+	requests int64
+	at       int64  // the request that act is called for; 0 for none
+	answered bool   // act after the server has carried it out, else before it saw it
+	act      func() // the request is never answered
 }
 
 func (l *lab) config() *rest.Config {
@@ -74,15 +76,26 @@ func (l *lab) gate() *gate {
 	return g
 }
 
+// sent is how many requests there were.
+func (g *gate) sent() int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.requests
+}
+
 func (g *gate) pass(proxy http.Handler, w http.ResponseWriter, r *http.Request) {
-	if n := g.requests.Add(1); n != g.at {
+	g.mu.Lock()
+	g.requests++
+	now, answered, act := g.requests == g.at, g.answered, g.act
+	g.mu.Unlock()
+	if !now {
 		proxy.ServeHTTP(w, r)
 		return
 	}
-	if g.answered && r.URL.Query().Get("watch") == "" {
+	if answered && r.URL.Query().Get("watch") == "" {
 		proxy.ServeHTTP(httptest.NewRecorder(), r)
 	}
-	g.act()
+	act()
 	panic(http.ErrAbortHandler)
 }
 
@@ -100,8 +113,14 @@ func (l *lab) installThrough(g *gate, plan string) (ended *os.ProcessState, stde
 	command.Env = append(os.Environ(), envChild+"="+string(options))
 	var said bytes.Buffer
 	command.Stderr = &said
+	g.mu.Lock()
+	err = command.Start()
 	g.act = func() { _ = command.Process.Kill() }
-	_ = command.Run()
+	g.mu.Unlock()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	_ = command.Wait()
 	return command.ProcessState, said.String()
 }
 
@@ -233,7 +252,7 @@ func TestKilledAtAnyRequest(t *testing.T) {
 	if ended, stderr := l.installThrough(g, l.plan(three("momentclean", "1.0.0", 1), "")); !ended.Success() {
 		t.Fatalf("the undisturbed installation ended with %s: %s", ended, stderr)
 	}
-	total := g.requests.Load()
+	total := g.sent()
 	want := l.objects("momentclean")
 	t.Logf("%d requests, %d objects", total, len(want))
 	random := rand.New(rand.NewPCG(20, 26))
@@ -252,7 +271,9 @@ func killedAt(t *testing.T, shared *lab, at int64, answered bool, want []string,
 	before := l.objects(prefix)
 	p := l.plan(three(prefix, "1.0.0", 1), "")
 	g := l.gate()
+	g.mu.Lock()
 	g.at, g.answered = at, answered
+	g.mu.Unlock()
 	if ended, stderr := l.installThrough(g, p); ended.Exited() {
 		t.Fatalf("the installation ended with %s before it was killed: %s", ended, stderr)
 	}

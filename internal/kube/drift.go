@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
 )
 
 // Difference is one field that is not as it was applied. Want or Have is empty
@@ -53,6 +54,27 @@ func (c *Client) Compare(ctx context.Context, u *unstructured.Unstructured, opt 
 	if err != nil {
 		return nil, err
 	}
+	for range compareTries {
+		found, err := c.compare(ctx, resource, live, u.DeepCopy(), opt)
+		if err != nil || len(found) == 0 {
+			return nil, err
+		}
+		later, err := resource.Get(ctx, u.GetName(), metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		if later.GetResourceVersion() == live.GetResourceVersion() {
+			return found, nil
+		}
+		live = later // a controller wrote between the two answers that were compared
+	}
+	return c.compare(ctx, resource, live, u, opt)
+}
+
+// compareTries bounds how often an object that keeps changing is compared anew.
+const compareTries = 4
+
+func (c *Client) compare(ctx context.Context, resource dynamic.ResourceInterface, live, u *unstructured.Unstructured, opt ApplyOptions) ([]Difference, error) {
 	prepare(u, opt.Owner)
 	if made(live) {
 		markMade(u)

@@ -98,9 +98,10 @@ func TestOnlyWhatWasMadeIsRemoved(t *testing.T) {
 
 func TestCompareSaysWhatChanged(t *testing.T) {
 	c := connect(t)
+	ns := namespace(t, c)
 	text := `apiVersion: apps/v1
 kind: Deployment
-metadata: {name: compared, namespace: default}
+metadata: {name: compared}
 spec:
   replicas: 2
   selector: {matchLabels: {a: b}}
@@ -109,12 +110,12 @@ spec:
     spec: {containers: [{name: one, image: "x:1", env: [{name: E, value: planted}]}, {name: two, image: "y:1"}]}
 `
 	applied := parse(t, text)
-	if _, err := c.Apply(t.Context(), applied, ApplyOptions{}); err != nil {
+	if _, err := c.Apply(t.Context(), applied, ApplyOptions{Namespace: ns}); err != nil {
 		t.Fatal(err)
 	}
 	compare := func() string {
 		t.Helper()
-		list, err := c.Compare(t.Context(), applied[0], ApplyOptions{})
+		list, err := c.Compare(t.Context(), applied[0], ApplyOptions{Namespace: ns})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,21 +130,21 @@ spec:
 	}
 	changed := parse(t, strings.NewReplacer("replicas: 2", "replicas: 3", "y:1", "y:2", "value: planted", "value: else").Replace(text))
 	changed[0].SetLabels(map[string]string{"of": "others"})
-	if _, err := c.Apply(t.Context(), changed, ApplyOptions{Force: true}); err != nil {
+	if _, err := c.Apply(t.Context(), changed, ApplyOptions{Namespace: ns, Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	want := "spec.replicas is 3, applied was 2\nspec.template.spec.containers[one].env[E].value was changed\nspec.template.spec.containers[two].image is \"y:2\", applied was \"y:1\"\n"
 	if got := compare(); !strings.Contains(got, want) || strings.Contains(got, "planted") {
 		t.Errorf("it differs in\n%s", got)
 	}
-	scaler := "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: h, namespace: default}\nspec: {maxReplicas: 9, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: compared}}\n"
-	if _, err := c.Apply(t.Context(), parse(t, scaler), ApplyOptions{}); err != nil {
+	scaler := "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: h}\nspec: {maxReplicas: 9, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: compared}}\n"
+	if _, err := c.Apply(t.Context(), parse(t, scaler), ApplyOptions{Namespace: ns}); err != nil {
 		t.Fatal(err)
 	}
 	if got := compare(); strings.Contains(got, "replicas") {
 		t.Errorf("what an autoscaler sets counts:\n%s", got)
 	}
-	if _, err := c.Compare(t.Context(), parse(t, strings.ReplaceAll(text, "compared", "absent"))[0], ApplyOptions{}); !Absent(err) {
+	if _, err := c.Compare(t.Context(), parse(t, strings.ReplaceAll(text, "compared", "absent"))[0], ApplyOptions{Namespace: ns}); !Absent(err) {
 		t.Errorf("an absent object: %v", err)
 	}
 }

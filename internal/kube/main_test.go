@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -27,6 +28,6 @@ func namespace(t *testing.T, c *Client) string {
 	if err != nil || !made {
 		t.Fatalf("made %v, %v", made, err)
 	}
-	t.Cleanup(func() { _ = c.Core.CoreV1().Namespaces().Delete(t.Context(), ns.Name, deleteNow) })
+	t.Cleanup(func() { _ = c.Core.CoreV1().Namespaces().Delete(context.Background(), ns.Name, deleteNow) })
 	return name
 }
