@@ -60,7 +60,9 @@ func (c Container) accelerators() map[string]int64 {
 	return out
 }
 
-// offered finds a pod that no node can ever take.
+// offered finds a pod that no node can take, as far as is known. It forbids the
+// plan only where a device plugin counts already and stays as it is: a plan may
+// bring one, and GPUs of nodes without labels are not seen.
 func (m *maker) offered(p placed, name string, n int64) bool {
 	best := int64(0)
 	for _, o := range m.selection.offers {
@@ -70,7 +72,7 @@ func (m *maker) offered(p placed, name string, n int64) bool {
 		best = max(best, o.Resources[name])
 	}
 	f := event.Finding{
-		Severity: event.Error, Code: "gpu-request", Item: p.component,
+		Severity: event.Warn, Code: "gpu-request", Item: p.component,
 		What: fmt.Sprintf("a pod of %s (%s) asks for %d %s; no node offers more than %d", p, p.place(), n, name, best),
 		Why:  "it would wait for a node without end",
 		Hint: "lower what the values of the site file ask for, or add a node with as many",
@@ -79,8 +81,8 @@ func (m *maker) offered(p placed, name string, n int64) bool {
 		f.What = fmt.Sprintf("a pod of %s (%s) asks for %d %s, which no node offers", p, p.place(), n, name)
 		f.Hint = m.offerHint()
 	}
-	if p.Copies == 0 { // a controller decides what becomes of it
-		f.Severity = event.Warn
+	if best > 0 && p.Copies > 0 && (m.selection.gpu == nil || m.selection.gpu.Component == "") {
+		f.Severity = event.Error
 	}
 	m.find(f)
 	return false
@@ -103,7 +105,7 @@ func (m *maker) offerHint() string {
 			return "there are GPUs without a device plugin: add the operator of their vendor to the stack, or enable its component in the site file"
 		}
 	}
-	return "add a node with GPUs, or disable the component in the site file; caisson nodes shows what was seen"
+	return "if nodes have GPUs that no label tells of, write an inventory with caisson nodes --probe export -o site-nodes.yaml and name it under gpu.nodes in the site file; else add a node with GPUs, or disable the component"
 }
 
 // together is what all nodes offer.

@@ -79,13 +79,13 @@ func TestPodsThatAskForGPUs(t *testing.T) {
 		want string // "CODE SEVERITY: part of what is said, and of the hint"
 	}{
 		"as many as there are": {lab(), h100, asks("Deployment", 1, 7, gpu.WholeGPU), ""},
-		"one more":             {lab(), h100, asks("Deployment", 1, 8, gpu.WholeGPU), "gpu-request error: asks for 9 nvidia.com/gpu; no node offers more than 8"},
+		"one more":             {lab(), h100, asks("Deployment", 1, 8, gpu.WholeGPU), "gpu-request warn: asks for 9 nvidia.com/gpu; no node offers more than 8"},
 		"twice":                {lab(), h100, asks("Deployment", 2, 4, gpu.WholeGPU), "gpu-capacity warn: ask for 10 nvidia.com/gpu together; the nodes offer 8"},
 		"of a custom resource": {lab(), h100, Part{Kind: "InferenceService", Name: "p", Within: asks("", 0, 9, gpu.WholeGPU).Containers}, "gpu-request warn: asks for 9"},
-		"cut into parts":       {parted, h100, asks("Deployment", 1, 1, gpu.WholeGPU), "gpu-request error: which no node offers|nvidia.com/mig-1g.10gb"},
+		"cut into parts":       {parted, h100, asks("Deployment", 1, 1, gpu.WholeGPU), "gpu-request warn: which no node offers|nvidia.com/mig-1g.10gb"},
 		"of the parts":         {parted, h100, asks("Deployment", 8, 6, "nvidia.com/mig-1g.10gb"), ""},
-		"of another vendor":    {lab(), h100, asks("Deployment", 1, 1, "amd.com/gpu"), "gpu-request error: asks for 2 amd.com/gpu, which no node offers|nvidia.com/gpu"},
-		"no GPU there":         {lab(), GPUFacts{Nodes: nine(t)[6:]}, asks("Deployment", 1, 1, gpu.WholeGPU), "gpu-request error: which no node offers|add a node"},
+		"of another vendor":    {lab(), h100, asks("Deployment", 1, 1, "amd.com/gpu"), "gpu-request warn: asks for 2 amd.com/gpu, which no node offers|nvidia.com/gpu"},
+		"no GPU there":         {lab(), GPUFacts{Nodes: nine(t)[6:]}, asks("Deployment", 1, 1, gpu.WholeGPU), "gpu-request warn: which no node offers|gpu.nodes"},
 		"nobody looked":        {lab(), GPUFacts{}, asks("Deployment", 1, 1, gpu.WholeGPU), ""},
 		"on every node":        {lab(), h100, asks("DaemonSet", -1, 1, gpu.WholeGPU), ""},
 	} {
@@ -129,6 +129,26 @@ func TestRoomOfTheRegistry(t *testing.T) {
 	} {
 		if _, found := decide(t, func(_ *lock.Lock, s *Site, _ map[Key]Rendered, f *Facts) { change(s, f) }); of(found, "registry-disk") != nil {
 			t.Errorf("%s: %+v", name, found)
+		}
+	}
+}
+
+// A device plugin that is there says for certain what there is.
+func TestPodsAskMoreThanADevicePluginCounts(t *testing.T) {
+	node := gpu.Node{Name: "a", GPUs: []gpu.GPU{{Vendor: gpu.AMD, Architecture: "cdna3", MemoryGiB: 192}}, Resources: []gpu.Resource{{Name: "nvidia.com/gpu", Allocatable: 8}}}
+	f := GPUFacts{Nodes: []gpu.Node{node}}
+	l := sample()
+	for copies, want := range map[int64]event.Severity{1: event.Error, 0: event.Warn} {
+		selection, _ := Select(l, lab())
+		if err := selection.Configure(f); err != nil {
+			t.Fatal(err)
+		}
+		all, made := facts(l), renders()
+		all.GPU = f
+		with(made, Part{Kind: "Deployment", Namespace: "front", Name: "p", Copies: copies, Containers: []Container{{Limits: map[string]int64{gpu.WholeGPU: 9000}}}})
+		_, found := Make(ofBundle(), selection, made, all)
+		if got := of(found, "gpu-request"); got == nil || got.Severity != want {
+			t.Errorf("%d copies: %+v", copies, got)
 		}
 	}
 }
