@@ -178,12 +178,7 @@ func (s *Selection) Configure(f GPUFacts) error {
 		return err
 	}
 	g := d.decide(f.Month, f.Nodes)
-	for _, n := range f.Nodes {
-		if _, ok := d.offers[n.Name]; !ok {
-			d.offers[n.Name] = d.policy.Offer(n, gpu.Assigned{Layout: -1, Slicing: -1}, false)
-		}
-	}
-	s.gpu, s.gpuFound, s.offers = g, d.found, d.offers
+	s.gpu, s.gpuFound, s.offers = g, d.found, d.offers(f.Nodes)
 	if g != nil || HasErrors(f.Found) { // of other nodes it does not matter what sources say
 		s.gpuFound = append(slices.Clone(f.Found), d.found...)
 	}
@@ -215,7 +210,7 @@ type gpuMaker struct {
 	component string
 	release   lock.Release // of the operator
 	operator  string
-	offers    map[string]gpu.Offer
+	assigned  map[string]gpu.Assigned // of the policy, by node
 	found     []event.Finding
 }
 
@@ -224,7 +219,7 @@ func newGPUMaker(l *lock.Lock, s Site, on func(component string) bool) (*gpuMake
 	if err != nil {
 		return nil, err
 	}
-	d := &gpuMaker{c: c, set: newImageSet(l), site: s, offers: map[string]gpu.Offer{}}
+	d := &gpuMaker{c: c, set: newImageSet(l), site: s, assigned: map[string]gpu.Assigned{}}
 	if s.GPU != nil {
 		d.policy = *s.GPU
 	}
@@ -276,6 +271,19 @@ func (d *gpuMaker) decide(month string, all []gpu.Node) *GPU {
 			Hint: "write an inventory with caisson nodes --probe export -o site-nodes.yaml, name it under gpu.nodes in the site file, and plan again"})
 	}
 	return g
+}
+
+// offers are what the nodes come to offer, by name; after decide.
+func (d *gpuMaker) offers(nodes []gpu.Node) map[string]gpu.Offer {
+	out := map[string]gpu.Offer{}
+	for _, n := range nodes {
+		got, ok := d.assigned[n.Name]
+		if !ok {
+			got = gpu.Assigned{Layout: -1, Slicing: -1}
+		}
+		out[n.Name] = d.policy.Offer(n, got, d.component != "")
+	}
+	return out
 }
 
 // idle warns of a policy that nothing carries out.
@@ -357,7 +365,7 @@ func (d *gpuMaker) judge(n gpu.Node, p gpu.Payload) {
 
 // node puts together what becomes of one node.
 func (d *gpuMaker) node(g *GPU, n gpu.Node, p gpu.Payload, got gpu.Assigned) GPUNode {
-	d.offers[n.Name] = d.policy.Offer(n, got, d.component != "")
+	d.assigned[n.Name] = got
 	out := GPUNode{Facts: n, Payload: p}
 	labels := map[string]string{}
 	if got.Layout >= 0 {

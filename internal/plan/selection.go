@@ -22,7 +22,7 @@ type Selection struct {
 	Components []Chosen // in order: by level, then the lock's order
 	gpu        *GPU     // nil until Configure
 	gpuFound   []event.Finding
-	offers     map[string]gpu.Offer // of the nodes with GPUs, by name
+	offers     map[string]gpu.Offer // of the nodes, by name
 }
 
 // Chosen is one component that will be installed.

@@ -114,7 +114,7 @@ func bad() stacktest.Stack {
 			Manifests: map[string]string{
 				"w.yaml":   "apiVersion: acme.dev/v1\nkind: Gizmo\nmetadata: {name: one}\nspec: {model: {resources: {limits: {nvidia.com/mig-1g.5gb: 1}}}}\n",
 				"gpu.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: nine}\nspec: {containers: [{name: c, image: \"ghcr.io/acme/web:1\", resources: {limits: {nvidia.com/gpu: 9}}}]}\n",
-				"two.yaml": "apiVersion: batch/v1\nkind: Job\nmetadata: {name: two}\nspec: {parallelism: 2, template: {spec: {restartPolicy: Never, containers: [{name: c, image: \"ghcr.io/acme/web:1\", resources: {limits: {nvidia.com/gpu: 5}}}]}}}\n",
+				"two.yaml": "apiVersion: batch/v1\nkind: Job\nmetadata: {name: two}\nspec: {parallelism: 5, template: {spec: {restartPolicy: Never, containers: [{name: c, image: \"ghcr.io/acme/web:1\", resources: {limits: {nvidia.com/gpu: 5}}}]}}}\n",
 				"old.yaml": "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: front}\nspec: {maxUnavailable: 1}\n",
 				"c.yaml":   fmt.Sprintf(claim, "storageClassName: gold, "),
 				"m.yaml":   "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: theirs}\ndata: {a: ours}\n",
@@ -297,7 +297,7 @@ func TestPreflightFindsEveryFaultAtOnce(t *testing.T) {
 		"node-platform: node tiny is linux/arm64",
 		"gpu-request: a pod of Pod bad-web/nine (files.caisson.dev/web/gpu.yaml",
 		"gpu-request: a pod of Gizmo bad-web/one (files.caisson.dev/web/w.yaml",
-		"gpu-capacity: the pods of the plan ask for 10 nvidia.com/gpu together; the nodes offer 8",
+		"gpu-capacity: the pods of the plan ask for 25 nvidia.com/gpu together; the nodes offer 24",
 		"registry-disk: the site registry lacks",
 		"not-allowed: the operator may not create, patch, delete deployments.apps in namespace bad-web",
 		"not-allowed: the operator may not create, update, delete leases.coordination.k8s.io in namespace caisson-system",
