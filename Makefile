@@ -8,9 +8,9 @@ SHELL      := /bin/bash
 GO         ?= go
 BIN        := bin
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS    := -s -w -X github.com/caisson/caisson/internal/cli.version=$(VERSION)
+LDFLAGS    := -s -w -X github.com/caisson/caisson/internal/ui/cli.version=$(VERSION)
 GOFLAGS_BUILD := -trimpath -ldflags "$(LDFLAGS)"
-RACE_PKGS  := ./bundle/... ./internal/event/... ./internal/fetch/... ./internal/pack/... ./internal/verify/... ./internal/serve/... ./internal/load/... ./internal/registry/...
+RACE_PKGS  := ./bundle/... ./internal/event/... ./internal/client/fetch/... ./internal/client/registry/... ./internal/command/pack/... ./internal/command/verify/... ./internal/command/serve/... ./internal/command/load/...
 FUZZTIME   ?= 1000x
 
 .PHONY: all build demo test check bench fmt vet lint race imports fuzz tools cluster node e2e clean
@@ -58,14 +58,14 @@ race:
 	$(GO) test -race -short -timeout 25m $(RACE_PKGS)
 
 imports:
-	$(GO) test -run 'Imports' -count=1 ./internal/cli
+	$(GO) test -run 'Imports' -count=1 ./internal/ui/cli
 
 # Every fuzz target for a short while; their seeds also run in make test.
 fuzz:
 	@test/fuzz.sh $(FUZZTIME)
 
 bench: build tools
-	CAISSON_TEST_TOOLS_BIN="$$(test/build.sh tools)" $(GO) run ./internal/bench -caisson $(BIN)/caisson
+	CAISSON_TEST_TOOLS_BIN="$$(test/build.sh tools)" $(GO) run ./internal/testkit/bench -caisson $(BIN)/caisson
 
 clean:
 	rm -rf $(BIN) demo bench-out

@@ -43,7 +43,7 @@ pids+=($!)
 cluster_pid=$!
 
 step "A connected side: registry, chart repository, model hub, on loopback"
-go build -o "$dir/bin/" ./internal/upstreamtest/upstream ./internal/upstreamtest/distribution
+go build -o "$dir/bin/" ./internal/testkit/upstreamtest/upstream ./internal/testkit/upstreamtest/distribution
 "$dir/bin/upstream" -dir "$dir/up" >"$dir/log/upstream.out" 2>"$dir/log/upstream.err" &
 pids+=($!)
 until_line "$dir/log/upstream.out" $! "the upstream"

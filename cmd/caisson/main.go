@@ -4,7 +4,7 @@ package main
 import (
 	"os"
 
-	"github.com/caisson/caisson/internal/cli"
+	"github.com/caisson/caisson/internal/ui/cli"
 )
 
 func main() { os.Exit(cli.Main()) }

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caisson/caisson/internal/lock"
+	"github.com/caisson/caisson/internal/api/lock"
 )
 
 // TestInside is the test; TestRealNodes runs it in namespaces.

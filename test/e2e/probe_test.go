@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caisson/caisson/internal/gpu"
+	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
 // checkProbe asks the nodes' own files through pods, compares with this host's,

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caisson/caisson/internal/lock"
+	"github.com/caisson/caisson/internal/api/lock"
 )
 
 const (

@@ -1,0 +1,562 @@
+package lock
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/caisson/caisson/internal/rules/lint"
+)
+
+// Bounds on a lock.
+const (
+	maxComponents   = 1000
+	maxItems        = 20_000
+	maxManifests    = 1000 // of one item
+	maxLayers       = 1000 // of one manifest
+	maxModelFiles   = 100_000
+	maxText         = 4096
+	maxPath         = 1024
+	maxSize         = 1 << 50 // one blob
+	maxTotal        = 1 << 55 // all blobs
+	maxManifestSize = 4 << 20
+)
+
+var (
+	nameRule     = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+	platformRule = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?$`)
+	commitRule   = regexp.MustCompile(`^[0-9a-f]{40}$`)
+	hubRule      = regexp.MustCompile(`^[A-Za-z0-9][-._A-Za-z0-9]{0,95}/[A-Za-z0-9][-._A-Za-z0-9]{0,95}$`)
+	refRule      = regexp.MustCompile(`^[a-z0-9][-._a-zA-Z0-9]*(:[0-9]{1,5})?(/[a-z0-9]+([-._a-z0-9]*[a-z0-9])?)+(:[A-Za-z0-9_][-._A-Za-z0-9]{0,127})?(@sha256:[0-9a-f]{64})?$`)
+)
+
+// Check reports every way in which the lock is not one that Parse accepts, or
+// nil.
+func (l *Lock) Check() error {
+	var errs []error
+	newChecker(l, func(field, format string, args ...any) {
+		if len(errs) < 50 {
+			errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+		}
+	}).lock()
+	if len(errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("checking the lock: %w", errors.Join(errs...))
+}
+
+// checker walks a lock and reports what is wrong with it.
+type checker struct {
+	l       *Lock
+	problem func(field, format string, args ...any)
+	sizes   map[digest.Digest]int64
+	layers  map[string]digest.Digest // content key → pinned digest
+	total   int64
+	refs    map[string]int
+	names   map[string]int
+}
+
+func newChecker(l *Lock, problem func(field, format string, args ...any)) *checker {
+	return &checker{l: l, problem: problem,
+		sizes:  map[digest.Digest]int64{},
+		layers: map[string]digest.Digest{},
+		refs:   map[string]int{},
+		names:  map[string]int{},
+	}
+}
+
+func (c *checker) lock() {
+	c.name("metadata.name", c.l.Metadata.Name)
+	c.text("metadata.version", c.l.Metadata.Version, true)
+	c.platforms()
+	if len(c.l.Components) > maxComponents {
+		c.problem("components", "has more than %d entries", maxComponents)
+		return
+	}
+	if len(c.l.Items) > maxItems {
+		c.problem("items", "has more than %d entries", maxItems)
+		return
+	}
+	c.index()
+	for i := range c.l.Items {
+		c.item(fmt.Sprintf("items[%d]", i), &c.l.Items[i])
+	}
+	for i := range c.l.Components {
+		c.component(fmt.Sprintf("components[%d]", i), &c.l.Components[i])
+	}
+	c.drivers()
+	c.pendingTwins()
+	c.cycles()
+}
+
+// index notes names and references and refuses repeated ones.
+func (c *checker) index() {
+	for i, comp := range c.l.Components {
+		if first, dup := c.names[comp.Name]; dup {
+			c.problem(fmt.Sprintf("components[%d].name", i), "is %q like components[%d]", comp.Name, first)
+			continue
+		}
+		c.names[comp.Name] = i
+	}
+	for i, it := range c.l.Items {
+		if first, dup := c.refs[it.Ref]; dup {
+			c.problem(fmt.Sprintf("items[%d].ref", i), "is %q like items[%d]", it.Ref, first)
+			continue
+		}
+		c.refs[it.Ref] = i
+		if i > 0 && compareItems(c.l.Items[i-1], it) > 0 {
+			c.problem(fmt.Sprintf("items[%d]", i), "is out of order")
+		}
+	}
+}
+
+func (c *checker) platforms() {
+	if len(c.l.Platforms) == 0 {
+		c.problem("platforms", "is missing")
+	}
+	for i, p := range c.l.Platforms {
+		if !platformRule.MatchString(p) {
+			c.problem(fmt.Sprintf("platforms[%d]", i), "%q is not os/arch or os/arch/variant", p)
+		}
+	}
+	c.sorted("platforms", c.l.Platforms)
+}
+
+func (c *checker) component(at string, comp *Component) {
+	c.name(at+".name", comp.Name)
+	if comp.Namespace != "" {
+		c.name(at+".namespace", comp.Namespace)
+	}
+	c.sorted(at+".needs", comp.Needs)
+	for i, n := range comp.Needs {
+		if _, ok := c.names[n]; !ok || n == comp.Name {
+			c.problem(fmt.Sprintf("%s.needs[%d]", at, i), "%q is no other component", n)
+		}
+	}
+	releases := map[string]bool{}
+	for i, r := range comp.Releases {
+		p := fmt.Sprintf("%s.releases[%d]", at, i)
+		c.name(p+".name", r.Name)
+		if releases[r.Name] {
+			c.problem(p+".name", "is used twice in the component")
+		}
+		releases[r.Name] = true
+		if !plainKeys(r.Values) {
+			c.problem(p+".values", "has a key with control characters")
+		}
+		c.item2component(p+".chart", r.Chart, comp.Name, Chart)
+	}
+	for i, ref := range comp.Manifests {
+		c.item2component(fmt.Sprintf("%s.manifests[%d]", at, i), ref, comp.Name, Manifest)
+	}
+	c.sorted(at+".items", comp.Items)
+	for i, ref := range comp.Items {
+		c.item2component(fmt.Sprintf("%s.items[%d]", at, i), ref, comp.Name, "")
+	}
+	for i, r := range comp.Ready {
+		p := fmt.Sprintf("%s.ready[%d]", at, i)
+		c.text(p+".kind", r.Kind, true)
+		c.text(p+".name", r.Name, true)
+	}
+	for i, a := range comp.Allow {
+		c.allow(fmt.Sprintf("%s.allow[%d]", at, i), a)
+	}
+}
+
+func (c *checker) allow(at string, a Allow) {
+	if !slices.Contains(lint.Codes(), a.Code) {
+		c.problem(at+".code", "%q is no code of the egress lint", a.Code)
+	}
+	c.text(at+".match", a.Match, true)
+	c.text(at+".reason", a.Reason, true)
+	if len(a.Match) > lint.MaxRuleText {
+		c.problem(at+".match", "has more than %d bytes", lint.MaxRuleText)
+	}
+}
+
+// item2component checks that a component's reference leads to an item that
+// leads back.
+func (c *checker) item2component(at, ref, component string, kind Kind) {
+	i, ok := c.refs[ref]
+	if !ok {
+		c.problem(at, "%q is no item of the lock", ref)
+		return
+	}
+	it := c.l.Items[i]
+	if kind != "" && it.Kind != kind {
+		c.problem(at, "%q is a %s, want a %s", ref, it.Kind, kind)
+	}
+	if !slices.Contains(it.Components, component) {
+		c.problem(at, "%q does not name the component %q", ref, component)
+	}
+}
+
+func (c *checker) item(at string, it *Item) {
+	if _, ok := kindOrder[it.Kind]; !ok {
+		c.problem(at+".kind", "%q is not image, chart, model, file, manifest or referrer", it.Kind)
+	}
+	if len(it.Ref) > maxText || !refRule.MatchString(it.Ref) {
+		c.problem(at+".ref", "%q is not a whole reference", it.Ref)
+	}
+	c.sorted(at+".components", it.Components)
+	for i, n := range it.Components {
+		if _, ok := c.names[n]; !ok {
+			c.problem(fmt.Sprintf("%s.components[%d]", at, i), "%q is no component", n)
+		}
+	}
+	c.source(at+".source", it.Source)
+	c.sorted(at+".foundBy", it.FoundBy)
+	if it.Subject != "" {
+		c.digest(at+".subject", it.Subject)
+	}
+	c.content(at, it)
+	c.root(at, it)
+}
+
+// content checks the one part that says what the item is made of.
+func (c *checker) content(at string, it *Item) {
+	n := 0
+	for _, has := range []bool{len(it.Manifests) > 0, it.HelmChart != nil, it.HubModel != nil, it.RawFile != nil} {
+		if has {
+			n++
+		}
+	}
+	if n != 1 {
+		c.problem(at, "has %d of manifests, helmChart, hubModel and rawFile; it needs exactly one", n)
+		return
+	}
+	switch {
+	case it.HelmChart != nil:
+		c.kindIs(at, it, Chart)
+		c.helmChart(at+".helmChart", it.HelmChart)
+	case it.HubModel != nil:
+		c.kindIs(at, it, Model)
+		c.hubModel(at+".hubModel", it.HubModel)
+	case it.RawFile != nil:
+		c.kindIs(at, it, File, Manifest)
+		c.rawFile(at+".rawFile", it.RawFile)
+	default:
+		c.kindIs(at, it, Image, Chart, Model, Referrer)
+		c.manifests(at+".manifests", it.Manifests)
+	}
+}
+
+func (c *checker) kindIs(at string, it *Item, kinds ...Kind) {
+	if !slices.Contains(kinds, it.Kind) {
+		c.problem(at+".kind", "%q does not go with the item's content", it.Kind)
+	}
+}
+
+// root compares the item's digest, media type and size with its content.
+func (c *checker) root(at string, it *Item) {
+	if it.Pending() {
+		if it.Digest != "" || it.Size != 0 {
+			c.problem(at+".digest", "is set although a layer is pending")
+		}
+		return
+	}
+	c.blob(at, it.Digest, it.Size)
+	c.mediaType(at+".mediaType", it.MediaType, true)
+	switch {
+	case len(it.Manifests) > 0:
+		m := it.Manifests[0]
+		if m.Digest != it.Digest || m.Size != it.Size || m.MediaType != it.MediaType {
+			c.problem(at+".manifests[0]", "is not the item's digest, size and media type")
+		}
+	case it.Wrapped():
+		manifest, _, err := it.Wrap(nil)
+		if err != nil || digest.FromBytes(manifest) != it.Digest || int64(len(manifest)) != it.Size || it.MediaType != ocispec.MediaTypeImageManifest {
+			c.problem(at+".digest", "is not the digest of the manifest that wraps the item")
+		}
+	}
+}
+
+func (c *checker) manifests(at string, ms []ImageManifest) {
+	if len(ms) > maxManifests {
+		c.problem(at, "has more than %d entries", maxManifests)
+		return
+	}
+	for i := range ms {
+		m, p := &ms[i], fmt.Sprintf("%s[%d]", at, i)
+		c.blob(p, m.Digest, m.Size)
+		if m.Size > maxManifestSize {
+			c.problem(p+".size", "is %d; a manifest has at most %d bytes", m.Size, maxManifestSize)
+		}
+		c.mediaType(p+".mediaType", m.MediaType, true)
+		if m.Platform != "" && m.Platform != "attestation" && !platformRule.MatchString(m.Platform) {
+			c.problem(p+".platform", "%q is not os/arch or os/arch/variant", m.Platform)
+		}
+		if m.Config != nil {
+			c.content1(p+".config", m.Config)
+		}
+		if len(m.Layers) > maxLayers {
+			c.problem(p+".layers", "has more than %d entries", maxLayers)
+			continue
+		}
+		for j := range m.Layers {
+			c.content1(fmt.Sprintf("%s.layers[%d]", p, j), &m.Layers[j])
+		}
+	}
+}
+
+func (c *checker) content1(at string, b *Blob) {
+	c.blob(at, b.Digest, b.Size)
+	c.mediaType(at+".mediaType", b.MediaType, false)
+}
+
+func (c *checker) helmChart(at string, h *HelmChart) {
+	c.text(at+".name", h.Name, true)
+	c.text(at+".version", h.Version, true)
+	c.url(at+".url", h.URL)
+	c.blob(at, h.Digest, h.Size)
+	if h.Provenance != nil {
+		c.content1(at+".provenance", h.Provenance)
+	}
+	if len(h.Config) > maxManifestSize || !plain(h.Config) || !json.Valid([]byte(h.Config)) {
+		c.problem(at+".config", "is not JSON")
+	}
+}
+
+func (c *checker) hubModel(at string, m *HubModel) {
+	if !hubRule.MatchString(m.Repository) {
+		c.problem(at+".repository", "%q is not OWNER/NAME", m.Repository)
+	}
+	c.text(at+".revision", m.Revision, true)
+	if !commitRule.MatchString(m.Commit) {
+		c.problem(at+".commit", "%q is not 40 hex digits", m.Commit)
+	}
+	c.text(at+".license", m.License, false)
+	if m.Platform != "" && !platformRule.MatchString(m.Platform) {
+		c.problem(at+".platform", "%q is not os/arch or os/arch/variant", m.Platform)
+	}
+	if len(m.Files) == 0 || len(m.Files) > maxModelFiles {
+		c.problem(at+".files", "has %d entries; a model has 1 to %d files", len(m.Files), maxModelFiles)
+		return
+	}
+	for i := range m.Files {
+		c.modelFile(fmt.Sprintf("%s.files[%d]", at, i), m, i)
+	}
+	c.modelLayers(at+".layers", m)
+}
+
+func (c *checker) modelFile(at string, m *HubModel, i int) {
+	f := &m.Files[i]
+	c.path(at+".path", f.Path)
+	if i > 0 && m.Files[i-1].Path >= f.Path {
+		c.problem(at+".path", "is out of order or repeated")
+	}
+	c.digest(at+".sha256", f.SHA256)
+	c.size(at+".size", f.Size)
+	if f.GitSHA1 != "" && !commitRule.MatchString(f.GitSHA1) {
+		c.problem(at+".gitSHA1", "%q is not 40 hex digits", f.GitSHA1)
+	}
+	if _, _, err := splitTarName(modelDirectory + f.Path); err != nil {
+		c.problem(at+".path", "is too long for a tar header")
+	}
+}
+
+// modelLayers requires the one layout that ModelLayers gives.
+func (c *checker) modelLayers(at string, m *HubModel) {
+	want := ModelLayers(m.Files)
+	if len(m.Layers) != len(want) {
+		c.problem(at, "has %d entries; the model's files make %d layers", len(m.Layers), len(want))
+		return
+	}
+	for i, l := range m.Layers {
+		p := fmt.Sprintf("%s[%d]", at, i)
+		if l.Size != want[i].Size || !slices.Equal(l.Files, want[i].Files) {
+			c.problem(p, "is not the layout that the model's files give")
+			return
+		}
+		if l.Digest == "" {
+			c.add(p, l.Size)
+			continue
+		}
+		c.blob(p, l.Digest, l.Size)
+		key := m.Key(i)
+		if other, ok := c.layers[key]; ok && other != l.Digest {
+			c.problem(p+".digest", "differs from %s, which another item gives for the same content", other)
+		}
+		c.layers[key] = l.Digest
+	}
+}
+
+// pendingTwins refuses a pending layer whose digest another item knows.
+func (c *checker) pendingTwins() {
+	for i := range c.l.Items {
+		m := c.l.Items[i].HubModel
+		if m == nil || len(m.Layers) > maxModelLayers {
+			continue
+		}
+		for j := range m.Layers {
+			if m.Layers[j].Digest != "" {
+				continue
+			}
+			if dg, ok := c.layers[m.Key(j)]; ok {
+				c.problem(fmt.Sprintf("items[%d].hubModel.layers[%d]", i, j), "is pending although another item pins it as %s", dg)
+			}
+		}
+	}
+}
+
+func (c *checker) rawFile(at string, f *RawFile) {
+	c.text(at+".name", f.Name, true)
+	if strings.ContainsAny(f.Name, `/\`) || f.Name == ".." || f.Name == "." {
+		c.problem(at+".name", "%q is not a file name", f.Name)
+	}
+	if (f.URL == "") == (f.Path == "") {
+		c.problem(at, "needs either url or path")
+	}
+	if f.URL != "" {
+		c.url(at+".url", f.URL)
+	}
+	if f.Path != "" {
+		c.path(at+".path", belowLock(f.Path))
+	}
+	c.blob(at, f.Digest, f.Size)
+	c.mediaType(at+".mediaType", f.MediaType, true)
+}
+
+// belowLock drops the steps that lead from the lock's folder to the stack's.
+func belowLock(p string) string {
+	p = strings.TrimPrefix(p, "./")
+	for strings.HasPrefix(p, "../") {
+		p = p[3:]
+	}
+	return p
+}
+
+// cycles reports the first circle of needs.
+func (c *checker) cycles() {
+	graph := make(map[string][]string, len(c.l.Components))
+	for _, comp := range c.l.Components {
+		graph[comp.Name] = comp.Needs
+	}
+	if circle := Cycle(graph); circle != nil {
+		c.problem(fmt.Sprintf("components[%d].needs", c.names[circle[0]]), "goes in a circle: %s", strings.Join(circle, " needs "))
+	}
+}
+
+func (c *checker) blob(at string, dg digest.Digest, size int64) {
+	c.digest(at+".digest", dg)
+	c.size(at+".size", size)
+	if known, ok := c.sizes[dg]; ok {
+		if known != size {
+			c.problem(at+".size", "is %d; elsewhere %s has %d bytes", size, dg, known)
+		}
+		return
+	}
+	c.sizes[dg] = size
+	c.add(at, size)
+}
+
+func (c *checker) add(at string, size int64) {
+	if size < 0 || size > maxSize {
+		return // already reported
+	}
+	if c.total += size; c.total > maxTotal {
+		c.problem(at, "makes the lock larger than %d bytes", int64(maxTotal))
+		c.total = 0
+	}
+}
+
+func (c *checker) size(at string, n int64) {
+	if n < 0 || n > maxSize {
+		c.problem(at, "is %d, want 0 to %d", n, int64(maxSize))
+	}
+}
+
+func (c *checker) digest(at string, dg digest.Digest) {
+	if dg.Validate() != nil || dg.Algorithm() != digest.SHA256 {
+		c.problem(at, "%q is not sha256: and 64 hex digits", string(dg))
+	}
+}
+
+func (c *checker) name(at, s string) {
+	if len(s) > 63 || !nameRule.MatchString(s) {
+		c.problem(at, "%q is not a name of lower-case letters, digits and '-'", s)
+	}
+}
+
+func (c *checker) mediaType(at, s string, required bool) {
+	c.text(at, s, required)
+	if s != "" && (!strings.Contains(s, "/") || strings.ContainsAny(s, " \t")) {
+		c.problem(at, "%q is not a media type", s)
+	}
+}
+
+// text refuses control characters and overlong values.
+func (c *checker) text(at, s string, required bool) {
+	switch {
+	case s == "" && required:
+		c.problem(at, "is missing")
+	case len(s) > maxText:
+		c.problem(at, "is longer than %d bytes", maxText)
+	case !plain(s):
+		c.problem(at, "holds control characters")
+	}
+}
+
+func plain(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
+}
+
+// path wants a clean relative slash-separated path below its root.
+func (c *checker) path(at, s string) {
+	if !CleanPath(s) {
+		c.problem(at, "%q is not a clean relative path", s)
+	}
+}
+
+// CleanPath says whether s is a slash-separated relative path that stays below
+// its root and is written in its shortest form, free of backslashes and control
+// characters.
+func CleanPath(s string) bool {
+	return s != "" && s != "." && len(s) <= maxPath && plain(s) &&
+		!strings.ContainsRune(s, '\\') && path.Clean(s) == s &&
+		!strings.HasPrefix(s, "/") && s != ".." && !strings.HasPrefix(s, "../")
+}
+
+func (c *checker) url(at, s string) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || len(s) > maxText || !plain(s) || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
+		c.problem(at, "%q is not an http or https address", s)
+	case u.User != nil:
+		c.problem(at, "holds a user name or password, which a lock must not")
+	}
+}
+
+func (c *checker) source(at, s string) {
+	c.text(at, s, true)
+	scheme, rest, _ := strings.Cut(s, ":")
+	switch scheme {
+	case "docker", "oci", "hf", "file", "caisson":
+		if strings.TrimPrefix(rest, "//") == "" {
+			c.problem(at, "%q names nothing", s)
+		}
+	case "http", "https":
+		c.url(at, s)
+	default:
+		c.problem(at, "%q does not begin with docker, oci, hf, https, http, file or caisson", s)
+	}
+}
+
+func (c *checker) sorted(at string, list []string) {
+	for i := 1; i < len(list); i++ {
+		if list[i-1] >= list[i] {
+			c.problem(fmt.Sprintf("%s[%d]", at, i), "%q is out of order or repeated", list[i])
+			return
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package lock
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/caisson/caisson/internal/api/yamlfile"
+	"github.com/caisson/caisson/internal/atomicfile"
+)
+
+// MaxBytes bounds the size of a lock file.
+const MaxBytes = 16 << 20
+
+// Read reads and checks the lock file at path; errors are as Parse's.
+func Read(path string) (*Lock, error) {
+	doc, err := yamlfile.ReadFile(path, KindLock, MaxBytes)
+	if err != nil {
+		return nil, err
+	}
+	return decode(doc)
+}
+
+// Parse reads and checks a lock. The error is a *yamlfile.Error that lists every
+// problem with its line, or yamlfile.ErrNoDocument. Data may be hostile.
+func Parse(data []byte) (*Lock, error) {
+	if len(data) > MaxBytes {
+		return nil, fmt.Errorf("reading the lock: it is larger than %d bytes", MaxBytes)
+	}
+	doc, err := yamlfile.Parse("lock", data, KindLock)
+	if err != nil {
+		return nil, err
+	}
+	return decode(doc)
+}
+
+func decode(doc *yamlfile.Document) (*Lock, error) {
+	var l Lock
+	doc.Decode(&l)
+	if !doc.Failed() {
+		newChecker(&l, doc.Problemf).lock()
+	}
+	if err := doc.Err(); err != nil {
+		return nil, err
+	}
+	return &l, nil
+}
+
+// Marshal returns the lock's text: Normalize applied to a copy, two spaces of
+// indent, keys in the order of the types. Equal locks give equal bytes, and what
+// Marshal writes Parse reads. A lock that Parse would refuse is an error.
+func (l *Lock) Marshal() ([]byte, error) {
+	c := l.clone()
+	if err := c.Normalize(); err != nil {
+		return nil, err
+	}
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	return c.encode()
+}
+
+// encode writes the lock as it is.
+func (l *Lock) encode() ([]byte, error) {
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	if err := enc.Encode(l); err != nil {
+		return nil, fmt.Errorf("writing the lock: %w", err)
+	}
+	if err := enc.Close(); err != nil {
+		return nil, fmt.Errorf("writing the lock: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// clone copies what Normalize changes.
+func (l *Lock) clone() *Lock {
+	c := *l
+	c.Platforms = slices.Clone(l.Platforms)
+	c.Components = slices.Clone(l.Components)
+	for i := range c.Components {
+		comp := &c.Components[i]
+		comp.Needs, comp.Items = slices.Clone(comp.Needs), slices.Clone(comp.Items)
+	}
+	c.Drivers = slices.Clone(l.Drivers)
+	for i := range c.Drivers {
+		d := &c.Drivers[i]
+		d.Kernels, d.Packages = slices.Clone(d.Kernels), slices.Clone(d.Packages)
+	}
+	c.Items = slices.Clone(l.Items)
+	for i := range c.Items {
+		c.Items[i].unshare()
+	}
+	return &c
+}
+
+func (it *Item) unshare() {
+	it.Components, it.FoundBy = slices.Clone(it.Components), slices.Clone(it.FoundBy)
+	if it.HubModel != nil {
+		m := *it.HubModel
+		m.Files, m.Layers = slices.Clone(m.Files), slices.Clone(m.Layers)
+		it.HubModel = &m
+	}
+}
+
+// Digest is the digest of the lock's text, or "" where it has none.
+func (l *Lock) Digest() digest.Digest {
+	b, err := l.Marshal()
+	if err != nil {
+		return ""
+	}
+	return digest.FromBytes(b)
+}
+
+// Write puts the lock's text at path, in one step: after a failure or a crash
+// the file there is the old one or the new one.
+func Write(path string, l *Lock) error {
+	data, err := l.Marshal()
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.Write(path, data, 0o644); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+// Package site is what an operator says about the place where a stack is
+// installed.
+//
+// It holds the kind Site, reads it strictly and checks what can be checked
+// without the cluster. It never talks to a cluster or a registry.
+package site
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/yamlfile"
+)
+
+// KindSite heads a site file.
+const KindSite = "Site"
+
+// Registry modes.
+const (
+	Embedded = "embedded" // served by caisson from the bundle
+	External = "external" // the site's own registry
+)
+
+// The reference strategies.
+const (
+	RewriteReferences = "rewrite" // pin every image by digest to the site registry
+	MirrorReferences  = "mirror"  // an agent tells each node's runtime of the site registry
+	IDMSReferences    = "idms"    // OpenShift's mirror sets tell it
+)
+
+// Site describes one place of installation.
+type Site struct {
+	// APIVersion is caisson.dev/v1alpha1.
+	APIVersion string `yaml:"apiVersion" jsonschema:"required,enum=caisson.dev/v1alpha1"`
+	// Kind is Site.
+	Kind string `yaml:"kind" jsonschema:"required,enum=Site"`
+	// Metadata names the site.
+	Metadata Metadata `yaml:"metadata" jsonschema:"required"`
+	// Cluster says which cluster is meant.
+	Cluster Cluster `yaml:"cluster,omitempty"`
+	// Registry is where the cluster pulls from.
+	Registry Registry `yaml:"registry" jsonschema:"required"`
+	// References say how upstream image names become pulls from the site
+	// registry: rewrite pins each by digest; mirror tells every node, with an
+	// agent; idms does so on OpenShift. rewrite goes with either. Where absent,
+	// idms and rewrite on OpenShift, elsewhere rewrite.
+	References []string `yaml:"references,omitempty" jsonschema:"enum=rewrite,enum=mirror,enum=idms"`
+	// Components choose and tune the stack's components, by name.
+	Components map[string]Component `yaml:"components,omitempty"`
+	// StorageClass is used for volumes; the cluster's default where absent.
+	StorageClass string `yaml:"storageClass,omitempty"`
+	// GPU says what is wanted of the nodes with GPUs.
+	GPU *GPU `yaml:"gpu,omitempty"`
+
+	// Dir is where the site file lies; paths in it are relative to here.
+	Dir string `yaml:"-"`
+}
+
+// Metadata names a site.
+type Metadata struct {
+	// Name is a DNS label.
+	Name string `yaml:"name" jsonschema:"required,pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$,maxLength=63"`
+}
+
+// Cluster says which cluster is meant.
+type Cluster struct {
+	// Context of the kubeconfig; the current one where absent.
+	Context string `yaml:"context,omitempty"`
+}
+
+// Registry is the registry that the cluster's nodes pull from.
+type Registry struct {
+	// Mode is external for the site's own registry, embedded for one that
+	// caisson serves.
+	Mode string `yaml:"mode" jsonschema:"required,enum=embedded,enum=external"`
+	// Address is HOST[:PORT] as the nodes reach it.
+	Address string `yaml:"address" jsonschema:"required,minLength=1,example=registry.site.example:5000"`
+	// Prefix is put before every repository, such as mirror/.
+	Prefix string `yaml:"prefix,omitempty"`
+	// CAFile is a PEM file with the registry's certificate authority.
+	CAFile string `yaml:"caFile,omitempty"`
+	// PlainHTTP says that the registry speaks HTTP without TLS.
+	PlainHTTP bool `yaml:"plainHTTP,omitempty"`
+	// PullSecretRef names a Secret of type kubernetes.io/dockerconfigjson.
+	PullSecretRef *SecretRef `yaml:"pullSecretRef,omitempty"`
+}
+
+// SecretRef names a Secret.
+type SecretRef struct {
+	// Name of the Secret.
+	Name string `yaml:"name" jsonschema:"required,minLength=1"`
+	// Namespace of the Secret; the component's where absent.
+	Namespace string `yaml:"namespace,omitempty"`
+}
+
+// Component is what a site says about one component.
+type Component struct {
+	// Enabled says whether it is installed; true where absent. Only optional
+	// components can be left out.
+	Enabled *bool `yaml:"enabled,omitempty"`
+	// Values override the stack's, by the name of the chart in the stack.
+	Values map[string]map[string]any `yaml:"values,omitempty"`
+}
+
+// Read reads the Site document of the file at path and checks it. The error is
+// a *yamlfile.Error that lists every problem, or yamlfile.ErrNoDocument.
+func Read(path string) (*Site, error) {
+	doc, err := yamlfile.ReadFile(path, KindSite, yamlfile.MaxBytes)
+	if err != nil {
+		return nil, err
+	}
+	s, err := decode(doc)
+	if err != nil {
+		return nil, err
+	}
+	s.Dir = filepath.Dir(path)
+	return s, nil
+}
+
+// Parse is Read for bytes; name stands for the file in messages. Dir is left
+// empty.
+func Parse(name string, data []byte) (*Site, error) {
+	doc, err := yamlfile.Parse(name, data, KindSite)
+	if err != nil {
+		return nil, err
+	}
+	return decode(doc)
+}
+
+func decode(doc *yamlfile.Document) (*Site, error) {
+	var s Site
+	doc.Decode(&s)
+	check(doc, &s)
+	if err := doc.Err(); err != nil {
+		return nil, err
+	}
+	return &s, nil
+}
+
+// Enables says whether the site wants a component.
+func (s *Site) Enables(component string) bool {
+	c, ok := s.Components[component]
+	return !ok || c.Enabled == nil || *c.Enabled
+}
+
+// Base is where the site's repositories begin: HOST[:PORT][/PREFIX].
+func (r Registry) Base() string {
+	if p := strings.Trim(r.Prefix, "/"); p != "" {
+		return r.Address + "/" + p
+	}
+	return r.Address
+}
+
+// Path leads to a file that the site names: a relative one lies beside it.
+func (s *Site) Path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(s.Dir, name)
+}
+
+var (
+	labelRule   = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+	dnsRule     = regexp.MustCompile(`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`)
+	addressRule = regexp.MustCompile(`^[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
+)
+
+func check(doc *yamlfile.Document, s *Site) {
+	switch {
+	case s.Metadata.Name == "":
+		doc.Missing("metadata.name")
+	case len(s.Metadata.Name) > 63 || !labelRule.MatchString(s.Metadata.Name):
+		doc.Problemf("metadata.name", "%q is not a name of at most 63 lower-case letters, digits and '-'", s.Metadata.Name)
+	}
+	checkRegistry(doc, &s.Registry)
+	checkGPU(doc, s.GPU)
+	strategies := []string{RewriteReferences, MirrorReferences, IDMSReferences}
+	for i, r := range s.References {
+		if !slices.Contains(strategies, r) {
+			doc.Problemf(fmt.Sprintf("references[%d]", i), "unknown strategy %q%s", r, yamlfile.Suggest(r, strategies))
+		}
+	}
+	if slices.Contains(s.References, MirrorReferences) && slices.Contains(s.References, IDMSReferences) {
+		doc.Problemf("references", "mirror and idms both write the nodes' configuration; choose one")
+	}
+	for name := range s.Components {
+		if !labelRule.MatchString(name) {
+			doc.Problemf("components", "%q is not a component's name", name)
+		}
+	}
+	if s.StorageClass != "" && !dnsRule.MatchString(s.StorageClass) {
+		doc.Problemf("storageClass", "%q is not a storage class's name", s.StorageClass)
+	}
+}
+
+func checkRegistry(doc *yamlfile.Document, r *Registry) {
+	modes := []string{Embedded, External}
+	switch {
+	case r.Mode == "":
+		doc.Missing("registry.mode")
+	case !slices.Contains(modes, r.Mode):
+		doc.Problemf("registry.mode", "unknown mode %q%s", r.Mode, yamlfile.Suggest(r.Mode, modes))
+	}
+	switch {
+	case r.Address == "":
+		doc.Missing("registry.address")
+	case strings.Contains(r.Address, "://"):
+		doc.Problemf("registry.address", "%q is a URL; give HOST:PORT, and plainHTTP: true for a registry without TLS", r.Address)
+	case strings.Contains(r.Address, "/"):
+		doc.Problemf("registry.address", "%q has a path; the part after the host is the field prefix", r.Address)
+	case !addressRule.MatchString(r.Address):
+		doc.Problemf("registry.address", "%q is not HOST or HOST:PORT", r.Address)
+	}
+	if p := strings.Trim(r.Prefix, "/"); p != "" && lock.RepositoryPath("x/"+p) != "x/"+p {
+		doc.Problemf("registry.prefix", "%q is not a repository path", r.Prefix)
+	}
+	if r.PlainHTTP && r.CAFile != "" {
+		doc.Problemf("registry.caFile", "has no use for a registry without TLS")
+	}
+	if s := r.PullSecretRef; s != nil && !dnsRule.MatchString(s.Name) {
+		doc.Problemf("registry.pullSecretRef.name", "%q is not a Secret's name", s.Name)
+	}
+}

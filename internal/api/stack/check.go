@@ -1,0 +1,276 @@
+package stack
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/yamlfile"
+	"github.com/caisson/caisson/internal/rules/lint"
+)
+
+var (
+	labelRule    = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+	fileRule     = regexp.MustCompile(`^[a-z0-9]([-._a-z0-9]*[a-z0-9])?$`)
+	platformRule = regexp.MustCompile(`^(linux|windows)/[a-z0-9_]+(/[a-z0-9.]+)?$`)
+	kubeRule     = regexp.MustCompile(`^v?[0-9]+\.[0-9]+(\.[0-9]+)?$`)
+	versionRule  = regexp.MustCompile(`^v?[0-9]+(\.[0-9]+){0,2}([-+][-+.0-9A-Za-z]+)?$`)
+	stackVersion = regexp.MustCompile(`^[0-9A-Za-z]([-+._0-9A-Za-z]*[0-9A-Za-z])?$`)
+	sha256Rule   = regexp.MustCompile(`^(sha256:)?[0-9a-f]{64}$`)
+	hubRule      = regexp.MustCompile(`^hf://[A-Za-z0-9][-._A-Za-z0-9]{0,95}/[A-Za-z0-9][-._A-Za-z0-9]{0,95}$`)
+	tagRule      = regexp.MustCompile(`:[A-Za-z0-9_][-._A-Za-z0-9]*$`)
+)
+
+// Longest names, in bytes.
+const (
+	maxLabel       = 63
+	maxReleaseName = 53 // Helm's
+	maxFileName    = 128
+)
+
+// checker looks at one stack and reports to its document.
+type checker struct {
+	doc   *yamlfile.Document
+	names []string
+}
+
+func checkStack(doc *yamlfile.Document, s *Stack) {
+	c := checker{doc: doc}
+	c.metadata(s.Metadata)
+	c.platforms(s.Platforms)
+	for i, v := range s.Kubernetes.Versions {
+		if !kubeRule.MatchString(v) {
+			doc.Problemf(fmt.Sprintf("kubernetes.versions[%d]", i), "%q is not a Kubernetes version like 1.33", v)
+		}
+	}
+	if len(s.Components) == 0 {
+		doc.Missing("components")
+	}
+	for _, comp := range s.Components {
+		c.names = append(c.names, comp.Name)
+	}
+	for i := range s.Components {
+		c.component(fmt.Sprintf("components[%d]", i), i, &s.Components[i])
+	}
+	c.circle(s)
+}
+
+func (c *checker) metadata(m Metadata) {
+	c.label("metadata.name", m.Name, maxLabel)
+	if c.given("metadata.version", m.Version) && !stackVersion.MatchString(m.Version) {
+		c.doc.Problemf("metadata.version", "%q is not a version of letters, digits, '.', '-', '_' and '+'", m.Version)
+	}
+}
+
+func (c *checker) platforms(list []string) {
+	if len(list) == 0 {
+		c.doc.Missing("platforms")
+	}
+	for i, p := range list {
+		at := fmt.Sprintf("platforms[%d]", i)
+		if !platformRule.MatchString(p) {
+			c.doc.Problemf(at, "%q is not a platform like linux/amd64", p)
+		} else if slices.Index(list, p) < i {
+			c.doc.Problemf(at, "%q is listed twice", p)
+		}
+	}
+}
+
+func (c *checker) component(at string, i int, comp *Component) {
+	c.label(at+".name", comp.Name, maxLabel)
+	if first := slices.Index(c.names, comp.Name); comp.Name != "" && first < i {
+		c.doc.Problemf(at+".name", "%q is already the name of components[%d]", comp.Name, first)
+	}
+	if comp.Namespace != "" {
+		c.label(at+".namespace", comp.Namespace, maxLabel)
+	}
+	c.needs(at, comp)
+	for j, image := range comp.Images {
+		if _, err := lock.NormalizeImage(image); err != nil {
+			c.doc.Problemf(fmt.Sprintf("%s.images[%d]", at, j), "%q is not an image reference", image)
+		}
+	}
+	c.content(at, comp)
+	for j := range comp.Ready {
+		p := fmt.Sprintf("%s.ready[%d]", at, j)
+		c.given(p+".kind", comp.Ready[j].Kind)
+		c.given(p+".name", comp.Ready[j].Name)
+	}
+	for j := range comp.Allow {
+		c.allow(fmt.Sprintf("%s.allow[%d]", at, j), comp.Allow[j])
+	}
+}
+
+func (c *checker) allow(at string, a Allow) {
+	if c.given(at+".code", a.Code) && !slices.Contains(lint.Codes(), a.Code) {
+		c.doc.Problemf(at+".code", "unknown code %q%s", a.Code, yamlfile.Suggest(a.Code, lint.Codes()))
+	}
+	c.words(at+".match", a.Match)
+	c.words(at+".reason", a.Reason)
+}
+
+// words wants one line of text.
+func (c *checker) words(at, s string) {
+	switch {
+	case !c.given(at, strings.TrimSpace(s)):
+	case len(s) > lint.MaxRuleText:
+		c.doc.Problemf(at, "has more than %d bytes", lint.MaxRuleText)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		c.doc.Problemf(at, "holds a line break or another control character")
+	}
+}
+
+func (c *checker) needs(at string, comp *Component) {
+	for j, n := range comp.Needs {
+		p := fmt.Sprintf("%s.needs[%d]", at, j)
+		switch {
+		case n == comp.Name:
+			c.doc.Problemf(p, "a component cannot need itself")
+		case slices.Index(comp.Needs, n) < j:
+			c.doc.Problemf(p, "%q is listed twice", n)
+		case !slices.Contains(c.names, n):
+			c.doc.Problemf(p, "unknown component %q%s", n, yamlfile.Suggest(n, c.names))
+		}
+	}
+}
+
+// content checks what a component brings. Names are unique per kind.
+func (c *checker) content(at string, comp *Component) {
+	charts, models, files := names{}, names{}, names{}
+	for j := range comp.Charts {
+		p := fmt.Sprintf("%s.charts[%d]", at, j)
+		c.chart(p, &comp.Charts[j])
+		c.unique(p, comp.Charts[j].Name, charts)
+	}
+	for j := range comp.Models {
+		p := fmt.Sprintf("%s.models[%d]", at, j)
+		c.model(p, &comp.Models[j])
+		c.unique(p, comp.Models[j].Name, models)
+	}
+	for j := range comp.Files {
+		p := fmt.Sprintf("%s.files[%d]", at, j)
+		c.file(p, &comp.Files[j])
+		c.unique(p, comp.Files[j].Name, files)
+	}
+	for j, m := range comp.Manifests {
+		c.localFile(fmt.Sprintf("%s.manifests[%d]", at, j), m)
+	}
+}
+
+type names map[string]string // name → where it was first given
+
+func (c *checker) unique(at, name string, seen names) {
+	if first, dup := seen[name]; dup && name != "" {
+		c.doc.Problemf(at+".name", "%q is already the name of %s", name, first)
+		return
+	}
+	seen[name] = at
+}
+
+func (c *checker) chart(at string, ch *Chart) {
+	c.label(at+".name", ch.Name, maxReleaseName)
+	if c.given(at+".version", ch.Version) && !versionRule.MatchString(ch.Version) {
+		c.doc.Problemf(at+".version", "%q is not one exact version like 1.2.3", ch.Version)
+	}
+	for j, f := range ch.ValuesFiles {
+		c.localFile(fmt.Sprintf("%s.valuesFiles[%d]", at, j), f)
+	}
+	if !c.given(at+".source", ch.Source) {
+		return
+	}
+	rest, oci := strings.CutPrefix(ch.Source, "oci://")
+	if !oci {
+		c.address(at+".source", ch.Source, "oci://, https:// or http://")
+		return
+	}
+	c.ociSource(at, rest, ch)
+}
+
+func (c *checker) ociSource(at, rest string, ch *Chart) {
+	_, path, _ := strings.Cut(rest, "/")
+	_, err := lock.NormalizeImage(rest)
+	switch {
+	case strings.Contains(rest, "@") || tagRule.MatchString(path):
+		c.doc.Problemf(at+".source", "ends with a tag or digest; the version has a field of its own")
+	case err != nil || path == "":
+		c.doc.Problemf(at+".source", "%q is not oci://REGISTRY/PATH", ch.Source)
+	case ch.Chart != "":
+		c.doc.Problemf(at+".chart", "goes with an HTTP repository; an oci:// source ends with the chart's name")
+	}
+}
+
+func (c *checker) model(at string, m *Model) {
+	c.fileName(at+".name", m.Name, maxLabel)
+	if c.given(at+".source", m.Source) && !hubRule.MatchString(m.Source) {
+		c.doc.Problemf(at+".source", "%q is not hf://OWNER/NAME", m.Source)
+	}
+	if strings.ContainsAny(m.Revision, "?#%\\ ") || strings.Contains(m.Revision, "..") {
+		c.doc.Problemf(at+".revision", "%q is not a branch, tag or commit", m.Revision)
+	}
+}
+
+func (c *checker) file(at string, f *File) {
+	c.fileName(at+".name", f.Name, maxFileName)
+	if c.given(at+".url", f.URL) {
+		c.address(at+".url", f.URL, "https:// or http://")
+	}
+	if c.given(at+".sha256", f.SHA256) && !sha256Rule.MatchString(f.SHA256) {
+		c.doc.Problemf(at+".sha256", "%q is not 64 lower-case hex digits", f.SHA256)
+	}
+}
+
+// circle reports one circle of needs, at the component where it starts.
+func (c *checker) circle(s *Stack) {
+	graph := map[string][]string{}
+	for _, comp := range s.Components {
+		graph[comp.Name] = without(comp.Needs, comp.Name)
+	}
+	if circle := lock.Cycle(graph); circle != nil {
+		i := slices.Index(c.names, circle[0])
+		c.doc.Problemf(fmt.Sprintf("components[%d].needs", i), "goes in a circle: %s", strings.Join(circle, " needs "))
+	}
+}
+
+func without(list []string, s string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(x string) bool { return x == s })
+}
+
+// given reports a field that is absent.
+func (c *checker) given(at, s string) bool {
+	if s == "" {
+		c.doc.Missing(at)
+	}
+	return s != ""
+}
+
+func (c *checker) label(at, s string, longest int) {
+	if c.given(at, s) && (len(s) > longest || !labelRule.MatchString(s)) {
+		c.doc.Problemf(at, "%q is not a name of at most %d lower-case letters, digits and '-'", s, longest)
+	}
+}
+
+func (c *checker) fileName(at, s string, longest int) {
+	if c.given(at, s) && (len(s) > longest || !fileRule.MatchString(s)) {
+		c.doc.Problemf(at, "%q is not a name of at most %d lower-case letters, digits, '-', '.' and '_'", s, longest)
+	}
+}
+
+func (c *checker) localFile(at, s string) {
+	if !lock.CleanPath(strings.TrimPrefix(s, "./")) {
+		c.doc.Problemf(at, "%q is not a path relative to this file and below its folder", s)
+	}
+}
+
+func (c *checker) address(at, s, schemes string) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
+		c.doc.Problemf(at, "%q does not begin with %s and a host", s, schemes)
+	case u.User != nil:
+		c.doc.Problemf(at, "holds a user name or password; put them in ~/.netrc")
+	}
+}

@@ -1,0 +1,186 @@
+// Package mirror makes a node's container runtime find upstream images in a
+// site's registry: it holds the files that say so, for containerd and for
+// CRI-O, the OpenShift objects of the same meaning, and the keeper that holds a
+// node's directories to those files.
+//
+// What the files say is a pure function of Config. The keepers of several stacks
+// share what is equal: a file names the stacks that want it and goes with the
+// last. The keeper writes only files of its own, keeps what an administrator had,
+// restarts nothing, and never talks to a cluster or a registry.
+package mirror
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/api/lock"
+)
+
+// Where the runtimes look on a node.
+const (
+	ContainerdDir = "/etc/containerd/certs.d"
+	CRIODir       = "/etc/containers/registries.conf.d" // read when CRI-O starts or reloads
+	CRIOCertsDir  = "/etc/containers/certs.d"           // read at each pull
+)
+
+// Names of files.
+const (
+	hostsFile = "hosts.toml"
+	caFile    = "caisson-ca.crt"
+	crioName  = "50-caisson" // with -STACK.conf
+)
+
+// reserved ends the host names of what Caisson itself brings: nothing upstream.
+const reserved = ".caisson.dev"
+
+// Config says what nodes are to find where.
+type Config struct {
+	Stack     string   `json:"stack"`               // who writes
+	Registry  string   `json:"registry"`            // HOST[:PORT][/PREFIX]
+	PlainHTTP bool     `json:"plainHTTP,omitempty"` // the registry has no TLS
+	CA        string   `json:"ca,omitempty"`        // PEM: the registry's authority
+	Hosts     []string `json:"hosts"`               // upstream registries, sorted
+}
+
+// File is one file of a node.
+type File struct {
+	Path string // below the runtime's directory, slash-separated
+	Data []byte
+
+	Authority bool     // it is the registry's authority
+	Yields    []string // directories: what an administrator has there goes before the file
+}
+
+// Digest is the digest of the file's content.
+func (f File) Digest() digest.Digest { return digest.FromBytes(f.Data) }
+
+// Hosts lists the registries that image references name, sorted, each once, in
+// the form runtimes look them up: docker.io for Docker Hub. What Caisson itself
+// brings is left out.
+func Hosts(refs []string) []string {
+	var out []string
+	for _, ref := range refs {
+		repository, _, _ := lock.SplitReference(ref)
+		host, _, _ := strings.Cut(repository, "/")
+		if !strings.HasSuffix(host, reserved) {
+			out = append(out, host)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// target is where a host's repositories lie: HOST[:PORT]/[PREFIX/]UPSTREAM.
+// RepositoryPath gives what load and serve use.
+func (c Config) target(host, infix string) string {
+	address, prefix, _ := strings.Cut(c.Registry, "/")
+	parts := []string{address}
+	for _, p := range []string{infix, strings.Trim(prefix, "/"), hostPath(host)} {
+		if p != "" {
+			parts = append(parts, p)
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
+// hostPath is how a host is spelled in the site's repositories.
+func hostPath(host string) string {
+	name, _, _ := strings.Cut(lock.RepositoryPath(host+"/x"), "/")
+	return name
+}
+
+// hostDirectory is where containerd looks for a host first: a port is written
+// HOST_PORT_.
+func hostDirectory(host string) string {
+	if name, port, ok := strings.Cut(host, ":"); ok {
+		return name + "_" + port + "_"
+	}
+	return host
+}
+
+// mark heads every file, so that it is known as ours.
+const mark = "# Written by caisson for stack "
+
+func (c Config) head() string {
+	return mark + c.Stack + ".\n# Changes are undone; uninstalling the stack removes it.\n"
+}
+
+// Containerd gives the files below ContainerdDir: per host a hosts.toml that
+// leads to the site registry alone, so that no upstream name is ever looked up,
+// and the registry's authority beside it. With an authority there is one for the
+// registry's own name as well, which yields to what a node has for it already.
+// See containerd's docs/hosts.md.
+func (c Config) Containerd() []File {
+	var out []File
+	for _, host := range c.Hosts {
+		dir := hostDirectory(host)
+		if c.CA != "" {
+			out = append(out, c.authority(dir))
+		}
+		out = append(out, File{Path: dir + "/" + hostsFile, Data: []byte(c.hosts(host))})
+	}
+	if own := c.host(); c.CA != "" && !slices.Contains(c.Hosts, own) {
+		dir := hostDirectory(own)
+		yields := []string{dir, own, "_default"}
+		ca := c.authority(dir)
+		ca.Yields = yields
+		out = append(out, ca, File{Path: dir + "/" + hostsFile, Data: []byte(c.own()), Yields: yields})
+	}
+	return out
+}
+
+// host is the site registry's HOST[:PORT].
+func (c Config) host() string {
+	host, _, _ := strings.Cut(c.Registry, "/")
+	return host
+}
+
+func (c Config) authority(dir string) File {
+	return File{Path: dir + "/" + caFile, Data: []byte(c.head() + strings.TrimSpace(c.CA) + "\n"), Authority: true}
+}
+
+// own is the hosts.toml of the registry's own name.
+func (c Config) own() string {
+	address := "https://" + c.host()
+	rules := fmt.Sprintf("capabilities = [\"pull\", \"resolve\"]\nca = %q\n", caFile)
+	return fmt.Sprintf("%s\nserver = %q\n%s\n[host.%q]\n%s", c.head(), address, rules, address, rules)
+}
+
+func (c Config) hosts(host string) string {
+	scheme := "https://"
+	if c.PlainHTTP {
+		scheme = "http://"
+	}
+	address := scheme + c.target(host, "v2")
+	ca := ""
+	if c.CA != "" {
+		ca = fmt.Sprintf("ca = %q\n", caFile)
+	}
+	rules := "capabilities = [\"pull\", \"resolve\"]\noverride_path = true\n" + ca
+	return fmt.Sprintf("%s\nserver = %q\n%s\n[host.%q]\n%s", c.head(), address, rules, address, rules)
+}
+
+// CRIO gives the file below CRIODir, of a name of the stack's own, as stacks
+// have different hosts. The upstream name is the prefix and the site registry the
+// location: no upstream is asked when the registry lacks an image. See
+// containers-registries.conf(5).
+func (c Config) CRIO() []File {
+	var b strings.Builder
+	b.WriteString(c.head())
+	for _, host := range c.Hosts {
+		fmt.Fprintf(&b, "\n[[registry]]\nprefix = %q\nlocation = %q\ninsecure = %t\n", host, c.target(host, ""), c.PlainHTTP)
+	}
+	return []File{{Path: crioName + "-" + c.Stack + ".conf", Data: []byte(b.String())}}
+}
+
+// CRIOCerts gives the file below CRIOCertsDir: the registry's authority, if there
+// is one. See containers-certs.d(5).
+func (c Config) CRIOCerts() []File {
+	if c.CA == "" {
+		return nil
+	}
+	return []File{c.authority(c.host())}
+}

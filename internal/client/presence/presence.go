@@ -1,0 +1,93 @@
+// Package presence asks a site's registry which manifests it holds.
+//
+// It asks and never writes, and it keeps nothing.
+package presence
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/registry"
+)
+
+// questions is how many are asked at once.
+const questions = 8
+
+// Registry is one registry. *registry.Pusher is one.
+type Registry interface {
+	// Check asks whether the registry answers at all.
+	Check(ctx context.Context) error
+	// ManifestDigest returns the digest of the manifest under a tag or digest
+	// in repository, a path below the registry's base, or "" if there is none.
+	ManifestDigest(ctx context.Context, repository, reference string) (digest.Digest, error)
+}
+
+// Dial makes the Registry of a site. Nothing is asked yet. Credentials come
+// from the Docker configuration.
+func Dial(reg plan.Registry) (Registry, error) {
+	opt := registry.PushOptions{PlainHTTP: reg.PlainHTTP, Attempts: 2}
+	if reg.CAFile != "" {
+		t, err := trusting(reg.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		opt.Transport = t
+	}
+	return registry.NewPusher(reg.Base(), opt)
+}
+
+// Ask asks for every manifest and returns, by REPOSITORY@DIGEST, which are
+// there. The first error ends it.
+func Ask(ctx context.Context, r Registry, checks []plan.Check) (map[string]bool, error) {
+	if err := r.Check(ctx); err != nil {
+		return nil, err
+	}
+	has := map[string]bool{}
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(questions)
+	for _, c := range checks {
+		g.Go(func() error {
+			d, err := r.ManifestDigest(ctx, c.Repository, c.Digest.String())
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			has[c.Repository+"@"+c.Digest.String()] = d == c.Digest
+			return nil
+		})
+	}
+	return has, g.Wait()
+}
+
+var errNoCertificate = errors.New("it holds no PEM certificate")
+
+// trusting is a transport that also trusts the certificates of a PEM file.
+func trusting(caFile string) (*http.Transport, error) {
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the registry's CA: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("reading the registry's CA %s: %w", caFile, errNoCertificate)
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	t.MaxIdleConnsPerHost = questions
+	return t, nil
+}

@@ -1,0 +1,260 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/client/kube"
+)
+
+// back puts a component whose change failed back to what it was: former
+// releases by Helm's rollback, new ones uninstalled, former objects applied
+// again, new ones deleted. The state is RolledBack when that worked.
+func (w *work) back(ctx context.Context, why error) (journal.State, error) {
+	now := w.in.installed(w.c.Name)
+	w.in.warn(w.c.Name, "component %s failed, going back: %v", w.c.Name, why)
+	var entry journal.Installed
+	err := w.step(ctx, journal.StepRollback, "", func(*journal.Step) (err error) {
+		entry, err = w.in.restore(ctx, now, w.pullsOf(ctx, now.Former))
+		if f := now.Former; f != nil { // it is what it was, with its own past
+			entry.Generation, entry.Former = f.Generation, f.Former
+		}
+		return err
+	})
+	if err != nil {
+		return journal.Failed, errors.Join(why, fmt.Errorf("going back: %w", err))
+	}
+	return journal.RolledBack, errors.Join(why, w.in.put(entry, now.Former != nil))
+}
+
+// put writes down what a component is now, or that it is no more.
+func (s *session) put(entry journal.Installed, exists bool) error {
+	return s.record(func(j *journal.Journal, _ *journal.Run) {
+		if exists {
+			j.Put(entry)
+		} else {
+			j.Drop(entry.Name)
+		}
+	})
+}
+
+func (w *work) pullsOf(ctx context.Context, f *journal.Former) helm.Pulls {
+	if f == nil {
+		return w.in.pulls
+	}
+	return either(w.in.kept(ctx, f.Plan), w.in.pulls)
+}
+
+// either asks a, then b.
+func either(a, b helm.Pulls) helm.Pulls {
+	return helm.Pulls{Secret: a.Secret, Rewrite: func(ref string) (string, bool) {
+		if site, ok := a.Rewrite(ref); ok {
+			return site, true
+		}
+		return b.Rewrite(ref)
+	}}
+}
+
+// restore makes a component what its Former says, or removes it where there is
+// none, and returns the entry to write down. Nothing it does depends on a
+// bundle.
+func (s *session) restore(ctx context.Context, c *journal.Installed, pulls helm.Pulls) (journal.Installed, error) {
+	r := &restorer{session: s, now: c, former: c.Former, engine: helm.NewEngine(s.cluster, c.Namespace, pulls, s.waiting(c.Name))}
+	if r.former == nil {
+		r.former = &journal.Former{}
+	}
+	r.entry = journal.Installed{
+		Name: c.Name, Needs: c.Needs, Namespace: c.Namespace, Complete: true,
+		Version: r.former.Version, Plan: r.former.Plan, Manifests: r.former.Manifests,
+		Definitions: r.former.Definitions, Ready: r.former.Ready,
+	}
+	s.look(func(j *journal.Journal) { r.entry.Generation = j.Last().Generation })
+	if r.former.Manifests == "" {
+		if err := s.clearNodes(ctx, c); err != nil {
+			return r.entry, err
+		}
+	}
+	if err := s.unlabelNodes(ctx, c, r.former.Plan); err != nil {
+		return r.entry, err
+	}
+	for _, part := range []func(context.Context) error{r.definitions, r.objects, r.releases, r.newDefinitions} {
+		if err := part(ctx); err != nil {
+			return r.entry, err
+		}
+	}
+	return r.entry, nil
+}
+
+type restorer struct {
+	*session
+	now    *journal.Installed
+	former *journal.Former
+	engine *helm.Engine
+	entry  journal.Installed
+}
+
+// definitions brings back the former custom resource definitions. Those that
+// objects are stored by in a newer version stay as they are.
+func (r *restorer) definitions(ctx context.Context) error {
+	if r.former.Definitions == "" || r.former.Definitions == r.now.Definitions {
+		return nil
+	}
+	crds, err := r.defined(ctx, r.former.Definitions)
+	if err != nil {
+		return err
+	}
+	done, err := r.cluster.ApplyCRDs(ctx, crds, kube.ApplyOptions{Owner: r.owner(r.now.Name)})
+	if kept := r.keep(done); kept != nil {
+		return errors.Join(err, kept)
+	}
+	if errors.Is(err, kube.ErrStoredVersion) {
+		r.warn(r.now.Name, "custom resource definitions stay as they are: %v", err)
+		return nil
+	}
+	return err
+}
+
+// keep remembers the shared objects that the product made.
+func (s *session) keep(done []kube.Applied) error {
+	done = slices.DeleteFunc(slices.Clone(done), func(a kube.Applied) bool { return !a.Made })
+	if len(done) == 0 {
+		return nil
+	}
+	return s.record(func(j *journal.Journal, _ *journal.Run) {
+		for _, a := range done {
+			j.Keep(a.Object)
+		}
+	})
+}
+
+func (s *session) defined(ctx context.Context, record digest.Digest) ([]*unstructured.Unstructured, error) {
+	if record == "" {
+		return nil, nil
+	}
+	text, err := s.store.Objects(ctx, record)
+	if err != nil {
+		return nil, err
+	}
+	return kube.Parse(text)
+}
+
+// newDefinitions removes the definitions that the component did not have before,
+// unless another one brings them too or objects of theirs exist.
+func (r *restorer) newDefinitions(ctx context.Context) error {
+	if r.now.Definitions == r.former.Definitions {
+		return nil
+	}
+	added, err := r.defined(ctx, r.now.Definitions)
+	if err != nil {
+		return err
+	}
+	kept, err := r.keptDefinitions(ctx)
+	if err != nil {
+		return err
+	}
+	var gone []kube.Object
+	r.look(func(j *journal.Journal) {
+		for _, o := range j.Made {
+			named := func(u *unstructured.Unstructured) bool { return u.GetName() == o.Name }
+			if o.Kind == "CustomResourceDefinition" && !kept[o.Name] && slices.ContainsFunc(added, named) {
+				gone = append(gone, o)
+			}
+		}
+	})
+	return r.forget(ctx, gone)
+}
+
+// keptDefinitions are the names of those that other components bring, and the
+// former state.
+func (r *restorer) keptDefinitions(ctx context.Context) (map[string]bool, error) {
+	records := []digest.Digest{r.former.Definitions}
+	r.look(func(j *journal.Journal) {
+		for _, c := range j.Installed {
+			if c.Name != r.now.Name {
+				records = append(records, c.Definitions)
+			}
+		}
+	})
+	kept := map[string]bool{}
+	for _, record := range records {
+		crds, err := r.defined(ctx, record)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range crds {
+			kept[u.GetName()] = true
+		}
+	}
+	return kept, nil
+}
+
+// objects brings back the former plain objects.
+func (r *restorer) objects(ctx context.Context) error {
+	owner := r.owner(r.now.Name)
+	if r.former.Manifests != "" {
+		text, err := r.store.Objects(ctx, r.former.Manifests)
+		if err != nil {
+			return err
+		}
+		objects, err := kube.Parse(text)
+		if err != nil {
+			return err
+		}
+		done, err := r.cluster.Apply(ctx, objects, kube.ApplyOptions{Namespace: r.now.Namespace, Owner: owner})
+		if err != nil {
+			return err
+		}
+		for _, a := range done {
+			r.entry.Objects = append(r.entry.Objects, a.Object)
+		}
+	}
+	r.entry.Objects = union(r.entry.Objects, r.former.Objects, kube.Object.Key)
+	return r.cluster.DeleteOwned(ctx, minus(r.now.Objects, r.entry.Objects), owner)
+}
+
+// releases brings back the former releases, the last one first.
+func (r *restorer) releases(ctx context.Context) error {
+	for _, rel := range slices.Backward(r.now.Releases) {
+		if _, known := find(r.former.Releases, rel.Name); !known {
+			if err := r.engine.Uninstall(ctx, rel.Name, r.timeout); err != nil {
+				return err
+			}
+		}
+	}
+	for _, rel := range r.former.Releases {
+		back, err := r.release(ctx, rel)
+		if err != nil {
+			return err
+		}
+		rel.Revision, rel.Objects = back.Revision, back.Objects
+		r.entry.Releases = append(r.entry.Releases, rel)
+	}
+	return nil
+}
+
+// release goes back to a revision, unless the release never left it.
+func (r *restorer) release(ctx context.Context, rel journal.Release) (helm.Release, error) {
+	last, err := r.engine.Settle(ctx, rel.Name)
+	if err != nil {
+		return last, err
+	}
+	if last.Revision == rel.Revision && last.Status == "deployed" {
+		return last, nil
+	}
+	return r.engine.Rollback(ctx, rel.Name, rel.Revision, r.timeout)
+}
+
+func find(list []journal.Release, name string) (journal.Release, bool) {
+	i := slices.IndexFunc(list, func(r journal.Release) bool { return r.Name == name })
+	if i < 0 {
+		return journal.Release{}, false
+	}
+	return list[i], true
+}

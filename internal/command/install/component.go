@@ -1,0 +1,504 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/cargo/content"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/client/kube"
+)
+
+// work is one component on its way to what the plan says.
+type work struct {
+	in      *installer
+	c       *plan.Component
+	engine  *helm.Engine
+	specs   []helm.Spec                  // by release, in the plan's order
+	objects []*unstructured.Unstructured // of manifests, rewritten, without definitions
+	crds    []*unstructured.Unstructured // of manifests
+	entry   journal.Installed            // what will be written down
+	changed bool
+}
+
+// owner marks the objects of a component.
+func (s *session) owner(component string) string { return s.stack + "/" + component }
+
+// install brings one component to what the plan says, or back to what it was.
+func (in *installer) install(ctx context.Context, c *plan.Component) (journal.State, error) {
+	if err := in.component(c.Name, journal.Running, nil); err != nil {
+		return journal.Failed, err
+	}
+	w := &work{in: in, c: c, objects: in.own[c.Name], engine: helm.NewEngine(in.cluster, c.Namespace, in.pulls, in.waiting(c.Name))}
+	state, err := journal.Done, w.forward(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		state = journal.Cancelled
+	case err != nil && w.changed:
+		state, err = w.back(ctx, errors.Join(err, w.unpulled(ctx)))
+	case err != nil:
+		state = journal.Failed
+	case !w.changed:
+		state = journal.Skipped
+	}
+	return state, errors.Join(err, in.component(c.Name, state, err))
+}
+
+func (w *work) forward(ctx context.Context) error {
+	if err := w.prepare(ctx); err != nil {
+		return err
+	}
+	steps := []func(context.Context) error{w.namespace, w.credential, w.nodeLabels, w.definitions, w.releases, w.manifests, w.ready}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return w.in.record(func(j *journal.Journal, _ *journal.Run) {
+		w.entry.Complete = true
+		j.Put(w.entry)
+	})
+}
+
+// prepare reads everything from the bundle and writes down what is about to be,
+// so that a run that dies leaves nothing unknown behind.
+func (w *work) prepare(ctx context.Context) error {
+	if err := w.read(); err != nil {
+		return err
+	}
+	text, err := kube.Marshal(w.objects)
+	if err != nil {
+		return err
+	}
+	w.entry = w.outline()
+	if len(w.objects) > 0 {
+		if w.entry.Manifests, err = w.in.store.PutObjects(ctx, w.in.stack, text); err != nil {
+			return err
+		}
+	}
+	before := w.in.installed(w.c.Name)
+	w.entry.Former = former(before, w.entry.Plan)
+	return w.in.record(func(j *journal.Journal, r *journal.Run) {
+		w.entry.Generation = r.Generation
+		begun := w.entry
+		begun.Releases, begun.Objects = slices.Clone(w.entry.Releases), w.planned()
+		if before != nil {
+			begun.Releases = union(begun.Releases, before.Releases, func(r journal.Release) string { return r.Name })
+			begun.Objects = union(before.Objects, begun.Objects, kube.Object.Key)
+		}
+		j.Put(begun)
+		j.Arrange(w.in.order)
+	})
+}
+
+// former is what a change to a component can go back to. A change that never
+// ended is not a state to go back to, nor is the plan that is carried out again.
+func former(before *journal.Installed, planned digest.Digest) *journal.Former {
+	switch {
+	case before == nil:
+		return nil
+	case before.Plan == planned || !before.Complete:
+		return before.Former
+	}
+	return before.Snapshot()
+}
+
+func union[T any](a, b []T, key func(T) string) []T {
+	out := slices.Clone(a)
+	have := map[string]bool{}
+	for _, e := range a {
+		have[key(e)] = true
+	}
+	for _, e := range b {
+		if !have[key(e)] {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// outline is the component's entry before anything was done.
+func (w *work) outline() journal.Installed {
+	e := journal.Installed{Name: w.c.Name, Needs: w.c.Needs, Namespace: w.c.Namespace, Version: w.in.plan.Version, Plan: w.in.planned}
+	for _, r := range w.c.Releases {
+		e.Releases = append(e.Releases, journal.Release{Name: r.Name, Chart: r.Chart, ChartDigest: r.ChartDigest, ValuesDigest: r.ValuesDigest})
+	}
+	for _, c := range w.c.Ready {
+		o := kube.Object{APIVersion: c.APIVersion, Kind: c.Kind, Namespace: c.Namespace, Name: c.Name}
+		e.Ready = append(e.Ready, kube.Target{Object: w.in.cluster.Complete(o), Condition: c.Condition})
+	}
+	return e
+}
+
+// planned names the objects of manifests as they will be.
+func (w *work) planned() []kube.Object {
+	out := make([]kube.Object, len(w.objects))
+	for i, u := range w.objects {
+		out[i] = w.in.cluster.Place(u, w.c.Namespace)
+	}
+	if ref := w.in.plan.Site.Registry.PullSecretRef; ref != nil && ref.Namespace != "" && ref.Namespace != w.c.Namespace {
+		out = append(out, kube.Object{APIVersion: "v1", Kind: "Secret", Namespace: w.c.Namespace, Name: ref.Name})
+	}
+	return out
+}
+
+// read takes charts and manifests out of the bundle and holds them against the
+// plan's digests.
+func (w *work) read() error {
+	for _, r := range w.c.Releases {
+		chart, dg, err := content.Chart(w.in.bundle, r.Chart)
+		if err != nil {
+			return err
+		}
+		if dg != r.ChartDigest {
+			return fmt.Errorf("chart %s: %w: it is %s, not %s", r.Chart, ErrBundleMismatch, dg, r.ChartDigest)
+		}
+		w.specs = append(w.specs, helm.Spec{Name: r.Name, Chart: chart, Values: r.Values, CRDs: w.crdNames(), Timeout: w.in.timeout, Labels: marks(r)})
+	}
+	for _, m := range w.c.Manifests {
+		if err := w.readManifest(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// marks tell later what a release was made of.
+func marks(r plan.Release) map[string]string {
+	return map[string]string{helm.LabelChart: plan.Mark(r.ChartDigest), helm.LabelValues: plan.Mark(r.ValuesDigest), helm.LabelImages: plan.Mark(r.ImagesDigest)}
+}
+
+func (w *work) readManifest(m plan.Manifest) error {
+	data, dg, err := content.File(w.in.bundle, m.Item)
+	if err != nil {
+		return err
+	}
+	if dg != m.Digest {
+		return fmt.Errorf("manifest %s: %w: it is %s, not %s", m.Item, ErrBundleMismatch, dg, m.Digest)
+	}
+	objects, err := kube.Parse(data)
+	if err != nil {
+		return fmt.Errorf("manifest %s: %w", m.Item, err)
+	}
+	for _, u := range objects {
+		if kube.IsCRD(u) {
+			w.crds = append(w.crds, u)
+			continue
+		}
+		if err := helm.RewriteObject(u, w.in.pulls); err != nil {
+			return fmt.Errorf("manifest %s: %w", m.Item, err)
+		}
+		w.objects = append(w.objects, u)
+	}
+	return nil
+}
+
+func (w *work) step(ctx context.Context, kind journal.StepKind, name string, act func(*journal.Step) error) error {
+	return w.in.step(ctx, w.c.Name, journal.Step{Kind: kind, Name: name}, act)
+}
+
+func (w *work) namespace(ctx context.Context) error {
+	return w.step(ctx, journal.StepNamespace, w.c.Namespace, func(s *journal.Step) error {
+		ns, made, err := w.in.cluster.EnsureNamespace(ctx, w.c.Namespace, map[string]string{kube.AnnotationOwner: w.in.stack})
+		if err != nil {
+			return err
+		}
+		if !made {
+			s.State = journal.Skipped
+			return w.reclaim(ctx, ns)
+		}
+		w.changed = true
+		return w.in.record(func(j *journal.Journal, _ *journal.Run) { j.Keep(ns) })
+	})
+}
+
+// reclaim remembers a namespace that a run made and died before it could write
+// that down.
+func (w *work) reclaim(ctx context.Context, ns kube.Object) error {
+	ours, err := w.in.cluster.Owned(ctx, ns, w.in.stack)
+	if err != nil || !ours {
+		return err
+	}
+	return w.in.record(func(j *journal.Journal, _ *journal.Run) { j.Keep(ns) })
+}
+
+// credential copies the site's pull secret into the component's namespace.
+func (w *work) credential(ctx context.Context) error {
+	ref := w.in.plan.Site.Registry.PullSecretRef
+	if ref == nil || ref.Namespace == "" || ref.Namespace == w.c.Namespace {
+		return nil
+	}
+	return w.step(ctx, journal.StepCredential, ref.Name, func(s *journal.Step) error {
+		secret, err := w.in.cluster.PullSecret(ctx, ref.Namespace, ref.Name)
+		if err != nil {
+			return err
+		}
+		done, err := w.in.cluster.Apply(ctx, []*unstructured.Unstructured{secret}, kube.ApplyOptions{Namespace: w.c.Namespace, Owner: w.in.owner(w.c.Name)})
+		for _, a := range done {
+			w.entry.Objects = append(w.entry.Objects, a.Object)
+		}
+		return errors.Join(err, w.applied(s, done, false))
+	})
+}
+
+// definitions applies custom resource definitions, which belong to no release.
+func (w *work) definitions(ctx context.Context) error {
+	if len(w.c.CRDs) == 0 && len(w.crds) == 0 {
+		return nil
+	}
+	return w.step(ctx, journal.StepCRDs, "", func(s *journal.Step) error {
+		crds := slices.Clone(w.crds)
+		for _, spec := range w.specs {
+			more, err := w.engine.CRDs(ctx, spec)
+			if err != nil {
+				return err
+			}
+			crds = append(crds, more...)
+		}
+		if err := w.foreseen(crds); err != nil {
+			return err
+		}
+		if err := w.keepDefinitions(ctx, crds); err != nil {
+			return err
+		}
+		done, err := w.in.cluster.ApplyCRDs(ctx, crds, kube.ApplyOptions{Owner: w.in.owner(w.c.Name)})
+		return errors.Join(err, w.applied(s, done, true))
+	})
+}
+
+// keepDefinitions writes the definitions down before they are applied, so that
+// going back knows them.
+func (w *work) keepDefinitions(ctx context.Context, crds []*unstructured.Unstructured) error {
+	text, err := kube.Marshal(crds)
+	if err != nil {
+		return err
+	}
+	if w.entry.Definitions, err = w.in.store.PutObjects(ctx, w.in.stack, text); err != nil {
+		return err
+	}
+	return w.in.record(func(j *journal.Journal, _ *journal.Run) { j.Component(w.c.Name).Definitions = w.entry.Definitions })
+}
+
+// foreseen requires that the plan has every definition.
+func (w *work) foreseen(crds []*unstructured.Unstructured) error {
+	names := w.crdNames()
+	var errs []error
+	for _, u := range crds {
+		errs = append(errs, helm.CheckCRD(u, names))
+	}
+	return errors.Join(errs...)
+}
+
+// crdNames are those of the definitions that the plan has for the component.
+func (w *work) crdNames() []string {
+	out := make([]string, len(w.c.CRDs))
+	for i, c := range w.c.CRDs {
+		out[i] = c.Name
+	}
+	return out
+}
+
+// applied writes down what was applied; made objects that are shared are kept
+// for the day of their removal.
+func (w *work) applied(s *journal.Step, done []kube.Applied, shared bool) error {
+	count := map[kube.Outcome]int{}
+	for _, a := range done {
+		count[a.Outcome]++
+	}
+	s.Note = fmt.Sprintf("%d created, %d changed, %d unchanged", count[kube.Created], count[kube.Changed], count[kube.Unchanged])
+	if count[kube.Created]+count[kube.Changed] > 0 {
+		w.changed = true
+	} else {
+		s.State = journal.Skipped
+	}
+	if !shared {
+		return nil
+	}
+	return w.in.keep(done) // also what a run made that died before it could write that down
+}
+
+func (w *work) releases(ctx context.Context) error {
+	for i := range w.specs {
+		if err := w.release(ctx, i); err != nil {
+			return err
+		}
+		if err := w.webhooks(ctx, w.entry.Releases[i].Objects); err != nil {
+			return err
+		}
+	}
+	return w.dropped(ctx)
+}
+
+// release installs, upgrades or leaves one release.
+func (w *work) release(ctx context.Context, i int) error {
+	spec := w.specs[i]
+	return w.step(ctx, journal.StepRelease, spec.Name, func(s *journal.Step) error {
+		last, err := w.engine.Settle(ctx, spec.Name)
+		if err != nil && !errors.Is(err, helm.ErrNoRelease) {
+			return err
+		}
+		after, err := w.act(ctx, s, spec, last)
+		if err != nil {
+			return err
+		}
+		s.After = after.Revision
+		w.entry.Releases[i].Revision, w.entry.Releases[i].Objects = after.Revision, after.Objects
+		return nil
+	})
+}
+
+// act does what last, the newest revision if there is one, calls for.
+func (w *work) act(ctx context.Context, s *journal.Step, spec helm.Spec, last helm.Release) (helm.Release, error) {
+	good, err := w.engine.Deployed(ctx, spec.Name)
+	if err != nil && !errors.Is(err, helm.ErrNoRelease) {
+		return last, err
+	}
+	s.Before = good.Revision
+	switch {
+	case last.Revision == 0:
+	case good.Revision == last.Revision && same(last, spec) && w.healthy(ctx, last):
+		s.State, s.Note = journal.Skipped, "as planned already"
+		return last, nil
+	case good.Revision == 0:
+		// A first install that never ended: its hooks must run again, so it
+		// begins again.
+		s.Note = "an earlier attempt was removed first"
+		w.changed = true
+		if err := w.engine.Uninstall(ctx, spec.Name, spec.Timeout); err != nil {
+			return last, err
+		}
+	default:
+		w.changed = true
+		w.in.info(w.c.Name, "upgrading release %s from revision %d", spec.Name, last.Revision)
+		return w.engine.Upgrade(ctx, spec)
+	}
+	w.changed = true
+	w.in.info(w.c.Name, "installing release %s", spec.Name)
+	return w.engine.Install(ctx, spec)
+}
+
+func same(r helm.Release, spec helm.Spec) bool {
+	for _, l := range []string{helm.LabelChart, helm.LabelValues, helm.LabelImages} {
+		if r.Labels[l] != spec.Labels[l] {
+			return false
+		}
+	}
+	return true
+}
+
+// healthy looks once whether everything of a release is there, ready, and as it
+// was applied. What may not be compared is taken to be.
+func (w *work) healthy(ctx context.Context, r helm.Release) bool {
+	objects, err := w.engine.Objects(ctx, r.Name)
+	if err != nil {
+		return false
+	}
+	var g errgroup.Group
+	g.SetLimit(lookers)
+	for _, u := range objects {
+		g.Go(func() error {
+			t := thing{target: kube.Target{Object: w.in.cluster.Place(u, w.c.Namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: w.c.Namespace}}
+			err := t.look(ctx, w.in.cluster)
+			if err == nil && (!t.state.Ready && (!t.state.Missing || !expires(u)) || len(t.fields) > 0) {
+				err = ErrDrift
+			}
+			return err
+		})
+	}
+	return g.Wait() == nil
+}
+
+// dropped uninstalls releases that the component had and the plan has no more.
+// Their history stays, for a rollback.
+func (w *work) dropped(ctx context.Context) error {
+	before := w.in.installed(w.c.Name)
+	for _, r := range before.Releases {
+		if slices.ContainsFunc(w.specs, func(s helm.Spec) bool { return s.Name == r.Name }) {
+			continue
+		}
+		err := w.step(ctx, journal.StepRelease, r.Name, func(s *journal.Step) error {
+			w.changed = true
+			s.Before, s.Note = r.Revision, "no longer part of the component: uninstalled"
+			return w.engine.Retire(ctx, r.Name, w.in.timeout)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// manifests applies plain objects and deletes those that are no longer there.
+func (w *work) manifests(ctx context.Context) error {
+	before := w.in.installed(w.c.Name).Objects
+	if len(w.objects) == 0 && len(before) == 0 {
+		return nil
+	}
+	err := w.step(ctx, journal.StepManifests, "", func(s *journal.Step) error {
+		done, err := w.in.cluster.Apply(ctx, w.objects, kube.ApplyOptions{Namespace: w.c.Namespace, Owner: w.in.owner(w.c.Name)})
+		for _, a := range done {
+			w.entry.Objects = append(w.entry.Objects, a.Object)
+		}
+		if err := errors.Join(err, w.applied(s, done, false)); err != nil {
+			return err
+		}
+		gone := minus(before, w.entry.Objects)
+		if len(gone) > 0 {
+			w.changed, s.State = true, journal.Running
+		}
+		return w.in.cluster.DeleteOwned(ctx, gone, w.in.owner(w.c.Name))
+	})
+	if err != nil {
+		return err
+	}
+	return w.webhooks(ctx, w.entry.Objects)
+}
+
+// minus lists the objects of a that b does not have.
+func minus(a, b []kube.Object) []kube.Object {
+	have := map[string]bool{}
+	for _, o := range b {
+		have[o.Key()] = true
+	}
+	return slices.DeleteFunc(slices.Clone(a), func(o kube.Object) bool { return have[o.Key()] })
+}
+
+// webhooks waits until those that the component brought, and that forbid what
+// they guard while they are silent, answer: what comes next may need them.
+func (w *work) webhooks(ctx context.Context, brought []kube.Object) error {
+	configs := slices.DeleteFunc(slices.Clone(brought), func(o kube.Object) bool { return !strings.HasSuffix(o.Kind, "WebhookConfiguration") })
+	if len(configs) == 0 {
+		return nil
+	}
+	return w.step(ctx, journal.StepWebhooks, "", func(*journal.Step) error {
+		waiting, cancel := context.WithTimeout(ctx, w.in.timeout)
+		defer cancel()
+		return w.in.cluster.WaitWebhooks(waiting, configs, w.c.Namespace, w.in.waiting(w.c.Name))
+	})
+}
+
+// ready waits for the component's conditions and for its plain objects.
+func (w *work) ready(ctx context.Context) error {
+	targets := slices.Clone(w.entry.Ready)
+	for _, o := range w.entry.Objects {
+		targets = append(targets, kube.Target{Object: o})
+	}
+	if len(targets) == 0 {
+		return nil
+	}
+	return w.step(ctx, journal.StepReady, "", func(*journal.Step) error {
+		waiting, cancel := context.WithTimeout(ctx, w.in.timeout)
+		defer cancel()
+		report := w.in.waiting(w.c.Name)
+		return w.in.cluster.WaitReady(waiting, targets, func(t kube.Target, s kube.State) { report(t.Object, s.Message) })
+	})
+}

@@ -1,0 +1,236 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/client/kube"
+)
+
+// lookers is how many objects are looked at side by side.
+const lookers = 16
+
+// examination is one look at one component.
+type examination struct {
+	*session
+	status ComponentStatus
+	things []thing
+}
+
+// thing is one object to look at, and what was applied of it.
+type thing struct {
+	target  kube.Target
+	applied *unstructured.Unstructured // nil: only that it is there and ready
+	opt     kube.ApplyOptions
+	brief   bool // gone is no drift: the object says itself when it goes
+
+	state  kube.State
+	fields []kube.Difference
+	err    error
+}
+
+// examine looks at one component: its releases, its objects field by field, and
+// the images of what runs in its namespace.
+func (s *session) examine(ctx context.Context, c *journal.Installed, from sources) (ComponentStatus, error) {
+	e := &examination{session: s, status: ComponentStatus{Name: c.Name, Version: c.Version, Ready: true}}
+	if !c.Complete {
+		e.unready("a change to it has not ended")
+	}
+	engine := helm.NewEngine(s.cluster, c.Namespace, helm.Pulls{}, nil)
+	for _, r := range c.Releases {
+		if err := e.release(ctx, engine, r, c.Namespace); err != nil {
+			return e.status, err
+		}
+	}
+	if err := e.own(ctx, c); err != nil {
+		return e.status, err
+	}
+	if err := e.labels(ctx, c); err != nil {
+		return e.status, err
+	}
+	if err := e.lookAtAll(ctx); err != nil {
+		return e.status, err
+	}
+	return e.status, e.images(ctx, c, from)
+}
+
+func (e *examination) unready(format string, args ...any) {
+	e.status.Ready = false
+	e.status.Why = append(e.status.Why, fmt.Sprintf(format, args...))
+}
+
+func (e *examination) drifted(d Drift, format string, args ...any) {
+	e.status.Drifted = true
+	e.status.Why = append(e.status.Why, fmt.Sprintf(format, args...))
+	if d.Object.Name != "" {
+		e.status.Drift = append(e.status.Drift, d)
+	}
+}
+
+func (e *examination) release(ctx context.Context, engine *helm.Engine, r journal.Release, namespace string) error {
+	last, err := engine.Last(ctx, r.Name)
+	switch {
+	case errors.Is(err, helm.ErrNoRelease):
+		e.drifted(Drift{}, "release %s does not exist", r.Name)
+		e.status.Ready = false
+		return nil
+	case err != nil:
+		return err
+	case last.Status != "deployed":
+		e.unready("release %s is %s: %s", r.Name, last.Status, last.Note)
+	case r.Revision != 0 && last.Revision != r.Revision:
+		e.drifted(Drift{}, "release %s is at revision %d, installed was %d", r.Name, last.Revision, r.Revision)
+	}
+	objects, err := engine.Objects(ctx, r.Name)
+	if err != nil {
+		return err
+	}
+	for _, u := range objects {
+		e.things = append(e.things, thing{
+			target: kube.Target{Object: e.cluster.Place(u, namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: namespace}, brief: expires(u),
+		})
+	}
+	return nil
+}
+
+// expires says whether an object is removed by the cluster some time after it
+// did its work.
+func expires(u *unstructured.Unstructured) bool {
+	_, found, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "ttlSecondsAfterFinished")
+	return found && u.GetKind() == "Job"
+}
+
+// own adds the component's plain objects, definitions and conditions.
+func (e *examination) own(ctx context.Context, c *journal.Installed) error {
+	owner := e.owner(c.Name)
+	manifests, err := e.defined(ctx, c.Manifests)
+	if err != nil {
+		return err
+	}
+	applied := map[string]*unstructured.Unstructured{}
+	for _, u := range manifests {
+		applied[e.cluster.Place(u, c.Namespace).Key()] = u
+	}
+	for _, o := range c.Objects {
+		u := applied[o.Key()]
+		e.things = append(e.things, thing{target: kube.Target{Object: o}, applied: u, opt: kube.ApplyOptions{Namespace: c.Namespace, Owner: owner}, brief: u != nil && expires(u)})
+	}
+	crds, err := e.defined(ctx, c.Definitions)
+	if err != nil {
+		return err
+	}
+	for _, u := range crds {
+		e.things = append(e.things, thing{target: kube.Target{Object: kube.ObjectOf(u), Condition: "Established"}})
+	}
+	for _, t := range c.Ready {
+		e.things = append(e.things, thing{target: t})
+	}
+	return nil
+}
+
+func (e *examination) lookAtAll(ctx context.Context) error {
+	var g errgroup.Group
+	g.SetLimit(lookers)
+	for i := range e.things {
+		g.Go(func() error { return e.things[i].look(ctx, e.cluster) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i := range e.things {
+		e.judge(&e.things[i])
+	}
+	return nil
+}
+
+func (t *thing) look(ctx context.Context, c *kube.Client) (err error) {
+	if t.state, err = c.Look(ctx, t.target); err != nil || t.state.Missing || t.applied == nil {
+		return err
+	}
+	t.fields, t.err = c.Compare(ctx, t.applied, t.opt)
+	if kube.Absent(t.err) { // it went away between the two looks
+		t.err, t.state = nil, kube.State{Missing: true}
+	}
+	return ctx.Err()
+}
+
+func (e *examination) judge(t *thing) {
+	e.status.Objects++
+	o := t.target.Object
+	switch {
+	case t.state.Missing && t.brief:
+		return
+	case t.state.Missing:
+		e.status.Ready = false
+		e.drifted(Drift{Object: o, Missing: true}, "%s does not exist", o)
+		return
+	case o.UID != "" && o.UID != t.state.UID:
+		e.drifted(Drift{Object: o, Replaced: true}, "%s was replaced by another of the same name", o)
+	case !t.state.Ready:
+		e.unready("%s: %s", o, t.state.Message)
+	}
+	if t.err != nil {
+		e.warn(e.status.Name, "%s was not compared: %v", o, t.err)
+	}
+	for _, f := range t.fields {
+		e.status.Drifted = true
+		e.status.Why = append(e.status.Why, fmt.Sprintf("%s: %s", o, f))
+	}
+	if len(t.fields) > 0 {
+		e.status.Drift = append(e.status.Drift, Drift{Object: o, Fields: t.fields})
+	}
+}
+
+// sources is where images may come from.
+type sources struct {
+	known func(ref string) bool // nil: the plans cannot be read
+	made  map[string]bool       // namespaces that are the product's: everything in them counts
+}
+
+// images looks at the images of what runs in the component's namespace. In one
+// that the product did not make, others may run what they like.
+func (e *examination) images(ctx context.Context, c *journal.Installed, from sources) error {
+	if from.known == nil || !from.made[c.Namespace] || !e.first(c) {
+		return nil
+	}
+	uses, err := e.cluster.Uses(ctx, c.Namespace)
+	if err != nil {
+		return err
+	}
+	var foreign []Drift
+	for _, u := range uses {
+		if u.Trouble != "" {
+			e.unready("%s: the image of container %s cannot be pulled: %s", u.Object, u.Container, u.Trouble)
+		}
+		if !from.known(u.Image) {
+			foreign = note(foreign, u)
+			e.drifted(Drift{}, "%s: container %s runs %s, which is not in the bundle", u.Object, u.Container, u.Image)
+		}
+	}
+	e.status.Drift = append(e.status.Drift, foreign...)
+	return nil
+}
+
+// first says whether c is the first component of its namespace: one looks for
+// all.
+func (e *examination) first(c *journal.Installed) bool {
+	i := slices.IndexFunc(e.journal.Installed, func(o journal.Installed) bool { return o.Namespace == c.Namespace })
+	return i < 0 || e.journal.Installed[i].Name == c.Name
+}
+
+func note(list []Drift, u kube.Use) []Drift {
+	for i := range list {
+		if list[i].Object == u.Object {
+			list[i].Images = append(list[i].Images, u.Image)
+			return list
+		}
+	}
+	return append(list, Drift{Object: u.Object, Images: []string{u.Image}})
+}

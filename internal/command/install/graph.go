@@ -1,0 +1,222 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/event"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// installer carries out one plan.
+type installer struct {
+	*session
+	opt     Options
+	plan    *plan.Plan
+	planned digest.Digest
+	order   []string // of components
+	bundle  *bundle.Trusted
+	pulls   helm.Pulls
+	own     map[string][]*unstructured.Unstructured // objects of components that caisson itself brings
+}
+
+func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *bundle.Trusted) error {
+	if opt.Workers <= 0 {
+		opt.Workers = DefaultWorkers
+	}
+	in := &installer{session: s, opt: opt, plan: p, bundle: t, pulls: pulls(p)}
+	if err := in.start(ctx); err != nil {
+		return err
+	}
+	err := in.nodes(ctx)
+	if err == nil {
+		err = in.gpuObjects()
+	}
+	if err == nil {
+		err = in.components(ctx)
+	}
+	if err == nil {
+		in.leaks(ctx)
+	}
+	return s.finish(ctx, err)
+}
+
+// pulls is how a plan's site pulls.
+func pulls(p *plan.Plan) helm.Pulls {
+	out := helm.Pulls{Rewrite: p.Rewriter()}
+	if ref := p.Site.Registry.PullSecretRef; ref != nil {
+		out.Secret = ref.Name
+	}
+	return out
+}
+
+// keepLedger keeps the checks that were made on the connected side, so that a
+// report needs no bundle. A bundle without a ledger has none to keep.
+func (in *installer) keepLedger(ctx context.Context) (digest.Digest, error) {
+	data := in.bundle.Ledger()
+	if len(data) == 0 {
+		return "", nil
+	}
+	return in.store.PutLedger(ctx, in.stack, data)
+}
+
+// start keeps the plan and the lock beside the journal and opens the run.
+func (in *installer) start(ctx context.Context) error {
+	data, err := in.plan.Marshal()
+	if err != nil {
+		return err
+	}
+	if in.planned, err = in.store.PutPlan(ctx, in.stack, data); err != nil {
+		return err
+	}
+	if _, err = in.store.PutLock(ctx, in.stack, in.bundle.Lock()); err != nil {
+		return err
+	}
+	ledger, err := in.keepLedger(ctx)
+	if err != nil {
+		return err
+	}
+	run := journal.Run{
+		Tool: in.opt.Tool, Version: in.plan.Version, Plan: in.planned, Index: in.plan.Index, Lock: in.plan.Lock, Ledger: ledger,
+		Sequence: in.bundle.Statement().Predicate.Sequence, KeyIDs: in.bundle.KeyIDs(),
+	}
+	for _, c := range in.plan.Components {
+		in.order = append(in.order, c.Name)
+		run.Components = append(run.Components, journal.Component{Name: c.Name, State: journal.Pending})
+	}
+	if err := in.begin(run); err != nil {
+		return err
+	}
+	in.strangers()
+	return nil
+}
+
+// strangers warns of installed components that the plan does not have.
+func (in *installer) strangers() {
+	in.look(func(j *journal.Journal) {
+		for _, c := range j.Installed {
+			if _, planned := in.plan.Component(c.Name); !planned && (c.Name != plan.MirrorComponent || in.plan.Nodes == nil) {
+				in.warn(c.Name, "component %s is installed and not part of the plan: it stays as it is", c.Name)
+			}
+		}
+	})
+}
+
+// components installs the graph: each component once those it needs are done,
+// at most Workers at once. After a failure no further component begins; those
+// at work finish.
+func (in *installer) components(ctx context.Context) error {
+	g := newGraph(in.plan.Components)
+	var work errgroup.Group
+	work.SetLimit(in.opt.Workers)
+	for i := range in.plan.Components {
+		c := &in.plan.Components[i]
+		// Needs come earlier in the plan, so a worker that waits waits for one
+		// that already runs or is done.
+		work.Go(func() error {
+			if g.wait(ctx, c) {
+				g.done(c.Name, in.installOne(ctx, c))
+			}
+			return nil
+		})
+	}
+	_ = work.Wait()
+	if err := g.err(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+func (in *installer) installOne(ctx context.Context, c *plan.Component) error {
+	in.sink.Emit(event.Event{Verb: string(in.verb), Kind: event.Start, Item: c.Name})
+	state, err := in.install(ctx, c)
+	end := event.Event{Verb: string(in.verb), Kind: event.End, Item: c.Name, Fields: map[string]any{"state": state}}
+	if err != nil {
+		end.Message = err.Error()
+		err = &ComponentError{Component: c.Name, State: state, Err: err}
+	}
+	in.sink.Emit(end)
+	return err
+}
+
+// ComponentError is the failure of one component. It is an ErrComponent.
+type ComponentError struct {
+	Component string
+	State     journal.State // RolledBack: what was there before is there again
+	Err       error
+}
+
+func (e *ComponentError) Error() string {
+	if e.State == journal.RolledBack {
+		return fmt.Sprintf("component %s failed and was rolled back: %v", e.Component, e.Err)
+	}
+	return fmt.Sprintf("component %s: %v", e.Component, e.Err)
+}
+
+// Unwrap gives ErrComponent and the cause.
+func (e *ComponentError) Unwrap() []error { return []error{ErrComponent, e.Err} }
+
+// graph lets components wait for those they need.
+type graph struct {
+	mu     sync.Mutex
+	ended  map[string]chan struct{} // closed when the component is done
+	failed chan struct{}            // closed at the first failure
+	errs   []error
+}
+
+func newGraph(components []plan.Component) *graph {
+	g := &graph{ended: map[string]chan struct{}{}, failed: make(chan struct{})}
+	for _, c := range components {
+		g.ended[c.Name] = make(chan struct{})
+	}
+	return g
+}
+
+// wait returns true once everything c needs is done, false when c must not
+// begin any more.
+func (g *graph) wait(ctx context.Context, c *plan.Component) bool {
+	for _, n := range c.Needs {
+		select {
+		case <-g.ended[n]:
+		case <-g.failed:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+	select {
+	case <-g.failed:
+		return false
+	default:
+		return ctx.Err() == nil
+	}
+}
+
+func (g *graph) done(name string, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err == nil {
+		close(g.ended[name])
+		return
+	}
+	if len(g.errs) == 0 {
+		close(g.failed)
+	}
+	g.errs = append(g.errs, err)
+}
+
+func (g *graph) err() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return errors.Join(g.errs...)
+}

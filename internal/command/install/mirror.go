@@ -1,0 +1,347 @@
+package install
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/caisson/caisson/charts"
+	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/client/mirror"
+)
+
+// ErrAuthority: the registry's authority is not the one the plan was made with.
+var ErrAuthority = errors.New("the registry's CA file changed since the plan was made")
+
+// Names inside the agent's objects.
+const (
+	mirrorConfigKey = "mirror.json"
+	mirrorLabel     = "caisson.dev/agent=mirror,caisson.dev/stack="
+	removeArgument  = "--remove"
+)
+
+// nodes brings what the plan changes on nodes, before any component. The
+// journal has it as a component of its own.
+func (in *installer) nodes(ctx context.Context) error {
+	if in.plan.Nodes == nil {
+		return nil
+	}
+	objects, err := in.nodeObjects()
+	if err != nil {
+		return err
+	}
+	in.own = map[string][]*unstructured.Unstructured{plan.MirrorComponent: objects}
+	before := in.complaints(ctx)
+	stop := in.listen(ctx, before)
+	err = in.installOne(ctx, &plan.Component{Name: plan.MirrorComponent, Namespace: kube.SystemNamespace})
+	stop()
+	if errors.Is(err, kube.ErrNotReady) {
+		err = in.troubled(ctx, err, before)
+	}
+	return err
+}
+
+// nodeObjects are the objects of the site's strategy.
+func (in *installer) nodeObjects() ([]*unstructured.Unstructured, error) {
+	ca, err := authority(in.plan)
+	if err != nil {
+		return nil, err
+	}
+	config := in.plan.Mirror(ca)
+	var out []*unstructured.Unstructured
+	if in.plan.Nodes.Strategy == plan.IDMS {
+		for _, o := range config.OpenShift() {
+			out = append(out, &unstructured.Unstructured{Object: o})
+		}
+		return out, nil
+	}
+	if out, err = agentObjects(config, in.plan.Nodes); err != nil {
+		return nil, err
+	}
+	for _, u := range out { // adds the pull secret
+		if err := helm.RewriteObject(u, in.pulls); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// authority reads the registry's CA as the plan saw it.
+func authority(p *plan.Plan) ([]byte, error) {
+	if p.Nodes.CA == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(p.Site.Registry.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the registry's CA: %w", err)
+	}
+	if got := digest.FromBytes(data); got != p.Nodes.CA {
+		return nil, fmt.Errorf("reading the registry's CA %s: %w", p.Site.Registry.CAFile, ErrAuthority)
+	}
+	return data, nil
+}
+
+// agentObjects fills in the agent's manifest: the ConfigMap, then the DaemonSet.
+func agentObjects(c mirror.Config, n *plan.NodeChange) ([]*unstructured.Unstructured, error) {
+	data, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the agent's configuration: %w", err)
+	}
+	text := strings.NewReplacer("$STACK", c.Stack, "$IMAGE", n.Agent, "$DIGEST", digest.FromBytes(data).String()).Replace(string(charts.Mirror))
+	objects, err := kube.Parse([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("reading the agent's manifest: %w", err)
+	}
+	for _, u := range objects {
+		switch u.GetKind() {
+		case "ConfigMap":
+			err = unstructured.SetNestedField(u.Object, string(data), "data", mirrorConfigKey)
+		case "DaemonSet":
+			err = mount(u, n.Runtimes)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the agent's manifest: %w", err)
+		}
+	}
+	return objects, nil
+}
+
+// nodeDirectory is a directory of the node that the agent sees.
+type nodeDirectory struct {
+	flag, name, path string
+	readOnly         bool
+}
+
+// directories are those that the agent needs for a runtime.
+func directories(runtime string) []nodeDirectory {
+	if runtime == "containerd" {
+		return []nodeDirectory{
+			{"--containerd", "certs", mirror.ContainerdDir, false},
+			{"--containerd-config", "containerd", "/etc/containerd", true},
+		}
+	}
+	return []nodeDirectory{
+		{"--crio", "registries", mirror.CRIODir, false},
+		{"--crio-certs", "authorities", mirror.CRIOCertsDir, false},
+	}
+}
+
+// mount gives the agent the directories of the node's runtimes and no other.
+func mount(set *unstructured.Unstructured, runtimes []string) error {
+	pod, _, err := unstructured.NestedMap(set.Object, "spec", "template", "spec")
+	if err != nil {
+		return err
+	}
+	containers, _ := pod["containers"].([]any)
+	main, _ := containers[0].(map[string]any)
+	for _, r := range runtimes {
+		for _, d := range directories(r) {
+			inside := "/node/" + d.name
+			main["args"] = append(main["args"].([]any), d.flag+"="+inside)
+			main["volumeMounts"] = append(main["volumeMounts"].([]any), map[string]any{"name": d.name, "mountPath": inside, "readOnly": d.readOnly})
+			pod["volumes"] = append(pod["volumes"].([]any), map[string]any{"name": d.name, "hostPath": map[string]any{"path": d.path, "type": "DirectoryOrCreate"}})
+		}
+	}
+	return unstructured.SetNestedMap(set.Object, pod, "spec", "template", "spec")
+}
+
+// clearTimeout bounds the wait until every node is cleared.
+const clearTimeout = 5 * time.Minute
+
+// clearNodes has the agent take its files away from every node, while it is
+// still there. For any other component it does nothing.
+func (s *session) clearNodes(ctx context.Context, c *journal.Installed) error {
+	if c.Name != plan.MirrorComponent || c.Manifests == "" {
+		return nil
+	}
+	return s.step(ctx, c.Name, journal.Step{Kind: journal.StepNodes}, func(st *journal.Step) error {
+		set, err := s.agentSet(ctx, c)
+		if err != nil || set == nil {
+			st.State = journal.Skipped
+			return err
+		}
+		if !c.Complete && !s.agentRan(ctx) {
+			st.State, st.Note = journal.Skipped, "the agent never ran"
+			return nil
+		}
+		if err := removing(set); err != nil {
+			return err
+		}
+		if _, err := s.cluster.Apply(ctx, []*unstructured.Unstructured{set}, kube.ApplyOptions{Namespace: c.Namespace, Owner: s.owner(c.Name)}); err != nil {
+			return err
+		}
+		before := s.complaints(ctx)
+		waiting, cancel := context.WithTimeout(ctx, min(s.timeout, clearTimeout))
+		defer cancel()
+		target := kube.Target{Object: s.cluster.Place(set, c.Namespace)}
+		report := s.waiting(c.Name)
+		err = s.cluster.WaitReady(waiting, []kube.Target{target}, func(t kube.Target, k kube.State) { report(t.Object, k.Message) })
+		if errors.Is(err, kube.ErrNotReady) {
+			err = s.troubled(ctx, err, before)
+		}
+		return err
+	})
+}
+
+// agentSet is the DaemonSet as it was applied, or nil where it is gone or never
+// was.
+func (s *session) agentSet(ctx context.Context, c *journal.Installed) (*unstructured.Unstructured, error) {
+	text, err := s.store.Objects(ctx, c.Manifests)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := kube.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(objects, func(u *unstructured.Unstructured) bool { return u.GetKind() == "DaemonSet" })
+	if i < 0 {
+		return nil, nil
+	}
+	live, err := s.cluster.Get(ctx, s.cluster.Place(objects[i], c.Namespace))
+	if kube.Absent(err) || (err == nil && live.GetAnnotations()[kube.AnnotationOwner] != s.owner(c.Name)) {
+		return nil, nil
+	}
+	return objects[i], err
+}
+
+// removing makes the DaemonSet one whose pods take the files away.
+func removing(set *unstructured.Unstructured) error {
+	containers, found, err := unstructured.NestedSlice(set.Object, "spec", "template", "spec", "containers")
+	if err != nil || !found || len(containers) == 0 {
+		return fmt.Errorf("reading the agent's manifest: it has no container: %w", err)
+	}
+	main, _ := containers[0].(map[string]any)
+	args, _ := main["args"].([]any)
+	main["args"] = append(args, removeArgument)
+	return unstructured.SetNestedSlice(set.Object, containers, "spec", "template", "spec", "containers")
+}
+
+// agentRan says whether any pod of the agent got as far as running.
+func (s *session) agentRan(ctx context.Context) bool {
+	pods, err := s.cluster.Core.CoreV1().Pods(kube.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: mirrorLabel + s.stack})
+	if err != nil {
+		return true
+	}
+	for _, p := range pods.Items {
+		for _, c := range p.Status.ContainerStatuses {
+			if c.ContainerID != "" || c.RestartCount > 0 || c.Ready {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// troubles bounds what is told of the agent's pods.
+const troubles = 5
+
+// listenEvery is how often the agent's pods are asked while they are waited for.
+const listenEvery = 10 * time.Second
+
+// listen warns of what the agent's pods complain of, but for the complaints
+// before, each text once, until stop is called.
+func (s *session) listen(ctx context.Context, before []complaint) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var told []string
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(listenEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			for _, text := range texts(s.complaints(ctx), before) {
+				if !slices.Contains(told, text) {
+					told = append(told, text)
+					s.warn(plan.MirrorComponent, "%s", text)
+				}
+			}
+		}
+	}()
+	return func() { cancel(); <-ended }
+}
+
+// troubled adds to err what the agent's pods complain of, node by node, but for
+// the complaints before.
+func (s *session) troubled(ctx context.Context, err error, before []complaint) error {
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	told := texts(s.complaints(asking), before)
+	if len(told) == 0 {
+		return err
+	}
+	text := strings.Join(told, "\n")
+	if errors.Is(whyUnpulled(text), ErrUntrusted) && !errors.Is(err, ErrUntrusted) {
+		return fmt.Errorf("%w: %w\n%s", ErrUntrusted, err, text)
+	}
+	return fmt.Errorf("%w\n%s", err, text)
+}
+
+// complaint is a warning about one of the agent's pods.
+type complaint struct {
+	id   string // another one each time that it is repeated
+	node string
+	text string
+	at   time.Time
+}
+
+// complaints are the warnings about the agent's pods, newest first.
+func (s *session) complaints(ctx context.Context) (out []complaint) {
+	list, err := s.cluster.Core.CoreV1().Events(kube.SystemNamespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=Pod,type=Warning", Limit: 500})
+	if err != nil {
+		return nil
+	}
+	for _, e := range list.Items {
+		text := strings.TrimSpace(e.Message)
+		if !strings.HasPrefix(e.InvolvedObject.Name, "caisson-mirror-"+s.stack+"-") || strings.HasPrefix(text, "Error: ") { // another one says why
+			continue
+		}
+		out = append(out, complaint{fmt.Sprintf("%s/%d", e.UID, e.Count), e.Source.Host, text, e.LastTimestamp.Time})
+	}
+	slices.SortStableFunc(out, func(a, b complaint) int { return b.at.Compare(a.at) })
+	return out
+}
+
+// texts tell of a few complaints that were not there before, each node's newest
+// one first.
+func texts(now, before []complaint) (out []string) {
+	told := map[string]int{}
+	var later []string
+	for _, c := range now {
+		if slices.ContainsFunc(before, func(b complaint) bool { return b.id == c.id }) {
+			continue
+		}
+		text := c.text
+		if c.node != "" {
+			text = "node " + c.node + ": " + text
+		}
+		if told[c.node]++; told[c.node] == 1 {
+			out = append(out, text)
+		} else {
+			later = append(later, text)
+		}
+	}
+	for _, text := range later {
+		if !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	return out[:min(len(out), troubles)]
+}

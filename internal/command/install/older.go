@@ -1,0 +1,58 @@
+package install
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/client/sign"
+)
+
+// Overrides that a run's record names.
+const (
+	overrideOlder   = "allow-older"
+	overrideExpired = "allow-expired"
+)
+
+// notOlder refuses a bundle older than what was installed, and another one of
+// the same age; where that is allowed, the run will say so. The caller holds the
+// lease.
+func (s *session) notOlder(t *bundle.Trusted, allow bool) error {
+	this := journal.Newest{Sequence: t.Statement().Predicate.Sequence, Index: t.IndexDigest()}
+	err := older(s.journal.Newest, this)
+	if err != nil && !allow {
+		return fmt.Errorf("checking the bundle: %w", err)
+	}
+	if err != nil {
+		s.override(overrideOlder, err)
+	}
+	if s.journal.Newest.Sequence <= this.Sequence {
+		s.journal.Newest = this // saved with the run
+	}
+	return nil
+}
+
+func older(newest, this journal.Newest) error {
+	switch {
+	case newest.Sequence > this.Sequence:
+		return fmt.Errorf("%w: sequence %d, this one has %d", ErrOlder, newest.Sequence, this.Sequence)
+	case newest.Sequence == this.Sequence && newest.Index != "" && newest.Index != this.Index:
+		return fmt.Errorf("%w: sequence %d is that of another bundle, %s", ErrOlder, this.Sequence, newest.Index)
+	}
+	return nil
+}
+
+// expired has the run say that its bundle, which was opened, had expired.
+func (s *session) expired(t *bundle.Trusted) {
+	if err := sign.CheckTerm(t.Statement().Predicate, time.Now()); errors.Is(err, sign.ErrExpired) {
+		s.override(overrideExpired, err)
+	}
+}
+
+// override notes that a check was overruled, and warns of what it found.
+func (s *session) override(name string, found error) {
+	s.overrides = append(s.overrides, name)
+	s.warn("", "going on with --%s: %v", name, found)
+}

@@ -1,0 +1,164 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/event"
+)
+
+// RollbackOptions are the inputs of rollback.
+type RollbackOptions struct {
+	Target
+	Component string // "" goes back with every component that changed last
+	Timeout   time.Duration
+	Tool      string
+}
+
+// Rollback takes a component, or all that the newest generation changed, back
+// to what it was before its last change. What had not existed is removed. Doing
+// it again goes forward again. Errors: ErrNothingFormer.
+func Rollback(ctx context.Context, opt RollbackOptions, sink event.Sink) (Result, error) {
+	return emit(journal.Rollback, sink, func() (Result, error) {
+		s, err := open(ctx, opt.Target, journal.Rollback, sink)
+		if err != nil {
+			return Result{}, err
+		}
+		s.timeout = positive(opt.Timeout)
+		return s.change(ctx, func(ctx context.Context) error { return s.rollback(ctx, opt) })
+	})
+}
+
+func (s *session) rollback(ctx context.Context, opt RollbackOptions) error {
+	chosen, already := s.unfinished(opt.Component)
+	if len(chosen) == 0 {
+		var err error
+		if chosen, err = s.reversible(opt.Component); err != nil {
+			return err
+		}
+	}
+	run := journal.Run{Tool: opt.Tool, Whole: opt.Component == ""}
+	for _, c := range chosen {
+		run.Components = append(run.Components, journal.Component{Name: c.Name, State: journal.Pending})
+		if c.Former != nil {
+			run.Version, run.Plan = c.Former.Version, c.Former.Plan
+		}
+	}
+	if err := s.begin(run); err != nil {
+		return err
+	}
+	if err := s.join(already); err != nil {
+		return err
+	}
+	return s.finish(ctx, s.backward(ctx, chosen))
+}
+
+// unfinished lists what a rollback of everything that did not come to its end
+// has left to do, dependents first, and what it had done. A new one goes on with
+// that, since the newest generation is now the one it began.
+func (s *session) unfinished(name string) (left []journal.Installed, already []string) {
+	s.look(func(j *journal.Journal) {
+		last := j.Last()
+		if name != "" || last == nil || !last.Whole || last.State == journal.Done {
+			return
+		}
+		for _, c := range slices.Backward(j.Installed) {
+			chosen := slices.ContainsFunc(last.Components, func(r journal.Component) bool { return r.Name == c.Name })
+			switch {
+			case chosen && c.Generation != last.Generation:
+				left = append(left, c)
+			case chosen:
+				already = append(already, c.Name)
+			}
+		}
+	})
+	return left, already
+}
+
+// join makes components part of the run's generation, so that they go forward
+// again together.
+func (s *session) join(components []string) error {
+	if len(components) == 0 {
+		return nil
+	}
+	return s.record(func(j *journal.Journal, r *journal.Run) {
+		for _, name := range components {
+			j.Component(name).Generation = r.Generation
+		}
+	})
+}
+
+// reversible lists what to take back, dependents first.
+func (s *session) reversible(name string) (out []journal.Installed, _ error) {
+	s.look(func(j *journal.Journal) {
+		newest := 0
+		for _, c := range j.Installed {
+			newest = max(newest, c.Generation)
+		}
+		for _, c := range slices.Backward(j.Installed) {
+			if c.Name == name || (name == "" && c.Generation == newest) {
+				out = append(out, c)
+			}
+		}
+	})
+	if len(out) == 0 {
+		return nil, fmt.Errorf("rolling back %q: %w", name, ErrNothingFormer)
+	}
+	return out, nil
+}
+
+func (s *session) backward(ctx context.Context, list []journal.Installed) error {
+	for i := range list {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := s.rollbackOne(ctx, &list[i]); err != nil {
+			return &ComponentError{Component: list[i].Name, State: journal.Failed, Err: err}
+		}
+	}
+	return nil
+}
+
+func (s *session) rollbackOne(ctx context.Context, c *journal.Installed) error {
+	s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Start, Item: c.Name})
+	defer s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.End, Item: c.Name})
+	if err := s.component(c.Name, journal.Running, nil); err != nil {
+		return err
+	}
+	pulls := s.kept(ctx, c.Plan)
+	if c.Former != nil {
+		pulls = either(s.kept(ctx, c.Former.Plan), pulls)
+	}
+	err := s.step(ctx, c.Name, journal.Step{Kind: journal.StepRollback}, func(*journal.Step) error {
+		entry, err := s.restore(ctx, c, pulls)
+		if err != nil {
+			return err
+		}
+		entry.Former = c.Snapshot()
+		return s.put(entry, c.Former != nil)
+	})
+	return errors.Join(err, s.component(c.Name, outcome(ctx, err), err))
+}
+
+// kept is how the site of a plan kept beside the journal pulls. A plan that
+// cannot be read knows no image.
+func (s *session) kept(ctx context.Context, d digest.Digest) helm.Pulls {
+	nothing := helm.Pulls{Rewrite: func(string) (string, bool) { return "", false }}
+	data, err := s.store.Plan(ctx, d)
+	if err != nil {
+		return nothing
+	}
+	p, err := plan.Parse(data)
+	if err != nil {
+		return nothing
+	}
+	return pulls(p)
+}

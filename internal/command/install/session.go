@@ -1,0 +1,282 @@
+package install
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/event"
+)
+
+// saveTimeout bounds writing the journal, which goes on when ctx has ended.
+const saveTimeout = 30 * time.Second
+
+// session is one verb at work on one stack of one cluster.
+type session struct {
+	cluster *kube.Client
+	uid     string
+	stack   string
+	verb    journal.Verb
+	sink    event.Sink
+	dir     string
+	store   *journal.Store
+	timeout time.Duration // for each thing that is waited for
+
+	overrides []string // checks that the operator overruled, for the run
+
+	mu      sync.Mutex
+	journal *journal.Journal
+	lost    error // the journal could not be written: nothing more may be done
+}
+
+// open connects and finds the stack's journal. It changes nothing.
+func open(ctx context.Context, target Target, verb journal.Verb, sink event.Sink) (*session, error) {
+	c, err := kube.Connect(ctx, kube.Options{Kubeconfig: target.Kubeconfig, Context: target.Context})
+	if err != nil {
+		return nil, err
+	}
+	s := &session{cluster: c, stack: target.Stack, verb: verb, sink: sink, timeout: DefaultTimeout}
+	if s.uid, err = c.UID(ctx); err != nil {
+		return nil, err
+	}
+	if s.dir, err = journal.Dir(target.StateDir); err != nil {
+		return nil, err
+	}
+	s.store = journal.Open(c, s.uid, s.dir)
+	if s.stack == "" {
+		if s.stack, err = s.only(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// only is the one stack that the cluster has.
+func (s *session) only(ctx context.Context) (string, error) {
+	stacks, err := s.store.Stacks(ctx)
+	if err != nil {
+		return "", err
+	}
+	switch len(stacks) {
+	case 0:
+		return "", fmt.Errorf("looking for installed stacks: %w", journal.ErrNone)
+	case 1:
+		return stacks[0], nil
+	}
+	return "", fmt.Errorf("looking for installed stacks: %w: %q", ErrManyStacks, stacks)
+}
+
+// load reads the journal. One that does not exist is made where empty allows it.
+func (s *session) load(ctx context.Context, empty bool) (err error) {
+	s.journal, err = s.store.Load(ctx, s.stack)
+	if empty && errors.Is(err, journal.ErrNone) {
+		s.journal, err = &journal.Journal{Format: journal.Format, Stack: s.stack, Cluster: s.uid}, nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.remember()
+}
+
+// remember takes the newest bundle from the copy on disk where the cluster
+// knows of none as new.
+func (s *session) remember() error {
+	there, err := s.store.Copy(s.stack)
+	switch {
+	case errors.Is(err, journal.ErrNone):
+		return nil
+	case errors.Is(err, journal.ErrInvalid):
+		s.warn("", "leaving the copy of the journal aside: %v", err)
+		return nil
+	case err != nil:
+		return err
+	}
+	if there.Newest.Sequence > s.journal.Newest.Sequence {
+		s.journal.Newest = there.Newest
+	}
+	return nil
+}
+
+// change holds the install lease while act runs. act gets a context that also
+// ends when the lease or the journal is lost.
+func (s *session) change(ctx context.Context, act func(context.Context) error) (Result, error) {
+	held, release, err := s.cluster.Hold(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	defer release()
+	if err := s.load(held, s.verb == journal.Install); err != nil {
+		return Result{}, err
+	}
+	err = act(held)
+	if cause := context.Cause(held); err != nil && cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	return s.result(), err
+}
+
+func (s *session) result() Result {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := Result{Stack: s.stack, Components: map[string]journal.State{}, StatePath: filepath.Join(s.dir, s.uid, s.stack+".journal.json")}
+	if last := s.journal.Last(); last != nil && last.Verb == s.verb {
+		r.Version, r.Generation = last.Version, last.Generation
+		for _, c := range last.Components {
+			r.Components[c.Name] = c.State
+		}
+	}
+	return r
+}
+
+// begin opens the run in the journal.
+func (s *session) begin(r journal.Run) error {
+	r.ID, r.Verb, r.Began, r.Operator = runID(), s.verb, now(), s.cluster.Identity()
+	r.Overrides = s.overrides
+	return s.record(func(j *journal.Journal, _ *journal.Run) { j.Begin(r) })
+}
+
+// finish closes the run with what err says.
+func (s *session) finish(ctx context.Context, err error) error {
+	saved := s.record(func(j *journal.Journal, r *journal.Run) {
+		r.Ended, r.State = now(), outcome(ctx, err)
+		if err != nil {
+			r.Error = err.Error()
+		}
+	})
+	if saved == nil && err == nil {
+		pruning, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+		defer cancel()
+		saved = s.store.Prune(pruning, s.journal)
+	}
+	return errors.Join(err, saved)
+}
+
+// outcome is the state of something that ended with err.
+func outcome(ctx context.Context, err error) journal.State {
+	switch {
+	case err == nil:
+		return journal.Done
+	case ctx.Err() != nil:
+		return journal.Cancelled
+	}
+	return journal.Failed
+}
+
+// record changes the journal and saves it. Once saving has failed, every call
+// fails: what cannot be written down is not done.
+func (s *session) record(change func(*journal.Journal, *journal.Run)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lost != nil {
+		return s.lost
+	}
+	change(s.journal, s.journal.Last())
+	ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+	defer cancel()
+	s.lost = s.store.Save(ctx, s.journal)
+	return s.lost
+}
+
+// look reads from the journal.
+func (s *session) look(read func(*journal.Journal)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	read(s.journal)
+}
+
+// installed is a copy of what is installed under a name, or nil.
+func (s *session) installed(name string) (found *journal.Installed) {
+	s.look(func(j *journal.Journal) {
+		if c := j.Component(name); c != nil {
+			copied := *c
+			found = &copied
+		}
+	})
+	return found
+}
+
+// step runs one step of a component and writes down its beginning and end. The
+// step may set its own fields.
+func (s *session) step(ctx context.Context, component string, st journal.Step, act func(*journal.Step) error) error {
+	st.State, st.Began = journal.Running, now()
+	at := 0
+	err := s.record(func(_ *journal.Journal, r *journal.Run) {
+		c := r.Component(component)
+		at = len(c.Steps)
+		c.Steps = append(c.Steps, st)
+	})
+	if err != nil {
+		return err
+	}
+	acted := act(&st)
+	st.Ended = now()
+	if st.State == journal.Running || acted != nil {
+		st.State = outcome(ctx, acted)
+	}
+	if acted != nil {
+		st.Error = acted.Error()
+	}
+	return errors.Join(acted, s.record(func(_ *journal.Journal, r *journal.Run) { r.Component(component).Steps[at] = st }))
+}
+
+// component marks a component's state in the run.
+func (s *session) component(name string, state journal.State, why error) error {
+	return s.record(func(_ *journal.Journal, r *journal.Run) {
+		c := r.Component(name)
+		c.State = state
+		switch {
+		case state == journal.Running:
+			c.Began = now()
+		case state != journal.Pending:
+			c.Ended = now()
+		}
+		if why != nil {
+			c.Error = why.Error()
+		}
+	})
+}
+
+func (s *session) info(component, format string, args ...any) {
+	s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Info, Item: component, Message: fmt.Sprintf(format, args...)})
+}
+
+func (s *session) warn(component, format string, args ...any) {
+	s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Warning, Item: component, Message: fmt.Sprintf(format, args...)})
+}
+
+// waiting tells what a component waits for; a renderer may drop it.
+func (s *session) waiting(component string) func(kube.Object, string) {
+	return func(o kube.Object, message string) {
+		s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Progress, Item: component, Message: o.String() + ": " + message})
+	}
+}
+
+// emit frames a verb's events.
+func emit(verb journal.Verb, sink event.Sink, act func() (Result, error)) (Result, error) {
+	sink.Emit(event.Event{Verb: string(verb), Kind: event.Start})
+	r, err := act()
+	end := event.Event{Verb: string(verb), Kind: event.End}
+	if err != nil {
+		end.Message = err.Error()
+	}
+	sink.Emit(end)
+	if err == nil {
+		sink.Emit(event.Event{Verb: string(verb), Kind: event.Result, Message: r.Stack + " " + r.Version, Fields: map[string]any{"generation": r.Generation, "components": r.Components}})
+	}
+	return r, err
+}
+
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+func runID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}

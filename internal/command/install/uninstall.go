@@ -1,0 +1,214 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/event"
+)
+
+// UninstallOptions are the inputs of uninstall.
+type UninstallOptions struct {
+	Target
+	Component string // "" removes the whole stack
+	Purge     bool   // forget the stack's journal in the cluster as well
+	Timeout   time.Duration
+	Tool      string
+}
+
+// Uninstall removes what install made and nothing else: components, dependents
+// first; then custom resource definitions that nothing uses any more, and
+// namespaces that are empty. What stays is told as a warning.
+func Uninstall(ctx context.Context, opt UninstallOptions, sink event.Sink) (Result, error) {
+	return emit(journal.Uninstall, sink, func() (Result, error) {
+		s, err := open(ctx, opt.Target, journal.Uninstall, sink)
+		if err != nil {
+			return Result{}, err
+		}
+		s.timeout = positive(opt.Timeout)
+		r, err := s.change(ctx, func(ctx context.Context) error { return s.uninstall(ctx, opt) })
+		if err == nil && opt.Purge && opt.Component == "" {
+			if _, err := s.cluster.RemoveSystemNamespace(ctx); err != nil { // the lease is out of it only now
+				s.warn("", "%v", err)
+			}
+		}
+		return r, err
+	})
+}
+
+func (s *session) uninstall(ctx context.Context, opt UninstallOptions) error {
+	chosen, err := s.removable(opt.Component)
+	if err != nil {
+		return err
+	}
+	run := journal.Run{Tool: opt.Tool}
+	for _, c := range chosen {
+		run.Version = c.Version
+		run.Components = append(run.Components, journal.Component{Name: c.Name, State: journal.Pending})
+	}
+	if err := s.begin(run); err != nil {
+		return err
+	}
+	err = s.removeAll(ctx, chosen)
+	if err == nil {
+		err = s.leftovers(ctx)
+	}
+	err = s.finish(ctx, err)
+	if err == nil && opt.Purge && opt.Component == "" {
+		return s.store.Purge(ctx, s.stack)
+	}
+	return err
+}
+
+// removable lists what to remove, dependents first.
+func (s *session) removable(name string) (out []journal.Installed, err error) {
+	s.look(func(j *journal.Journal) {
+		for _, c := range slices.Backward(j.Installed) {
+			if name == "" || c.Name == name {
+				out = append(out, c)
+			} else if slices.Contains(c.Needs, name) {
+				err = fmt.Errorf("removing component %s: %w: %s", name, ErrNeeded, c.Name)
+			}
+		}
+	})
+	if err == nil && len(out) == 0 && name != "" {
+		err = fmt.Errorf("removing component %s: %w", name, journal.ErrNone)
+	}
+	return out, err
+}
+
+func (s *session) removeAll(ctx context.Context, list []journal.Installed) error {
+	for i := range list {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := s.removeOne(ctx, &list[i]); err != nil {
+			return &ComponentError{Component: list[i].Name, State: outcome(ctx, err), Err: err}
+		}
+	}
+	return nil
+}
+
+func (s *session) removeOne(ctx context.Context, c *journal.Installed) error {
+	s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Start, Item: c.Name})
+	defer s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.End, Item: c.Name})
+	if err := s.component(c.Name, journal.Running, nil); err != nil {
+		return err
+	}
+	err := s.removeParts(ctx, c)
+	if err == nil {
+		err = s.put(*c, false)
+	}
+	return errors.Join(err, s.component(c.Name, outcome(ctx, err), err))
+}
+
+func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
+	if err := s.clearNodes(ctx, c); err != nil {
+		return err
+	}
+	if len(c.Objects) > 0 {
+		err := s.step(ctx, c.Name, journal.Step{Kind: journal.StepManifests}, func(*journal.Step) error {
+			return s.cluster.DeleteOwned(ctx, c.Objects, s.owner(c.Name))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	engine := helm.NewEngine(s.cluster, c.Namespace, s.kept(ctx, c.Plan), s.waiting(c.Name))
+	names := c.Releases
+	if c.Former != nil {
+		names = union(c.Former.Releases, names, func(r journal.Release) string { return r.Name })
+	}
+	for _, r := range slices.Backward(names) {
+		err := s.step(ctx, c.Name, journal.Step{Kind: journal.StepRelease, Name: r.Name, Before: r.Revision}, func(*journal.Step) error {
+			if _, err := engine.Settle(ctx, r.Name); err != nil && !errors.Is(err, helm.ErrNoRelease) {
+				return err
+			}
+			return engine.Uninstall(ctx, r.Name, s.timeout)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return s.unlabelNodes(ctx, c, "")
+}
+
+// leftovers removes shared objects that nothing uses any more, namespaces last.
+func (s *session) leftovers(ctx context.Context) error {
+	var made []kube.Object
+	needed := map[string]bool{}
+	s.look(func(j *journal.Journal) {
+		made = slices.Clone(j.Made)
+		for _, c := range j.Installed {
+			needed[c.Namespace] = true
+		}
+		if len(j.Installed) > 0 { // definitions may be in use by what stays
+			made = slices.DeleteFunc(made, func(o kube.Object) bool { return o.Kind != "Namespace" || needed[o.Name] })
+		}
+	})
+	isNamespace := func(o kube.Object) bool { return o.Kind == "Namespace" }
+	definitions := slices.DeleteFunc(slices.Clone(made), isNamespace)
+	namespaces := slices.DeleteFunc(made, func(o kube.Object) bool { return !isNamespace(o) })
+	if err := s.forget(ctx, definitions); err != nil {
+		return err
+	}
+	return s.forget(ctx, namespaces)
+}
+
+// forget removes shared objects side by side, and from the journal those that
+// are gone.
+func (s *session) forget(ctx context.Context, list []kube.Object) error {
+	var g errgroup.Group
+	g.SetLimit(DefaultWorkers)
+	for _, o := range list {
+		g.Go(func() error {
+			gone, err := s.leftover(ctx, o)
+			if err != nil || !gone {
+				return err
+			}
+			return s.record(func(j *journal.Journal, _ *journal.Run) { j.Forget(o) })
+		})
+	}
+	return g.Wait()
+}
+
+func (s *session) leftover(ctx context.Context, o kube.Object) (gone bool, _ error) {
+	if o.Kind == "Namespace" {
+		gone, left, err := s.cluster.RemoveNamespace(ctx, o)
+		if !gone && err == nil {
+			s.warn("", "namespace %s stays: it holds %s", o.Name, some(left))
+		}
+		return gone, err
+	}
+	n, err := s.cluster.Instances(ctx, o)
+	if err != nil {
+		return false, err
+	}
+	if n > 0 {
+		s.warn("", "custom resource definition %s stays: objects of it exist", o.Name)
+		return false, nil
+	}
+	return true, s.cluster.Delete(ctx, []kube.Object{o})
+}
+
+// some names a few objects.
+func some(list []kube.Object) string {
+	var names []string
+	for i, o := range list {
+		if i == 5 {
+			names = append(names, fmt.Sprintf("and %d more", len(list)-i))
+			break
+		}
+		names = append(names, o.String())
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,165 @@
+package nodes
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/caisson/caisson/charts"
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/site"
+	"github.com/caisson/caisson/internal/client/agent"
+	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/gpu"
+)
+
+// Codes of findings about the probe.
+const (
+	CodeSilent = "probe-silent" // a node's pod said nothing
+	CodeLeft   = "probe-left"   // the probe could not be removed again
+)
+
+// probeWithin is how long pods may take where nobody says.
+const probeWithin = 2 * time.Minute
+
+// prober reads the files of a cluster's nodes with a pod on each.
+type prober struct {
+	site    *site.Site
+	image   string
+	arch    string // of the nodes that the image runs on; "" for any
+	timeout time.Duration
+}
+
+func newProber(opt Options) (*prober, error) {
+	s, err := site.Read(opt.Site)
+	if err != nil {
+		return nil, err
+	}
+	p := &prober{site: s, image: opt.Image, timeout: cmp.Or(opt.Timeout, probeWithin)}
+	if p.image != "" {
+		return p, nil
+	}
+	im, err := agent.Build("")
+	if err != nil {
+		return nil, err
+	}
+	it := im.Item()
+	_, p.arch, _ = strings.Cut(im.Platform, "/")
+	p.image = plan.Registry{Address: s.Registry.Address, Prefix: s.Registry.Prefix}.Place(it.Ref, it.Digest)
+	return p, nil
+}
+
+// probe adds to nodes what their own files say, and finds those that did not
+// answer and what sources differ on.
+func (p *prober) probe(ctx context.Context, c *gpu.Catalogue, client *kube.Client, nodes []gpu.Node) ([]event.Finding, error) {
+	q, err := p.question(ctx, c, client)
+	if err != nil {
+		return nil, err
+	}
+	answers, err := client.Ask(ctx, q)
+	var found []event.Finding
+	switch {
+	case errors.Is(err, kube.ErrLeft) && answers != nil:
+		found = append(found, left(q.Set.GetName(), err))
+	case err != nil:
+		return nil, fmt.Errorf("probing the nodes: %w", err)
+	}
+	for _, a := range answers {
+		found = append(found, p.hear(c, nodes, a)...)
+	}
+	return found, nil
+}
+
+// hear merges one answer into the node it is of.
+func (p *prober) hear(c *gpu.Catalogue, nodes []gpu.Node, a kube.Answer) []event.Finding {
+	for i := range nodes {
+		if nodes[i].Name != a.Node {
+			continue
+		}
+		if a.Log == nil {
+			return []event.Finding{p.silent(a)}
+		}
+		said, err := c.ParseProbe(a.Log, a.Node)
+		if err != nil {
+			a.Trouble = err.Error()
+			return []event.Finding{p.silent(a)}
+		}
+		var found []event.Finding
+		nodes[i], found = gpu.Merge(nodes[i], said)
+		return found
+	}
+	return nil // it came after the nodes were listed
+}
+
+func (p *prober) silent(a kube.Answer) event.Finding {
+	f := event.Finding{Severity: event.Warn, Code: CodeSilent, Item: a.Node,
+		What: fmt.Sprintf("node %s: the probe says nothing: %s", a.Node, a.Trouble),
+		Why:  "only labels and status tell of the node",
+		Hint: "look at the node with: kubectl describe node " + a.Node + "; or run caisson nodes --local on it"}
+	if a.NoImage {
+		f.Hint = "the registry has to hold " + p.image + ": load or serve a bundle that this very caisson packed from a stack with agent: true, or name an image with --image"
+	}
+	return f
+}
+
+func left(name string, err error) event.Finding {
+	return event.Finding{Severity: event.Warn, Code: CodeLeft, Item: name,
+		What: fmt.Sprintf("the probe is still in the cluster: %v", err),
+		Why:  "its pods wait on every node, and do nothing more",
+		Hint: fmt.Sprintf("remove it with: kubectl -n %s delete daemonset %s", kube.SystemNamespace, name)}
+}
+
+// question is the DaemonSet and how to hear it.
+func (p *prober) question(ctx context.Context, c *gpu.Catalogue, client *kube.Client) (kube.Question, error) {
+	set, err := p.set()
+	if err != nil {
+		return kube.Question{}, err
+	}
+	secret, err := p.secret(ctx, client, set)
+	return kube.Question{Set: set, Secret: secret, Timeout: p.timeout, Limit: gpu.MaxProbe, Enough: func(log []byte) bool {
+		_, err := c.ParseProbe(log, "any")
+		return !errors.Is(err, gpu.ErrNoProbe)
+	}}, err
+}
+
+// set fills in the probe's manifest, under a name of its own.
+func (p *prober) set() (*unstructured.Unstructured, error) {
+	name := "caisson-probe-" + strings.ToLower(rand.Text()[:8])
+	objects, err := kube.Parse([]byte(strings.NewReplacer("$NAME", name, "$IMAGE", p.image).Replace(string(charts.Probe))))
+	if err != nil || len(objects) != 1 {
+		return nil, fmt.Errorf("reading the probe's manifest: %d objects, %w", len(objects), err)
+	}
+	if p.arch != "" {
+		err = unstructured.SetNestedField(objects[0].Object, p.arch, "spec", "template", "spec", "nodeSelector", "kubernetes.io/arch")
+	}
+	return objects[0], err
+}
+
+// secret lets the set's pods pull as the site says: with a copy of its secret, or
+// with the one of that name in the set's own namespace.
+func (p *prober) secret(ctx context.Context, client *kube.Client, set *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	ref := p.site.Registry.PullSecretRef
+	if ref == nil {
+		return nil, nil
+	}
+	name := ref.Name
+	var secret *unstructured.Unstructured
+	if ref.Namespace != "" {
+		var err error
+		if secret, err = client.PullSecret(ctx, ref.Namespace, ref.Name); err != nil {
+			return nil, fmt.Errorf("reading the site's pull secret: %w", err)
+		}
+		name = set.GetName()
+		secret.SetName(name)
+		secret.SetNamespace(kube.SystemNamespace)
+	}
+	pulls := []any{map[string]any{"name": name}}
+	return secret, unstructured.SetNestedSlice(set.Object, pulls, "spec", "template", "spec", "imagePullSecrets")
+}

@@ -1,0 +1,336 @@
+package pack
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/client/agent"
+	"github.com/caisson/caisson/internal/client/fetch"
+	"github.com/caisson/caisson/internal/client/hub"
+	"github.com/caisson/caisson/internal/client/registry"
+	"github.com/caisson/caisson/internal/event"
+)
+
+// wrongTries bounds how often one source is asked again after it sent content
+// that is not what the lock says.
+const wrongTries = 3
+
+// smallPart is the size up to which a model file is read and checked as a whole
+// before its first byte is written, so that a wrong one costs only itself.
+const smallPart = 1 << 20
+
+// filler fetches content from wherever the lock says it comes from.
+type filler struct {
+	client *fetch.Client
+	puller *registry.Puller
+	hub    *hub.Client
+	dir    string // of the lock file: paths are relative to it
+	meter  *meter
+	sink   event.Sink
+	tool   func() (*agent.Image, error) // of the running binary
+}
+
+// slot fills one slot of w, unless it is filled already.
+func (f *filler) slot(ctx context.Context, w *bundle.Writer, i int, s lock.Slot) error {
+	item := owner(s)
+	f.meter.begin(item)
+	defer f.meter.end(item)
+	if w.Finished(i) {
+		f.meter.have(item, s.Size)
+		return nil
+	}
+	var sum *assembly
+	var observe io.Writer
+	if s.Parts != nil {
+		sum = newAssembly(s.Parts)
+		observe = sum
+	}
+	sw, err := w.Slot(ctx, i, observe)
+	if err != nil {
+		return fmt.Errorf("packing %s: %w", item, err)
+	}
+	f.meter.have(item, sw.Offset())
+	err = f.content(ctx, sw, s, sum)
+	return errors.Join(err, sw.Close())
+}
+
+// content fills a slot from its sources, in their order and again, until one
+// gives what the lock says or every one has been asked often enough.
+func (f *filler) content(ctx context.Context, sw *bundle.SlotWriter, s lock.Slot, sum *assembly) error {
+	a := attempt{filler: f, slot: s, sum: sum, writer: sw}
+	a.dst = &metered{dst: sw, m: f.meter, item: owner(s)}
+	for try := 0; ; try++ {
+		src := s.Sources[try%len(s.Sources)]
+		err := a.from(ctx, src)
+		if err == nil {
+			return nil
+		}
+		if err = a.judge(ctx, err, src, try); err != nil {
+			return err
+		}
+	}
+}
+
+// attempt is the filling of one slot.
+type attempt struct {
+	*filler
+	slot   lock.Slot
+	sum    *assembly // nil when the blob comes whole
+	writer *bundle.SlotWriter
+	dst    *metered
+}
+
+func (a *attempt) from(ctx context.Context, src lock.Source) error {
+	if err := a.stream(ctx, src); err != nil {
+		return err
+	}
+	_, err := a.writer.Commit()
+	if errors.Is(err, bundle.ErrDigestMismatch) { // the slot is empty again
+		a.meter.lost(owner(a.slot), a.slot.Size)
+	}
+	return err
+}
+
+func (a *attempt) stream(ctx context.Context, src lock.Source) error {
+	if a.sum != nil {
+		return a.layer(ctx, src)
+	}
+	switch src.Kind {
+	case lock.FromPath:
+		return a.local(src)
+	case lock.FromTool:
+		return a.own(src)
+	}
+	r, err := a.request(ctx, src)
+	if err != nil {
+		return err
+	}
+	return a.client.Stream(ctx, r, a.dst)
+}
+
+// request asks for a whole blob.
+func (a *attempt) request(ctx context.Context, src lock.Source) (fetch.Request, error) {
+	r := fetch.Request{URL: src.URL, Size: a.slot.Size}
+	if src.Kind == lock.FromRegistry {
+		var err error
+		if r, err = a.puller.BlobRequest(ctx, src.Repository, src.Digest, a.slot.Size); err != nil {
+			return r, err
+		}
+	}
+	r.Item = owner(a.slot)
+	return r, nil
+}
+
+// local copies a file that lies beside the lock.
+func (a *attempt) local(src lock.Source) error {
+	data, err := readLocal(filepath.Join(a.dir, filepath.FromSlash(src.Path)), a.slot.Size)
+	if err != nil {
+		return err
+	}
+	if got := digest.FromBytes(data); got != src.Digest {
+		return &changedFile{path: src.Path, want: string(src.Digest), got: string(got)}
+	}
+	if err := a.dst.Reset(); err != nil {
+		return err
+	}
+	_, err = a.dst.Write(data)
+	return err
+}
+
+// readLocal reads a regular file that must have exactly size bytes.
+func readLocal(path string, size int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() != size || size > maxLocal {
+		return nil, &changedFile{path: path, want: fmt.Sprintf("%d bytes", size), got: fmt.Sprintf("%d bytes", info.Size())}
+	}
+	var b bytes.Buffer
+	_, err = io.Copy(&b, io.LimitReader(file, size))
+	return b.Bytes(), err
+}
+
+const maxLocal = 64 << 20 // plain manifests
+
+// layer puts a model layer together, part by part, from where the slot stands.
+func (a *attempt) layer(ctx context.Context, src lock.Source) error {
+	for !a.sum.done() {
+		part := a.sum.part()
+		var err error
+		switch {
+		case part.File == nil:
+			err = a.put(part.Literal[a.sum.pos:])
+		case part.Size <= smallPart:
+			err = a.smallFile(ctx, src, *part.File)
+		default:
+			err = a.largeFile(ctx, src, *part.File)
+		}
+		if err != nil {
+			return err
+		}
+		if a.sum.bad != nil {
+			return a.sum.bad
+		}
+	}
+	return a.sum.bad
+}
+
+// put writes bytes that are known to be right.
+func (a *attempt) put(p []byte) error {
+	_, _ = a.sum.Write(p)
+	_, err := a.dst.Write(p)
+	return err
+}
+
+func (a *attempt) file(src lock.Source, file lock.ModelFile) fetch.Request {
+	return fetch.Request{
+		URL:    hub.FileURL(src.Repository, src.Commit, file.Path),
+		Header: a.hub.Header(),
+		Size:   file.Size,
+		Item:   owner(a.slot) + " " + file.Path,
+	}
+}
+
+func (a *attempt) smallFile(ctx context.Context, src lock.Source, file lock.ModelFile) error {
+	var err error
+	for try := 1; try <= wrongTries; try++ {
+		var data []byte
+		if data, _, err = a.client.Read(ctx, a.file(src, file), smallPart); err != nil {
+			if errors.Is(err, fetch.ErrSize) && try < wrongTries {
+				continue
+			}
+			return err
+		}
+		got := digest.FromBytes(data)
+		if got == file.SHA256 {
+			return a.put(data[a.sum.pos:])
+		}
+		err = &wrongContent{what: file.Path, want: string(file.SHA256), got: string(got)}
+	}
+	return err
+}
+
+func (a *attempt) largeFile(ctx context.Context, src lock.Source, file lock.ModelFile) error {
+	return a.client.Stream(ctx, a.file(src, file), newWindow(a.dst, a.sum))
+}
+
+// judge decides after a failed attempt: nil means that another one follows.
+// Wrong content is discarded; a source that fails otherwise is passed over while
+// there are sources that were not asked.
+func (a *attempt) judge(ctx context.Context, err error, src lock.Source, try int) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case a.dst.err != nil:
+		return fmt.Errorf("packing %s: %w", owner(a.slot), a.dst.err)
+	}
+	wrong := isWrong(err)
+	last := try+1 >= len(a.slot.Sources)
+	if wrong {
+		last = try+1 >= wrongTries*len(a.slot.Sources)
+	}
+	if last || errors.Is(err, ErrLocalChanged) {
+		return a.explain(err, src, wrong)
+	}
+	a.sink.Emit(event.Event{Kind: event.Retry, Item: owner(a.slot), Message: err.Error(), Fields: map[string]any{"try": try + 1}})
+	if !wrong {
+		return nil
+	}
+	return a.discard()
+}
+
+func (a *attempt) discard() error {
+	if a.sum != nil {
+		a.sum.reset()
+	}
+	if err := a.dst.Reset(); err != nil {
+		return fmt.Errorf("packing %s: %w", owner(a.slot), err)
+	}
+	return nil
+}
+
+// isWrong says whether the content differs from the lock, as against not
+// coming at all.
+func isWrong(err error) bool {
+	return errors.Is(err, bundle.ErrDigestMismatch) || errors.Is(err, bundle.ErrSize) ||
+		errors.Is(err, fetch.ErrSize) || errors.Is(err, ErrUpstreamChanged)
+}
+
+// explain names item and upstream. What was wrong is taken back, so that a
+// later run starts the slot over instead of meeting it again.
+func (a *attempt) explain(err error, src lock.Source, wrong bool) error {
+	if !wrong {
+		return fmt.Errorf("packing %s: %w", owner(a.slot), err)
+	}
+	if e := a.discard(); e != nil {
+		return e
+	}
+	return &UpstreamError{Item: owner(a.slot), Upstream: a.place(src), Blob: string(a.slot.Digest), Size: a.slot.Size, Err: err}
+}
+
+// place is where a source really is, without secrets.
+func (f *filler) place(src lock.Source) string {
+	switch src.Kind {
+	case lock.FromRegistry:
+		return fetch.Redact(f.client.URL(src.Repository)) + "@" + string(src.Digest)
+	case lock.FromHub:
+		return fetch.Redact(f.client.URL(hub.FileURL(src.Repository, src.Commit, "")))
+	case lock.FromURL:
+		return fetch.Redact(f.client.URL(src.URL))
+	case lock.FromTool:
+		return ownBinary
+	}
+	return src.Path
+}
+
+// headBlob returns a manifest or config, from an earlier run or from its
+// registry, and checks that it is what the lock describes.
+func (f *filler) headBlob(ctx context.Context, w *bundle.Writer, h lock.HeadBlob) error {
+	if _, ok := w.Meta(h.Digest); ok {
+		return nil
+	}
+	data, err := f.fetchHead(ctx, h)
+	if err != nil {
+		return fmt.Errorf("packing %s@%s: %w", h.Source.Repository, h.Digest, err)
+	}
+	if int64(len(data)) != h.Size {
+		return &UpstreamError{
+			Item: h.Source.Repository + "@" + string(h.Digest), Upstream: f.place(h.Source), Blob: string(h.Digest), Size: h.Size,
+			Err: &wrongContent{what: "the manifest or config", want: fmt.Sprintf("%d bytes", h.Size), got: fmt.Sprintf("%d bytes", len(data))},
+		}
+	}
+	w.PutMeta(data)
+	return nil
+}
+
+func (f *filler) fetchHead(ctx context.Context, h lock.HeadBlob) ([]byte, error) {
+	if h.Source.Kind == lock.FromTool {
+		return f.ownHead(h.Source)
+	}
+	if !registry.IsManifest(h.MediaType) {
+		return f.puller.Blob(ctx, h.Source.Repository, h.Digest, h.Size)
+	}
+	m, err := f.puller.Manifest(ctx, h.Source.Repository, h.Digest)
+	if err != nil {
+		return nil, err
+	}
+	if m.MediaType != h.MediaType {
+		return nil, &wrongContent{what: "the manifest's media type", want: h.MediaType, got: m.MediaType}
+	}
+	return m.Bytes, nil
+}

@@ -1,0 +1,373 @@
+// Package pack is the verb that turns a lock into a bundle: everything the lock
+// names is fetched once, hashed as it passes, and written once at its final
+// place; the bundle is sealed only when it is complete, and then signed.
+//
+// It never resolves a name, never changes the lock, and never leaves anything
+// that looks like a whole bundle and is not one. Killed at any moment, it goes
+// on where it was when run again.
+package pack
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/stack"
+	"github.com/caisson/caisson/internal/client/agent"
+	"github.com/caisson/caisson/internal/client/fetch"
+	"github.com/caisson/caisson/internal/client/hub"
+	"github.com/caisson/caisson/internal/client/registry"
+	"github.com/caisson/caisson/internal/client/sign"
+	"github.com/caisson/caisson/internal/event"
+)
+
+const verb = "pack"
+
+// Options ask for a bundle. Lock and Output are required.
+type Options struct {
+	Lock       string // lock file
+	Output     string // directory for the bundle's files; made when absent
+	Key        string // private key file; empty: the bundle is not signed
+	Password   func() ([]byte, error)
+	Upstreams  string        // upstreams file; empty: no rewrites
+	VolumeSize int64         // bytes, a multiple of 1 MiB; 0: bundle.DefaultVolumeSize
+	Workers    int           // blobs under way at once; 0: by the number of CPUs
+	Sequence   int64         // release number of the statement; 0: its creation in Unix seconds
+	Expires    time.Duration // how long the statement counts; 0: for ever
+	Tool       []string      // caisson binaries to put beside the bundle
+	Agent      string        // binary of the node agent's image; empty: the running one
+	Fetch      fetch.Options // retries, limits and waits; Upstreams and Sink are set by Run
+}
+
+// Result is what came of a run.
+type Result struct {
+	Name      string
+	Dir       string
+	Index     digest.Digest // identity of the bundle
+	Payload   int64         // bytes of content in the volumes
+	Fetched   int64         // bytes of content fetched by this run
+	Volumes   int
+	Wall      time.Duration
+	Unchanged bool       // the directory held the sealed bundle already
+	Signature *Signature // nil without a key
+}
+
+// Run packs. On failure or when ctx ends, what was written stays, and the next
+// Run with the same lock, output and volume size goes on from there. The bundle
+// counts as such when its head is in place; the ledger and the signature
+// follow. Errors are those of bundle.Create (ErrBusy, ErrNoSpace, ErrOtherJob,
+// ErrStray), ErrUpstreamChanged, ErrLocalChanged, and those of fetch, registry,
+// lock and sign.
+func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
+	begun := time.Now()
+	p, err := prepare(opt, named(sink, verb))
+	if err != nil {
+		return Result{}, err
+	}
+	p.sink.Emit(event.Event{Kind: event.Start, Message: p.name, Total: p.payload()})
+	result, err := p.run(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	result.Wall = time.Since(begun)
+	p.tell(result)
+	return result, nil
+}
+
+// packing is one run.
+type packing struct {
+	opt   Options
+	sink  event.Sink
+	name  string
+	lock  *lock.Lock
+	text  []byte // the lock's own text
+	slots []lock.Slot
+	key   *sign.PrivateKey // nil: not signed
+	fill  *filler
+}
+
+// prepare reads all inputs, so that what is wrong with them is known before
+// anything is written.
+func prepare(opt Options, sink event.Sink) (*packing, error) {
+	l, err := lock.Read(opt.Lock)
+	if err != nil {
+		return nil, err
+	}
+	p := &packing{opt: opt, sink: sink, lock: l, slots: l.Slots(), name: l.Metadata.Name + "-" + l.Metadata.Version}
+	if p.text, err = l.Marshal(); err != nil {
+		return nil, err
+	}
+	if opt.Key != "" {
+		if p.key, err = sign.LoadPrivateKey(opt.Key, opt.Password); err != nil {
+			return nil, err
+		}
+	}
+	p.fill, err = newFiller(opt, sink, p.slots)
+	return p, err
+}
+
+func newFiller(opt Options, sink event.Sink, slots []lock.Slot) (*filler, error) {
+	how := opt.Fetch
+	how.Sink = sink
+	if how.PerHost == 0 {
+		how.PerHost = max(workers(opt), fetch.DefaultPerHost)
+	}
+	if opt.Upstreams != "" {
+		ups, err := stack.ReadUpstreams(opt.Upstreams)
+		if err != nil {
+			return nil, err
+		}
+		how.Upstreams = ups
+	}
+	client, err := fetch.New(how)
+	if err != nil {
+		return nil, err
+	}
+	models, err := hub.New(client, hub.Options{Token: os.Getenv("HF_TOKEN")})
+	if err != nil {
+		return nil, err
+	}
+	return &filler{
+		client: client, puller: registry.NewPuller(client), hub: models,
+		dir: filepath.Dir(opt.Lock), meter: newMeter(sink, slots), sink: sink,
+		tool: sync.OnceValues(func() (*agent.Image, error) { return agent.Build(opt.Agent) }),
+	}, nil
+}
+
+// workers is how many blobs are under way at once: enough to hide the latency
+// of upstreams, few enough to bound memory.
+func workers(opt Options) int {
+	if opt.Workers > 0 {
+		return opt.Workers
+	}
+	return min(8, max(4, 2*runtime.NumCPU()))
+}
+
+func (p *packing) payload() (total int64) {
+	for _, s := range p.slots {
+		total += s.Size
+	}
+	return total
+}
+
+func (p *packing) run(ctx context.Context) (Result, error) {
+	defer p.fill.client.CloseIdle()
+	unchanged, err := p.build(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	result, err := p.finish(unchanged)
+	result.Fetched = p.fill.meter.fetchedBytes()
+	return result, err
+}
+
+// build makes the head and the volumes. It reports whether they were there.
+func (p *packing) build(ctx context.Context) (unchanged bool, err error) {
+	slots := make([]bundle.Slot, len(p.slots))
+	for i, s := range p.slots {
+		slots[i] = bundle.Slot{Key: s.Key, Digest: s.Digest, Size: s.Size}
+	}
+	w, err := bundle.Create(ctx, p.opt.Output, p.name, p.lockDigest(), slots, bundle.WriterOptions{VolumeSize: p.opt.VolumeSize})
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	if err := p.fetch(ctx, w); err != nil {
+		return false, err
+	}
+	if w.Sealed() {
+		return true, w.Flush(ctx)
+	}
+	contents, err := p.contents(w)
+	if err != nil {
+		return false, err
+	}
+	_, err = w.Seal(ctx, contents)
+	return false, err
+}
+
+func (p *packing) lockDigest() digest.Digest { return digest.FromBytes(p.text) }
+
+// fetch brings in all that the lock names: what the head needs first, because a
+// missing manifest should be known early, then payload, largest first, because
+// the last worker then ends soonest after the others.
+func (p *packing) fetch(ctx context.Context, w *bundle.Writer) error {
+	g, working := errgroup.WithContext(ctx)
+	g.SetLimit(workers(p.opt))
+	for _, h := range p.lock.HeadBlobs() {
+		p.spawn(working, g, func() error { return p.fill.headBlob(working, w, h) })
+	}
+	for _, i := range p.order() {
+		p.spawn(working, g, func() error { return p.fill.slot(working, w, i, p.slots[i]) })
+	}
+	return g.Wait()
+}
+
+// spawn starts no work after the first failure.
+func (p *packing) spawn(ctx context.Context, g *errgroup.Group, do func() error) {
+	g.Go(func() error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return do()
+	})
+}
+
+func (p *packing) order() []int {
+	order := make([]int, len(p.slots))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(p.slots[b].Size, p.slots[a].Size) })
+	return order
+}
+
+// contents makes what the head holds beside what was fetched for it.
+func (p *packing) contents(w *bundle.Writer) (bundle.Contents, error) {
+	wrapped, err := p.wrap(w)
+	if err != nil {
+		return bundle.Contents{}, err
+	}
+	descriptors, err := p.lock.Descriptors(wrapped)
+	if err != nil {
+		return bundle.Contents{}, err
+	}
+	bill, err := makeSBOM(p.lock, p.lockDigest(), wrapped)
+	if err != nil {
+		return bundle.Contents{}, fmt.Errorf("writing the SBOM: %w", err)
+	}
+	return bundle.Contents{
+		Name: p.lock.Metadata.Name, Version: p.lock.Metadata.Version,
+		Lock: p.text, SBOM: bill, Descriptors: descriptors,
+	}, nil
+}
+
+// wrap makes the manifests of charts, models and files, now that the digest of
+// every layer is known.
+func (p *packing) wrap(w *bundle.Writer) (map[string]ocispec.Descriptor, error) {
+	layers := map[string]digest.Digest{}
+	for i, s := range p.slots {
+		if d, ok := w.SlotDigest(i); ok {
+			layers[s.Key] = d
+		}
+	}
+	wrapped := map[string]ocispec.Descriptor{}
+	for i := range p.lock.Items {
+		it := &p.lock.Items[i]
+		if !it.Wrapped() {
+			continue
+		}
+		manifest, config, err := it.Wrap(func(key string) digest.Digest { return layers[key] })
+		if err != nil {
+			return nil, err
+		}
+		w.PutMeta(config)
+		wrapped[it.Ref] = ocispec.Descriptor{
+			MediaType: ocispec.MediaTypeImageManifest, Digest: w.PutMeta(manifest), Size: int64(len(manifest)),
+		}
+	}
+	return wrapped, nil
+}
+
+// finish adds what is bound to time or to a signer: binaries, ledger, signature.
+func (p *packing) finish(unchanged bool) (Result, error) {
+	files, err := p.files()
+	if err != nil {
+		return Result{}, err
+	}
+	b, err := bundle.Read(files)
+	if err != nil {
+		return Result{}, err
+	}
+	defer b.Close()
+	result := Result{
+		Name: p.name, Dir: p.opt.Output, Index: b.IndexDigest(), Payload: p.payload(),
+		Volumes: b.Table().Volumes(), Unchanged: unchanged,
+	}
+	t, err := p.term()
+	if err != nil {
+		return result, err
+	}
+	if err := p.ledger(&files, b.IndexDigest(), t.created); err != nil {
+		return result, err
+	}
+	result.Signature, err = p.sign(files, t)
+	return result, err
+}
+
+// files finds the bundle just made.
+func (p *packing) files() (bundle.Files, error) {
+	found, err := bundle.Scan(filepath.Join(p.opt.Output, p.name+".head.tar"))
+	if err != nil {
+		return bundle.Files{}, err
+	}
+	if len(found) != 1 {
+		return bundle.Files{}, fmt.Errorf("looking for %s: %w", p.name, sign.ErrNoBundle)
+	}
+	return found[0], nil
+}
+
+func (p *packing) term() (term, error) {
+	created, err := now()
+	if err != nil {
+		return term{}, err
+	}
+	binaries, err := copyTools(p.opt.Tool, p.opt.Output)
+	return term{created: created, sequence: p.opt.Sequence, expires: p.opt.Expires, binaries: binaries}, err
+}
+
+// ledger writes the ledger, unless one about this very bundle is there: the
+// signatures beside it name its digest.
+func (p *packing) ledger(files *bundle.Files, index digest.Digest, created time.Time) error {
+	if files.Ledger != "" {
+		if have, err := readLedger(files.Ledger); err == nil && have.Index == index && have.Lock == p.lockDigest() {
+			return nil
+		}
+	}
+	text, err := encode(makeLedger(p.lock, p.lockDigest(), index, created))
+	if err != nil {
+		return fmt.Errorf("writing the ledger: %w", err)
+	}
+	if _, err := bundle.WriteLedger(p.opt.Output, p.name, text); err != nil {
+		return err
+	}
+	*files, err = p.files()
+	return err
+}
+
+func (p *packing) sign(files bundle.Files, t term) (*Signature, error) {
+	if p.key == nil {
+		if len(files.Signatures) == 0 {
+			p.sink.Emit(event.Event{Kind: event.Warning, Item: p.name, Message: "the bundle is not signed; nothing at the site will accept it"})
+		}
+		return nil, nil
+	}
+	one, err := signer{files: files, key: p.key, packed: true, term: t, sink: p.sink}.sign()
+	return &one, err
+}
+
+func (p *packing) tell(r Result) {
+	fields := map[string]any{
+		"name": r.Name, "directory": r.Dir, "index": r.Index, "lock": p.lockDigest(), "volumes": r.Volumes,
+		"payload": r.Payload, "fetched": r.Fetched, "seconds": r.Wall.Seconds(), "unchanged": r.Unchanged,
+		"rate": float64(r.Fetched) / r.Wall.Seconds(), "items": len(p.lock.Items), "signed": r.Signature != nil,
+	}
+	if r.Signature != nil {
+		fields["keyID"] = r.Signature.KeyID
+	}
+	p.sink.Emit(event.Event{Kind: event.End, Bytes: r.Payload, Total: r.Payload})
+	p.sink.Emit(event.Event{Kind: event.Result, Message: r.Name, Bytes: r.Payload, Total: r.Payload, Fields: fields})
+}

@@ -1,0 +1,280 @@
+package pack
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/caisson/caisson/internal/api/lock"
+)
+
+// The parts of an SPDX 2.3 document that are used, in the order in which they
+// are written.
+type spdxDocument struct {
+	SPDXVersion       string             `json:"spdxVersion"`
+	DataLicense       string             `json:"dataLicense"`
+	SPDXID            string             `json:"SPDXID"`
+	Name              string             `json:"name"`
+	DocumentNamespace string             `json:"documentNamespace"`
+	CreationInfo      spdxCreation       `json:"creationInfo"`
+	Describes         []string           `json:"documentDescribes"`
+	Packages          []spdxPackage      `json:"packages"`
+	Relationships     []spdxRelationship `json:"relationships"`
+	Licenses          []spdxLicense      `json:"hasExtractedLicensingInfos,omitempty"`
+}
+
+type spdxCreation struct {
+	Created  string   `json:"created"`
+	Creators []string `json:"creators"`
+	Comment  string   `json:"comment"`
+}
+
+type spdxPackage struct {
+	Name             string         `json:"name"`
+	SPDXID           string         `json:"SPDXID"`
+	VersionInfo      string         `json:"versionInfo,omitempty"`
+	DownloadLocation string         `json:"downloadLocation"`
+	FilesAnalyzed    bool           `json:"filesAnalyzed"`
+	Checksums        []spdxChecksum `json:"checksums,omitempty"`
+	LicenseConcluded string         `json:"licenseConcluded"`
+	LicenseDeclared  string         `json:"licenseDeclared"`
+	Copyright        string         `json:"copyrightText"`
+	Purpose          string         `json:"primaryPackagePurpose,omitempty"`
+	ExternalRefs     []spdxExternal `json:"externalRefs,omitempty"`
+}
+
+type spdxChecksum struct {
+	Algorithm string `json:"algorithm"`
+	Value     string `json:"checksumValue"`
+}
+
+type spdxExternal struct {
+	Category string `json:"referenceCategory"`
+	Type     string `json:"referenceType"`
+	Locator  string `json:"referenceLocator"`
+}
+
+type spdxRelationship struct {
+	Element string `json:"spdxElementId"`
+	Type    string `json:"relationshipType"`
+	Related string `json:"relatedSpdxElement"`
+}
+
+type spdxLicense struct {
+	ID   string `json:"licenseId"`
+	Text string `json:"extractedText"`
+	Name string `json:"name"`
+}
+
+const noAssertion = "NOASSERTION"
+
+// bill builds the SBOM. It is a function of the lock: its name and its time say
+// nothing else, the time of making is in the signed statement.
+type bill struct {
+	doc      spdxDocument
+	licenses map[string]bool
+	layers   map[string]ocispec.Descriptor // manifests that the lock leaves open
+}
+
+// makeSBOM lists what a lock names, as SPDX 2.3 JSON. wrapped is what
+// lock.Descriptors takes.
+func makeSBOM(l *lock.Lock, lockDigest digest.Digest, wrapped map[string]ocispec.Descriptor) ([]byte, error) {
+	b := bill{licenses: map[string]bool{}, layers: wrapped}
+	b.doc = spdxDocument{
+		SPDXVersion: "SPDX-2.3", DataLicense: "CC0-1.0", SPDXID: "SPDXRef-DOCUMENT",
+		Name:              l.Metadata.Name + "-" + l.Metadata.Version,
+		DocumentNamespace: "https://caisson.dev/spdx/" + lockDigest.Encoded(),
+		CreationInfo: spdxCreation{
+			Created:  "1970-01-01T00:00:00Z",
+			Creators: []string{"Tool: caisson"},
+			Comment:  "Derived from the lock " + string(lockDigest) + " alone; the bundle's signed statement says when it was packed.",
+		},
+		Describes: []string{bundleID},
+	}
+	b.add(spdxPackage{
+		Name: l.Metadata.Name, SPDXID: bundleID, VersionInfo: l.Metadata.Version,
+		DownloadLocation: noAssertion, Purpose: "INSTALL",
+	}, "SPDXRef-DOCUMENT", "DESCRIBES")
+	for i := range l.Items {
+		b.item(&l.Items[i])
+	}
+	return encode(b.doc)
+}
+
+const bundleID = "SPDXRef-bundle"
+
+func encode(v any) ([]byte, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encoding: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+func (b *bill) add(p spdxPackage, by, how string) {
+	p.Copyright, p.LicenseConcluded = noAssertion, noAssertion
+	if p.LicenseDeclared == "" {
+		p.LicenseDeclared = noAssertion
+	}
+	b.doc.Packages = append(b.doc.Packages, p)
+	b.doc.Relationships = append(b.doc.Relationships, spdxRelationship{by, how, p.SPDXID})
+}
+
+func (b *bill) item(it *lock.Item) {
+	name, tag, _ := lock.SplitReference(it.Ref)
+	p := spdxPackage{
+		Name: name, SPDXID: spdxID(string(it.Kind), it.Ref), VersionInfo: tag,
+		DownloadLocation: location(it.Source), Checksums: sha256sum(b.root(it)), Purpose: purpose(it.Kind),
+	}
+	if url := purl(it, b.root(it)); url != "" {
+		p.ExternalRefs = []spdxExternal{{"PACKAGE-MANAGER", "purl", url}}
+	}
+	switch {
+	case it.HelmChart != nil:
+		p.Checksums = sha256sum(it.HelmChart.Digest)
+	case it.RawFile != nil:
+		p.Name, p.Checksums = it.RawFile.Name, sha256sum(it.RawFile.Digest)
+	case it.HubModel != nil:
+		p.VersionInfo = it.HubModel.Commit
+		p.LicenseDeclared = b.license(it.HubModel.License)
+	}
+	b.add(p, bundleID, "CONTAINS")
+	if it.HubModel != nil {
+		b.modelFiles(p, it.HubModel)
+	}
+}
+
+// root is the digest of the item's manifest.
+func (b *bill) root(it *lock.Item) digest.Digest {
+	if d, ok := b.layers[it.Ref]; ok {
+		return d.Digest
+	}
+	return it.Digest
+}
+
+func (b *bill) modelFiles(model spdxPackage, m *lock.HubModel) {
+	for _, f := range m.Files {
+		b.add(spdxPackage{
+			Name: f.Path, SPDXID: spdxID("modelfile", model.SPDXID+"\x00"+f.Path),
+			DownloadLocation: model.DownloadLocation, Checksums: sha256sum(f.SHA256), Purpose: "FILE",
+			LicenseDeclared: model.LicenseDeclared,
+		}, model.SPDXID, "CONTAINS")
+	}
+}
+
+// spdxID makes an identifier of the letters that SPDX allows.
+func spdxID(kind, unique string) string {
+	sum := digest.FromString(unique).Encoded()
+	return "SPDXRef-" + kind + "-" + sum[:24]
+}
+
+func sha256sum(d digest.Digest) []spdxChecksum {
+	if d == "" {
+		return nil
+	}
+	return []spdxChecksum{{"SHA256", d.Encoded()}}
+}
+
+// location is where the item was downloaded, as far as SPDX knows such names.
+func location(source string) string {
+	scheme, rest, ok := strings.Cut(source, "://")
+	if !ok || rest == "" || scheme == "file" {
+		return noAssertion
+	}
+	if scheme == "hf" {
+		repository, commit, _ := strings.Cut(rest, "@")
+		return "https://huggingface.co/" + repository + "/tree/" + commit
+	}
+	return source
+}
+
+func purpose(k lock.Kind) string {
+	switch k {
+	case lock.Image:
+		return "CONTAINER"
+	case lock.Chart, lock.Manifest:
+		return "SOURCE"
+	case lock.Model, lock.File:
+		return "FILE"
+	}
+	return "OTHER"
+}
+
+// purl names an item in the way of the package URL specification.
+func purl(it *lock.Item, root digest.Digest) string {
+	repository, tag, _ := lock.SplitReference(it.Ref)
+	switch {
+	case it.HubModel != nil:
+		return "pkg:huggingface/" + escapeEach(it.HubModel.Repository) + "@" + it.HubModel.Commit
+	case it.HelmChart != nil:
+		return "pkg:helm/" + url.PathEscape(it.HelmChart.Name) + "@" + url.QueryEscape(it.HelmChart.Version)
+	case it.RawFile != nil || root == "":
+		return ""
+	}
+	base := repository[strings.LastIndexByte(repository, '/')+1:]
+	query := "?repository_url=" + url.QueryEscape(repository)
+	if tag != "" {
+		query += "&tag=" + url.QueryEscape(tag)
+	}
+	return "pkg:oci/" + base + "@sha256%3A" + hexOf(root) + query
+}
+
+func hexOf(d digest.Digest) string {
+	if _, err := hex.DecodeString(d.Encoded()); err != nil {
+		return ""
+	}
+	return d.Encoded()
+}
+
+func escapeEach(path string) string {
+	parts := strings.Split(path, "/")
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	return strings.Join(parts, "/")
+}
+
+// hubLicenses are the hub's names of licences that SPDX lists.
+var hubLicenses = map[string]string{
+	"apache-2.0": "Apache-2.0", "mit": "MIT", "bsd": "BSD-3-Clause", "bsd-2-clause": "BSD-2-Clause",
+	"bsd-3-clause": "BSD-3-Clause", "gpl-2.0": "GPL-2.0-only", "gpl-3.0": "GPL-3.0-only",
+	"agpl-3.0": "AGPL-3.0-only", "lgpl-2.1": "LGPL-2.1-only", "lgpl-3.0": "LGPL-3.0-only",
+	"mpl-2.0": "MPL-2.0", "isc": "ISC", "unlicense": "Unlicense", "cc0-1.0": "CC0-1.0",
+	"cc-by-4.0": "CC-BY-4.0", "cc-by-sa-4.0": "CC-BY-SA-4.0", "cc-by-nc-4.0": "CC-BY-NC-4.0",
+	"cdla-permissive-2.0": "CDLA-Permissive-2.0", "ms-pl": "MS-PL", "zlib": "Zlib",
+}
+
+// license is the SPDX expression of a hub's licence name; one that SPDX does not
+// list becomes a reference of this document.
+func (b *bill) license(name string) string {
+	if name == "" {
+		return noAssertion
+	}
+	if id, ok := hubLicenses[strings.ToLower(name)]; ok {
+		return id
+	}
+	id := "LicenseRef-hub-" + strings.Map(licenseLetter, name)
+	if !b.licenses[id] {
+		b.licenses[id] = true
+		b.doc.Licenses = append(b.doc.Licenses, spdxLicense{ID: id, Name: name, Text: "Named \"" + name + "\" by the model hub."})
+		slices.SortFunc(b.doc.Licenses, func(x, y spdxLicense) int { return strings.Compare(x.ID, y.ID) })
+	}
+	return id
+}
+
+func licenseLetter(r rune) rune {
+	if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' {
+		return r
+	}
+	return '-'
+}

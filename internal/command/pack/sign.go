@@ -1,0 +1,238 @@
+package pack
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/client/sign"
+	"github.com/caisson/caisson/internal/event"
+)
+
+// SignOptions ask for one more signature. Paths and Key are required.
+type SignOptions struct {
+	Paths    []string // scanned for bundles, see bundle.Scan
+	Key      string   // private key file
+	Password func() ([]byte, error)
+	// Countersign are public key files: the statement that one of these keys
+	// signed is signed, and no other.
+	Countersign []string
+	Sequence    int64         // see Options; with Expires, 0 to sign the statement that is there
+	Expires     time.Duration //
+}
+
+// SignResult says what was signed.
+type SignResult struct {
+	Signatures []Signature
+}
+
+// Signature is one signature file beside a bundle.
+type Signature struct {
+	Bundle    string
+	File      string
+	KeyID     string
+	Statement bundle.Statement
+	Kept      bool // it was there already
+}
+
+// Sign adds a signature by one more key to each bundle in opt.Paths. It signs
+// the statement that a key of opt.Countersign signed, or without such the one
+// that Key itself signed before, if that agrees with the bundle; a new one only
+// where no signature beside the bundle claims to be about it. Nothing is taken
+// from a signature that is not proven: ErrUnproven. It reads heads alone: the
+// signer vouches for what the head says, verify proves the volumes against it.
+func Sign(ctx context.Context, opt SignOptions, sink event.Sink) (SignResult, error) {
+	sink = named(sink, "sign")
+	key, err := sign.LoadPrivateKey(opt.Key, opt.Password)
+	if err != nil {
+		return SignResult{}, err
+	}
+	first, err := firstSigners(opt.Countersign)
+	if err != nil {
+		return SignResult{}, err
+	}
+	found, err := bundle.Scan(opt.Paths...)
+	if err != nil {
+		return SignResult{}, err
+	}
+	if len(found) == 0 {
+		return SignResult{}, fmt.Errorf("signing %q: %w", opt.Paths, sign.ErrNoBundle)
+	}
+	created, err := now()
+	if err != nil {
+		return SignResult{}, err
+	}
+	var result SignResult
+	for _, files := range found {
+		if err := ctx.Err(); err != nil {
+			return result, err
+		}
+		s := signer{files: files, key: key, first: first, term: term{created: created, sequence: opt.Sequence, expires: opt.Expires}, sink: sink}
+		one, err := s.sign()
+		if err != nil {
+			return result, fmt.Errorf("signing %s: %w", files.Name, err)
+		}
+		result.Signatures = append(result.Signatures, one)
+	}
+	sink.Emit(event.Event{Kind: event.Result, Message: fmt.Sprintf("%d signed", len(result.Signatures))})
+	return result, nil
+}
+
+func firstSigners(files []string) ([]sign.PublicKey, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	c, err := sign.LoadChecker(files)
+	return c.Keys, err
+}
+
+// signer adds one signature to one bundle.
+type signer struct {
+	files  bundle.Files
+	key    *sign.PrivateKey
+	first  []sign.PublicKey // whose statement to sign; none: one's own
+	packed bool             // the bundle is of one's own making: a new statement needs nobody's proof
+	term   term
+	sink   event.Sink
+}
+
+// sign keeps a signature by the key that verifies and says what is asked for;
+// else it writes one.
+func (s signer) sign() (Signature, error) {
+	statement, proven, err := s.proven()
+	if err != nil {
+		return Signature{}, err
+	}
+	if !proven {
+		return s.begin()
+	}
+	own, err := provenBy(s.files, s.key.Public)
+	if err != nil {
+		return Signature{}, err
+	}
+	if slices.ContainsFunc(own, func(o bundle.Statement) bool { return reflect.DeepEqual(o, statement) }) {
+		one := s.done(statement)
+		one.Kept = true
+		s.tell(one, "kept")
+		return one, nil
+	}
+	if err := checkBinaries(s.dir(), statement.Predicate.Binaries); err != nil {
+		return Signature{}, err
+	}
+	return s.write(statement)
+}
+
+func (s signer) done(st bundle.Statement) Signature {
+	file := s.files.Name + "." + s.key.Public.ID + ".sigstore.json"
+	return Signature{Bundle: s.files.Name, File: filepath.Join(s.dir(), file), KeyID: s.key.Public.ID, Statement: st}
+}
+
+func (s signer) dir() string { return filepath.Dir(s.files.Head) }
+
+// proven is the statement that is there, signed by a key that counts, and says
+// what is asked for.
+func (s signer) proven() (st bundle.Statement, ok bool, err error) {
+	keys := s.first
+	if len(keys) == 0 {
+		keys = []sign.PublicKey{s.key.Public}
+	}
+	list, err := provenBy(s.files, keys...)
+	i := slices.IndexFunc(list, func(st bundle.Statement) bool { return s.term.met(st.Predicate) })
+	if err != nil || i < 0 {
+		return st, false, err
+	}
+	return list[i], true, nil
+}
+
+// begin signs a new statement, unless there is one to be proven first. In place
+// of one's own, which says something else than is asked for, it always may.
+func (s signer) begin() (Signature, error) {
+	if err := s.mayBegin(); err != nil {
+		return Signature{}, err
+	}
+	statement, err := s.newStatement()
+	if err != nil {
+		return Signature{}, err
+	}
+	return s.write(statement)
+}
+
+func (s signer) mayBegin() error {
+	if s.packed {
+		return nil
+	}
+	if len(s.first) > 0 {
+		return fmt.Errorf("%w: none by a key to countersign says what is asked for", ErrUnproven)
+	}
+	own, err := provenBy(s.files, s.key.Public)
+	if err != nil || len(own) > 0 {
+		return err
+	}
+	signers, err := claimed(s.files)
+	if err == nil && len(signers) > 0 {
+		err = fmt.Errorf("%w: it claims to be by key %s", ErrUnproven, strings.Join(signers, ", "))
+	}
+	return err
+}
+
+func (s signer) newStatement() (bundle.Statement, error) {
+	b, err := bundle.Read(s.files)
+	if err != nil {
+		return bundle.Statement{}, err
+	}
+	defer b.Close()
+	var ledger digest.Digest
+	if s.files.Ledger != "" {
+		if ledger, err = digestFile(s.files.Ledger); err != nil {
+			return bundle.Statement{}, err
+		}
+	}
+	return s.term.statement(b, ledger), nil
+}
+
+func (s signer) write(st bundle.Statement) (Signature, error) {
+	payload, err := st.Marshal()
+	if err != nil {
+		return Signature{}, err
+	}
+	file, err := s.key.SignStatement(payload)
+	if err != nil {
+		return Signature{}, err
+	}
+	one := s.done(st)
+	if one.File, err = bundle.WriteSignature(s.dir(), s.files.Name, s.key.Public.ID, file); err != nil {
+		return Signature{}, err
+	}
+	s.tell(one, "written")
+	return one, nil
+}
+
+func (s signer) tell(one Signature, how string) {
+	p := one.Statement.Predicate
+	s.sink.Emit(event.Event{
+		Kind: event.Info, Item: s.files.Name,
+		Message: "signature by key " + one.KeyID + " " + how,
+		Fields: map[string]any{
+			"file": filepath.Base(one.File), "keyID": one.KeyID, "sequence": p.Sequence,
+			"created": p.Created, "expires": p.Expires, "index": one.Statement.Subject[0].Digest["sha256"],
+		},
+	})
+}
+
+// named sets the verb of every event.
+func named(sink event.Sink, verb string) event.Sink {
+	if sink == nil {
+		sink = event.Discard
+	}
+	return event.Func(func(e event.Event) {
+		e.Verb = verb
+		sink.Emit(e)
+	})
+}

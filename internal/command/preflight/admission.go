@@ -1,0 +1,178 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/kube"
+)
+
+// request is one thing that the API server will be asked to make, as webhooks
+// see it.
+type request struct {
+	resource  schema.GroupVersionResource
+	namespace string
+	labels    map[string]string
+	object    string // for people
+}
+
+// webhooks finds the ones that must answer for something of the plan and that
+// nobody answers for.
+func (a *around) webhooks(ctx context.Context) error {
+	list, err := a.cluster.Webhooks(ctx)
+	if err != nil {
+		return a.unread(err, "list admission webhooks")
+	}
+	requests := a.requests()
+	for _, w := range list {
+		if !w.MustAnswer || w.Service == "" {
+			continue
+		}
+		matches := a.matches(w, requests)
+		if len(matches) == 0 {
+			continue
+		}
+		problem, err := a.cluster.ServiceProblem(ctx, w.Namespace, w.Service)
+		if err != nil {
+			if err := a.unread(err, "read the services of admission webhooks"); err != nil {
+				return err
+			}
+			continue
+		}
+		if problem != "" {
+			a.facts.Around.Webhooks = append(a.facts.Around.Webhooks, plan.WebhookFact{
+				Config: w.Config, Webhook: w.Name, Service: w.Namespace + "/" + w.Service, Problem: problem, Matches: matches, Conditional: w.Conditional, Ours: a.brings(w),
+			})
+		}
+	}
+	return nil
+}
+
+// brings says whether the plan has a webhook's service.
+func (a *around) brings(w kube.Webhook) bool {
+	return slices.ContainsFunc(a.pieces, func(p *piece) bool {
+		return p.part.Kind == "Service" && p.part.Namespace == w.Namespace && p.part.Name == w.Service
+	})
+}
+
+// requests are what an installation makes: the pieces, their pods, namespaces
+// and the records of releases.
+func (a *around) requests() []request {
+	var out []request
+	pods, secrets := schema.GroupVersionResource{Version: "v1", Resource: "pods"}, schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
+	for _, p := range a.pieces {
+		o := kube.ObjectOf(p.object)
+		o.Namespace = p.part.Namespace
+		if p.resource.Resource != "" {
+			out = append(out, request{p.resource, p.part.Namespace, p.object.GetLabels(), o.String()})
+		}
+		if p.template != nil && p.part.Kind != "Pod" {
+			out = append(out, request{pods, p.part.Namespace, p.template.Labels, "pods of " + o.String()})
+		}
+	}
+	for _, name := range a.namespaces() {
+		if _, there := a.facts.Around.Spaces[name]; !there {
+			out = append(out, request{schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}, name, map[string]string{corename: name}, "Namespace " + name})
+		}
+		out = append(out, request{secrets, name, nil, "the records in namespace " + name})
+	}
+	return out
+}
+
+const corename = "kubernetes.io/metadata.name"
+
+// matches lists what of the requests a webhook is asked about.
+func (a *around) matches(w kube.Webhook, requests []request) []string {
+	spaces, objects := selector(w.NamespaceSelector), selector(w.ObjectSelector)
+	var out []string
+	for _, r := range requests {
+		if !objects.Matches(labels.Set(r.labels)) || !a.inSelected(spaces, r) || !ruled(w.Rules, r) {
+			continue
+		}
+		if !slices.Contains(out, r.object) {
+			out = append(out, r.object)
+		}
+	}
+	return out
+}
+
+// selector takes one that cannot be read as matching everything.
+func selector(s *metav1.LabelSelector) labels.Selector {
+	if s == nil {
+		return labels.Everything()
+	}
+	out, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return labels.Everything()
+	}
+	return out
+}
+
+// inSelected says whether a request's namespace is selected; what has none
+// always is.
+func (a *around) inSelected(s labels.Selector, r request) bool {
+	if r.namespace == "" {
+		return true
+	}
+	set := map[string]string{corename: r.namespace}
+	maps.Copy(set, a.facts.Around.Spaces[r.namespace].Labels)
+	return s.Matches(labels.Set(set))
+}
+
+func ruled(rules []admissionv1.RuleWithOperations, r request) bool {
+	return slices.ContainsFunc(rules, func(rule admissionv1.RuleWithOperations) bool {
+		return operates(rule.Operations) && has(rule.APIGroups, r.resource.Group) && has(rule.APIVersions, r.resource.Version) &&
+			resourced(rule.Resources, r.resource.Resource) && scoped(rule.Scope, r)
+	})
+}
+
+func operates(list []admissionv1.OperationType) bool {
+	return slices.Contains(list, admissionv1.Create) || slices.Contains(list, admissionv1.OperationAll)
+}
+
+func has(list []string, s string) bool {
+	return slices.Contains(list, "*") || slices.Contains(list, s)
+}
+
+func resourced(list []string, resource string) bool {
+	return slices.ContainsFunc(list, func(l string) bool { return l == "*" || l == "*/*" || l == resource })
+}
+
+func scoped(s *admissionv1.ScopeType, r request) bool {
+	free := r.namespace == "" || r.resource.Resource == "namespaces" && r.resource.Group == ""
+	switch {
+	case s == nil || *s == admissionv1.AllScopes:
+		return true
+	case *s == admissionv1.ClusterScope:
+		return free
+	}
+	return !free
+}
+
+// lacking writes rights as people say them: "create, delete deployments.apps in
+// namespace web".
+func lacking(verbs []string, rest kube.Right) string {
+	rest.Verb = strings.Join(verbs, ", ")
+	return rest.String()
+}
+
+// granting is the command that shows whether a right is there.
+func granting(verb string, r kube.Right) string {
+	resource := r.Resource
+	if r.Group != "" {
+		resource += "." + r.Group
+	}
+	if r.Namespace != "" {
+		resource += " -n " + r.Namespace
+	}
+	return fmt.Sprintf("kubectl auth can-i %s %s", verb, resource)
+}

@@ -1,0 +1,321 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/kube"
+)
+
+// atOnce bounds requests side by side.
+const atOnce = 8
+
+// around looks at what surrounds the rendered pieces in the cluster.
+type around struct {
+	cluster   *kube.Client
+	stack     string
+	selection *plan.Selection
+	pieces    []*piece
+	facts     *plan.Facts
+	known     map[string]bool // definitions that exist
+	nodes     int64
+
+	mu      sync.Mutex
+	answers map[kube.Right]bool
+}
+
+// surround renders the selection for the cluster and adds to the facts what
+// surrounds it there.
+func surround(ctx context.Context, from source, c *kube.Client, s *plan.Selection, stack string, f *plan.Facts) (map[plan.Key]plan.Rendered, []*piece, error) {
+	apis, err := c.APIVersions()
+	if err != nil {
+		return nil, nil, err
+	}
+	rendered, found, err := from.render(ctx, s, f.Version, apis)
+	if err != nil {
+		return nil, nil, err
+	}
+	f.Around.Serves = set(apis)
+	a := &around{cluster: c, stack: stack, selection: s, pieces: found, facts: f, known: set(f.CRDs), nodes: int64(len(f.Around.Nodes))}
+	if err := a.look(ctx); err != nil {
+		return nil, nil, err
+	}
+	a.fill(rendered)
+	return rendered, found, nil
+}
+
+func set(list []string) map[string]bool {
+	out := map[string]bool{}
+	for _, s := range list {
+		out[s] = true
+	}
+	return out
+}
+
+// look places the pieces and gathers what the checks of plan want to know of
+// their surroundings.
+func (a *around) look(ctx context.Context) error {
+	a.answers = map[kube.Right]bool{}
+	a.facts.Around.User = a.cluster.Identity().User
+	a.place()
+	for _, step := range []func(context.Context) error{a.clock, a.inSpaces, a.existing, a.definitions, a.webhooks, a.rights, a.escalations} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unread notes what the operator may not look at; any other error stays one.
+func (a *around) unread(err error, what string) error {
+	if !kube.Forbidden(err) {
+		return err
+	}
+	if f := &a.facts.Around; !slices.Contains(f.Unread, what) {
+		f.Unread = append(f.Unread, what)
+	}
+	return nil
+}
+
+// place finds the resource and namespace of every piece, from the cluster or
+// from the plan's own definitions.
+func (a *around) place() {
+	brought := map[schema.GroupKind]*unstructured.Unstructured{}
+	for _, p := range a.pieces {
+		if d := p.part.Defines; d != nil {
+			brought[schema.GroupKind{Group: d.Group, Kind: d.Kind}] = p.object
+		}
+	}
+	for _, p := range a.pieces {
+		gvk := p.object.GroupVersionKind()
+		namespaced := true
+		if resource, scoped, err := a.cluster.Resource(gvk); err == nil {
+			p.resource, p.served, namespaced = resource, true, scoped
+		} else if crd := brought[gvk.GroupKind()]; crd != nil {
+			plural, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "plural")
+			scope, _, _ := unstructured.NestedString(crd.Object, "spec", "scope")
+			p.resource, namespaced = gvk.GroupVersion().WithResource(plural), scope != "Cluster"
+		}
+		p.settle(namespaced, a.nodes)
+	}
+}
+
+// settle fills in what depends on where the piece lives.
+func (p *piece) settle(namespaced bool, nodes int64) {
+	switch {
+	case !namespaced:
+		p.part.Namespace = ""
+	case p.part.Namespace == "":
+		p.part.Namespace = p.namespace
+	}
+	if p.part.Copies == everyNode {
+		p.part.Copies = nodes
+	}
+	for i := range p.part.Claims {
+		if p.part.Claims[i].Count == everyNode {
+			p.part.Claims[i].Count = nodes
+		}
+	}
+	p.part.Resource = resourceName(p.resource)
+	if name := p.resource.Resource; name != "" && namespaced {
+		p.part.Counts = counted(p.resource, p.object)
+	}
+}
+
+// counted are the names under which quotas count an object.
+func counted(r schema.GroupVersionResource, u *unstructured.Unstructured) []string {
+	if r.Group != "" {
+		return []string{"count/" + r.Resource + "." + r.Group}
+	}
+	out := []string{"count/" + r.Resource}
+	switch r.Resource {
+	case "pods": // its copies are counted
+		return nil
+	case "services":
+		switch kind, _, _ := unstructured.NestedString(u.Object, "spec", "type"); kind {
+		case "LoadBalancer":
+			out = append(out, "services.loadbalancers", "services.nodeports")
+		case "NodePort":
+			out = append(out, "services.nodeports")
+		}
+	case "configmaps", "secrets", "persistentvolumeclaims", "replicationcontrollers":
+	default:
+		return out
+	}
+	return append(out, r.Resource)
+}
+
+func (a *around) clock(ctx context.Context) (err error) {
+	a.facts.Around.Skew, err = a.cluster.Skew(ctx)
+	return err
+}
+
+// namespaces are those that the plan uses, sorted.
+func (a *around) namespaces() []string {
+	out := []string{kube.SystemNamespace}
+	for _, c := range a.selection.Components {
+		out = append(out, c.Namespace)
+	}
+	for _, p := range a.pieces {
+		if p.part.Namespace != "" {
+			out = append(out, p.part.Namespace)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// inSpaces reads quotas and limits of the namespaces that exist.
+func (a *around) inSpaces(ctx context.Context) error {
+	for _, name := range a.namespaces() {
+		s, there := a.facts.Around.Spaces[name]
+		if !there {
+			continue
+		}
+		quotas, ranges, err := a.cluster.Quotas(ctx, name)
+		if err != nil {
+			if err := a.unread(err, "list resource quotas and limit ranges in namespace "+name); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, q := range quotas {
+			if len(q.Spec.Scopes) == 0 && q.Spec.ScopeSelector == nil { // others hold for some pods only
+				s.Quotas = append(s.Quotas, plan.QuotaFact{Name: q.Name, Hard: amounts(q.Spec.Hard), Used: amounts(q.Status.Used)})
+			}
+		}
+		for _, r := range ranges {
+			for _, l := range r.Spec.Limits {
+				if l.Type == corev1.LimitTypeContainer {
+					s.Ranges = append(s.Ranges, plan.RangeFact{Name: r.Name, Requests: amounts(l.DefaultRequest), Limits: amounts(l.Default), Min: amounts(l.Min), Max: amounts(l.Max)})
+				}
+			}
+		}
+		a.facts.Around.Spaces[name] = s
+	}
+	for name := range a.facts.Around.Spaces {
+		if !slices.Contains(a.namespaces(), name) {
+			delete(a.facts.Around.Spaces, name)
+		}
+	}
+	return nil
+}
+
+// existing looks for objects of the plan that are there already, and whose they
+// are.
+func (a *around) existing(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for _, p := range a.pieces {
+		if !p.served || p.part.Name == "" || p.part.Defines != nil || !a.there(p.part.Namespace) {
+			continue
+		}
+		g.Go(func() error { return a.exists(ctx, p) })
+	}
+	err := g.Wait()
+	slices.SortFunc(a.facts.Around.Taken, func(x, y plan.TakenFact) int { return strings.Compare(x.Object, y.Object) })
+	return err
+}
+
+// there says whether a namespace can hold anything yet.
+func (a *around) there(namespace string) bool {
+	_, ok := a.facts.Around.Spaces[namespace]
+	return ok || namespace == "" || len(a.facts.Namespaces) == 0 // they could not be listed
+}
+
+func (a *around) exists(ctx context.Context, p *piece) error {
+	labels, annotations, err := a.cluster.Marks(ctx, p.resource, p.part.Namespace, p.part.Name)
+	if kube.Absent(err) || kube.Forbidden(err) {
+		return nil // what may not be read is named among the rights
+	}
+	if err != nil {
+		return fmt.Errorf("looking for %s: %w", kube.ObjectOf(p.object), err)
+	}
+	p.part.Exists = true
+	if p.hook || a.ours(p, annotations) {
+		return nil
+	}
+	o := kube.ObjectOf(p.object)
+	o.Namespace = p.part.Namespace
+	t := plan.TakenFact{
+		Component: p.component, Object: o.String(), Place: fmt.Sprintf("%s line %d", p.part.Template, p.part.Line), Keeper: kube.Keeper(labels, annotations),
+		Release: p.release != "", Resource: strings.TrimSuffix(p.resource.GroupResource().String(), "."), Namespace: o.Namespace, Name: o.Name,
+	}
+	if !t.Release {
+		t.Refused, err = a.refusal(ctx, p)
+	}
+	if err != nil || (!t.Release && t.Refused == "" && t.Keeper == "") {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.facts.Around.Taken = append(a.facts.Around.Taken, t)
+	return nil
+}
+
+// refusal tries the piece without writing. What else stands in its way is found
+// by other checks.
+func (a *around) refusal(ctx context.Context, p *piece) (string, error) {
+	refused, err := a.cluster.Refusal(ctx, p.object, p.namespace, a.stack+"/"+p.component)
+	if ctx.Err() != nil {
+		return "", err
+	}
+	return refused, nil
+}
+
+// ours says whether marks are those of the plan's own release or component.
+func (a *around) ours(p *piece, annotations map[string]string) bool {
+	if p.release != "" {
+		return annotations["meta.helm.sh/release-name"] == p.release && annotations["meta.helm.sh/release-namespace"] == p.namespace
+	}
+	return annotations[kube.AnnotationOwner] == a.stack+"/"+p.component
+}
+
+// definitions looks at custom resource definitions of the plan that exist.
+func (a *around) definitions(ctx context.Context) error {
+	for _, p := range a.pieces {
+		if p.part.Defines == nil || !a.known[p.part.Name] {
+			continue
+		}
+		stored, labels, annotations, err := a.cluster.StoredVersions(ctx, p.part.Name)
+		if kube.Absent(err) || kube.Forbidden(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reading definition %s: %w", p.part.Name, err)
+		}
+		d := plan.DefinitionFact{Name: p.part.Name, Stored: stored}
+		if annotations[kube.AnnotationOwner] != a.stack+"/"+p.component {
+			d.Keeper = kube.Keeper(labels, annotations)
+			if d.Refused, err = a.refusal(ctx, p); err != nil {
+				return err
+			}
+		}
+		p.part.Exists = true
+		a.facts.Around.Definitions = append(a.facts.Around.Definitions, d)
+	}
+	return nil
+}
+
+// fill hands the parts to their renderings.
+func (a *around) fill(rendered map[plan.Key]plan.Rendered) {
+	for _, p := range a.pieces {
+		r := rendered[p.key]
+		r.Parts = append(r.Parts, p.part)
+		rendered[p.key] = r
+	}
+}
+
+// resourceName is how people and definitions call a resource: deployments.apps.
+func resourceName(r schema.GroupVersionResource) string {
+	return strings.TrimSuffix(r.GroupResource().String(), ".")
+}

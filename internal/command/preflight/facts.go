@@ -1,0 +1,159 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/client/presence"
+)
+
+// gather collects the facts a plan is made from.
+func gather(ctx context.Context, c *kube.Client, r presence.Registry, s *plan.Selection, reg plan.Registry) (plan.Facts, error) {
+	f := plan.Facts{Server: c.Server()}
+	var err error
+	if f.UID, err = c.UID(ctx); err != nil {
+		return f, err
+	}
+	if f.Version, err = c.Version(); err != nil {
+		return f, err
+	}
+	v, err := c.Overview(ctx)
+	if err != nil {
+		return f, err
+	}
+	overview(&f, v)
+	if f.Releases, err = releases(ctx, c, s, &f); err != nil {
+		return f, err
+	}
+	if ref := reg.PullSecretRef; ref != nil && ref.Namespace != "" {
+		if _, err := c.PullSecret(ctx, ref.Namespace, ref.Name); err != nil {
+			f.PullSecret = err.Error()
+		}
+	}
+	f.Registry, err = ask(ctx, r, s, reg)
+	return f, err
+}
+
+// overview takes over what the cluster says of itself.
+func overview(f *plan.Facts, v kube.Overview) {
+	f.StorageClasses, f.DefaultClass, f.CRDs = v.StorageClasses, v.DefaultClass, v.CRDs
+	f.Denied = v.Unread
+	f.Around.Spaces = map[string]plan.SpaceFact{}
+	for i := range v.Namespaces {
+		ns := &v.Namespaces[i]
+		f.Namespaces = append(f.Namespaces, ns.Name)
+		f.Around.Spaces[ns.Name] = plan.SpaceFact{Name: ns.Name, Terminating: ns.DeletionTimestamp != nil, Labels: ns.Labels, Enforce: ns.Labels["pod-security.kubernetes.io/enforce"]}
+	}
+	for i := range v.Nodes {
+		n := node(&v.Nodes[i])
+		f.Around.Nodes = append(f.Around.Nodes, n)
+		f.Platforms = append(f.Platforms, n.Platform)
+	}
+	slices.Sort(f.Platforms)
+	f.Platforms = slices.Compact(f.Platforms)
+}
+
+// node reduces a node to what the checks look at.
+func node(n *corev1.Node) plan.NodeFact {
+	f := plan.NodeFact{Name: n.Name, Runtime: n.Status.NodeInfo.ContainerRuntimeVersion, Cordoned: n.Spec.Unschedulable}
+	os, arch := n.Labels[corev1.LabelOSStable], n.Labels[corev1.LabelArchStable]
+	if os == "" || arch == "" {
+		os, arch = n.Status.NodeInfo.OperatingSystem, n.Status.NodeInfo.Architecture
+	}
+	f.Platform = os + "/" + arch
+	disk := n.Status.Allocatable[corev1.ResourceEphemeralStorage]
+	f.Disk = disk.Value()
+	for _, c := range n.Status.Conditions {
+		good := corev1.ConditionFalse
+		if c.Type == corev1.NodeReady {
+			good = corev1.ConditionTrue
+			f.Ready = c.Status == good && !f.Cordoned
+		}
+		if c.Status != good && wellKnown(c.Type) {
+			f.Problems = append(f.Problems, strings.TrimSuffix(string(c.Type)+" is "+string(c.Status)+": "+c.Message, ": "))
+		}
+	}
+	return f
+}
+
+// wellKnown are the conditions of which it is known what is good.
+func wellKnown(t corev1.NodeConditionType) bool {
+	switch t {
+	case corev1.NodeReady, corev1.NodeDiskPressure, corev1.NodeMemoryPressure, corev1.NodePIDPressure, corev1.NodeNetworkUnavailable:
+		return true
+	}
+	return false
+}
+
+// releases lists what exists in the namespaces of the selection.
+func releases(ctx context.Context, c *kube.Client, s *plan.Selection, f *plan.Facts) ([]plan.ReleaseFact, error) {
+	var out []plan.ReleaseFact
+	seen := map[string]bool{}
+	for _, chosen := range s.Components {
+		if seen[chosen.Namespace] {
+			continue
+		}
+		seen[chosen.Namespace] = true
+		engine := helm.NewEngine(c, chosen.Namespace, helm.Pulls{}, nil)
+		ours, err := engine.Releases(ctx)
+		if kube.Forbidden(err) {
+			continue // named among the rights
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range ours {
+			current, err := engine.Values(ctx, r.Name)
+			if err != nil && !errors.Is(err, helm.ErrNoRelease) {
+				return nil, err
+			}
+			out = append(out, plan.ReleaseFact{
+				Namespace: chosen.Namespace, Name: r.Name, Revision: r.Revision, Status: r.Status,
+				Chart: r.Labels[helm.LabelChart], Values: r.Labels[helm.LabelValues], Images: r.Labels[helm.LabelImages], Current: current,
+			})
+		}
+		foreign, err := c.ForeignReleases(ctx, chosen.Namespace)
+		if kube.Forbidden(err) {
+			f.Around.Unread = append(f.Around.Unread, "list the releases of Helm in namespace "+chosen.Namespace)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range foreign {
+			out = append(out, plan.ReleaseFact{Namespace: chosen.Namespace, Name: name, Foreign: true})
+		}
+	}
+	return out, nil
+}
+
+// ask asks the registry for every manifest of the selection. A registry that
+// does not answer is a fact, not an error.
+func ask(ctx context.Context, r presence.Registry, s *plan.Selection, reg plan.Registry) (plan.RegistryFacts, error) {
+	checks := s.Checks()
+	if len(checks) == 0 {
+		return plan.RegistryFacts{}, nil
+	}
+	var err error
+	if r == nil {
+		if r, err = presence.Dial(reg); err != nil {
+			return plan.RegistryFacts{}, err
+		}
+	}
+	has, err := presence.Ask(ctx, r, checks)
+	if ctx.Err() != nil {
+		return plan.RegistryFacts{}, ctx.Err()
+	}
+	f := plan.RegistryFacts{Has: has}
+	if err != nil {
+		f.Problem = err.Error()
+	}
+	return f, nil
+}

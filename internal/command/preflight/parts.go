@@ -1,0 +1,219 @@
+package preflight
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/client/kube"
+)
+
+// piece is one rendered object on its way to become a plan.Part.
+type piece struct {
+	key       plan.Key // rendering it comes from
+	component string
+	namespace string // of the component
+	release   string // "" for a manifest's object
+	hook      bool
+	object    *unstructured.Unstructured
+	template  *corev1.PodTemplateSpec // of its pods, or nil
+	resource  schema.GroupVersionResource
+	served    bool // by the cluster as it is
+	part      plan.Part
+}
+
+func newPiece(d helm.Document, u *unstructured.Unstructured) *piece {
+	p := &piece{object: u, hook: u.GetAnnotations()["helm.sh/hook"] != "", part: plan.Part{
+		APIVersion: u.GetAPIVersion(), Kind: u.GetKind(), Namespace: u.GetNamespace(), Name: u.GetName(),
+		Template: d.Template, Line: d.Line,
+	}}
+	if kube.IsCRD(u) {
+		p.part.Defines = defines(u)
+	}
+	p.pods()
+	return p
+}
+
+// defines reads a custom resource definition.
+func defines(u *unstructured.Unstructured) *plan.DefinesFact {
+	var d plan.DefinesFact
+	d.Group, _, _ = unstructured.NestedString(u.Object, "spec", "group")
+	d.Kind, _, _ = unstructured.NestedString(u.Object, "spec", "names", "kind")
+	list, _, _ := unstructured.NestedSlice(u.Object, "spec", "versions")
+	for _, v := range list {
+		if m, ok := v.(map[string]any); ok {
+			name, _ := m["name"].(string)
+			d.Versions = append(d.Versions, name)
+		}
+	}
+	return &d
+}
+
+// pods reads what the object says of its pods and volumes. What cannot be read
+// is left to the API server to refuse.
+func (p *piece) pods() {
+	switch p.object.GetKind() {
+	case "Deployment":
+		var o appsv1.Deployment
+		if p.as(&o) {
+			p.run(&o.Spec.Template, number(o.Spec.Replicas))
+		}
+	case "ReplicaSet":
+		var o appsv1.ReplicaSet
+		if p.as(&o) {
+			p.run(&o.Spec.Template, number(o.Spec.Replicas))
+		}
+	case "StatefulSet":
+		var o appsv1.StatefulSet
+		if p.as(&o) {
+			p.run(&o.Spec.Template, number(o.Spec.Replicas))
+			for _, c := range o.Spec.VolumeClaimTemplates {
+				p.claim(c.Name, c.Spec, number(o.Spec.Replicas))
+			}
+		}
+	case "DaemonSet":
+		var o appsv1.DaemonSet
+		if p.as(&o) {
+			p.run(&o.Spec.Template, everyNode)
+		}
+	default:
+		p.runOnce()
+	}
+}
+
+// everyNode stands for a count that the number of nodes decides.
+const everyNode = -1
+
+func (p *piece) runOnce() {
+	switch p.object.GetKind() {
+	case "Job":
+		var o batchv1.Job
+		if p.as(&o) {
+			p.run(&o.Spec.Template, number(o.Spec.Parallelism))
+		}
+	case "CronJob":
+		var o batchv1.CronJob
+		if p.as(&o) {
+			p.run(&o.Spec.JobTemplate.Spec.Template, number(o.Spec.JobTemplate.Spec.Parallelism))
+		}
+	case "Pod":
+		var o corev1.Pod
+		if p.as(&o) {
+			p.run(&corev1.PodTemplateSpec{ObjectMeta: o.ObjectMeta, Spec: o.Spec}, 1)
+		}
+	case "PersistentVolumeClaim":
+		var o corev1.PersistentVolumeClaim
+		if p.as(&o) {
+			p.claim(o.Name, o.Spec, 1)
+		}
+	default:
+		if p.foreign() && !kube.IsCRD(p.object) {
+			p.within("", p.object.Object)
+		}
+	}
+}
+
+// within finds what looks like the resources of containers in the fields of an
+// object whose controller makes pods: resources with limits or requests.
+func (p *piece) within(name string, v any) {
+	switch v := v.(type) {
+	case []any:
+		for _, e := range v {
+			p.within(name, e)
+		}
+	case map[string]any:
+		if own, ok := v["name"].(string); ok {
+			name = own
+		}
+		if r, ok := v["resources"].(map[string]any); ok {
+			c := plan.Container{Name: name, Requests: written(r["requests"]), Limits: written(r["limits"])}
+			if len(c.Requests)+len(c.Limits) > 0 {
+				p.part.Within = append(p.part.Within, c)
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			p.within(name, v[key])
+		}
+	}
+}
+
+// written are quantities as a custom resource has them, in thousandths.
+func written(v any) map[string]int64 {
+	list, _ := v.(map[string]any)
+	out := corev1.ResourceList{}
+	for k, q := range list {
+		if n, err := resource.ParseQuantity(fmt.Sprint(q)); err == nil {
+			out[corev1.ResourceName(k)] = n
+		}
+	}
+	return amounts(out)
+}
+
+// foreign says whether the kind may be somebody else's than Kubernetes' own.
+func (p *piece) foreign() bool {
+	group, _, grouped := strings.Cut(p.object.GetAPIVersion(), "/")
+	return grouped && strings.Contains(group, ".")
+}
+
+// as reads the object as one of Kubernetes' own types.
+func (p *piece) as(o any) bool {
+	return !p.foreign() && runtime.DefaultUnstructuredConverter.FromUnstructured(p.object.Object, o) == nil
+}
+
+func number(n *int32) int64 {
+	if n == nil {
+		return 1
+	}
+	return int64(*n)
+}
+
+func (p *piece) run(t *corev1.PodTemplateSpec, copies int64) {
+	p.template, p.part.Copies, p.part.Breaches = t, copies, breaches(t)
+	for _, c := range t.Spec.InitContainers {
+		sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+		p.part.Containers = append(p.part.Containers, container(c, !sidecar))
+	}
+	for _, c := range t.Spec.Containers {
+		p.part.Containers = append(p.part.Containers, container(c, false))
+	}
+	for _, v := range t.Spec.Volumes {
+		if v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil {
+			p.claim(v.Name, v.Ephemeral.VolumeClaimTemplate.Spec, copies)
+		}
+	}
+}
+
+func (p *piece) claim(name string, s corev1.PersistentVolumeClaimSpec, count int64) {
+	if s.VolumeName != "" {
+		return // bound by name: no class is asked
+	}
+	storage := s.Resources.Requests[corev1.ResourceStorage]
+	p.part.Claims = append(p.part.Claims, plan.Claim{Name: name, Class: s.StorageClassName, Size: storage.Value(), Count: count})
+}
+
+func container(c corev1.Container, init bool) plan.Container {
+	return plan.Container{Name: c.Name, Init: init, Requests: amounts(c.Resources.Requests), Limits: amounts(c.Resources.Limits)}
+}
+
+// amounts are quantities in thousandths.
+func amounts(list corev1.ResourceList) map[string]int64 {
+	if len(list) == 0 {
+		return nil
+	}
+	out := map[string]int64{}
+	for k, q := range list {
+		out[string(k)] = q.MilliValue()
+	}
+	return out
+}

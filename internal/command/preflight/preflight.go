@@ -1,0 +1,85 @@
+package preflight
+
+import (
+	"context"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/event"
+)
+
+// preflightVerb is how preflight calls itself in events.
+const preflightVerb = "preflight"
+
+// Checked is what a preflight came to.
+type Checked struct {
+	Stack, Version string
+	Site           string
+	Server         string
+	Errors         int
+	Warnings       int
+	Notices        int
+}
+
+// Preflight looks at everything that Run looks at and writes nothing. All
+// findings are emitted; with an error among them the error is
+// plan.ErrPreflight, and the outcome is there all the same.
+func Preflight(ctx context.Context, opt Options, sink event.Sink) (Checked, error) {
+	sink.Emit(event.Event{Verb: preflightVerb, Kind: event.Start})
+	c, err := check(ctx, opt, sink)
+	end := event.Event{Verb: preflightVerb, Kind: event.End}
+	if err != nil {
+		end.Message = err.Error()
+	}
+	sink.Emit(end)
+	if c.Stack != "" {
+		sink.Emit(event.Event{Verb: preflightVerb, Kind: event.Result, Message: c.Stack + " " + c.Version, Fields: map[string]any{
+			"errors": c.Errors, "warnings": c.Warnings, "notices": c.Notices, "met": c.Errors == 0,
+		}})
+	}
+	return c, err
+}
+
+func check(ctx context.Context, opt Options, sink event.Sink) (Checked, error) {
+	t, err := open(opt, sink)
+	if err != nil {
+		return Checked{}, err
+	}
+	defer t.Close()
+	l, err := lock.Parse(t.Lock())
+	if err != nil {
+		return Checked{}, err
+	}
+	chosen, nodes, err := readSite(opt)
+	if err != nil {
+		return Checked{}, err
+	}
+	p, found, err := decide(ctx, opt, t, l, chosen, nodes)
+	if err != nil {
+		return Checked{}, err
+	}
+	c := Checked{Stack: l.Metadata.Name, Version: l.Metadata.Version, Site: chosen.Name}
+	if p != nil {
+		c.Server = p.Cluster.Server
+	}
+	c.count(found, sink)
+	if plan.HasErrors(found) {
+		return c, preflight("checking the site", found)
+	}
+	return c, nil
+}
+
+// count emits and counts findings.
+func (c *Checked) count(found []event.Finding, sink event.Sink) {
+	for _, f := range found {
+		switch f.Severity {
+		case event.Error:
+			c.Errors++
+		case event.Warn:
+			c.Warnings++
+		default:
+			c.Notices++
+		}
+		sink.Emit(event.Event{Verb: preflightVerb, Kind: event.FindingKind, Item: f.Item, Finding: &f})
+	}
+}

@@ -1,0 +1,28 @@
+package preflight
+
+import (
+	"context"
+
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/kube"
+)
+
+// refer settles how images are found, where the site file leaves that open.
+func refer(ctx context.Context, c *kube.Client, s *plan.Selection, site *plan.Site, f *plan.Facts) error {
+	if len(site.References) > 0 {
+		return nil
+	}
+	list, why := plan.Strategies(f.CRDs, nil)
+	with := *site
+	with.References = list
+	lacking, err := c.Denied(ctx, nodeRights(with))
+	if err != nil {
+		return err
+	}
+	if len(lacking) > 0 {
+		list, why = plan.Strategies(f.CRDs, lacking)
+	}
+	site.References, site.ReferencesWhy = list, why
+	s.Refer(list, why)
+	return nil
+}

@@ -1,0 +1,120 @@
+package preflight
+
+import (
+	"context"
+
+	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/cargo/content"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/client/kube"
+)
+
+// source is where charts come from and what renders them.
+type source struct {
+	bundle *bundle.Trusted
+	worker []string // see helm.RenderOptions
+}
+
+// render renders every release of the selection for this cluster, which serves
+// apis, with the site's values, and reads every manifest. The pieces are the
+// objects, not yet placed.
+func (from source) render(ctx context.Context, s *plan.Selection, version string, apis []string) (map[plan.Key]plan.Rendered, []*piece, error) {
+	out, all := map[plan.Key]plan.Rendered{}, []*piece(nil)
+	add := func(key plan.Key, c plan.Chosen, release string, r plan.Rendered, found []*piece) {
+		out[key] = r
+		for _, p := range found {
+			p.key, p.component, p.namespace, p.release = key, c.Component.Name, c.Namespace, release
+		}
+		all = append(all, found...)
+	}
+	for _, chosen := range s.Components {
+		name := chosen.Component.Name
+		for _, r := range chosen.Releases {
+			opt := helm.RenderOptions{Release: r.Name, Namespace: chosen.Namespace, Values: r.Values, KubeVersion: version, APIVersions: apis, Exact: true, Worker: from.worker}
+			made, found, err := release(ctx, from.bundle, r.Chart, opt)
+			if err != nil {
+				return nil, nil, err
+			}
+			add(plan.Key{Component: name, Name: r.Name}, chosen, r.Name, made, found)
+		}
+		for _, ref := range chosen.Component.Manifests {
+			made, found, err := manifest(from.bundle, ref)
+			if err != nil {
+				return nil, nil, err
+			}
+			add(plan.Key{Component: name, Name: ref}, chosen, "", made, found)
+		}
+	}
+	return out, all, nil
+}
+
+// release renders one chart. That a chart does not render is a finding; that
+// the bundle cannot be read is an error.
+func release(ctx context.Context, t *bundle.Trusted, ref string, opt helm.RenderOptions) (plan.Rendered, []*piece, error) {
+	chart, dg, err := content.Chart(t, ref)
+	if err != nil {
+		return plan.Rendered{}, nil, err
+	}
+	meta := chart.Metadata()
+	r := plan.Rendered{ChartDigest: dg, ChartVersion: meta.Version, KubeVersion: meta.KubeVersion}
+	docs, err := helm.Render(ctx, chart, opt)
+	var found []*piece
+	if err == nil {
+		found, err = read(&r, docs)
+	}
+	if ctx.Err() != nil {
+		return r, nil, ctx.Err()
+	}
+	if err != nil {
+		r.Problem = err.Error()
+	}
+	return r, found, nil
+}
+
+func manifest(t *bundle.Trusted, ref string) (plan.Rendered, []*piece, error) {
+	data, dg, err := content.File(t, ref)
+	if err != nil {
+		return plan.Rendered{}, nil, err
+	}
+	r := plan.Rendered{ChartDigest: dg}
+	docs, err := helm.Split(ref, string(data))
+	var found []*piece
+	if err == nil {
+		found, err = read(&r, docs)
+	}
+	if err != nil {
+		r.Problem = err.Error()
+	}
+	return r, found, nil
+}
+
+// read counts what was rendered, finds its definitions and images and takes it
+// apart.
+func read(r *plan.Rendered, docs []helm.Document) ([]*piece, error) {
+	found, err := helm.Images(docs)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range found {
+		r.Images = append(r.Images, plan.FoundImage{Ref: f.Ref, Template: f.Template, Line: f.Line, Path: f.Path, Sure: f.Sure, Joined: f.Joined, Kept: f.Kept})
+	}
+	if r.Egress, err = egress(docs); err != nil {
+		return nil, err
+	}
+	var out []*piece
+	for _, d := range docs {
+		objects, err := kube.Parse([]byte(d.Source))
+		if err != nil {
+			return nil, err
+		}
+		r.Objects += len(objects)
+		for _, u := range objects {
+			out = append(out, newPiece(d, u))
+			if kube.IsCRD(u) {
+				r.CRDs = append(r.CRDs, plan.CRD{Name: u.GetName(), Size: len(d.Source)})
+			}
+		}
+	}
+	return out, nil
+}

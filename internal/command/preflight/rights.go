@@ -1,0 +1,214 @@
+package preflight
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/kube"
+)
+
+// verbsOf are what an installation does to each object, now or when it goes
+// back.
+var verbsOf = []string{"get", "create", "patch", "delete"}
+
+// maxRules bounds the rights of one role that are asked for.
+const maxRules = 500
+
+// rights asks whether the operator may do what the plan does: exactly that.
+func (a *around) rights(ctx context.Context) error {
+	var list []kube.Right
+	add := func(r kube.Right, verbs ...string) {
+		for _, v := range verbs {
+			r.Verb = v
+			if !slices.Contains(list, r) {
+				list = append(list, r)
+			}
+		}
+	}
+	add(kube.Right{Resource: "namespaces"}, "get", "create")
+	add(kube.Right{Group: "coordination.k8s.io", Resource: "leases", Namespace: kube.SystemNamespace}, "get", "create", "update", "delete")
+	add(kube.Right{Resource: "secrets", Namespace: kube.SystemNamespace}, "get", "list", "create", "update", "delete")
+	for _, c := range a.selection.Components {
+		if len(c.Releases) > 0 {
+			add(kube.Right{Resource: "secrets", Namespace: c.Namespace}, "get", "list", "create", "update", "delete")
+		}
+	}
+	for _, p := range a.pieces {
+		if p.resource.Resource != "" {
+			add(kube.Right{Group: p.resource.Group, Resource: p.resource.Resource, Namespace: p.part.Namespace}, verbsOf...)
+		}
+	}
+	if err := a.ask(ctx, list); err != nil {
+		return err
+	}
+	a.lacking(list)
+	return nil
+}
+
+// lacking writes down the refused rights, those of one resource together.
+func (a *around) lacking(list []kube.Right) {
+	verbs := map[kube.Right][]string{}
+	var order []kube.Right
+	for _, r := range list {
+		if a.answers[r] {
+			continue
+		}
+		rest := r
+		rest.Verb = ""
+		if verbs[rest] == nil {
+			order = append(order, rest)
+		}
+		verbs[rest] = append(verbs[rest], r.Verb)
+	}
+	for _, r := range order {
+		words := lacking(verbs[r], r)
+		a.facts.Denied = append(a.facts.Denied, words)
+		if a.facts.Around.Grants == nil {
+			a.facts.Around.Grants = map[string]string{}
+		}
+		a.facts.Around.Grants[words] = granting(verbs[r][0], r)
+	}
+}
+
+// ask asks for the rights that were not asked for yet.
+func (a *around) ask(ctx context.Context, list []kube.Right) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for _, r := range list {
+		if _, known := a.answer(r); known {
+			continue
+		}
+		g.Go(func() error {
+			ok, err := a.cluster.Allowed(ctx, r)
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.answers[r] = ok
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+func (a *around) answer(r kube.Right) (allowed, known bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	allowed, known = a.answers[r]
+	return allowed, known
+}
+
+const rbacGroup = "rbac.authorization.k8s.io"
+
+// escalations finds roles of the plan that give what the operator lacks, and
+// bindings that lead to such.
+func (a *around) escalations(ctx context.Context) error {
+	for _, p := range a.pieces {
+		if p.resource.Group != rbacGroup {
+			continue
+		}
+		var err error
+		switch p.part.Kind {
+		case "Role", "ClusterRole":
+			err = a.escalates(ctx, p, "escalate", p.part.Kind, p.part.Name, rulesOf(p.object))
+		case "RoleBinding", "ClusterRoleBinding":
+			err = a.binds(ctx, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func rulesOf(u *unstructured.Unstructured) []rbacv1.PolicyRule {
+	var r rbacv1.ClusterRole // a Role has the same rules
+	if runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &r) != nil {
+		return nil
+	}
+	return r.Rules
+}
+
+func (a *around) binds(ctx context.Context, p *piece) error {
+	kind, _, _ := unstructured.NestedString(p.object.Object, "roleRef", "kind")
+	name, _, _ := unstructured.NestedString(p.object.Object, "roleRef", "name")
+	namespace := p.part.Namespace
+	if kind == "ClusterRole" {
+		namespace = ""
+	}
+	for _, q := range a.pieces {
+		if q.part.Kind == kind && q.part.Name == name && q.part.Namespace == namespace && q.resource.Group == rbacGroup {
+			return a.escalates(ctx, p, "bind", kind, name, rulesOf(q.object))
+		}
+	}
+	rules, err := a.cluster.Rules(ctx, namespace, name)
+	if err != nil {
+		return a.unread(err, "read "+kind+" "+name)
+	}
+	return a.escalates(ctx, p, "bind", kind, name, rules)
+}
+
+// escalates asks whether the operator may use verb on the role, or has all that
+// its rules give.
+func (a *around) escalates(ctx context.Context, p *piece, verb, kind, name string, rules []rbacv1.PolicyRule) error {
+	free := kube.Right{Verb: verb, Group: rbacGroup, Resource: strings.ToLower(kind) + "s", Namespace: p.part.Namespace, Name: name}
+	if err := a.ask(ctx, []kube.Right{free}); err != nil {
+		return err
+	}
+	if ok, _ := a.answer(free); ok {
+		return nil
+	}
+	given := rightsOf(rules, p.part.Namespace)
+	if err := a.ask(ctx, given); err != nil {
+		return err
+	}
+	var lacks []string
+	for _, r := range given {
+		if ok, _ := a.answer(r); !ok {
+			lacks = append(lacks, r.String())
+		}
+	}
+	if len(lacks) > 0 {
+		o := kube.ObjectOf(p.object)
+		o.Namespace = p.part.Namespace
+		a.facts.Around.Escalations = append(a.facts.Around.Escalations, plan.EscalationFact{Role: o.String(), Rights: lacks, Verb: verb})
+	}
+	return nil
+}
+
+// rightsOf takes rules apart; maxRules of them are enough to tell.
+func rightsOf(rules []rbacv1.PolicyRule, namespace string) []kube.Right {
+	var out []kube.Right
+	for _, r := range rules {
+		for _, verb := range r.Verbs {
+			for _, path := range r.NonResourceURLs {
+				out = append(out, kube.Right{Verb: verb, Path: path})
+			}
+			for _, group := range r.APIGroups {
+				for _, resource := range r.Resources {
+					out = append(out, named(kube.Right{Verb: verb, Group: group, Resource: resource, Namespace: namespace}, r.ResourceNames)...)
+				}
+			}
+		}
+		if len(out) > maxRules {
+			return out[:maxRules]
+		}
+	}
+	return out
+}
+
+func named(r kube.Right, names []string) []kube.Right {
+	if len(names) == 0 {
+		return []kube.Right{r}
+	}
+	out := make([]kube.Right, len(names))
+	for i, n := range names {
+		out[i], out[i].Name = r, n
+	}
+	return out
+}

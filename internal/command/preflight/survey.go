@@ -1,0 +1,230 @@
+// Package preflight is the plan command: it looks at the bundle, the cluster and
+// the registry, has the plan made, and writes it down.
+//
+// It changes nothing anywhere but the plan file. What it decides it leaves to
+// package plan, which is pure.
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/site"
+	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/client/presence"
+	"github.com/caisson/caisson/internal/client/sign"
+	"github.com/caisson/caisson/internal/event"
+)
+
+const verb = "plan"
+
+// ErrAmbiguous: the paths hold more than one bundle.
+var ErrAmbiguous = errors.New("more than one bundle found")
+
+// Options are the inputs of the plan command.
+type Options struct {
+	Paths      []string // where the bundle lies; exactly one bundle
+	Keys       []string // public key files
+	Site       string   // site file
+	Output     string   // plan file; "" writes none
+	Kubeconfig string
+	Context    string            // over the site file's
+	Registry   presence.Registry // how to ask the registry; nil for the real one
+
+	Renderer []string // command line of a process that renders charts, see helm.RenderOptions; nil renders them here
+
+	AllowExpired bool // plan with a bundle although its statement has expired
+}
+
+// Run makes a plan. All findings are emitted; with an error among them nothing
+// is written and the error is plan.ErrPreflight.
+func Run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) {
+	sink.Emit(event.Event{Verb: verb, Kind: event.Start})
+	p, err := run(ctx, opt, sink)
+	end := event.Event{Verb: verb, Kind: event.End}
+	if err != nil {
+		end.Message = err.Error()
+		sink.Emit(end)
+		return nil, err
+	}
+	sink.Emit(end)
+	sink.Emit(event.Event{Verb: verb, Kind: event.Result, Message: p.Name + " " + p.Version, Bytes: p.Bytes.Missing, Total: p.Bytes.Total, Fields: map[string]any{
+		"index": p.Index, "components": len(p.Components), "images": len(p.Images), "findings": len(p.Findings), "output": opt.Output,
+	}})
+	return p, nil
+}
+
+func run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) {
+	t, err := open(opt, sink)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	l, err := lock.Parse(t.Lock())
+	if err != nil {
+		return nil, err
+	}
+	chosen, nodes, err := readSite(opt)
+	if err != nil {
+		return nil, err
+	}
+	p, found, err := decide(ctx, opt, t, l, chosen, nodes)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range found {
+		sink.Emit(event.Event{Verb: verb, Kind: event.FindingKind, Item: f.Item, Finding: &f})
+	}
+	if p == nil {
+		return nil, preflight("planning", found)
+	}
+	if opt.Output != "" {
+		err = plan.Write(opt.Output, p)
+	}
+	return p, err
+}
+
+func preflight(doing string, found []event.Finding) error {
+	n := 0
+	for _, f := range found {
+		if f.Severity == event.Error {
+			n++
+		}
+	}
+	return fmt.Errorf("%s: %w: %d findings are errors", doing, plan.ErrPreflight, n)
+}
+
+// decide makes the plan; nodes is the site's inventory of them, or "".
+func decide(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, chosen plan.Site, nodes string) (*plan.Plan, []event.Finding, error) {
+	selection, found := plan.Select(l, chosen)
+	if plan.HasErrors(found) {
+		return nil, found, nil
+	}
+	context := opt.Context
+	if context == "" {
+		context = chosen.Context
+	}
+	cluster, err := kube.Connect(ctx, kube.Options{Kubeconfig: opt.Kubeconfig, Context: context})
+	if err != nil {
+		return nil, nil, err
+	}
+	facts, err := gather(ctx, cluster, opt.Registry, selection, chosen.Registry)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := refer(ctx, cluster, selection, &chosen, &facts); err != nil {
+		return nil, nil, err
+	}
+	if facts.CA, err = authority(chosen); err != nil {
+		return nil, nil, err
+	}
+	lacking, err := cluster.Denied(ctx, nodeRights(chosen))
+	if err != nil {
+		return nil, nil, err
+	}
+	facts.Denied = append(facts.Denied, lacking...)
+	if err := gpus(ctx, cluster, selection, l.Metadata.Name, nodes, &facts); err != nil {
+		return nil, nil, err
+	}
+	rendered, pieces, err := surround(ctx, source{t, opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := describe(opt, t)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, more := plan.Make(b, selection, rendered, facts)
+	if p != nil {
+		err = tell(ctx, cluster, p, pieces)
+	}
+	return p, append(found, more...), err
+}
+
+// open opens the one bundle that the paths hold.
+func open(opt Options, sink event.Sink) (*bundle.Trusted, error) {
+	all, err := sign.Open(opt.Paths, opt.Keys, sign.OpenOptions{AllowExpired: opt.AllowExpired, Sink: sink})
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 1 {
+		return all[0], nil
+	}
+	var names []string
+	for _, t := range all {
+		names = append(names, t.Name())
+		_ = t.Close()
+	}
+	return nil, fmt.Errorf("opening %q: %w: %q", opt.Paths, ErrAmbiguous, names)
+}
+
+// describe says for install where the bundle and its keys are.
+func describe(opt Options, t *bundle.Trusted) (plan.Bundle, error) {
+	b := plan.Bundle{Index: t.IndexDigest(), Lock: t.LockDigest(), Sequence: t.Statement().Predicate.Sequence, KeyIDs: slices.Sorted(slices.Values(t.KeyIDs()))}
+	var err error
+	if b.Paths, err = absolute(opt.Paths); err != nil {
+		return b, err
+	}
+	if b.Keys, err = absolute(opt.Keys); err != nil {
+		return b, err
+	}
+	b.Trust, err = sign.Signers(t, opt.Keys)
+	return b, err
+}
+
+func absolute(paths []string) ([]string, error) {
+	out := make([]string, len(paths))
+	for i, p := range paths {
+		a, err := filepath.Abs(p)
+		if err != nil {
+			return nil, fmt.Errorf("finding %s: %w", p, err)
+		}
+		out[i] = a
+	}
+	return out, nil
+}
+
+// readSite reduces a site file to what a plan depends on, and says where its
+// inventory of nodes is.
+func readSite(opt Options) (_ plan.Site, nodes string, _ error) {
+	s, err := site.Read(opt.Site)
+	if err != nil {
+		return plan.Site{}, "", err
+	}
+	raw, err := os.ReadFile(opt.Site)
+	if err != nil {
+		return plan.Site{}, "", fmt.Errorf("reading site: %w", err)
+	}
+	out := plan.Site{
+		Name: s.Metadata.Name, Digest: digest.FromBytes(raw), Context: s.Cluster.Context,
+		References: s.References, StorageClass: s.StorageClass, Components: map[string]plan.Choice{},
+		Registry: plan.Registry{Mode: s.Registry.Mode, Address: s.Registry.Address, Prefix: s.Registry.Prefix, PlainHTTP: s.Registry.PlainHTTP},
+	}
+	if s.Registry.CAFile != "" {
+		out.Registry.CAFile = s.Path(s.Registry.CAFile)
+	}
+	if r := s.Registry.PullSecretRef; r != nil {
+		out.Registry.PullSecretRef = &plan.Secret{Name: r.Name, Namespace: r.Namespace}
+	}
+	for name, c := range s.Components {
+		out.Components[name] = plan.Choice{Enabled: c.Enabled, Values: c.Values}
+	}
+	if s.GPU != nil {
+		if !s.GPU.Policy.Empty() {
+			out.GPU = &s.GPU.Policy
+		}
+		if s.GPU.Nodes != "" {
+			nodes = s.Path(s.GPU.Nodes)
+		}
+	}
+	return out, nodes, nil
+}

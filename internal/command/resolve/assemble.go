@@ -1,0 +1,61 @@
+package resolve
+
+import (
+	"slices"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/stack"
+)
+
+// assemble makes the lock of everything found. lock.Marshal sorts it.
+func (s *session) assemble() *lock.Lock {
+	l := &lock.Lock{
+		APIVersion: lock.APIVersion, Kind: lock.KindLock,
+		Metadata:   lock.Metadata{Name: s.stack.Metadata.Name, Version: s.stack.Metadata.Version},
+		Kubernetes: lock.Kubernetes{Versions: s.stack.Kubernetes.Versions, APIVersions: s.stack.Kubernetes.APIVersions},
+	}
+	for _, p := range s.platforms {
+		l.Platforms = append(l.Platforms, p.String())
+	}
+	for ref, it := range s.found.items {
+		it.Components = keys(s.found.owners[ref])
+		l.Items = append(l.Items, *it)
+	}
+	l.Drivers = s.nodes.drivers
+	for i := range s.stack.Components {
+		l.Components = append(l.Components, s.component(i, l.Items))
+	}
+	return l
+}
+
+func (s *session) component(i int, items []lock.Item) lock.Component {
+	comp := &s.stack.Components[i]
+	c := lock.Component{
+		Name: comp.Name, Needs: slices.Clone(comp.Needs), Namespace: comp.Namespace, Optional: comp.Optional,
+	}
+	for j := range comp.Charts {
+		c.Releases = append(c.Releases, s.found.releases[[2]int{i, j}])
+	}
+	for j := range comp.Manifests {
+		c.Manifests = append(c.Manifests, s.found.listed[[2]int{i, j}])
+	}
+	for _, it := range items {
+		switch it.Kind {
+		case lock.Image, lock.Model, lock.File:
+			if slices.Contains(it.Components, comp.Name) {
+				c.Items = append(c.Items, it.Ref)
+			}
+		}
+	}
+	for _, r := range comp.Ready {
+		c.Ready = append(c.Ready, condition(r))
+	}
+	for _, a := range comp.Allow {
+		c.Allow = append(c.Allow, lock.Allow(a))
+	}
+	return c
+}
+
+func condition(c stack.Condition) lock.Condition {
+	return lock.Condition{APIVersion: c.APIVersion, Kind: c.Kind, Name: c.Name, Namespace: c.Namespace, Condition: c.Condition}
+}

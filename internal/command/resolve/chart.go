@@ -1,0 +1,325 @@
+package resolve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/stack"
+	"github.com/caisson/caisson/internal/client/fetch"
+	"github.com/caisson/caisson/internal/client/helm"
+)
+
+const (
+	maxProvenance = 1 << 20
+	maxValuesFile = 8 << 20
+	legacyChart   = "application/tar+gzip" // of charts pushed by Helm before 3.7
+)
+
+// pulledChart is a chart and the item that carries it.
+type pulledChart struct {
+	*helm.Chart
+	item lock.Item
+}
+
+type chartIndex = *helm.Index
+
+// chart resolves one release of a component: the chart itself, its values, and
+// the images it renders to.
+func (s *session) chart(ctx context.Context, i, j int) {
+	comp := &s.stack.Components[i]
+	ch := &comp.Charts[j]
+	at := place{
+		field: fmt.Sprintf("components[%d].charts[%d]", i, j),
+		what:  fmt.Sprintf("component %s: chart %s", comp.Name, ch.Name),
+	}
+	s.work(lock.Chart, chartName(ch), at, func() (int64, evidence, error) {
+		pulled, err := s.pullChart(ctx, ch)
+		if err != nil {
+			return 0, evidence{}, err
+		}
+		s.found.item(pulled.item, comp.Name)
+		values, err := s.values(ch)
+		if err != nil {
+			return 0, evidence{}, err
+		}
+		s.found.release(i, j, lock.Release{Name: ch.Name, Chart: pulled.item.Ref, Values: values})
+		if err := s.render(ctx, pulled.Chart, comp, ch, values, at); err != nil {
+			return 0, evidence{}, err
+		}
+		var found evidence
+		if len(pulled.item.Manifests) > 0 {
+			found, err = s.gather(ctx, pulled.item.Ref, pulled.item.Manifests, []string{comp.Name})
+		}
+		return int64(len(pulled.Archive())), found, err
+	})
+}
+
+// chartName is what events call a chart before it is read: its reference, as
+// far as the stack tells.
+func chartName(ch *stack.Chart) string {
+	if source, ok := strings.CutPrefix(ch.Source, "oci://"); ok {
+		return source + ":" + strings.ReplaceAll(ch.Version, "+", "_")
+	}
+	return repositoryRef(ch.Source, nameInRepository(ch), ch.Version)
+}
+
+func nameInRepository(ch *stack.Chart) string {
+	if ch.Chart != "" {
+		return ch.Chart
+	}
+	return ch.Name
+}
+
+// render finds the images of a release at every Kubernetes version.
+func (s *session) render(ctx context.Context, c *helm.Chart, comp *stack.Component, ch *stack.Chart, values map[string]any, at place) error {
+	versions := s.stack.Kubernetes.Versions
+	if len(versions) == 0 {
+		versions = []string{""}
+	}
+	namespace := comp.Namespace
+	if namespace == "" {
+		namespace = comp.Name
+	}
+	for _, version := range versions {
+		docs, err := helm.Render(ctx, c, helm.RenderOptions{
+			Release: ch.Name, Namespace: namespace, Values: values,
+			KubeVersion: version, APIVersions: s.stack.Kubernetes.APIVersions, Worker: s.renderer,
+		})
+		if err != nil {
+			if version != "" {
+				return fmt.Errorf("for Kubernetes %s: %w", version, err)
+			}
+			return err
+		}
+		s.discover(docs, comp.Name, "chart "+ch.Name, at)
+	}
+	return nil
+}
+
+// values are a release's values files, later over earlier, and its values over
+// them.
+func (s *session) values(ch *stack.Chart) (map[string]any, error) {
+	merged := map[string]any{}
+	for _, name := range ch.ValuesFiles {
+		data, err := readFile(s.stack.Path(name), maxValuesFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading values file: %w", err)
+		}
+		v, err := helm.ParseValues(data)
+		if err != nil {
+			return nil, fmt.Errorf("reading values file %s: %w", name, err)
+		}
+		merged = helm.MergeValues(merged, v)
+	}
+	return helm.MergeValues(merged, ch.Values), nil
+}
+
+// readFile reads a local file of at most max bytes.
+func readFile(path string, max int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > max {
+		return nil, fmt.Errorf("%s: not a file of at most %d bytes", path, max)
+	}
+	return os.ReadFile(path)
+}
+
+// pullChart fetches a chart once, however many releases use it.
+func (s *session) pullChart(ctx context.Context, ch *stack.Chart) (*pulledChart, error) {
+	return s.charts.do(chartName(ch)+" "+ch.Source, func() (*pulledChart, error) {
+		if source, ok := strings.CutPrefix(ch.Source, "oci://"); ok {
+			return s.registryChart(ctx, source, ch.Version)
+		}
+		return s.repositoryChart(ctx, ch.Source, nameInRepository(ch), ch.Version)
+	})
+}
+
+// registryChart fetches a chart from a registry: source is HOST/PATH/NAME.
+func (s *session) registryChart(ctx context.Context, source, version string) (*pulledChart, error) {
+	named, err := lock.NormalizeImage(strings.TrimSuffix(source, "/"))
+	if err != nil {
+		return nil, err
+	}
+	repository, _, _ := lock.SplitReference(named)
+	ref := repository + ":" + strings.ReplaceAll(version, "+", "_")
+	m, err := s.puller.Resolve(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if m.Index() {
+		return nil, fmt.Errorf("%s is an index, not a chart", ref)
+	}
+	pinned, err := pinManifest(m)
+	if err != nil {
+		return nil, err
+	}
+	archive, err := s.chartLayer(ctx, repository, pinned)
+	if err != nil {
+		return nil, fmt.Errorf("fetching chart %s: %w", ref, err)
+	}
+	c, err := openChart(archive, repository[strings.LastIndexByte(repository, '/')+1:], version)
+	if err != nil {
+		return nil, err
+	}
+	return &pulledChart{c, lock.Item{
+		Ref: ref, Kind: lock.Chart, Source: "oci://" + ref,
+		Digest: m.Digest, MediaType: m.MediaType, Size: int64(len(m.Bytes)), Manifests: []lock.ImageManifest{pinned},
+	}}, nil
+}
+
+func (s *session) chartLayer(ctx context.Context, repository string, m lock.ImageManifest) ([]byte, error) {
+	if m.Config.MediaType != lock.MediaTypeHelmConfig {
+		return nil, fmt.Errorf("its config is %q, not that of a chart", m.Config.MediaType)
+	}
+	for _, b := range m.Layers {
+		if b.MediaType != lock.MediaTypeHelmChart && b.MediaType != legacyChart {
+			continue
+		}
+		if b.Size > helm.MaxArchiveSize {
+			return nil, fmt.Errorf("%w: %d bytes", helm.ErrTooLarge, b.Size)
+		}
+		r, err := s.puller.BlobRequest(ctx, repository, b.Digest, b.Size)
+		if err != nil {
+			return nil, err
+		}
+		return s.verified(ctx, r, b.Digest)
+	}
+	return nil, errors.New("it has no chart layer")
+}
+
+// verified fetches a small blob of known size and digest. Wrong bytes are asked
+// for once more.
+func (s *session) verified(ctx context.Context, r fetch.Request, want digest.Digest) ([]byte, error) {
+	for try := 1; ; try++ {
+		data, _, err := s.fetch.Read(ctx, r, r.Size)
+		if err != nil {
+			return nil, err
+		}
+		got := digest.FromBytes(data)
+		if got == want {
+			return data, nil
+		}
+		if try == 2 {
+			return nil, fmt.Errorf("%w: %s, not %s", ErrDigest, got, want)
+		}
+	}
+}
+
+// openChart loads an archive and holds it against what was asked for.
+func openChart(archive []byte, name, version string) (*helm.Chart, error) {
+	c, err := helm.LoadArchive(archive)
+	if err != nil {
+		return nil, err
+	}
+	if c.Name() != name {
+		return nil, fmt.Errorf("the archive holds chart %q, not %q", c.Name(), name)
+	}
+	if strings.TrimPrefix(c.Version(), "v") != strings.TrimPrefix(version, "v") {
+		return nil, fmt.Errorf("the archive holds version %q, not %q", c.Version(), version)
+	}
+	return c, nil
+}
+
+// repositoryChart fetches a chart from an HTTP chart repository.
+func (s *session) repositoryChart(ctx context.Context, source, name, version string) (*pulledChart, error) {
+	source = strings.TrimSuffix(source, "/")
+	index, err := s.indexes.do(source, func() (chartIndex, error) {
+		data, _, err := s.fetch.Get(ctx, source+"/index.yaml", helm.MaxIndexSize)
+		if err != nil {
+			return nil, err
+		}
+		return helm.ParseIndex(data)
+	})
+	if err != nil {
+		return nil, err
+	}
+	at, err := index.Find(source, name, version)
+	if err != nil {
+		return nil, err
+	}
+	at.URL = s.upstreamURL(source, at.URL)
+	archive, _, err := s.fetch.Get(ctx, at.URL, helm.MaxArchiveSize)
+	if err != nil {
+		return nil, err
+	}
+	got := digest.FromBytes(archive)
+	if at.Digest != "" && at.Digest != got {
+		return nil, fmt.Errorf("chart %s %s: %w: %s, the repository's index says %s", name, version, ErrDigest, got, at.Digest)
+	}
+	c, err := openChart(archive, name, version)
+	if err != nil {
+		return nil, err
+	}
+	return s.wrapChart(ctx, source, at.URL, c)
+}
+
+// upstreamURL undoes a mirror's own address in a URL that its index names, so
+// that no lock depends on a mirror.
+func (s *session) upstreamURL(source, url string) string {
+	mirror := strings.TrimSuffix(s.fetch.URL(source), "/")
+	if rest, ok := strings.CutPrefix(url, mirror+"/"); ok {
+		return source + "/" + rest
+	}
+	return url
+}
+
+func (s *session) wrapChart(ctx context.Context, source, url string, c *helm.Chart) (*pulledChart, error) {
+	config, err := c.Config()
+	if err != nil {
+		return nil, err
+	}
+	wrapped := &lock.HelmChart{
+		Name: c.Name(), Version: c.Version(), URL: url,
+		Digest: digest.FromBytes(c.Archive()), Size: int64(len(c.Archive())), Config: config,
+	}
+	if wrapped.Provenance, err = s.provenance(ctx, url); err != nil {
+		return nil, err
+	}
+	return &pulledChart{c, lock.Item{
+		Ref: repositoryRef(source, c.Name(), c.Version()), Kind: lock.Chart, Source: source, HelmChart: wrapped,
+	}}, nil
+}
+
+// provenance looks for a chart's .prov file. Repositories on object stores
+// answer 403 for what is not there.
+func (s *session) provenance(ctx context.Context, url string) (*lock.Blob, error) {
+	data, _, err := s.fetch.Get(ctx, url+".prov", maxProvenance)
+	var status *fetch.StatusError
+	if errors.As(err, &status) {
+		switch status.Status {
+		case http.StatusNotFound, http.StatusGone, http.StatusForbidden:
+			return nil, nil
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for the chart's provenance: %w", err)
+	}
+	return &lock.Blob{Digest: digest.FromBytes(data), MediaType: lock.MediaTypeProvenance, Size: int64(len(data))}, nil
+}
+
+var notInNames = regexp.MustCompile(`[^a-z0-9._/-]+`)
+
+// repositoryRef is the reference of a chart from an HTTP repository: the
+// repository's host and path, in the characters a registry allows.
+func repositoryRef(source, name, version string) string {
+	_, rest, _ := strings.Cut(source, "://")
+	rest, _, _ = strings.Cut(rest, "?")
+	host, path, _ := strings.Cut(rest, "/")
+	parts := []string{strings.ToLower(host)}
+	for part := range strings.SplitSeq(path+"/"+name, "/") {
+		if part = strings.Trim(notInNames.ReplaceAllString(strings.ToLower(part), "-"), "._-"); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, "/") + ":" + strings.ReplaceAll(version, "+", "_")
+}

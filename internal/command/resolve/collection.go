@@ -1,0 +1,142 @@
+package resolve
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/rules/lint"
+)
+
+// collection is what the tasks of a session find. It is safe for concurrent
+// use; what it returns does not depend on the order things were found in.
+type collection struct {
+	mu       sync.Mutex
+	items    map[string]*lock.Item
+	owners   map[string]map[string]bool // item reference → components
+	images   map[string]*wantedImage    // by normalised reference
+	releases map[[2]int]lock.Release    // by component and chart
+	listed   map[[2]int]string          // manifests: item reference by component and position
+	suspects []suspect
+	guesses  map[string]bool // normalised references put together from fields, that do not exist
+	linted   map[string][]lint.Finding
+	seen     map[lintKey]int
+	clashes  []string // references that two different items would have
+	evidence Evidence
+}
+
+// wantedImage is one image reference and everybody who names it.
+type wantedImage struct {
+	places     []place
+	components map[string]bool
+	by         map[string]bool // "stack", "chart web", "manifest extra.yaml"
+	certain    bool            // somebody names exactly this reference
+	only       []platform      // where nobody but nodes needs it, theirs
+}
+
+// suspect is a string that looks like an image reference where none is
+// expected.
+type suspect struct {
+	component string
+	found     helm.FoundImage
+}
+
+// item adds an item for a component. Items of one reference are equal, but for
+// a manifest that lies in two places, of which the first by name is kept.
+func (c *collection) item(it lock.Item, components ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.items == nil {
+		c.items, c.owners = map[string]*lock.Item{}, map[string]map[string]bool{}
+	}
+	have := c.items[it.Ref]
+	if have == nil {
+		c.owners[it.Ref] = map[string]bool{}
+	}
+	if have != nil && contentOf(have) != contentOf(&it) {
+		c.clashes = append(c.clashes, it.Ref)
+	}
+	if have == nil || it.Source < have.Source {
+		c.items[it.Ref] = &it
+	}
+	for _, name := range components {
+		c.owners[it.Ref][name] = true
+	}
+}
+
+// contentOf is the digest that decides whether two items are the same.
+func contentOf(it *lock.Item) digest.Digest {
+	switch {
+	case it.HelmChart != nil:
+		return it.HelmChart.Digest
+	case it.RawFile != nil:
+		return it.RawFile.Digest
+	}
+	return it.Digest
+}
+
+func (c *collection) image(ref, component, by string, at place, certain bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.images == nil {
+		c.images = map[string]*wantedImage{}
+	}
+	w := c.images[ref]
+	if w == nil {
+		w = &wantedImage{components: map[string]bool{}, by: map[string]bool{}}
+		c.images[ref] = w
+	}
+	w.places = append(w.places, at)
+	w.components[component] = true
+	w.by[by] = true
+	w.certain = w.certain || certain
+}
+
+func (c *collection) suspect(x suspect) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.suspects = append(c.suspects, x)
+}
+
+func (c *collection) release(component, chart int, r lock.Release) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.releases == nil {
+		c.releases = map[[2]int]lock.Release{}
+	}
+	c.releases[[2]int{component, chart}] = r
+}
+
+func (c *collection) manifest(component, position int, ref string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.listed == nil {
+		c.listed = map[[2]int]string{}
+	}
+	c.listed[[2]int{component, position}] = ref
+}
+
+// count adds up the evidence of one root.
+func (c *collection) count(e evidence) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.evidence.Found += e.found
+	c.evidence.Carried += e.carried()
+	c.evidence.Missing += e.missing
+	c.evidence.Failed += e.failed
+	if e.found == 0 {
+		c.evidence.Bare++
+	}
+}
+
+func keys(set map[string]bool) []string {
+	out := make([]string, 0, len(set))
+	for k := range set {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,214 @@
+package resolve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/client/registry"
+	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/gpu"
+)
+
+// byNodes is who found an image that the site's nodes need.
+const byNodes = "nodes"
+
+// Codes of findings about driver images.
+const (
+	codeNoTag      = "driver-image-missing"
+	codePackages   = "driver-packages"
+	codeNoOperator = "no-gpu-operator"
+)
+
+// tags notes which references a registry lacks. It is safe for concurrent use.
+type tags struct {
+	mu   sync.Mutex
+	gone map[string]bool
+}
+
+func (t *tags) missing(ref string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.gone == nil {
+		t.gone = map[string]bool{}
+	}
+	t.gone[ref] = true
+}
+
+// driverTasks ask for each driver image whether it exists: those for one kernel
+// are not published for all. A stack without NVIDIA's operator has none.
+func (s *session) driverTasks() []task {
+	i, j := s.operatorChart()
+	images := s.driverImages()
+	switch {
+	case len(images) == 0:
+		return nil
+	case i < 0:
+		s.noOperator()
+		return nil
+	}
+	out := make([]task, len(images))
+	for k, ref := range images {
+		out[k] = func(ctx context.Context) {
+			_, err := s.puller.Resolve(ctx, ref)
+			switch {
+			case errors.Is(err, registry.ErrNotFound):
+				s.nodes.tags.missing(ref)
+			case err != nil && ctx.Err() == nil:
+				s.problem(s.driverPlace(i, j, ref), err)
+			}
+		}
+	}
+	return out
+}
+
+// driverImages are all that the nodes may need, sorted.
+func (s *session) driverImages() []string {
+	var out []string
+	for _, p := range s.nodes.payloads {
+		for at := &p; at != nil; at = at.Instead {
+			if at.Image != "" && (at.Kind == gpu.Precompiled || at.Kind == gpu.Conventional) {
+				out = append(out, at.Image)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (s *session) noOperator() {
+	var names []string
+	for i, p := range s.nodes.payloads {
+		if p.Kind == gpu.Precompiled || p.Kind == gpu.Conventional {
+			names = append(names, s.nodes.list[i].Name)
+		}
+	}
+	_ = s.judge([]event.Finding{{Severity: event.Notice, Code: codeNoOperator,
+		What: "the stack does not install NVIDIA's gpu-operator: no driver image is carried for " + few(names),
+		Why:  "their GPUs compute only with a driver",
+		Hint: "add a component with the chart gpu-operator to the stack, or install a driver on these hosts"}}, nil)
+}
+
+// few names the first of many.
+func few(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+// driverPlace is the operator's chart, and the nodes that need an image.
+func (s *session) driverPlace(component, chart int, ref string) place {
+	var names []string
+	for i, p := range s.nodes.payloads {
+		if p.Image == ref || (p.Instead != nil && p.Instead.Image == ref) {
+			names = append(names, s.nodes.list[i].Name)
+		}
+	}
+	return place{
+		field: fmt.Sprintf("components[%d].charts[%d]", component, chart),
+		what:  fmt.Sprintf("component %s: driver image %s of %s", s.stack.Components[component].Name, ref, few(names)),
+	}
+}
+
+// settleDrivers takes for each node the image that exists, and makes them images
+// of the operator's component. Every node is looked at before the error, which
+// wraps ErrNoDriver.
+func (s *session) settleDrivers() error {
+	i, j := s.operatorChart()
+	if i < 0 || len(s.nodes.list) == 0 {
+		return nil
+	}
+	var found []event.Finding
+	for k := range s.nodes.list {
+		if f, ok := s.settleNode(k); ok {
+			found = append(found, f)
+		}
+	}
+	if err := s.judge(found, ErrNoDriver); err != nil {
+		return err
+	}
+	for k, p := range s.nodes.payloads {
+		s.wantDriver(s.nodes.list[k], p, i, j)
+	}
+	s.nodes.drivers = drivers(s.nodes.list, s.nodes.payloads)
+	return s.judge(packages(s.nodes.drivers), nil)
+}
+
+// settleNode puts what exists in the place of what does not.
+func (s *session) settleNode(k int) (event.Finding, bool) {
+	n, p := s.nodes.list[k], &s.nodes.payloads[k]
+	if p.Image == "" || !s.nodes.tags.gone[p.Image] {
+		return event.Finding{}, false
+	}
+	f := event.Finding{Severity: event.Error, Code: gpu.CodeNoPayload, Item: n.Name,
+		What: fmt.Sprintf("node %s: no driver payload exists", n.Name),
+		Why:  fmt.Sprintf("the registry has no %s", p.Image),
+		Hint: "put the node on a kernel that has an image, or install a driver on the host, or build that image and add it to the stack"}
+	if other := p.Instead; other != nil && !s.nodes.tags.gone[other.Image] {
+		f.Severity, f.Code = event.Notice, codeNoTag
+		f.What = fmt.Sprintf("node %s: no driver image is ready for kernel %s: %s takes its place", n.Name, n.Kernel, other.Image)
+		f.Hint = ""
+		*p = *other
+	}
+	return f, true
+}
+
+// wantDriver notes the image of one node.
+func (s *session) wantDriver(n gpu.Node, p gpu.Payload, component, chart int) {
+	if p.Kind != gpu.Precompiled && p.Kind != gpu.Conventional {
+		return
+	}
+	want := s.platforms
+	if at, ok := platformOfNode(n); ok {
+		want = slices.DeleteFunc(slices.Clone(s.platforms), func(q platform) bool { return q.os != at.os || q.arch != at.arch })
+	}
+	s.found.image(p.Image, s.stack.Components[component].Name, byNodes, s.driverPlace(component, chart, p.Image), true)
+	w := s.found.images[p.Image]
+	for _, q := range want {
+		if !slices.Contains(w.only, q) {
+			w.only = append(w.only, q)
+		}
+	}
+	slices.SortFunc(w.only, func(a, b platform) int { return strings.Compare(a.String(), b.String()) })
+	s.events.Emit(event.Event{Verb: verb, Kind: event.Info, Item: n.Name, Message: fmt.Sprintf("node %s: %s: %s", n.Name, p.Kind, p.Image), Fields: map[string]any{"payload": p}})
+}
+
+// drivers are the groups of nodes that one image drives, as the lock has them.
+func drivers(nodes []gpu.Node, payloads []gpu.Payload) []lock.Driver {
+	groups := gpu.Groups(nodes, payloads)
+	out := make([]lock.Driver, len(groups))
+	for i, g := range groups {
+		out[i] = lock.Driver{Name: g.Name, Nodes: len(g.Nodes), Image: g.Payload.Image, Version: g.Payload.Driver, Modules: g.Payload.Modules}
+		for k, n := range nodes {
+			if !slices.Contains(g.Nodes, n.Name) {
+				continue
+			}
+			out[i].OS = n.OS.ID + n.OS.Version
+			out[i].Kernels = append(out[i].Kernels, n.Kernel)
+			out[i].Packages = append(out[i].Packages, payloads[k].Packages...)
+		}
+	}
+	return out
+}
+
+// packages says what the site has to have beside the bundle.
+func packages(list []lock.Driver) []event.Finding {
+	var out []event.Finding
+	for _, d := range list {
+		if len(d.Packages) == 0 {
+			continue
+		}
+		slices.Sort(d.Packages)
+		out = append(out, event.Finding{Severity: event.Warn, Code: codePackages, Item: d.Name,
+			What: fmt.Sprintf("the driver of %d nodes (%s) wants packages that the bundle does not carry: %s", d.Nodes, d.OS, strings.Join(slices.Compact(d.Packages), ", ")),
+			Why:  "its image fetches them each time it starts, to build the modules for the node's kernel",
+			Hint: "keep a package repository at the site and name it in the operator's value driver.repoConfig; or put the nodes on a kernel with a ready image"})
+	}
+	return out
+}

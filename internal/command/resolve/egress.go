@@ -1,0 +1,165 @@
+package resolve
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/stack"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/lint"
+)
+
+// ErrEgress: what is rendered would call out of a closed site, and the stack does
+// not say that this is accepted.
+var ErrEgress = errors.New("would call out of a closed site")
+
+// lintKey tells findings of one component apart, whatever Kubernetes version or
+// release they were rendered for.
+type lintKey struct{ component, code, template, text string }
+
+// lint searches rendered documents for what would call out.
+func (s *session) lint(docs []helm.Document, component string, at place) {
+	texts := make([]lint.Document, len(docs))
+	for i, d := range docs {
+		texts[i] = lint.Document{Template: d.Template, Line: d.Line, Source: d.Source}
+	}
+	found, err := lint.Check(texts)
+	if err != nil {
+		s.problem(at, err)
+		return
+	}
+	s.found.lint(component, found)
+}
+
+// lint notes the findings of one rendering that no other one had.
+func (c *collection) lint(component string, found []lint.Finding) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.linted == nil {
+		c.linted, c.seen = map[string][]lint.Finding{}, map[lintKey]int{}
+	}
+	times := map[lintKey]int{}
+	for _, f := range found {
+		k := lintKey{component, f.Code, f.Template, f.Text}
+		if times[k]++; times[k] > c.seen[k] {
+			c.seen[k] = times[k]
+			c.linted[component] = append(c.linted[component], f)
+		}
+	}
+}
+
+// missing notes a reference, put together from fields, that no registry has.
+func (c *collection) missing(ref string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.guesses == nil {
+		c.guesses = map[string]bool{}
+	}
+	c.guesses[ref] = true
+}
+
+// egress settles what would call out by the stack's rules, says what there is,
+// and makes a problem of every component with something left.
+func (s *session) egress() {
+	has := s.carries()
+	for i := range s.stack.Components {
+		comp := &s.stack.Components[i]
+		found := lint.Images(s.linted(comp.Name), s.named(comp.Name), has)
+		open, settled, stale := lint.Settle(found, rules(comp))
+		for _, x := range settled {
+			s.events.Emit(event.Event{Verb: verb, Kind: event.Info, Item: comp.Name, Message: fmt.Sprintf("component %s: %s: %s; allowed: %s", comp.Name, x.Finding.Place(), x.Finding.What, x.Rule.Reason),
+				Fields: map[string]any{"code": x.Finding.Code, "reason": x.Rule.Reason}})
+		}
+		for _, r := range stale {
+			s.warn(comp.Name, fmt.Sprintf("component %s: allow of %s for %q matches nothing; take it out of %s", comp.Name, r.Code, r.Match, s.source.name))
+		}
+		if n := s.speak(comp.Name, open); n > 0 {
+			s.problem(place{field: fmt.Sprintf("components[%d]", i), what: "component " + comp.Name}, fmt.Errorf("%w: %d of the findings above are not settled", ErrEgress, n))
+		}
+	}
+}
+
+func (s *session) linted(component string) []lint.Finding {
+	found := slices.Clone(s.found.linted[component])
+	slices.SortFunc(found, func(a, b lint.Finding) int {
+		return cmp.Or(cmp.Compare(a.Template, b.Template), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Text, b.Text))
+	})
+	return found
+}
+
+func rules(comp *stack.Component) []lint.Rule {
+	out := make([]lint.Rule, len(comp.Allow))
+	for i, a := range comp.Allow {
+		out[i] = lint.Rule(a)
+	}
+	return out
+}
+
+// named are the places of a component where a string may name an image.
+func (s *session) named(component string) []lint.Named {
+	var out []lint.Named
+	seen := map[lintKey]bool{}
+	for _, x := range s.found.suspects {
+		k := lintKey{template: x.found.Template, text: x.found.Ref, code: x.found.Path}
+		if x.component != component || seen[k] {
+			continue
+		}
+		seen[k] = true
+		out = append(out, lint.Named{
+			Ref: x.found.Ref, Template: x.found.Template, Line: x.found.Line, Path: x.found.Path,
+			Vague: !x.found.Joined && !strings.ContainsAny(x.found.Ref, "/:@"),
+		})
+	}
+	slices.SortFunc(out, func(a, b lint.Named) int {
+		return cmp.Or(cmp.Compare(a.Template, b.Template), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Ref, b.Ref))
+	})
+	return out
+}
+
+// carries says of a reference whether its image is carried, or has a problem of
+// its own already. A tag that an operator adds to counts where such an image is
+// carried: driver:580.1 by driver:580.1-ubuntu24.04.
+func (s *session) carries() func(ref string) bool {
+	l := &lock.Lock{}
+	for _, it := range s.found.items {
+		l.Items = append(l.Items, *it)
+	}
+	holds := plan.Holds(l)
+	return func(ref string) bool {
+		whole, err := lock.NormalizeImage(ref)
+		if err != nil {
+			return false
+		}
+		if holds(ref) || s.found.images[whole] != nil && !s.found.guesses[whole] {
+			return true
+		}
+		return s.found.guesses[whole] && slices.ContainsFunc(l.Items, func(it lock.Item) bool {
+			return it.Kind == lock.Image && strings.HasPrefix(it.Ref, whole+"-")
+		})
+	}
+}
+
+// speak says what is left and returns how many of it are errors.
+func (s *session) speak(component string, open []lint.Finding) (failures int) {
+	for _, f := range open {
+		message := fmt.Sprintf("component %s: %s: %s", component, f.Place(), f.What)
+		finding := &event.Finding{Severity: event.Warn, Code: f.Code, Item: component, What: message, Why: f.Why, Hint: f.Advice(s.source.name)}
+		if f.Code == lint.Image {
+			finding.Item = f.Text
+		}
+		if f.Warning {
+			s.events.Emit(event.Event{Verb: verb, Kind: event.Warning, Item: finding.Item, Message: message, Finding: finding})
+			continue
+		}
+		failures++
+		finding.Severity = event.Error
+		s.events.Emit(event.Event{Verb: verb, Kind: event.FindingKind, Item: finding.Item, Finding: finding})
+	}
+	return failures
+}

@@ -1,0 +1,148 @@
+package resolve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/client/registry"
+)
+
+// Bounds of what may refer to one image.
+const (
+	maxEvidenceDepth = 4
+	maxEvidence      = 1000
+)
+
+// evidence is what refers to one image or chart: signatures, attestations,
+// SBOMs, as OCI referrers and as cosign's tags.
+type evidence struct {
+	items   []lock.Item
+	found   int      // listed by the registry
+	missing int      // listed, and not there
+	failed  int      // listed, and not what they are listed as
+	notes   []string // about the failed and missing ones
+}
+
+func (e evidence) carried() int { return e.found - e.missing - e.failed }
+
+// search collects evidence of one root.
+type search struct {
+	puller     *registry.Puller
+	repository string
+	seen       map[digest.Digest]bool
+	evidence
+}
+
+// gather finds everything that refers to the subjects, and what refers to that.
+// A registry that answers with an error is one; only "not found" is an answer.
+func gather(ctx context.Context, p *registry.Puller, repository string, subjects []digest.Digest) (evidence, error) {
+	s := &search{puller: p, repository: repository, seen: map[digest.Digest]bool{}}
+	for _, dg := range subjects {
+		if err := s.subject(ctx, dg, 1); err != nil {
+			return evidence{}, fmt.Errorf("looking for signatures and attestations of %s@%s: %w", repository, dg, err)
+		}
+	}
+	return s.evidence, nil
+}
+
+func (s *search) subject(ctx context.Context, dg digest.Digest, depth int) error {
+	if s.seen[dg] {
+		return nil
+	}
+	s.seen[dg] = true
+	if err := s.referrers(ctx, dg, depth); err != nil {
+		return err
+	}
+	tags, err := s.puller.CosignTags(ctx, s.repository, dg)
+	if err != nil {
+		return err
+	}
+	names := make([]string, 0, len(tags))
+	for tag := range tags {
+		names = append(names, tag)
+	}
+	sort.Strings(names)
+	for _, tag := range names {
+		s.found++
+		if err := s.carry(ctx, s.repository+":"+tag, dg, tags[tag]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// referrers carries the OCI referrers of dg, and the fallback tag that lists
+// them on registries without the referrers API.
+func (s *search) referrers(ctx context.Context, dg digest.Digest, depth int) error {
+	list, fallback, err := s.puller.Referrers(ctx, s.repository, dg)
+	if err != nil {
+		return err
+	}
+	if len(list) > 0 && depth > maxEvidenceDepth {
+		return fmt.Errorf("referrers of referrers more than %d deep", maxEvidenceDepth)
+	}
+	done := map[digest.Digest]bool{}
+	for _, d := range list {
+		if done[d.Digest] {
+			continue
+		}
+		done[d.Digest] = true
+		if err := s.referrer(ctx, dg, d.Digest, depth); err != nil {
+			return err
+		}
+	}
+	if fallback == nil {
+		return nil
+	}
+	return s.add(lock.Item{
+		Ref: s.repository + ":" + registry.FallbackTag(dg), Subject: dg,
+		Manifests: []lock.ImageManifest{pinIndex(*fallback)},
+	})
+}
+
+func (s *search) referrer(ctx context.Context, subject, dg digest.Digest, depth int) error {
+	s.found++
+	m, err := s.puller.Manifest(ctx, s.repository, dg)
+	if errors.Is(err, registry.ErrNotFound) {
+		s.missing++
+		s.notes = append(s.notes, fmt.Sprintf("referrer %s of %s is listed and not there", dg, subject))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if subjectOf(m) != subject {
+		s.failed++
+		s.notes = append(s.notes, fmt.Sprintf("referrer %s is listed for %s and does not name it as its subject", dg, subject))
+		return nil
+	}
+	if err := s.carry(ctx, s.repository+"@"+string(dg), subject, m); err != nil {
+		return err
+	}
+	return s.subject(ctx, dg, depth+1)
+}
+
+// carry takes a manifest, or an index with all its children.
+func (s *search) carry(ctx context.Context, ref string, subject digest.Digest, m registry.Manifest) error {
+	all := newSelection(s.puller, s.repository, nil)
+	if _, err := all.root(ctx, m); err != nil {
+		return err
+	}
+	return s.add(lock.Item{Ref: ref, Subject: subject, Manifests: all.carried})
+}
+
+func (s *search) add(it lock.Item) error {
+	if len(s.items) >= maxEvidence {
+		return fmt.Errorf("more than %d signatures and attestations", maxEvidence)
+	}
+	root := it.Manifests[0]
+	it.Kind, it.Source = lock.Referrer, "docker://"+it.Ref
+	it.Digest, it.MediaType, it.Size = root.Digest, root.MediaType, root.Size
+	s.items = append(s.items, it)
+	return nil
+}

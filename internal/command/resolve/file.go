@@ -1,0 +1,149 @@
+package resolve
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/client/fetch"
+	"github.com/caisson/caisson/internal/client/helm"
+)
+
+const maxManifestFile = 32 << 20
+
+// file resolves one file of a component. Its digest comes from the stack; only
+// its length is asked of the upstream.
+func (s *session) file(ctx context.Context, i, j int) {
+	comp := &s.stack.Components[i]
+	f := &comp.Files[j]
+	at := place{
+		field: fmt.Sprintf("components[%d].files[%d]", i, j),
+		what:  fmt.Sprintf("component %s: file %s", comp.Name, f.Name),
+	}
+	dg := digest.NewDigestFromEncoded(digest.SHA256, strings.TrimPrefix(f.SHA256, "sha256:"))
+	it := rawItem(lock.File, comp.Name, lock.RawFile{Name: f.Name, URL: f.URL, Digest: dg, MediaType: lock.MediaTypeFile}, f.URL)
+	s.work(lock.File, it.Ref, at, func() (int64, evidence, error) {
+		size, err := s.files.do(f.URL+" "+string(dg), func() (int64, error) { return s.length(ctx, f.URL, dg) })
+		if err != nil {
+			return 0, evidence{}, err
+		}
+		it.RawFile.Size = size
+		s.found.item(it, comp.Name)
+		return size, evidence{}, nil
+	})
+}
+
+// length finds how long the content at url is. Where the upstream does not
+// tell, the content is streamed once, counted and compared with its digest.
+func (s *session) length(ctx context.Context, url string, want digest.Digest) (int64, error) {
+	size, _, err := s.fetch.Size(ctx, url)
+	if err != nil {
+		return 0, err
+	}
+	if size >= 0 {
+		return size, nil
+	}
+	c := &counter{hash: sha256.New()}
+	if err := s.fetch.Stream(ctx, fetch.Request{URL: url, Size: -1}, c); err != nil {
+		return 0, err
+	}
+	if got := digest.NewDigest(digest.SHA256, c.hash); got != want {
+		return 0, fmt.Errorf("%w: %s, the stack says %s", ErrDigest, got, want)
+	}
+	return c.n, nil
+}
+
+// counter is a fetch.Dst that keeps nothing but a length and a hash.
+type counter struct {
+	n    int64
+	hash hash.Hash
+}
+
+func (c *counter) Offset() int64 { return c.n }
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return c.hash.Write(p)
+}
+
+func (c *counter) Reset() error {
+	c.n = 0
+	c.hash.Reset()
+	return nil
+}
+
+// manifest resolves one file of plain Kubernetes YAML and finds its images.
+func (s *session) manifest(i, j int) {
+	comp := &s.stack.Components[i]
+	name := comp.Manifests[j]
+	at := place{
+		field: fmt.Sprintf("components[%d].manifests[%d]", i, j),
+		what:  fmt.Sprintf("component %s: manifest %s", comp.Name, name),
+	}
+	s.work(lock.Manifest, name, at, func() (int64, evidence, error) {
+		data, err := readFile(s.stack.Path(name), maxManifestFile)
+		if err != nil {
+			return 0, evidence{}, err
+		}
+		path, err := s.fromLock(s.stack.Path(name))
+		if err != nil {
+			return 0, evidence{}, err
+		}
+		docs, err := helm.Split(path, string(data))
+		if err != nil {
+			return 0, evidence{}, err
+		}
+		s.discover(docs, comp.Name, "manifest "+filepath.ToSlash(filepath.Clean(name)), at)
+		it := rawItem(lock.Manifest, comp.Name, lock.RawFile{
+			Name: filepath.Base(name), Path: path, Digest: digest.FromBytes(data), Size: int64(len(data)), MediaType: lock.MediaTypeManifest,
+		}, "file:"+path)
+		s.found.item(it, comp.Name)
+		s.found.manifest(i, j, it.Ref)
+		return it.RawFile.Size, evidence{}, nil
+	})
+}
+
+// fromLock is the slash-separated path from the lock file's folder to a file.
+func (s *session) fromLock(path string) (string, error) {
+	from, err := filepath.Abs(s.output)
+	if err != nil {
+		return "", err
+	}
+	to, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(from, to)
+	if err != nil {
+		return "", fmt.Errorf("leading from the lock to %s: %w", path, err)
+	}
+	return filepath.ToSlash(rel), nil
+}
+
+// rawItem is the item of a file or manifest.
+func rawItem(kind lock.Kind, component string, f lock.RawFile, source string) lock.Item {
+	return lock.Item{Ref: "files.caisson.dev/" + component + "/" + nameInRef(f.Name) + ":" + f.Digest.Encoded()[:12], Kind: kind, Source: source, RawFile: &f}
+}
+
+var notAlphanumeric = regexp.MustCompile(`[^a-z0-9]+`)
+
+// nameInRef spells a file's name as one element of a repository path.
+func nameInRef(name string) string {
+	name = notAlphanumeric.ReplaceAllStringFunc(strings.ToLower(name), func(run string) string {
+		if run == "." || run == "_" || run == "__" {
+			return run
+		}
+		return "-"
+	})
+	if name = strings.Trim(name, "._-"); name == "" {
+		return "file"
+	}
+	return name
+}

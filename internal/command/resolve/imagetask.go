@@ -1,0 +1,195 @@
+package resolve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/client/registry"
+)
+
+// declareImage notes an image that the stack names itself.
+func (s *session) declareImage(i, j int) {
+	comp := &s.stack.Components[i]
+	at := place{
+		field: fmt.Sprintf("components[%d].images[%d]", i, j),
+		what:  fmt.Sprintf("component %s: image %s", comp.Name, comp.Images[j]),
+	}
+	ref, err := lock.NormalizeImage(comp.Images[j])
+	if err != nil {
+		s.problem(at, err)
+		return
+	}
+	s.found.image(ref, comp.Name, "stack", at, true)
+}
+
+// discover notes the images of rendered documents. at is the chart or manifest
+// they come from.
+func (s *session) discover(docs []helm.Document, component, by string, at place) {
+	s.lint(docs, component, at)
+	images, err := helm.Images(docs)
+	if err != nil {
+		s.problem(at, err)
+		return
+	}
+	for _, f := range images {
+		if !f.Sure {
+			s.found.suspect(suspect{component: component, found: f})
+		}
+		if !f.Sure && !f.Joined {
+			continue
+		}
+		where := at
+		where.what = fmt.Sprintf("%s: %s line %d: image %s", at.what, f.Template, f.Line, f.Ref)
+		ref, err := lock.NormalizeImage(f.Ref)
+		if err != nil {
+			s.problem(where, err)
+			continue
+		}
+		s.found.image(ref, component, by, where, f.Sure)
+	}
+}
+
+func (s *session) imageTasks() []task {
+	refs := make([]string, 0, len(s.found.images))
+	for ref := range s.found.images {
+		refs = append(refs, ref)
+	}
+	slices.Sort(refs)
+	out := make([]task, len(refs))
+	for i, ref := range refs {
+		out[i] = func(ctx context.Context) { s.image(ctx, ref, s.found.images[ref]) }
+	}
+	return out
+}
+
+// image pins one image and gathers what refers to it.
+func (s *session) image(ctx context.Context, ref string, w *wantedImage) {
+	s.work(lock.Image, ref, w.first(), func() (int64, evidence, error) {
+		pinned, err := s.pinImage(ctx, ref, s.wanted(w))
+		if !w.certain && errors.Is(err, registry.ErrNotFound) {
+			s.found.missing(ref)
+			return 0, evidence{}, nil
+		}
+		if err != nil {
+			return 0, evidence{}, err
+		}
+		for _, p := range pinned.lacking {
+			s.warn(ref, fmt.Sprintf("it is for %s alone; the stack also has %s", pinned.manifests[0].Platform, p))
+		}
+		root := pinned.manifests[0]
+		s.found.item(lock.Item{
+			Ref: ref, Kind: lock.Image, Source: "docker://" + ref, FoundBy: keys(w.by),
+			Digest: root.Digest, MediaType: root.MediaType, Size: root.Size, Manifests: pinned.manifests,
+		}, keys(w.components)...)
+		found, err := s.gather(ctx, ref, pinned.manifests, keys(w.components))
+		return payload(pinned.manifests), found, err
+	})
+}
+
+// first is the place that names the image first; the others follow in words.
+func (w *wantedImage) first() place {
+	sort.Slice(w.places, func(i, j int) bool {
+		if w.places[i].field != w.places[j].field {
+			return w.places[i].field < w.places[j].field
+		}
+		return w.places[i].what < w.places[j].what
+	})
+	at := w.places[0]
+	if n := len(slices.CompactFunc(slices.Clone(w.places), func(a, b place) bool { return a == b })) - 1; n > 0 {
+		at.what += fmt.Sprintf(" (and %d more places)", n)
+	}
+	return at
+}
+
+// pinnedImage is one image at one digest.
+type pinnedImage struct {
+	manifests []lock.ImageManifest
+	lacking   []string // wanted platforms a single-platform image is not for
+}
+
+// wanted are the platforms that an image is carried for: a driver's are those of
+// the nodes it drives.
+func (s *session) wanted(w *wantedImage) []platform {
+	if len(w.by) == 1 && w.by[byNodes] {
+		return w.only
+	}
+	return s.platforms
+}
+
+// pinImage reads what a whole reference stands for. A reference with both a tag
+// and a digest must agree with itself.
+func (s *session) pinImage(ctx context.Context, ref string, wanted []platform) (pinnedImage, error) {
+	repository, tag, dg := lock.SplitReference(ref)
+	root, err := s.puller.Resolve(ctx, ref)
+	if err != nil {
+		return pinnedImage{}, err
+	}
+	if tag != "" && dg != "" {
+		s.checkTag(ctx, repository, tag, dg)
+	}
+	return s.images.do(fmt.Sprint(repository, "@", root.Digest, wanted), func() (pinnedImage, error) {
+		sel := newSelection(s.puller, repository, wanted)
+		sel.all = s.allPlatforms
+		lacking, err := sel.root(ctx, root)
+		return pinnedImage{sel.carried, lacking}, err
+	})
+}
+
+// checkTag warns when a tag has moved away from the digest beside it. The
+// digest decides.
+func (s *session) checkTag(ctx context.Context, repository, tag string, dg digest.Digest) {
+	ref := repository + ":" + tag
+	m, err := s.puller.Resolve(ctx, ref)
+	switch {
+	case errors.Is(err, registry.ErrNotFound):
+		s.warn(ref, fmt.Sprintf("the tag of %s@%s is gone upstream", ref, dg))
+	case err == nil && m.Digest != dg:
+		s.warn(ref, fmt.Sprintf("the tag of %s@%s is now %s upstream", ref, dg, m.Digest))
+	}
+}
+
+// gather finds the evidence of what is carried of one root and adds it to what
+// the session found.
+func (s *session) gather(ctx context.Context, ref string, manifests []lock.ImageManifest, components []string) (evidence, error) {
+	repository, _, _ := lock.SplitReference(ref)
+	found, err := s.evidence.do(repository+"@"+string(manifests[0].Digest), func() (evidence, error) {
+		subjects := make([]digest.Digest, len(manifests))
+		for i, m := range manifests {
+			subjects[i] = m.Digest
+		}
+		e, err := gather(ctx, s.puller, repository, subjects)
+		if err == nil {
+			s.found.count(e)
+		}
+		for _, note := range e.notes {
+			s.warn(ref, note)
+		}
+		return e, err
+	})
+	for _, it := range found.items {
+		s.found.item(it, components...)
+	}
+	return found, err
+}
+
+// payload is the size of all blobs of some manifests, each counted once.
+func payload(manifests []lock.ImageManifest) int64 {
+	seen := map[digest.Digest]bool{}
+	var total int64
+	for _, m := range manifests {
+		for _, b := range m.Layers {
+			if !seen[b.Digest] {
+				seen[b.Digest] = true
+				total += b.Size
+			}
+		}
+	}
+	return total
+}

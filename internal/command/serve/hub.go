@@ -1,0 +1,457 @@
+package serve
+
+import (
+	"crypto/sha1"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/cargo/catalog"
+)
+
+// The model hub's HTTP API, as far as stock clients use it to look at a
+// repository and to download it. There are no Xet headers, so clients download
+// plainly.
+
+const (
+	maxPathsInfo = 1 << 20 // bytes of a paths-info request
+	maxPaths     = 1000    // paths in one
+)
+
+// modelHub is every model of the bundles, by lower-case repository.
+type modelHub struct{ repositories map[string]*hubRepository }
+
+// hubRepository is every commit of one repository.
+type hubRepository struct {
+	name      string               // as the hub spells it
+	commits   map[string]*hubModel // by commit
+	revisions map[string]*hubModel // by requested branch or tag
+}
+
+// hubModel is a repository at one commit.
+type hubModel struct {
+	repository  string
+	spec        *lock.HubModel
+	files       map[string]hubFile
+	directories map[string]bool
+	sequence    int64
+}
+
+// hubFile is a model's file and where it lies.
+type hubFile struct {
+	lock.ModelFile
+	layer  digest.Digest
+	offset int64 // of its first byte in the layer
+}
+
+func newModelHub(h *Handler) (*modelHub, error) {
+	m := &modelHub{repositories: map[string]*hubRepository{}}
+	for source, t := range h.bundles {
+		l, err := lock.Parse(t.Lock())
+		if err != nil {
+			return nil, fmt.Errorf("reading the lock of bundle %s: %w", t.Name(), err)
+		}
+		for i := range l.Items {
+			it := &l.Items[i]
+			if it.HubModel == nil {
+				continue
+			}
+			model, err := locate(h.catalog, source, it)
+			if err != nil {
+				return nil, fmt.Errorf("reading model %s: %w", it.Ref, err)
+			}
+			model.sequence = t.Statement().Predicate.Sequence
+			m.add(h, model)
+		}
+	}
+	return m, nil
+}
+
+// locate finds every file of a model in the layers of its manifest, which is of
+// the bundle that the lock is of.
+func locate(c *catalog.Catalog, source int, it *lock.Item) (*hubModel, error) {
+	spec := it.HubModel
+	manifest, err := modelManifest(c, source, it)
+	if err != nil {
+		return nil, err
+	}
+	m := &hubModel{repository: spec.Repository, spec: spec, files: map[string]hubFile{}, directories: directories(spec.Files)}
+	for i, l := range spec.Layers {
+		var at int64
+		for _, path := range l.Files {
+			f, ok := spec.File(path)
+			if !ok {
+				return nil, fmt.Errorf("layer %d holds %q, which is no file of the model: %w", i, path, catalog.ErrInvalid)
+			}
+			const block = 512 // of a tar stream: one of header, then the content, padded
+			m.files[path] = hubFile{f, manifest.Layers[i].Digest, at + block}
+			at += block + (f.Size+block-1)/block*block
+		}
+		if at > l.Size {
+			return nil, fmt.Errorf("layer %d is smaller than its files: %w", i, catalog.ErrInvalid)
+		}
+	}
+	return m, nil
+}
+
+// directories is every folder that holds one of files.
+func directories(files []lock.ModelFile) map[string]bool {
+	out := map[string]bool{}
+	for _, f := range files {
+		for d := path.Dir(f.Path); d != "." && !out[d]; d = path.Dir(d) {
+			out[d] = true
+		}
+	}
+	return out
+}
+
+func modelManifest(c *catalog.Catalog, source int, it *lock.Item) (*catalog.Manifest, error) {
+	for _, e := range c.Entries {
+		if e.Source != source || e.Ref != it.Ref {
+			continue
+		}
+		if m, ok := c.Manifest(e.Descriptor.Digest); ok && sameLayers(m.Layers, it.HubModel.Layers) {
+			return m, nil
+		}
+	}
+	return nil, fmt.Errorf("the lock's layers are not those of the manifest: %w", catalog.ErrInvalid)
+}
+
+// sameLayers says whether a manifest's layers are the lock's, as far as those
+// were known when the lock was made.
+func sameLayers(have []ocispec.Descriptor, want []lock.ModelLayer) bool {
+	return slices.EqualFunc(have, want, func(d ocispec.Descriptor, l lock.ModelLayer) bool {
+		return d.Size == l.Size && (l.Digest == "" || d.Digest == l.Digest)
+	})
+}
+
+func (m *modelHub) add(h *Handler, model *hubModel) {
+	key := strings.ToLower(model.repository)
+	r, ok := m.repositories[key]
+	if !ok {
+		r = &hubRepository{model.repository, map[string]*hubModel{}, map[string]*hubModel{}}
+		m.repositories[key] = r
+	}
+	if _, ok := r.commits[model.spec.Commit]; !ok {
+		r.commits[model.spec.Commit] = model
+	}
+	have, ok := r.revisions[model.spec.Revision]
+	if ok && have.spec.Commit != model.spec.Commit {
+		h.warn("revision-clash", "revision %s of model %s is two commits in these bundles; the one with the highest sequence is served", model.spec.Revision, model.repository)
+	}
+	if !ok || model.sequence > have.sequence {
+		r.revisions[model.spec.Revision] = model
+	}
+}
+
+var (
+	errNoRepository = &failure{http.StatusNotFound, "RepoNotFound", "no bundle here has this model"}
+	errNoRevision   = &failure{http.StatusNotFound, "RevisionNotFound", "the bundle has this model at other revisions only"}
+	errNoEntry      = &failure{http.StatusNotFound, "EntryNotFound", "the bundle does not carry this file of the model"}
+	errNoEndpoint   = &failure{http.StatusNotFound, "NotFound", "no such endpoint"}
+)
+
+// model resolves a commit or a requested revision. Where a repository is here
+// at one commit only, its default branch means that commit.
+func (r *hubRepository) model(revision string) (*hubModel, error) {
+	if m, ok := r.commits[strings.ToLower(revision)]; ok {
+		return m, nil
+	}
+	if m, ok := r.revisions[revision]; ok {
+		return m, nil
+	}
+	if revision == "main" && len(r.commits) == 1 {
+		for _, m := range r.commits {
+			return m, nil
+		}
+	}
+	return nil, errNoRevision
+}
+
+// hubPath is a request path below the hub's root, cut at its slashes and then
+// unescaped, so that a revision may hold a quoted slash.
+type hubPath []string
+
+func splitHubPath(u *url.URL, prefix string) (hubPath, error) {
+	rest := strings.Trim(strings.TrimPrefix(u.EscapedPath(), prefix), "/")
+	if rest == "" {
+		return nil, nil
+	}
+	parts := strings.Split(rest, "/")
+	for i, p := range parts {
+		s, err := url.PathUnescape(p)
+		if err != nil {
+			return nil, errNoEndpoint
+		}
+		parts[i] = s
+	}
+	return parts, nil
+}
+
+// repository takes the one or two segments that name a repository off p.
+func (m *modelHub) repository(p hubPath) (*hubRepository, hubPath, error) {
+	for _, n := range []int{2, 1} {
+		if len(p) < n {
+			continue
+		}
+		if r, ok := m.repositories[strings.ToLower(strings.Join(p[:n], "/"))]; ok {
+			return r, p[n:], nil
+		}
+	}
+	return nil, nil, errNoRepository
+}
+
+func (h *Handler) serveHubAPI(w http.ResponseWriter, r *http.Request) error {
+	p, err := splitHubPath(r.URL, "/api/models")
+	if err != nil {
+		return err
+	}
+	if len(p) == 0 {
+		return h.models.list(w, r)
+	}
+	repo, rest, err := h.models.repository(p)
+	if err != nil {
+		return err
+	}
+	if len(rest) == 2 && rest[0] == "paths-info" && r.Method == http.MethodPost {
+		return repo.pathsInfo(w, r, rest[1])
+	}
+	if err := reading(w, r); err != nil {
+		return err
+	}
+	switch {
+	case len(rest) == 0:
+		return repo.info(w, r, "main")
+	case len(rest) == 2 && rest[0] == "revision":
+		return repo.info(w, r, rest[1])
+	case len(rest) >= 2 && rest[0] == "tree":
+		return repo.tree(w, r, rest[1], strings.Join(rest[2:], "/"))
+	case len(rest) == 1 && rest[0] == "refs":
+		return repo.refs(w)
+	}
+	return errNoEndpoint
+}
+
+func (m *modelHub) list(w http.ResponseWriter, r *http.Request) error {
+	if err := reading(w, r); err != nil {
+		return err
+	}
+	out := []map[string]any{}
+	for _, key := range slices.Sorted(maps.Keys(m.repositories)) {
+		repo := m.repositories[key]
+		out = append(out, map[string]any{"id": repo.name, "modelId": repo.name, "private": false, "tags": []string{}})
+	}
+	writeJSON(w, http.StatusOK, out)
+	return nil
+}
+
+func (r *hubRepository) info(w http.ResponseWriter, req *http.Request, revision string) error {
+	m, err := r.model(revision)
+	if err != nil {
+		return err
+	}
+	blobs := truthy(req.URL.Query().Get("blobs"))
+	siblings := make([]map[string]any, 0, len(m.files))
+	for _, f := range m.spec.Files {
+		siblings = append(siblings, sibling(f, blobs))
+	}
+	doc := map[string]any{
+		"_id": m.spec.Commit[:min(24, len(m.spec.Commit))], "id": r.name, "modelId": r.name, "sha": m.spec.Commit,
+		"private": false, "gated": false, "disabled": false, "downloads": 0, "likes": 0,
+		"tags": []string{}, "siblings": siblings,
+	}
+	if m.spec.License != "" {
+		doc["cardData"] = map[string]string{"license": m.spec.License}
+		doc["tags"] = []string{"license:" + m.spec.License}
+	}
+	w.Header().Set("X-Repo-Commit", m.spec.Commit)
+	writeJSON(w, http.StatusOK, doc)
+	return nil
+}
+
+func truthy(s string) bool { return s == "1" || strings.EqualFold(s, "true") }
+
+func sibling(f lock.ModelFile, blobs bool) map[string]any {
+	out := map[string]any{"rfilename": f.Path}
+	if !blobs {
+		return out
+	}
+	id, pointer := gitBlob(f)
+	out["size"], out["blobId"] = f.Size, id
+	if f.LFS {
+		out["lfs"] = map[string]any{"sha256": f.SHA256.Encoded(), "size": f.Size, "pointerSize": pointer}
+	}
+	return out
+}
+
+// gitBlob returns the git object id of what git stores for f: the file, or the
+// pointer that Git LFS puts in its place, and then the pointer's size.
+func gitBlob(f lock.ModelFile) (id string, pointerSize int) {
+	if !f.LFS {
+		return f.GitSHA1, 0
+	}
+	pointer := fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", f.SHA256.Encoded(), f.Size)
+	sum := sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(pointer), pointer))
+	return hex.EncodeToString(sum[:]), len(pointer)
+}
+
+func treeFile(f lock.ModelFile) map[string]any {
+	id, pointer := gitBlob(f)
+	out := map[string]any{"type": "file", "path": f.Path, "size": f.Size, "oid": id}
+	if f.LFS {
+		out["lfs"] = map[string]any{"oid": f.SHA256.Encoded(), "size": f.Size, "pointerSize": pointer}
+	}
+	return out
+}
+
+// treeDirectory has no object id that could be known here; clients want one.
+func treeDirectory(path string) map[string]any {
+	return map[string]any{"type": "directory", "path": path, "size": 0, "oid": strings.Repeat("0", 40)}
+}
+
+func (r *hubRepository) tree(w http.ResponseWriter, req *http.Request, revision, under string) error {
+	m, err := r.model(revision)
+	if err != nil {
+		return err
+	}
+	entries := m.list(strings.Trim(under, "/"), truthy(req.URL.Query().Get("recursive")))
+	if len(entries) == 0 && under != "" {
+		return errNoEntry
+	}
+	w.Header().Set("X-Repo-Commit", m.spec.Commit)
+	writeJSON(w, http.StatusOK, entries)
+	return nil
+}
+
+// list returns files and directories below a folder, by path.
+func (m *hubModel) list(under string, recursive bool) []map[string]any {
+	prefix := ""
+	if under != "" {
+		prefix = under + "/"
+	}
+	out := []map[string]any{}
+	seen := map[string]bool{}
+	for _, f := range m.spec.Files {
+		rest, ok := strings.CutPrefix(f.Path, prefix)
+		if !ok {
+			continue
+		}
+		dirs := strings.Split(rest, "/")
+		dirs = dirs[:len(dirs)-1]
+		for i := range dirs {
+			if d := prefix + strings.Join(dirs[:i+1], "/"); !seen[d] && (recursive || i == 0) {
+				seen[d] = true
+				out = append(out, treeDirectory(d))
+			}
+		}
+		if recursive || len(dirs) == 0 {
+			out = append(out, treeFile(f))
+		}
+	}
+	return out
+}
+
+func (r *hubRepository) refs(w http.ResponseWriter) error {
+	branches := []map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(r.revisions)) {
+		branches = append(branches, map[string]string{"name": name, "ref": "refs/heads/" + name, "targetCommit": r.revisions[name].spec.Commit})
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"branches": branches, "tags": []string{}, "converts": []string{}})
+	return nil
+}
+
+// pathsInfo answers a POST of paths, as form or JSON, with what there is at
+// each; unknown paths are left out.
+func (r *hubRepository) pathsInfo(w http.ResponseWriter, req *http.Request, revision string) error {
+	m, err := r.model(revision)
+	if err != nil {
+		return err
+	}
+	paths, err := requestedPaths(req)
+	if err != nil {
+		return &failure{http.StatusBadRequest, "BadRequest", "the list of paths cannot be read"}
+	}
+	if len(paths) > maxPaths {
+		return &failure{http.StatusBadRequest, "BadRequest", fmt.Sprintf("more than %d paths were asked for", maxPaths)}
+	}
+	out := []map[string]any{}
+	for _, p := range paths {
+		if f, ok := m.files[p]; ok {
+			out = append(out, treeFile(f.ModelFile))
+		} else if d := strings.Trim(p, "/"); m.directories[d] {
+			out = append(out, treeDirectory(d))
+		}
+	}
+	writeJSON(w, http.StatusOK, out)
+	return nil
+}
+
+func requestedPaths(req *http.Request) ([]string, error) {
+	raw, err := io.ReadAll(io.LimitReader(req.Body, maxPathsInfo))
+	if err != nil {
+		return nil, fmt.Errorf("reading the request: %w", err)
+	}
+	if strings.HasPrefix(req.Header.Get("Content-Type"), "application/json") {
+		var doc struct {
+			Paths []string `json:"paths"`
+		}
+		return doc.Paths, json.Unmarshal(raw, &doc)
+	}
+	form, err := url.ParseQuery(string(raw))
+	return form["paths"], err
+}
+
+// serveResolve answers /REPOSITORY/resolve/REVISION/PATH.
+func (h *Handler) serveResolve(w http.ResponseWriter, r *http.Request) error {
+	if err := reading(w, r); err != nil {
+		return err
+	}
+	p, err := splitHubPath(r.URL, "/")
+	if err != nil {
+		return err
+	}
+	at := slices.Index(p, "resolve")
+	if at < 1 || at > 2 || len(p) < at+3 {
+		return errNoEndpoint
+	}
+	repo, rest, err := h.models.repository(p[:at])
+	if err != nil || len(rest) != 0 {
+		return errNoRepository
+	}
+	m, err := repo.model(p[at+1])
+	if err != nil {
+		return err
+	}
+	w.Header().Set("X-Repo-Commit", m.spec.Commit)
+	f, ok := m.files[strings.Join(p[at+2:], "/")]
+	if !ok {
+		return errNoEntry
+	}
+	return h.sendModelFile(w, r, f)
+}
+
+func (h *Handler) sendModelFile(w http.ResponseWriter, r *http.Request, f hubFile) error {
+	c := h.blob(f.layer, "application/octet-stream", f.Size)
+	c.etag = f.GitSHA1
+	if f.LFS || c.etag == "" {
+		c.etag = f.SHA256.Encoded()
+	}
+	if f.LFS {
+		w.Header().Set("X-Linked-Etag", `"`+c.etag+`"`)
+		w.Header().Set("X-Linked-Size", fmt.Sprint(f.Size))
+	}
+	layer := c.open
+	c.open = func(offset, length int64) (io.ReadCloser, error) { return layer(f.offset+offset, length) }
+	return h.send(w, r, c)
+}

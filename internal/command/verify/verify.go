@@ -1,0 +1,355 @@
+// Package verify proves what arrived: the signature first, then that the set of
+// files is complete, then every byte, on all cores. It reports everything it
+// finds and not only the first.
+//
+// Of a bundle that is not trusted it says what the head alone can tell, and
+// never that it is good. It writes nothing.
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/cargo/catalog"
+	"github.com/caisson/caisson/internal/client/sign"
+	"github.com/caisson/caisson/internal/event"
+)
+
+// Verb names this verb in events.
+const Verb = "verify"
+
+// Outcomes other than success. Run returns the first that holds.
+var (
+	ErrNotTrusted = fmt.Errorf("not every bundle counts: %w", bundle.ErrNotTrusted)
+	ErrOutOfTerm  = errors.New("not every bundle counts now") // and sign.ErrExpired or sign.ErrClock
+	ErrDamaged    = fmt.Errorf("not every bundle is whole: %w", bundle.ErrDamaged)
+)
+
+// Codes of findings beside those of bundle.Check.
+const (
+	CodeNotTrusted = "not-trusted"
+	CodeSignature  = "signature-ignored"
+	CodeHead       = "head-invalid"
+	CodeExpired    = "expired"
+	CodeClock      = "clock"
+)
+
+// Options says what to verify. Keys are public key files.
+type Options struct {
+	Paths   []string
+	Keys    []string
+	Workers int       // default: one per core
+	Now     time.Time // the clock that terms are held against; default: the machine's
+}
+
+// Result is what was found. Bytes counts those of volumes that were read and
+// proven or found wanting.
+type Result struct {
+	Trusted  bool            `json:"trusted"` // every bundle is
+	Findings []event.Finding `json:"findings"`
+	Bytes    int64           `json:"bytes"`
+	Bundles  []Bundle        `json:"bundles"`
+}
+
+// Bundle is one bundle's outcome.
+type Bundle struct {
+	Name     string        `json:"name"`
+	Version  string        `json:"version,omitempty"`
+	Index    digest.Digest `json:"index,omitempty"`
+	Keys     []string      `json:"keys,omitempty"` // ids of the keys whose signatures count
+	Sequence int64         `json:"sequence,omitempty"`
+	Trusted  bool          `json:"trusted"`
+	Stale    bool          `json:"stale,omitempty"` // expired, or the clock says that it is not made yet
+	Intact   bool          `json:"intact"`          // trusted, not stale, complete and every byte proven
+}
+
+// Run verifies every bundle in opt.Paths. The result is complete whenever the
+// error is nil, ErrNotTrusted, ErrOutOfTerm or ErrDamaged.
+func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
+	checker, err := sign.LoadChecker(opt.Keys)
+	if err != nil {
+		return Result{}, err
+	}
+	found, err := bundle.Scan(opt.Paths...)
+	if err != nil {
+		return Result{}, err
+	}
+	if len(found) == 0 {
+		return Result{}, fmt.Errorf("verifying %q: %w", opt.Paths, sign.ErrNoBundle)
+	}
+	if opt.Workers <= 0 {
+		opt.Workers = runtime.GOMAXPROCS(0)
+	}
+	if opt.Now.IsZero() {
+		opt.Now = time.Now()
+	}
+	r := &run{opt: opt, sink: sink, result: Result{Trusted: true, Findings: []event.Finding{}}}
+	for _, files := range found {
+		if err := r.bundle(ctx, files, checker); err != nil {
+			return r.result, err
+		}
+	}
+	return r.finish()
+}
+
+// run gathers findings, from many goroutines.
+type run struct {
+	opt    Options
+	sink   event.Sink
+	mu     sync.Mutex
+	result Result
+	errors int   // findings of that severity
+	term   error // why a trusted bundle does not count now
+	fake   bool  // a bundle was read and nobody whose key counts signed it
+}
+
+func (r *run) finish() (Result, error) {
+	r.sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Message: r.summary(), Bytes: r.result.Bytes,
+		Fields: map[string]any{"trusted": r.result.Trusted, "findings": len(r.result.Findings), "bundles": r.result.Bundles}})
+	switch {
+	case r.fake:
+		return r.result, ErrNotTrusted
+	case r.term != nil:
+		return r.result, fmt.Errorf("%w: %w", ErrOutOfTerm, r.term)
+	case r.errors > 0:
+		return r.result, ErrDamaged
+	}
+	return r.result, nil
+}
+
+func (r *run) summary() string {
+	switch {
+	case r.fake:
+		return "not trusted"
+	case r.term != nil:
+		return "expired, or the clock is wrong"
+	case r.errors > 0:
+		return "damaged or incomplete"
+	}
+	return "trusted, complete and undamaged"
+}
+
+func (r *run) report(f event.Finding) {
+	r.mu.Lock()
+	if f.Severity == event.Error {
+		r.errors++
+	}
+	r.result.Findings = append(r.result.Findings, f)
+	r.mu.Unlock()
+	r.sink.Emit(event.Event{Verb: Verb, Kind: event.FindingKind, Item: f.Item, Finding: &f})
+}
+
+// bundle verifies one bundle. Only what keeps from going on is an error.
+func (r *run) bundle(ctx context.Context, files bundle.Files, checker sign.Checker) error {
+	r.sink.Emit(event.Event{Verb: Verb, Kind: event.Start, Item: files.Name, Message: "verifying " + files.Name})
+	out := Bundle{Name: files.Name}
+	before := r.errors
+	err := r.open(ctx, files, checker, &out)
+	out.Intact = out.Trusted && err == nil && r.errors == before
+	r.result.Bundles = append(r.result.Bundles, out)
+	r.result.Trusted = r.result.Trusted && out.Trusted
+	r.sink.Emit(event.Event{Verb: Verb, Kind: event.End, Item: files.Name, Fields: map[string]any{"trusted": out.Trusted, "intact": out.Intact}})
+	return err
+}
+
+func (r *run) open(ctx context.Context, files bundle.Files, checker sign.Checker, out *Bundle) error {
+	b, err := bundle.Read(files)
+	if err != nil {
+		r.report(headFinding(files, err))
+		return nil
+	}
+	defer b.Close()
+	out.Version, out.Index = b.Version(), b.IndexDigest()
+	t, err := b.Trust(checker)
+	if err != nil {
+		r.report(trustFinding(files, err))
+		r.fake = true
+		r.completeness(b)
+		return nil
+	}
+	out.Trusted, out.Keys, out.Sequence = true, t.KeyIDs(), t.Statement().Predicate.Sequence
+	r.signatures(t)
+	out.Stale = r.stale(t)
+	return r.content(ctx, t, newItems(t.Bundle))
+}
+
+func headFinding(files bundle.Files, err error) event.Finding {
+	head := filepath.Base(files.Head)
+	f := event.Finding{Severity: event.Error, Code: CodeHead, Volume: head, What: err.Error(), Hint: catalog.CopyAgain(head)}
+	switch {
+	case errors.Is(err, bundle.ErrVersion), errors.Is(err, bundle.ErrDelta):
+		f.Hint = "use a newer caisson"
+	case errors.Is(err, os.ErrPermission):
+		f.Hint = "make " + files.Head + " readable"
+	}
+	return f
+}
+
+// trustFinding says why a bundle is not trusted and which file is to blame, as
+// far as can be told: one that a good signature contradicts, else the signature.
+func trustFinding(files bundle.Files, err error) event.Finding {
+	f := event.Finding{Severity: event.Error, Code: CodeNotTrusted, What: err.Error(),
+		Why: "nothing in a bundle counts before a key that you trust has signed it"}
+	var signatures []string
+	for _, path := range files.Signatures {
+		signatures = append(signatures, filepath.Base(path))
+	}
+	if len(signatures) == 1 {
+		f.Volume = signatures[0]
+	}
+	var claim *bundle.ClaimError
+	switch {
+	case errors.As(err, &claim):
+		f.Volume = claim.File
+		f.Hint = catalog.CopyAgain(append([]string{claim.File}, signatures...)...) + ": they do not belong together"
+	case len(signatures) == 0:
+		f.Hint = "copy the .sigstore.json file from the source medium, or ask the sender for a signature"
+	case errors.Is(err, sign.ErrUnknownKey):
+		f.Hint = "name the key of the bundle's signer with --key, after asking the signer for it by another way; if it is named, " + catalog.CopyAgain(signatures...)
+	default:
+		f.Hint = catalog.CopyAgain(signatures...) + ", or ask the sender for a signature"
+	}
+	return f
+}
+
+// signatures tells which signatures did not count.
+func (r *run) signatures(t *bundle.Trusted) {
+	for _, why := range t.Rejected() {
+		r.report(event.Finding{Severity: event.Notice, Code: CodeSignature, What: "a signature was not counted: " + why.Error()})
+	}
+}
+
+// stale tells whether the statement does not count now.
+func (r *run) stale(t *bundle.Trusted) bool {
+	err := sign.CheckTerm(t.Statement().Predicate, r.opt.Now)
+	if err == nil {
+		return false
+	}
+	f := event.Finding{Severity: event.Error, Code: CodeExpired, What: t.Name() + ": " + err.Error(),
+		Why: "its signer did not want it used after that", Hint: "ask for a newer bundle, or check this machine's clock"}
+	if !errors.Is(err, sign.ErrExpired) {
+		f.Code, f.Why, f.Hint = CodeClock, "a wrong clock cannot tell whether a bundle has expired", "set this machine's clock"
+	}
+	r.term = err
+	r.report(f)
+	return true
+}
+
+// completeness says which volumes are missing or have another size. It does not
+// ask who needs them: nobody has vouched for the manifests that would tell.
+func (r *run) completeness(b *bundle.Bundle) {
+	files, table := b.Files(), b.Table()
+	for n := range table.Volumes() {
+		if f, bad := volumeFinding(files, table, n); bad {
+			r.report(f)
+		}
+	}
+}
+
+func volumeFinding(files bundle.Files, table *bundle.Table, n int) (f event.Finding, bad bool) {
+	name, want := fmt.Sprintf("%s.vol-%05d.tar", files.Name, n), table.VolumeLength(n)
+	f = event.Finding{Severity: event.Error, Volume: name, Length: want, Hint: catalog.CopyAgain(name)}
+	size := int64(-1)
+	for _, p := range files.Volumes[n] {
+		if info, err := os.Stat(p); err == nil && info.Size() == want {
+			return f, false
+		} else if err == nil {
+			size = max(size, info.Size())
+		}
+	}
+	f.What = fmt.Sprintf("%s has %d bytes, it should have %d", name, size, want)
+	switch {
+	case size < 0:
+		f.Code, f.What = string(bundle.MissingVolume), name+" is missing"
+	case size < want:
+		f.Code, f.Offset, f.Length = string(bundle.ShortVolume), size, want-size
+	default:
+		f.Code, f.Offset, f.Length = string(bundle.LongVolume), want, size-want
+	}
+	return f, true
+}
+
+// content checks every byte of a trusted bundle.
+func (r *run) content(ctx context.Context, t *bundle.Trusted, items *items) error {
+	var done atomic.Int64
+	total := t.Table().StreamSize()
+	opt := bundle.CheckOptions{Workers: r.opt.Workers, Progress: func(n int64) {
+		r.sink.Emit(event.Event{Verb: Verb, Kind: event.Progress, Item: t.Name(), Bytes: done.Add(n), Total: total})
+	}}
+	err := t.Check(ctx, opt, func(f bundle.Finding) { r.report(items.finding(t.Table(), f)) })
+	r.result.Bytes += done.Load()
+	if errors.Is(err, bundle.ErrDamaged) {
+		return nil // all of it was reported
+	}
+	return err
+}
+
+// items names the references that need a blob.
+type items struct{ refs map[digest.Digest][]string }
+
+func newItems(b *bundle.Bundle) *items {
+	c, err := catalog.Read(catalog.Source{Head: b})
+	if err != nil {
+		return &items{} // the head is whole; findings lack their items then
+	}
+	return &items{c.References()}
+}
+
+func (i *items) of(blobs ...digest.Digest) string {
+	var all []string
+	for _, d := range blobs {
+		all = append(all, i.refs[d]...)
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	const most = 5
+	if len(all) > most {
+		return strings.Join(all[:most], ", ") + fmt.Sprintf(" and %d more", len(all)-most)
+	}
+	return strings.Join(all, ", ")
+}
+
+// inVolume names what needs a range of a volume.
+func (i *items) inVolume(table *bundle.Table, n int, offset, length int64) string {
+	start := int64(n)*table.VolumeSize() + offset
+	end := start + length
+	var blobs []digest.Digest
+	for k := range table.Len() {
+		if e := table.Entry(k); e.Offset < end && e.Offset+e.Size > start {
+			blobs = append(blobs, e.Digest)
+		}
+	}
+	return i.of(blobs...)
+}
+
+// finding says what a finding of the volumes means for the references.
+func (i *items) finding(table *bundle.Table, f bundle.Finding) event.Finding {
+	out := event.Finding{
+		Severity: event.Error, Code: string(f.Code), What: f.Message, Blob: string(f.Blob),
+		Volume: f.Volume, Offset: f.Offset, Length: f.Length, Hint: catalog.CopyAgain(f.Volume),
+	}
+	switch {
+	case f.Harmless():
+		out.Severity = event.Warn
+	case f.Code == bundle.Unreadable:
+		out.Hint += "; look after the disk if it happens again"
+	}
+	if f.Blob != "" {
+		out.Item = i.of(f.Blob)
+	} else if f.Blobs > 0 {
+		out.Item = i.inVolume(table, f.VolumeIndex, f.Offset, f.Length)
+	}
+	return out
+}

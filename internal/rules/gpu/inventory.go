@@ -1,0 +1,158 @@
+package gpu
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/caisson/caisson/internal/api/yamlfile"
+)
+
+// KindNodeInventory heads an inventory file.
+const KindNodeInventory = "NodeInventory"
+
+// Inventory is the kind NodeInventory: what a site's nodes are like, to be
+// carried to where drivers are chosen.
+type Inventory struct {
+	// APIVersion is caisson.dev/v1alpha1.
+	APIVersion string `yaml:"apiVersion" json:"apiVersion" jsonschema:"required,enum=caisson.dev/v1alpha1"`
+	// Kind is NodeInventory.
+	Kind string `yaml:"kind" json:"kind" jsonschema:"required,enum=NodeInventory"`
+	// HashedNames says that names are hashes and not the nodes' own.
+	HashedNames bool `yaml:"hashedNames,omitempty" json:"hashedNames,omitempty"`
+	// Operator is the release of NVIDIA's operator that is meant.
+	Operator string `yaml:"operator,omitempty" json:"operator,omitempty"`
+	// Nodes of the site.
+	Nodes []Node `yaml:"nodes" json:"nodes" jsonschema:"required"`
+}
+
+// NewInventory makes an inventory of nodes, sorted by name. Hashed names are equal
+// where names are, within and across inventories with the same salt.
+func NewInventory(nodes []Node, hash bool, salt string) Inventory {
+	v := Inventory{APIVersion: yamlfile.APIVersion, Kind: KindNodeInventory, HashedNames: hash, Nodes: slices.Clone(nodes)}
+	if hash {
+		for i := range v.Nodes {
+			v.Nodes[i].Name = hashed(v.Nodes[i].Name, salt)
+		}
+	}
+	slices.SortFunc(v.Nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
+	return v
+}
+
+func hashed(name, salt string) string {
+	return fmt.Sprintf("node-%.6x", sha256.Sum256([]byte(salt+"\x00"+name)))
+}
+
+// Marshal writes an inventory that Parse reads back.
+func (v Inventory) Marshal() ([]byte, error) {
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("writing the node inventory: %w", err)
+	}
+	return b.Bytes(), enc.Close()
+}
+
+// MaxInventory bounds an inventory file, in bytes.
+const MaxInventory = 16 << 20
+
+// maxNodes bounds an inventory.
+const maxNodes = 10000
+
+// ReadInventory reads the inventory of the file at path and checks it. The error
+// is a *yamlfile.Error that lists every problem, or yamlfile.ErrNoDocument.
+func ReadInventory(path string) (*Inventory, error) {
+	doc, err := yamlfile.ReadFile(path, KindNodeInventory, MaxInventory)
+	if err != nil {
+		return nil, err
+	}
+	return decodeInventory(doc)
+}
+
+// Inventory reads the inventory of the file at path and adds to each GPU with an
+// id what the catalogue knows of it.
+func (c *Catalogue) Inventory(path string) (*Inventory, error) {
+	v, err := ReadInventory(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range v.Nodes {
+		for i, g := range n.GPUs {
+			n.GPUs[i] = c.describe(g)
+		}
+	}
+	return v, nil
+}
+
+// ParseInventory is ReadInventory for bytes; name stands for the file in messages.
+func ParseInventory(name string, text []byte) (*Inventory, error) {
+	doc, err := yamlfile.Parse(name, text, KindNodeInventory)
+	if err != nil {
+		return nil, err
+	}
+	return decodeInventory(doc)
+}
+
+func decodeInventory(doc *yamlfile.Document) (*Inventory, error) {
+	var v Inventory
+	doc.Decode(&v)
+	if len(v.Nodes) > maxNodes {
+		doc.Problemf("nodes", "are %d, more than %d", len(v.Nodes), maxNodes)
+		return nil, doc.Err()
+	}
+	seen := map[string]bool{}
+	for i, n := range v.Nodes {
+		at := fmt.Sprintf("nodes[%d]", i)
+		if seen[n.Name] {
+			doc.Problemf(at+".name", "%q is there twice", n.Name)
+		}
+		seen[n.Name] = true
+		n.check(doc, at)
+	}
+	if err := doc.Err(); err != nil {
+		return nil, err
+	}
+	return &v, nil
+}
+
+func (n Node) check(doc *yamlfile.Document, at string) {
+	switch {
+	case n.Name == "":
+		doc.Missing(at + ".name")
+	case len(n.Name) > 253:
+		doc.Problemf(at+".name", "is longer than 253 bytes")
+	}
+	for field, value := range map[string]string{"kernel": n.Kernel, "arch": n.Arch, "os.id": n.OS.ID, "os.version": n.OS.Version, "driver.version": n.Driver.Version} {
+		if value != "" && word(value) == "" {
+			doc.Problemf(at+"."+field, "%q cannot stand in the tag of an image", value)
+		}
+	}
+	oneOf(doc, at+".secureBoot", n.SecureBoot, "on", "off", "none")
+	oneOf(doc, at+".driver.state", n.Driver.State, DriverNone, DriverInTree, DriverNouveau, DriverInstalled)
+	oneOf(doc, at+".driver.modules", n.Driver.Modules, OpenModules, ProprietaryModules)
+	for i, g := range n.GPUs {
+		g.check(doc, fmt.Sprintf("%s.gpus[%d]", at, i))
+	}
+}
+
+func (g GPU) check(doc *yamlfile.Document, at string) {
+	if g.Count < 0 || g.Count > maxCount {
+		doc.Problemf(at+".count", "%d is not a number of GPUs", g.Count)
+	}
+	for field, id := range map[string]string{"vendor": g.Vendor, "device": g.Device, "class": g.Class} {
+		if id != "" && (len(id) != 4 || hex(id) != id) {
+			doc.Problemf(at+"."+field, "%q is not four hexadecimal digits in quotes", id)
+		}
+	}
+}
+
+func oneOf(doc *yamlfile.Document, field, value string, known ...string) {
+	if value != "" && !slices.Contains(known, value) {
+		doc.Problemf(field, "unknown value %q%s", value, yamlfile.Suggest(value, known))
+	}
+}

@@ -1,0 +1,42 @@
+package stacktest
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/caisson/caisson/internal/client/agent"
+)
+
+// Binary writes the smallest file that counts as a static Linux binary of the
+// given machine, with more behind its head, and returns its path.
+func Binary(tb testing.TB, machine elf.Machine, more string) string {
+	tb.Helper()
+	head := elf.Header64{
+		Ident: [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
+		Type:  uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT), Ehsize: 64,
+	}
+	var b bytes.Buffer
+	check(tb, binary.Write(&b, binary.LittleEndian, head))
+	b.WriteString(more)
+	path := filepath.Join(tb.TempDir(), "caisson")
+	check(tb, os.WriteFile(path, b.Bytes(), 0o755))
+	return path
+}
+
+// agent enters the node agent's image.
+func (p *packer) agent(tb testing.TB) {
+	tb.Helper()
+	im, err := agent.Build(Binary(tb, elf.EM_X86_64, "agent"))
+	check(tb, err)
+	var layer bytes.Buffer
+	check(tb, im.WriteLayer(&layer))
+	for _, data := range [][]byte{im.Manifest, im.Config, layer.Bytes()} {
+		p.put(data)
+	}
+	it := im.Item()
+	p.items[it.Ref] = &it
+}

@@ -1,0 +1,315 @@
+// Package stacktest makes small installable stacks: charts, manifests and
+// images, packed into real signed bundles and loaded into a real registry.
+//
+// It is for tests; the product never imports it.
+package stacktest
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/client/sign"
+	"github.com/caisson/caisson/internal/command/load"
+	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/testkit/bundletest"
+)
+
+// Stack is what to pack.
+type Stack struct {
+	Name       string // default: demo
+	Version    string // default: 1.0.0
+	Sequence   int64  // default: 1
+	Components []Component
+	Agent      bool // carry the node agent, made of Binary
+}
+
+// Component is one component of a Stack.
+type Component struct {
+	Name      string
+	Namespace string // default: the name
+	Needs     []string
+	Optional  bool
+	Charts    []Chart
+	Manifests map[string]string // file name → text
+	Images    []string          // references; every image a chart names
+	Ready     []lock.Condition
+}
+
+// Chart is one release.
+type Chart struct {
+	Release string
+	Version string            // default: 1.0.0
+	Files   map[string]string // beside Chart.yaml
+	Values  map[string]any
+}
+
+// Site is where stacks are packed to and loaded into.
+type Site struct {
+	Registry *bundletest.Registry
+	Key      *sign.PrivateKey
+	KeyFile  string
+}
+
+// NewSite starts a registry and makes a key. sparse: the registry takes indexes
+// whose children it lacks.
+func NewSite(tb testing.TB, sparse bool) *Site {
+	tb.Helper()
+	pair, err := sign.GenerateKeyPair(nil)
+	check(tb, err)
+	dir := tb.TempDir()
+	check(tb, sign.WriteKeyPair(dir, pair))
+	key, err := sign.LoadPrivateKey(filepath.Join(dir, sign.PrivateKeyFile), nil)
+	check(tb, err)
+	return &Site{Registry: bundletest.NewRegistry(tb, sparse), Key: key, KeyFile: filepath.Join(dir, sign.PublicKeyFile)}
+}
+
+func check(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// File writes a site file. more is what follows `registry`, with no indent.
+func (s *Site) File(tb testing.TB, more string) string {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "site.yaml")
+	text := "apiVersion: caisson.dev/v1alpha1\nkind: Site\nmetadata: {name: lab}\nregistry: {mode: external, address: \"" + s.Registry.Host + "\", prefix: mirror, plainHTTP: true}\n" + more
+	check(tb, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+// Load pushes a bundle into the registry.
+func (s *Site) Load(tb testing.TB, dir string) {
+	tb.Helper()
+	_, err := load.Run(tb.Context(), load.Options{Paths: []string{dir}, Keys: []string{s.KeyFile}, Registry: s.Registry.Host + "/mirror", PlainHTTP: true, StateDir: tb.TempDir()}, event.Discard)
+	check(tb, err)
+}
+
+// Pack makes a signed bundle and returns its directory.
+func (s *Site) Pack(tb testing.TB, stack Stack) string {
+	tb.Helper()
+	p := &packer{content: map[digest.Digest][]byte{}, items: map[string]*lock.Item{}}
+	return p.seal(tb, s.Key, stack, p.lock(tb, stack))
+}
+
+// Incompressible is n characters of text that follow from seed and do not
+// compress to much less than three quarters.
+func Incompressible(seed, n int) string {
+	b := make([]byte, n*3/4)
+	_, _ = rand.NewChaCha8([32]byte{byte(seed)}).Read(b)
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+type packer struct {
+	content map[digest.Digest][]byte
+	items   map[string]*lock.Item
+}
+
+func (p *packer) put(data []byte) lock.Blob {
+	d := digest.FromBytes(data)
+	p.content[d] = data
+	return lock.Blob{Digest: d, Size: int64(len(data))}
+}
+
+func (p *packer) json(v any) lock.Blob {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // plain values
+	}
+	return p.put(data)
+}
+
+func (p *packer) lock(tb testing.TB, stack Stack) *lock.Lock {
+	tb.Helper()
+	l := &lock.Lock{
+		Metadata: lock.Metadata{Name: or(stack.Name, "demo"), Version: or(stack.Version, "1.0.0")}, Platforms: []string{"linux/amd64"},
+		Kubernetes: lock.Kubernetes{Versions: []string{"1.30", "1.99"}},
+	}
+	for _, c := range stack.Components {
+		l.Components = append(l.Components, p.component(c))
+	}
+	if stack.Agent {
+		p.agent(tb)
+	}
+	for _, it := range p.items {
+		l.Items = append(l.Items, *it)
+	}
+	check(tb, l.Normalize())
+	return l
+}
+
+func or(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}
+
+func (p *packer) component(c Component) lock.Component {
+	out := lock.Component{Name: c.Name, Namespace: or(c.Namespace, c.Name), Needs: slices.Sorted(slices.Values(c.Needs)), Optional: c.Optional, Ready: c.Ready}
+	for _, ch := range c.Charts {
+		out.Releases = append(out.Releases, lock.Release{Name: ch.Release, Chart: p.chart(c.Name, ch), Values: ch.Values})
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Manifests)) {
+		out.Manifests = append(out.Manifests, p.manifest(c.Name, name, c.Manifests[name]))
+	}
+	for _, ref := range c.Images {
+		out.Items = append(out.Items, p.image(c.Name, ref))
+	}
+	slices.Sort(out.Items)
+	return out
+}
+
+// item finds or makes an item and enters the component.
+func (p *packer) item(component string, it lock.Item) string {
+	old := p.items[it.Ref]
+	if old == nil {
+		old = &it
+		p.items[it.Ref] = old
+	}
+	if !slices.Contains(old.Components, component) {
+		old.Components = append(old.Components, component)
+		slices.Sort(old.Components)
+	}
+	return it.Ref
+}
+
+// image makes a sparse index of linux/amd64, whose content follows from ref.
+func (p *packer) image(component, ref string) string {
+	layer := p.put(archive(map[string]string{"content": ref}))
+	config := p.json(ocispec.Image{Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}, RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromString(ref)}}})
+	layer.MediaType, config.MediaType = ocispec.MediaTypeImageLayerGzip, ocispec.MediaTypeImageConfig
+	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: descriptor(config), Layers: []ocispec.Descriptor{descriptor(layer)}}
+	amd64 := p.json(m)
+	idx := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{
+		{MediaType: m.MediaType, Digest: amd64.Digest, Size: amd64.Size, Platform: &ocispec.Platform{OS: "linux", Architecture: "amd64"}},
+		{MediaType: m.MediaType, Digest: digest.FromString("not carried"), Size: 400, Platform: &ocispec.Platform{OS: "linux", Architecture: "arm64"}},
+	}}
+	root := p.json(idx)
+	return p.item(component, lock.Item{
+		Ref: ref, Kind: lock.Image, Source: "docker://" + ref, FoundBy: []string{"stack"}, Digest: root.Digest, MediaType: idx.MediaType, Size: root.Size,
+		Manifests: []lock.ImageManifest{
+			{Digest: root.Digest, MediaType: idx.MediaType, Size: root.Size},
+			{Digest: amd64.Digest, MediaType: m.MediaType, Size: amd64.Size, Platform: "linux/amd64", Config: &config, Layers: []lock.Blob{layer}},
+		},
+	})
+}
+
+func descriptor(b lock.Blob) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: b.MediaType, Digest: b.Digest, Size: b.Size}
+}
+
+// archive makes a .tgz of files by path.
+func archive(files map[string]string) []byte {
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	t := tar.NewWriter(z)
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		_ = t.WriteHeader(&tar.Header{Name: path, Mode: 0o644, Size: int64(len(files[path])), Format: tar.FormatUSTAR})
+		_, _ = t.Write([]byte(files[path]))
+	}
+	_ = t.Close()
+	_ = z.Close()
+	return out.Bytes()
+}
+
+func (p *packer) chart(component string, c Chart) string {
+	version := or(c.Version, "1.0.0")
+	files := map[string]string{c.Release + "/Chart.yaml": fmt.Sprintf("apiVersion: v2\nname: %s\nversion: %s\n", c.Release, version)}
+	for path, text := range c.Files {
+		files[c.Release+"/"+path] = text
+	}
+	config := p.json(map[string]any{"apiVersion": "v2", "name": c.Release, "version": version})
+	layer := p.put(archive(files))
+	config.MediaType, layer.MediaType = lock.MediaTypeHelmConfig, lock.MediaTypeHelmChart
+	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: descriptor(config), Layers: []ocispec.Descriptor{descriptor(layer)}}
+	root := p.json(m)
+	return p.item(component, lock.Item{
+		Ref: "ghcr.io/acme/charts/" + c.Release + ":" + version, Kind: lock.Chart, Source: "oci://ghcr.io/acme/charts/" + c.Release,
+		Digest: root.Digest, MediaType: m.MediaType, Size: root.Size,
+		Manifests: []lock.ImageManifest{{Digest: root.Digest, MediaType: m.MediaType, Size: root.Size, Config: &config, Layers: []lock.Blob{layer}}},
+	})
+}
+
+func (p *packer) manifest(component, name, text string) string {
+	b := p.put([]byte(text))
+	return p.item(component, lock.Item{
+		Ref: "files.caisson.dev/" + component + "/" + name + ":" + b.Digest.Encoded()[:12], Kind: lock.Manifest, Source: "file:" + name,
+		RawFile: &lock.RawFile{Name: name, Path: name, Digest: b.Digest, Size: b.Size, MediaType: lock.MediaTypeManifest},
+	})
+}
+
+func (p *packer) seal(tb testing.TB, key *sign.PrivateKey, stack Stack, l *lock.Lock) string {
+	tb.Helper()
+	ctx, dir := context.Background(), tb.TempDir()
+	text, err := l.Marshal()
+	check(tb, err)
+	var slots []bundle.Slot
+	for _, s := range l.Slots() {
+		slots = append(slots, bundle.Slot{Key: s.Key, Digest: s.Digest, Size: s.Size})
+	}
+	w, err := bundle.Create(ctx, dir, l.Metadata.Name, l.Digest(), slots, bundle.WriterOptions{VolumeSize: 4 << 20, NoSync: true})
+	check(tb, err)
+	defer w.Close()
+	for i, s := range l.Slots() {
+		sw, err := w.Slot(ctx, i, nil)
+		check(tb, err)
+		_, err = sw.Write(p.content[s.Digest])
+		check(tb, err)
+		_, err = sw.Commit()
+		check(tb, err)
+	}
+	sealed, err := w.Seal(ctx, bundle.Contents{Name: l.Metadata.Name, Version: l.Metadata.Version, Lock: text, SBOM: []byte(`{}`), Descriptors: p.head(tb, w, l)})
+	check(tb, err)
+	p.sign(tb, key, dir, stack, sealed)
+	return dir
+}
+
+// head writes manifests and configs and describes the items.
+func (p *packer) head(tb testing.TB, w *bundle.Writer, l *lock.Lock) []ocispec.Descriptor {
+	tb.Helper()
+	for _, h := range l.HeadBlobs() {
+		w.PutMeta(p.content[h.Digest])
+	}
+	for i := range l.Items {
+		if it := &l.Items[i]; it.Wrapped() {
+			manifest, config, err := it.Wrap(nil)
+			check(tb, err)
+			w.PutMeta(manifest)
+			w.PutMeta(config)
+		}
+	}
+	descriptors, err := l.Descriptors(nil)
+	check(tb, err)
+	return descriptors
+}
+
+func (p *packer) sign(tb testing.TB, key *sign.PrivateKey, dir string, stack Stack, sealed bundle.Sealed) {
+	tb.Helper()
+	s := sealed.Statement()
+	s.Predicate.Sequence, s.Predicate.Created = max(stack.Sequence, 1), "2026-01-01T00:00:00Z"
+	payload, err := s.Marshal()
+	check(tb, err)
+	signature, err := key.SignStatement(payload)
+	check(tb, err)
+	_, err = bundle.WriteSignature(dir, s.Predicate.Name, key.Public.ID, signature)
+	check(tb, err)
+}

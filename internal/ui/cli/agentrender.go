@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"bufio"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caisson/caisson/internal/client/helm"
+)
+
+// Bounds of a process that renders a chart.
+const (
+	renderStack  = 64 << 20 // bytes of one goroutine's stack
+	renderHeap   = 1 << 30  // from where memory is given back eagerly
+	renderMemory = 2 << 30  // where the process ends
+	renderCPU    = 120      // seconds
+)
+
+// agentRender renders one chart for a caisson that asks on standard input, in a
+// process that hostile templates may bring down.
+func (a *app) agentRender() *cobra.Command {
+	return &cobra.Command{
+		Use:     "render",
+		Short:   "Render a chart for another caisson",
+		Long:    "Render a chart that another caisson sends, within bounds of memory and time.",
+		Example: "  caisson agent render <question.json",
+		Args:    args(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			debug.SetMaxStack(renderStack)
+			debug.SetMemoryLimit(renderHeap)
+			if err := limit(); err != nil {
+				return err
+			}
+			out := bufio.NewWriter(a.streams.Out)
+			if err := helm.Work(cmd.Context(), a.streams.In, out); err != nil {
+				return err
+			}
+			return out.Flush()
+		},
+	}
+}
+
+// worker is the command line of a process that renders charts; nil where this
+// program's own file is not known, which renders them here.
+func worker() []string {
+	self, err := os.Executable()
+	if err != nil {
+		return nil
+	}
+	return []string{self, "agent", "render"}
+}

@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/rules/gpu"
+)
+
+const gpuSection = `
+nodes with GPUs
+   a100: 4 x A100 PCIe 40GB
+     driver: conventional 595.91.07, open modules,
+         nvcr.io/nvidia/driver:595.91.07-rhel9
+     MIG, of each GPU: 2 x 1g.5gb, 1 x 2g.10gb
+     label nvidia.com/mig.config=1g.5gb.2-2g.10gb.1
+   own: 2 x L4
+     driver: installed 580.95.05, the host has a driver for its GPUs
+     time slicing: nvidia.com/gpu by 4
+   NVIDIADriver r580-open-ubuntu22.04-5.15.0-105-generic, for 2 nodes
+   NVIDIADriver r595-open-rhel9.4, for 1 node
+`
+
+func TestPlanShowsGPUNodes(t *testing.T) {
+	g := &plan.GPU{Component: "gpu", Nodes: []plan.GPUNode{
+		{Facts: gpu.Node{Name: "a100", GPUs: []gpu.GPU{{Product: "A100 PCIe 40GB", Count: 4}}},
+			Payload: gpu.Payload{Kind: gpu.Conventional, Driver: "595.91.07", Modules: gpu.OpenModules, Image: "nvcr.io/nvidia/driver:595.91.07-rhel9"},
+			Layout:  "2 x 1g.5gb, 1 x 2g.10gb", Labels: map[string]string{plan.LabelMIG: "1g.5gb.2-2g.10gb.1"}},
+		{Facts: gpu.Node{Name: "own", GPUs: []gpu.GPU{{Product: "L4", Count: 2}}}, Sharing: "nvidia.com/gpu by 4",
+			Payload: gpu.Payload{Kind: gpu.Installed, Driver: "580.95.05", Because: "the host has a driver for its GPUs"}},
+	}, Groups: []gpu.Group{{Name: "r580-open-ubuntu22.04-5.15.0-105-generic", Nodes: []string{"a", "b"}}, {Name: "r595-open-rhel9.4", Nodes: []string{"a100"}}}}
+	for _, width := range []int{80, 40} {
+		p := &page{width: width}
+		p.gpuNodes(g)
+		if width == 80 && p.String() != gpuSection {
+			t.Errorf("it shows\n%s", p)
+		}
+		for line := range strings.Lines(p.String()) {
+			if len(strings.TrimRight(line, "\n")) > width {
+				t.Errorf("longer than %d: %q", width, line)
+			}
+		}
+	}
+	if got := gpuSummary(g); got != "2: 1 conventional, 1 installed; 1 labelled" {
+		t.Errorf("in short %q", got)
+	}
+	p := &page{width: 80}
+	if p.gpuNodes(nil); p.String() != "" {
+		t.Errorf("without GPUs it shows %q", p)
+	}
+}

@@ -1,0 +1,321 @@
+package output
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caisson/caisson/internal/event"
+)
+
+const (
+	redraw      = 200 * time.Millisecond // of the live line
+	plainEvery  = 10 * time.Second       // progress lines without a terminal
+	plainWidth  = 80
+	labelColumn = 9 // of findings: "  where  "
+)
+
+// TextOptions say how text is written; the zero value is plain and complete.
+type TextOptions struct {
+	Verb     string           // of events that name none
+	Terminal bool             // the progress writer is one: a live line is drawn
+	Width    func() int       // columns of it; nil: 80
+	Style    Style            // of the progress writer
+	OutStyle Style            // of the result writer
+	Quiet    bool             // findings, warnings and results only
+	Now      func() time.Time // nil: time.Now
+}
+
+// Text writes events for people: progress and remarks to one writer, findings
+// to another. It is safe for concurrent use. Close ends the live line.
+type Text struct {
+	out, err io.Writer
+	opt      TextOptions
+
+	mu     sync.Mutex
+	all    meter             // the verb as a whole
+	whole  bool              // the verb counts as a whole
+	items  map[string]*meter // open items that count
+	open   []string          // items begun and not ended, oldest first
+	drawn  bool              // a live line is on the screen
+	paused bool
+	spoke  time.Time // last plain progress line
+	verb   string
+	stop   chan struct{}
+	done   chan struct{}
+}
+
+// NewText makes a sink. Results and findings go to out, everything else to err.
+func NewText(out, err io.Writer, opt TextOptions) *Text {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Width == nil {
+		opt.Width = func() int { return plainWidth }
+	}
+	t := &Text{out: out, err: err, opt: opt, items: map[string]*meter{}, verb: opt.Verb,
+		stop: make(chan struct{}), done: make(chan struct{}), spoke: opt.Now()}
+	go t.tick()
+	return t
+}
+
+// tick redraws while nothing happens, so that a stall shows.
+func (t *Text) tick() {
+	defer close(t.done)
+	ticker := time.NewTicker(redraw)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-t.stop:
+			return
+		case <-ticker.C:
+			t.mu.Lock()
+			t.progress()
+			t.mu.Unlock()
+		}
+	}
+}
+
+// Close removes the live line and stops drawing. Events may still come; they
+// are written as lines.
+func (t *Text) Close() {
+	t.mu.Lock()
+	select {
+	case <-t.stop:
+		t.mu.Unlock()
+		return
+	default:
+	}
+	close(t.stop)
+	t.clear()
+	t.paused = true
+	t.mu.Unlock()
+	<-t.done
+}
+
+// Pause calls f while nothing is drawn, for a question to the operator.
+func (t *Text) Pause(f func()) {
+	t.mu.Lock()
+	t.clear()
+	was := t.paused
+	t.paused = true
+	t.mu.Unlock()
+	f()
+	t.mu.Lock()
+	t.paused = was
+	t.mu.Unlock()
+}
+
+// Emit writes e.
+func (t *Text) Emit(e event.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e = complete(e, t.opt.Verb)
+	t.verb = e.Verb
+	switch e.Kind {
+	case event.Start:
+		t.start(e)
+	case event.Progress:
+		t.count(e)
+	case event.Info:
+		t.remark(t.info(e))
+	case event.Warning:
+		t.warning(e)
+	case event.Retry:
+		t.sayWrapped(t.opt.Style.Yellow("retry:")+" ", len("retry: "), about(e))
+	case event.FindingKind:
+		t.finding(e)
+	case event.End:
+		t.end(e)
+	}
+}
+
+func (t *Text) start(e event.Event) {
+	if e.Item == "" {
+		if e.Message != "" {
+			t.remark(t.opt.Style.Bold(e.Verb) + "  " + Clean(e.Message))
+		}
+		return
+	}
+	t.open = append(t.open, e.Item)
+	if e.Total > 0 {
+		t.items[e.Item] = &meter{total: e.Total, moved: t.opt.Now()}
+	}
+}
+
+func (t *Text) end(e event.Event) {
+	if e.Item == "" {
+		t.clear()
+		return
+	}
+	t.close(e.Item)
+	size := ""
+	if e.Bytes > 0 {
+		size = Bytes(e.Bytes)
+	}
+	note := Clean(e.Message)
+	if note != "" {
+		note = "  " + note
+	}
+	width := t.width() - len(size) - len([]rune(note)) - 5
+	t.remark(strings.TrimRight(fmt.Sprintf("  %-*s%s  %s", max(width, 20), Fit(Clean(e.Item), max(width, 20)), note, size), " "))
+}
+
+func (t *Text) close(item string) {
+	delete(t.items, item)
+	for i, open := range t.open {
+		if open == item {
+			t.open = append(t.open[:i], t.open[i+1:]...)
+			return
+		}
+	}
+}
+
+func (t *Text) count(e event.Event) {
+	m := &t.all
+	if e.Item != "" {
+		if m = t.items[e.Item]; m == nil {
+			m = &meter{}
+			t.items[e.Item] = m
+		}
+	} else {
+		t.whole = true
+	}
+	m.set(e.Bytes, e.Total, t.opt.Now())
+}
+
+// info writes a fact. A fact with fields and no item, such as an access, is its
+// message and the fields' values that matter.
+func (t *Text) info(e event.Event) string {
+	if e.Fields["method"] != nil {
+		return access(e)
+	}
+	return about(e)
+}
+
+func access(e event.Event) string {
+	line := fmt.Sprintf("%s %v %v %v %s", e.Time.Format(time.TimeOnly), e.Fields["method"], e.Fields["status"], e.Fields["path"], Bytes(e.Bytes))
+	return Clean(line)
+}
+
+// about is an event's message, led by its item where the message does not name
+// it.
+func about(e event.Event) string {
+	if e.Item == "" || strings.Contains(e.Message, e.Item) {
+		return Clean(e.Message)
+	}
+	return Clean(e.Item + ": " + e.Message)
+}
+
+func (t *Text) warning(e event.Event) {
+	t.sayWrapped(t.opt.Style.Yellow("warning:")+" ", len("warning: "), about(e))
+	if f := e.Finding; f != nil {
+		for _, line := range details(*f, t.width(), f.What == e.Message) {
+			t.say(line)
+		}
+	}
+}
+
+func (t *Text) finding(e event.Event) {
+	if e.Finding == nil {
+		return
+	}
+	t.clear()
+	for _, line := range Finding(*e.Finding, t.opt.OutStyle, t.width()) {
+		fmt.Fprintln(t.out, line)
+	}
+}
+
+// remark writes a line that --quiet leaves out.
+func (t *Text) remark(line string) {
+	if !t.opt.Quiet {
+		t.say(line)
+	}
+}
+
+func (t *Text) say(line string) {
+	t.clear()
+	fmt.Fprintln(t.err, line)
+}
+
+// sayWrapped writes text after a head, on a terminal in lines that fit it.
+func (t *Text) sayWrapped(head string, indent int, text string) {
+	if !t.opt.Terminal {
+		t.say(head + text)
+		return
+	}
+	for i, part := range Wrap(text, t.width()-indent-1) {
+		if i > 0 {
+			head = strings.Repeat(" ", indent)
+		}
+		t.say(head + part)
+	}
+}
+
+// Print writes to the result writer, the live line out of the way.
+func (t *Text) Print(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clear()
+	fmt.Fprint(t.out, text)
+}
+
+func (t *Text) width() int {
+	if w := t.opt.Width(); w >= 40 {
+		return w
+	}
+	return plainWidth
+}
+
+// progress draws the live line, or now and then a plain one.
+func (t *Text) progress() {
+	if t.paused || t.opt.Quiet {
+		return
+	}
+	line := t.live()
+	if line == "" {
+		return
+	}
+	if t.opt.Terminal {
+		fmt.Fprint(t.err, "\r\x1b[K"+line)
+		t.drawn = true
+		return
+	}
+	if now := t.opt.Now(); now.Sub(t.spoke) >= plainEvery {
+		t.spoke = now
+		fmt.Fprintln(t.err, line)
+	}
+}
+
+// live is the state of the verb in one line: the whole where it is counted, and
+// the item that has been open longest.
+func (t *Text) live() string {
+	name := ""
+	if len(t.open) > 0 {
+		name = t.open[0]
+	}
+	m := t.items[name]
+	if t.whole {
+		m = &t.all
+	}
+	if m == nil && name == "" {
+		return ""
+	}
+	line := t.verb
+	if m != nil {
+		line += "  " + m.words(t.opt.Now())
+	}
+	if room := t.width() - 1 - len([]rune(line)) - 2; name != "" && room >= 12 {
+		line += "  " + Fit(Clean(name), room)
+	}
+	return Fit(line, t.width()-1)
+}
+
+func (t *Text) clear() {
+	if t.drawn {
+		fmt.Fprint(t.err, "\r\x1b[K")
+		t.drawn = false
+	}
+}
