@@ -122,7 +122,7 @@ func locate() (string, error) {
 		return bin, nil
 	}
 	_, here, _, _ := runtime.Caller(0)
-	script := filepath.Join(filepath.Dir(here), "..", "..", "test", "build.sh")
+	script := filepath.Join(filepath.Dir(here), "..", "..", "..", "test", "build.sh")
 	ctx := context.Background()
 	if os.Getenv(EnvRequire) == "" {
 		var cancel context.CancelFunc
