@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // ErrNoRelease: there is no release, or no revision, of that name.
@@ -100,7 +101,7 @@ func (e *Engine) CRDs(ctx context.Context, spec Spec) ([]*unstructured.Unstructu
 }
 
 // render renders against the real cluster.
-func (e *Engine) render(spec Spec) ([]Document, error) {
+func (e *Engine) render(spec Spec) ([]document.Document, error) {
 	loaded, err := spec.Chart.Load()
 	if err != nil {
 		return nil, err

@@ -11,6 +11,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	sigyaml "sigs.k8s.io/yaml"
+
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // FoundImage is one place in rendered objects that names an image.
@@ -47,7 +49,7 @@ const (
 // and in YAML and JSON inside strings. Custom resource definitions, OpenAPI
 // schemas, `_example` keys, annotations and comments are not searched. The result is sorted by template, line and
 // reference; a place appears once.
-func Images(docs []Document) ([]FoundImage, error) {
+func Images(docs []document.Document) ([]FoundImage, error) {
 	s := &scanner{nodes: maxNodes}
 	for _, d := range docs {
 		if err := s.document(d); err != nil {
@@ -73,7 +75,7 @@ func Images(docs []Document) ([]FoundImage, error) {
 type scanner struct {
 	found  []FoundImage
 	nodes  int
-	doc    Document
+	doc    document.Document
 	lines  bool // node lines are those of the document
 	span   lines
 	text   *editor      // of the document in a string that is walked, one deep
@@ -89,7 +91,7 @@ var (
 	pictureFile = map[string]bool{".png": true, ".svg": true, ".jpg": true, ".jpeg": true, ".gif": true, ".webp": true, ".ico": true, ".iso": true, ".img": true, ".qcow2": true}
 )
 
-func (s *scanner) document(d Document) error {
+func (s *scanner) document(d document.Document) error {
 	if crdLine.MatchString(d.Source) && strings.Count(d.Source, "\nkind:") <= 1 {
 		return nil
 	}

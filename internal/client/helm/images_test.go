@@ -4,13 +4,15 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 const hash = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 func foundIn(tb testing.TB, source string) []string {
 	tb.Helper()
-	docs, err := Split("t.yaml", source)
+	docs, err := document.Split("t.yaml", source)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -93,7 +95,7 @@ func TestImagesBounds(t *testing.T) {
 		bomb += fmt.Sprintf("a%d: &a%d [%s]\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d,", i-1), 10), ","))
 	}
 	for name, source := range map[string]string{"deep": deep, "aliases": bomb, "not YAML": "a: b: c\n", "itself": "a: &a [*a]\n"} {
-		if _, err := Images([]Document{{Template: "t.yaml", Line: 1, Source: source}}); err == nil || !strings.Contains(err.Error(), "t.yaml line 1") {
+		if _, err := Images([]document.Document{{Template: "t.yaml", Line: 1, Source: source}}); err == nil || !strings.Contains(err.Error(), "t.yaml line 1") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -104,7 +106,7 @@ func FuzzImages(f *testing.F) {
 	f.Add("a: &a {image: {repository: x, tag: y}}\nb: [*a, *a]\n---\nkind: CustomResourceDefinition\n")
 	f.Add("x: {repository: nvcr.io/nvidia, image: driver, version: 1}\n")
 	f.Fuzz(func(t *testing.T, source string) {
-		docs, err := Split("t", source)
+		docs, err := document.Split("t", source)
 		if err != nil {
 			return
 		}

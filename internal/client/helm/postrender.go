@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // ErrUnknownImage is wrapped when an object names an image that has no place at
@@ -239,7 +240,7 @@ type postRenderer struct {
 
 // Run implements Helm's postrender.PostRenderer.
 func (p postRenderer) Run(rendered *bytes.Buffer) (*bytes.Buffer, error) {
-	docs, err := Split("", rendered.String())
+	docs, err := document.Split("", rendered.String())
 	if err != nil {
 		return nil, err
 	}

@@ -12,14 +12,12 @@ import (
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/engine"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
-// Bounds of one rendering.
-const (
-	maxRendered   = 64 << 20 // bytes of all documents
-	maxDocuments  = 50000
-	renderTimeout = 2 * time.Minute
-)
+// renderTimeout bounds one rendering.
+const renderTimeout = 2 * time.Minute
 
 // RenderOptions says for which release and cluster to render. The zero value
 // renders a release of the chart's name into namespace "default" for Helm's
@@ -34,27 +32,19 @@ type RenderOptions struct {
 	Worker      []string       `json:"-"` // program that calls Work, and its arguments; none renders in this process
 }
 
-// Document is one rendered YAML document, or one document of a crds/ file.
-type Document struct {
-	Template string // CHART/templates/x.yaml, CHART/crds/y.yaml
-	Line     int    // of the first line of Source within the rendered template, from 1
-	Source   string
-	CRD      bool // from a crds/ directory
-}
-
 // Render renders a chart as `helm template` would for a first install, hooks
 // and crds/ included, notes left out. Documents come sorted by template, then
 // in their order. It reaches no network and no cluster. Rendering stops being
 // waited for when ctx ends or after two minutes, whichever comes first. With a
 // worker it ends then, and templates that bring a process down are ErrWorker.
-func Render(ctx context.Context, c *Chart, opt RenderOptions) ([]Document, error) {
+func Render(ctx context.Context, c *Chart, opt RenderOptions) ([]document.Document, error) {
 	ctx, cancel := context.WithTimeout(ctx, renderTimeout)
 	defer cancel()
 	if len(opt.Worker) > 0 {
 		return renderApart(ctx, c, opt)
 	}
 	type outcome struct {
-		docs []Document
+		docs []document.Document
 		err  error
 	}
 	done := make(chan outcome, 1) // Helm's engine cannot be interrupted
@@ -73,7 +63,7 @@ func Render(ctx context.Context, c *Chart, opt RenderOptions) ([]Document, error
 	}
 }
 
-func renderNow(c *Chart, opt RenderOptions) (docs []Document, err error) {
+func renderNow(c *Chart, opt RenderOptions) (docs []document.Document, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			docs, err = nil, fmt.Errorf("templates panicked: %v", r)
@@ -161,7 +151,7 @@ func Capabilities(kubeVersion string, extra []string) (*chartutil.Capabilities, 
 	return caps, nil
 }
 
-func collect(c *chart.Chart, files map[string]string) ([]Document, error) {
+func collect(c *chart.Chart, files map[string]string) ([]document.Document, error) {
 	names := make([]string, 0, len(files))
 	for name := range files {
 		if !strings.HasSuffix(name, "NOTES.txt") {
@@ -169,83 +159,16 @@ func collect(c *chart.Chart, files map[string]string) ([]Document, error) {
 		}
 	}
 	sort.Strings(names)
-	var s splitter
+	var s document.Splitter
 	for _, crd := range c.CRDObjects() {
-		if err := s.add(crd.Filename, string(crd.File.Data), true); err != nil {
-			return nil, err
+		if err := s.Add(crd.Filename, string(crd.File.Data), true); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrTooLarge, err)
 		}
 	}
 	for _, name := range names {
-		if err := s.add(name, files[name], false); err != nil {
-			return nil, err
+		if err := s.Add(name, files[name], false); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrTooLarge, err)
 		}
 	}
-	return s.docs, nil
-}
-
-// Split cuts a stream of YAML documents apart. name is what Documents carry as
-// their Template. Empty documents are dropped.
-func Split(name, source string) ([]Document, error) {
-	var s splitter
-	if err := s.add(name, source, false); err != nil {
-		return nil, err
-	}
-	return s.docs, nil
-}
-
-type splitter struct {
-	docs  []Document
-	bytes int
-}
-
-func (s *splitter) add(name, source string, crd bool) error {
-	s.bytes += len(source)
-	if s.bytes > maxRendered {
-		return fmt.Errorf("%w: more than %d bytes rendered", ErrTooLarge, maxRendered)
-	}
-	line, start, startLine := 1, 0, 1
-	for at := 0; at < len(source); line++ {
-		end := strings.IndexByte(source[at:], '\n') + at + 1
-		if end == at {
-			end = len(source)
-		}
-		if separator(source[at:end]) {
-			s.keep(Document{Template: name, Line: startLine, Source: source[start:at], CRD: crd})
-			start, startLine = end, line+1
-		}
-		at = end
-	}
-	s.keep(Document{Template: name, Line: startLine, Source: source[start:], CRD: crd})
-	if len(s.docs) > maxDocuments {
-		return fmt.Errorf("%w: more than %d documents rendered", ErrTooLarge, maxDocuments)
-	}
-	return nil
-}
-
-func (s *splitter) keep(d Document) {
-	if hasContent(d.Source) {
-		s.docs = append(s.docs, d)
-	}
-}
-
-// separator says whether a line ends a document: "---", alone or before a
-// comment, in the first column.
-func separator(line string) bool {
-	rest, ok := strings.CutPrefix(line, "---")
-	if !ok {
-		return false
-	}
-	rest = strings.TrimRight(rest, " \t\r\n")
-	return rest == "" || strings.HasPrefix(strings.TrimLeft(rest, " \t"), "#") && rest[0] != '#'
-}
-
-// hasContent says whether anything but comments and blank lines is in source.
-func hasContent(source string) bool {
-	for line := range strings.Lines(source) {
-		line = strings.TrimSpace(line)
-		if line != "" && !strings.HasPrefix(line, "#") {
-			return true
-		}
-	}
-	return false
+	return s.Documents(), nil
 }

@@ -16,9 +16,11 @@ import (
 	"helm.sh/helm/v3/pkg/registry"
 	"helm.sh/helm/v3/pkg/storage"
 	"helm.sh/helm/v3/pkg/storage/driver"
+
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
-func render(tb testing.TB, c *Chart, opt RenderOptions) []Document {
+func render(tb testing.TB, c *Chart, opt RenderOptions) []document.Document {
 	tb.Helper()
 	docs, err := Render(context.Background(), c, opt)
 	if err != nil {
@@ -27,7 +29,7 @@ func render(tb testing.TB, c *Chart, opt RenderOptions) []Document {
 	return docs
 }
 
-func sources(docs []Document) string {
+func sources(docs []document.Document) string {
 	var b strings.Builder
 	for _, d := range docs {
 		b.WriteString("# " + d.Template + "\n" + strings.TrimSpace(d.Source) + "\n")
@@ -163,7 +165,7 @@ func helmTemplate(t *testing.T, c *Chart, values map[string]any) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	docs, err := Split("helm", rel.Manifest)
+	docs, err := document.Split("helm", rel.Manifest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,26 +259,6 @@ func TestCapabilitiesKnowKinds(t *testing.T) {
 	}
 }
 
-func TestSplitLines(t *testing.T) {
-	docs, err := Split("x", "# comment\n---\na: 1\nb: 2\n--- # next\n\n\nc: 3\n---\n# nothing\n---\nd: |\n  ---\n  e\n--- {f: 1}\n")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, d := range docs {
-		got = append(got, strings.TrimSpace(d.Source))
-	}
-	want := []string{"a: 1\nb: 2", "c: 3", "d: |\n  ---\n  e\n--- {f: 1}"}
-	if strings.Join(got, "|") != strings.Join(want, "|") {
-		t.Errorf("split into %q", got)
-	}
-	for i, line := range []int{3, 6, 12} {
-		if docs[i].Line != line {
-			t.Errorf("document %d begins on line %d, want %d", i, docs[i].Line, line)
-		}
-	}
-}
-
 func TestValues(t *testing.T) {
 	parsed, err := ParseValues([]byte("a: 1\nb: 2.5\nc: yes\nd: {e: 10000000, f: null}\n80: x\n"))
 	if err != nil {
@@ -303,5 +285,17 @@ func TestValues(t *testing.T) {
 		if _, err := ParseValues([]byte(bad)); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
+	}
+}
+
+// TestCommentBehindASeparator: Helm and the API server's reader end a document at
+// "---# comment", without a space between.
+func TestCommentBehindASeparator(t *testing.T) {
+	docs := render(t, load(t, files{
+		"Chart.yaml":       metadata("demo"),
+		"templates/a.yaml": "---# the account\nkind: ServiceAccount\n---# the rights\nkind: Role\n",
+	}), RenderOptions{})
+	if len(docs) != 2 || docs[0].Line != 2 || docs[1].Line != 4 || strings.Contains(docs[0].Source, "Role") {
+		t.Errorf("split into %+v", docs)
 	}
 }

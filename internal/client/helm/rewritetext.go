@@ -3,6 +3,8 @@ package helm
 import (
 	"slices"
 	"strings"
+
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // text replaces what a string under key names, where the site has it.
@@ -47,7 +49,7 @@ func (w *rewriter) document(source string) string {
 		return source
 	}
 	source = w.spreads(source)
-	s := &scanner{nodes: maxNodes, doc: Document{Source: source, Line: 1}, lines: true, span: lines{base: 1, depth: 1}}
+	s := &scanner{nodes: maxNodes, doc: document.Document{Source: source, Line: 1}, lines: true, span: lines{base: 1, depth: 1}}
 	if err := s.decode(source, &place{index: -1}); err != nil {
 		s.found = nil
 		s.textLines(source, &place{index: -1})

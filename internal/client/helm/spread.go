@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // spread is a reference over several keys of a mapping: {image, version},
@@ -221,7 +223,7 @@ func (e *editor) apply(edits []edit) string {
 func (w *rewriter) spreads(source string) string {
 	e := newEditor(source)
 	var edits []edit
-	s := &scanner{nodes: maxNodes, doc: Document{Source: source, Line: 1}, lines: true, span: lines{base: 1, depth: 1}}
+	s := &scanner{nodes: maxNodes, doc: document.Document{Source: source, Line: 1}, lines: true, span: lines{base: 1, depth: 1}}
 	s.spread = func(x spread) {
 		if site, ok := w.rewrite(x.ref); ok {
 			if more, ok := e.edits(x, site); ok {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // inText rewrites one text of a ConfigMap.
@@ -127,7 +129,7 @@ func TestConfigurationsOfOperators(t *testing.T) {
 
 // TestKept: what the rewriter cannot change is said to be so, and nothing else.
 func TestKept(t *testing.T) {
-	docs, err := Split("t.yaml", spelled(`kind: ConfigMap
+	docs, err := document.Split("t.yaml", spelled(`kind: ConfigMap
 data:
   one: '{"image": "UP/one", "tag": "1"}'
   two: |

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // ErrWorker: the process that renders charts ended without an answer, as it does
@@ -18,7 +20,7 @@ var ErrWorker = errors.New("rendering ended without an answer")
 // Bounds of what passes between a worker and the program that asks it.
 const (
 	maxAsked    = 2*MaxArchiveSize + 2*maxValues // base64 and text
-	maxAnswered = 4 * maxRendered
+	maxAnswered = 4 * document.MaxBytes
 	maxLastWord = 16 << 10 // bytes kept of a worker's error stream
 )
 
@@ -33,9 +35,9 @@ type asked struct {
 
 // answered is what it answers: documents or why there are none.
 type answered struct {
-	Documents []Document `json:"documents"`
-	Problem   string     `json:"problem"`
-	TooLarge  bool       `json:"tooLarge"` // the problem is ErrTooLarge
+	Documents []document.Document `json:"documents"`
+	Problem   string              `json:"problem"`
+	TooLarge  bool                `json:"tooLarge"` // the problem is ErrTooLarge
 }
 
 // Work is the worker's side: it reads one question from in, renders, and writes
@@ -54,7 +56,7 @@ func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(a)
 }
 
-func (q asked) render(ctx context.Context) ([]Document, error) {
+func (q asked) render(ctx context.Context) ([]document.Document, error) {
 	c, err := LoadArchive(q.Archive)
 	if err != nil {
 		return nil, err
@@ -64,7 +66,7 @@ func (q asked) render(ctx context.Context) ([]Document, error) {
 
 // renderApart asks a worker. Templates that bring it down, or do not end, cost
 // nothing but the worker: it is killed when ctx ends.
-func renderApart(ctx context.Context, c *Chart, opt RenderOptions) ([]Document, error) {
+func renderApart(ctx context.Context, c *Chart, opt RenderOptions) ([]document.Document, error) {
 	worker := opt.Worker
 	opt.Worker = nil
 	question, err := json.Marshal(asked{c.archive, opt})
@@ -108,7 +110,7 @@ func (b *reply) said() string {
 	return ": " + line
 }
 
-func (b *reply) documents(c *Chart) ([]Document, error) {
+func (b *reply) documents(c *Chart) ([]document.Document, error) {
 	var a answered
 	if err := json.Unmarshal(b.Bytes(), &a); err != nil {
 		return nil, fmt.Errorf("rendering chart %s %s: %w: %w", c.Name(), c.Version(), ErrWorker, err)

@@ -15,8 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/caisson/caisson/internal/api/plan"
-	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // piece is one rendered object on its way to become a plan.Part.
@@ -33,7 +33,7 @@ type piece struct {
 	part      plan.Part
 }
 
-func newPiece(d helm.Document, u *unstructured.Unstructured) *piece {
+func newPiece(d document.Document, u *unstructured.Unstructured) *piece {
 	p := &piece{object: u, hook: u.GetAnnotations()["helm.sh/hook"] != "", part: plan.Part{
 		APIVersion: u.GetAPIVersion(), Kind: u.GetKind(), Namespace: u.GetNamespace(), Name: u.GetName(),
 		Template: d.Template, Line: d.Line,

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // TestBreaches reads pods and wants the mildest level that each needs named.
@@ -28,7 +28,7 @@ func TestBreaches(t *testing.T) {
 		"sysctl":        {"securityContext: {sysctls: [{name: kernel.msgmax, value: \"1\"}]}", []string{"baseline sysctl kernel.msgmax"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			docs, err := helm.Split("t", "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {"+tc.spec+"}\n")
+			docs, err := document.Split("t", "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {"+tc.spec+"}\n")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -51,7 +51,7 @@ func TestBreaches(t *testing.T) {
 	}
 }
 
-func newPieceOf(t *testing.T, d helm.Document) *piece {
+func newPieceOf(t *testing.T, d document.Document) *piece {
 	t.Helper()
 	objects, err := kube.Parse([]byte(d.Source))
 	if err != nil || len(objects) != 1 {

@@ -8,6 +8,7 @@ import (
 	"github.com/caisson/caisson/internal/cargo/content"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // source is where charts come from and what renders them.
@@ -78,7 +79,7 @@ func manifest(t *bundle.Trusted, ref string) (plan.Rendered, []*piece, error) {
 		return plan.Rendered{}, nil, err
 	}
 	r := plan.Rendered{ChartDigest: dg}
-	docs, err := helm.Split(ref, string(data))
+	docs, err := document.Split(ref, string(data))
 	var found []*piece
 	if err == nil {
 		found, err = read(&r, docs)
@@ -91,7 +92,7 @@ func manifest(t *bundle.Trusted, ref string) (plan.Rendered, []*piece, error) {
 
 // read counts what was rendered, finds its definitions and images and takes it
 // apart.
-func read(r *plan.Rendered, docs []helm.Document) ([]*piece, error) {
+func read(r *plan.Rendered, docs []document.Document) ([]*piece, error) {
 	found, err := helm.Images(docs)
 	if err != nil {
 		return nil, err

@@ -10,8 +10,8 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/stack"
-	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/caisson/caisson/internal/rules/lint"
 )
 
@@ -24,7 +24,7 @@ var ErrEgress = errors.New("would call out of a closed site")
 type lintKey struct{ component, code, template, text string }
 
 // lint searches rendered documents for what would call out.
-func (s *session) lint(docs []helm.Document, component string, at place) {
+func (s *session) lint(docs []document.Document, component string, at place) {
 	texts := make([]lint.Document, len(docs))
 	for i, d := range docs {
 		texts[i] = lint.Document{Template: d.Template, Line: d.Line, Source: d.Source}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/fetch"
-	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 const maxManifestFile = 32 << 20
@@ -96,7 +96,7 @@ func (s *session) manifest(i, j int) {
 		if err != nil {
 			return 0, evidence{}, err
 		}
-		docs, err := helm.Split(path, string(data))
+		docs, err := document.Split(path, string(data))
 		if err != nil {
 			return 0, evidence{}, err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/registry"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // declareImage notes an image that the stack names itself.
@@ -31,7 +32,7 @@ func (s *session) declareImage(i, j int) {
 
 // discover notes the images of rendered documents. at is the chart or manifest
 // they come from.
-func (s *session) discover(docs []helm.Document, component, by string, at place) {
+func (s *session) discover(docs []document.Document, component, by string, at place) {
 	s.lint(docs, component, at)
 	images, err := helm.Images(docs)
 	if err != nil {
