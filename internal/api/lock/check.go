@@ -15,7 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/caisson/caisson/internal/rules/lint"
+	"github.com/caisson/caisson/internal/event"
 )
 
 // Bounds on a lock.
@@ -174,13 +174,13 @@ func (c *checker) component(at string, comp *Component) {
 }
 
 func (c *checker) allow(at string, a Allow) {
-	if !slices.Contains(lint.Codes(), a.Code) {
+	if !slices.Contains(event.EgressCodes(), a.Code) {
 		c.problem(at+".code", "%q is no code of the egress lint", a.Code)
 	}
 	c.text(at+".match", a.Match, true)
 	c.text(at+".reason", a.Reason, true)
-	if len(a.Match) > lint.MaxRuleText {
-		c.problem(at+".match", "has more than %d bytes", lint.MaxRuleText)
+	if len(a.Match) > event.MaxAllowText {
+		c.problem(at+".match", "has more than %d bytes", event.MaxAllowText)
 	}
 }
 

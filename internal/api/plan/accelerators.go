@@ -35,7 +35,7 @@ func (m *maker) accelerators() {
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
 		if all, known := m.together(name); known && asked[name] > all {
 			m.find(event.Finding{
-				Severity: event.Warn, Code: "gpu-capacity",
+				Severity: event.Warn, Code: event.CodeGPUCapacity,
 				What: fmt.Sprintf("the pods of the plan ask for %d %s together; the nodes offer %d", asked[name], name, all),
 				Why:  "those that come last wait until others end",
 				Hint: "lower the replicas in the values of the site file, share GPUs with gpu.policy.timeSlicing, or add nodes",
@@ -72,7 +72,7 @@ func (m *maker) offered(p placed, name string, n int64) bool {
 		best = max(best, o.Resources[name])
 	}
 	f := event.Finding{
-		Severity: event.Warn, Code: "gpu-request", Item: p.component,
+		Severity: event.Warn, Code: event.CodeGPURequest, Item: p.component,
 		What: fmt.Sprintf("a pod of %s (%s) asks for %d %s; no node offers more than %d", p, p.place(), n, name, best),
 		Why:  "it would wait for a node without end",
 		Hint: "lower what the values of the site file ask for, or add a node with as many",
@@ -146,7 +146,7 @@ func (m *maker) modelMemory(it *lock.Item) {
 		return
 	}
 	f := event.Finding{
-		Severity: event.Warn, Code: "model-memory", Item: it.Ref,
+		Severity: event.Warn, Code: event.CodeModelMemory, Item: it.Ref,
 		What: fmt.Sprintf("model %s takes about %s of GPU memory, %s of it for its weights; the GPUs of no node have more than %s", it.HubModel.Repository, size(need), size(weights), size(node)),
 		Why:  "a server of it would end for want of memory when it starts",
 		Hint: "serve it over several nodes, carry a smaller or quantised model, or add a larger node",

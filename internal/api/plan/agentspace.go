@@ -20,7 +20,7 @@ func (m *maker) agentSpace() {
 		return
 	}
 	m.find(event.Finding{
-		Severity: event.Error, Code: "agent-pod-security", Item: MirrorComponent,
+		Severity: event.Error, Code: event.CodeAgentPodSecurity, Item: MirrorComponent,
 		What: fmt.Sprintf("namespace %s enforces Pod Security level %s, and the node agent mounts directories of the node", agentNamespace, level),
 		Why:  "no pod of the agent would be made, and no node would know the mirrors",
 		Hint: fmt.Sprintf("kubectl label namespace %s pod-security.kubernetes.io/enforce=privileged --overwrite; or use references: [rewrite] in the site file", agentNamespace),

@@ -22,7 +22,7 @@ func (m *maker) egress(c *Chosen, made Rendered, where string) {
 	}
 	open, settled, _ := lint.Settle(found, rules)
 	for _, f := range open {
-		if f.Code != lint.PullAlways || !m.selection.site.Rewrites() { // rewritten, it is no tag
+		if f.Code != event.CodeEgressPullAlways || !m.selection.site.Rewrites() { // rewritten, it is no tag
 			m.find(calls(f, where, c.Component.Name))
 		}
 	}

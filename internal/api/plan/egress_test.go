@@ -15,8 +15,8 @@ import (
 func calling(r map[Key]Rendered) {
 	web := r[Key{"web", "web"}]
 	web.Egress = []lint.Finding{
-		{Code: lint.Download, Template: "web/templates/hook.yaml", Line: 7, Text: "apk add kubectl", What: "downloads"},
-		{Code: lint.PullAlways, Warning: true, Template: "web/templates/d.yaml", Line: 10, Text: "ghcr.io/acme/web:1", What: "is pulled at every start"},
+		{Code: event.CodeEgressDownload, Template: "web/templates/hook.yaml", Line: 7, Text: "apk add kubectl", What: "downloads"},
+		{Code: event.CodeEgressPullAlways, Warning: true, Template: "web/templates/d.yaml", Line: 10, Text: "ghcr.io/acme/web:1", What: "is pulled at every start"},
 	}
 	web.Images = append(web.Images,
 		FoundImage{Ref: "quay.io/acme/side:1", Template: "web/templates/d.yaml", Line: 20, Path: "env"},
@@ -25,7 +25,7 @@ func calling(r map[Key]Rendered) {
 		FoundImage{Ref: "thanos", Template: "web/templates/p.yaml", Line: 23, Path: "spec.image"})
 	r[Key{"web", "web"}] = web
 	extra := r[Key{"web", "files.caisson.dev/web/extra.yaml:0123"}]
-	extra.Egress = []lint.Finding{{Code: lint.Remote, Template: "files.caisson.dev/web/extra.yaml:0123", Line: 3, Text: "https://github.com/x/y", What: "is remote"}}
+	extra.Egress = []lint.Finding{{Code: event.CodeEgressRemote, Template: "files.caisson.dev/web/extra.yaml:0123", Line: 3, Text: "https://github.com/x/y", What: "is remote"}}
 	r[Key{"web", "files.caisson.dev/web/extra.yaml:0123"}] = extra
 }
 
@@ -55,7 +55,7 @@ warn egress/image web/templates/p.yaml:23: spec.image may name an image thanos, 
 func TestEgressIsAllowedByTheLock(t *testing.T) {
 	p, found := decide(t, func(l *lock.Lock, s *Site, r map[Key]Rendered, f *Facts) {
 		calling(r)
-		l.Components[0].Allow = []lock.Allow{{Code: lint.Download, Match: "apk *", Reason: "a mirror answers"}, {Code: lint.Image, Match: "quay.io/acme/side:*", Reason: "off"}, {Code: lint.Remote, Match: "extra/m.yaml:3", Reason: "off"}}
+		l.Components[0].Allow = []lock.Allow{{Code: event.CodeEgressDownload, Match: "apk *", Reason: "a mirror answers"}, {Code: event.CodeEgressImage, Match: "quay.io/acme/side:*", Reason: "off"}, {Code: event.CodeEgressRemote, Match: "extra/m.yaml:3", Reason: "off"}}
 		driver := image("ghcr.io/acme/driver:1-ubuntu24.04", "web")
 		l.Items = append(l.Items, driver, lock.Item{Ref: "files.caisson.dev/web/extra.yaml:0123", Kind: lock.Manifest, RawFile: &lock.RawFile{Name: "m.yaml", Path: "extra/m.yaml"}})
 		f.Registry.Has[lock.RepositoryPath(driver.Ref)+"@"+driver.Digest.String()] = true

@@ -266,7 +266,7 @@ func (d *gpuMaker) decide(month string, all []gpu.Node) *GPU {
 	g.Values = d.generate(g)
 	d.overridden(g)
 	if len(nodes) == 0 {
-		d.find(event.Finding{Severity: event.Notice, Code: "no-gpu-nodes", Item: d.component,
+		d.find(event.Finding{Severity: event.Notice, Code: event.CodeNoGPUNodes, Item: d.component,
 			What: "no node is known to have a GPU, so no driver was chosen for " + d.component,
 			Hint: "write an inventory with caisson nodes --probe export -o site-nodes.yaml, name it under gpu.nodes in the site file, and plan again"})
 	}
@@ -289,7 +289,7 @@ func (d *gpuMaker) offers(nodes []gpu.Node) map[string]gpu.Offer {
 // idle warns of a policy that nothing carries out.
 func (d *gpuMaker) idle() {
 	if d.component == "" && !d.policy.Empty() {
-		d.find(event.Finding{Severity: event.Warn, Code: gpu.CodePolicyUnused, Item: "gpu.policy",
+		d.find(event.Finding{Severity: event.Warn, Code: event.CodeGPUPolicyUnused, Item: "gpu.policy",
 			What: "the site file has gpu.policy, and no component of the plan holds the chart gpu-operator",
 			Why:  "nothing would carry the policy out", Hint: "remove gpu.policy from the site file, or enable the component with gpu-operator"})
 	}
@@ -393,7 +393,7 @@ func (d *gpuMaker) images(g *GPU) {
 		if d.item(group.Payload.Image) != nil || g.BySite {
 			continue
 		}
-		d.find(event.Finding{Severity: event.Error, Code: "driver-not-in-bundle", Item: group.Payload.Image,
+		d.find(event.Finding{Severity: event.Error, Code: event.CodeDriverNotInBundle, Item: group.Payload.Image,
 			What: fmt.Sprintf("the bundle has no driver image %s, which %s needs", group.Payload.Image, nodeWords(group.Nodes)),
 			Why:  "without it the GPUs there stay without a driver",
 			Hint: "caisson nodes export -o site-nodes.yaml here; on the connected side caisson resolve --site site-nodes.yaml, and pack again"})
@@ -447,7 +447,7 @@ func (d *gpuMaker) generate(g *GPU) map[string]any {
 
 func (d *gpuMaker) failed(err error) {
 	if err != nil {
-		d.find(event.Finding{Severity: event.Error, Code: "values", Item: d.component, What: err.Error()})
+		d.find(event.Finding{Severity: event.Error, Code: event.CodeValues, Item: d.component, What: err.Error()})
 	}
 }
 
@@ -487,11 +487,11 @@ func (d *gpuMaker) values(g *GPU) map[string]any {
 func (d *gpuMaker) overridden(g *GPU) {
 	site := d.site.Components[d.component].Values[d.release.Name]
 	for _, at := range contradictions("", g.Values, site) {
-		d.find(event.Finding{Severity: event.Notice, Code: "gpu-by-site", Item: d.component,
+		d.find(event.Finding{Severity: event.Notice, Code: event.CodeGPUBySite, Item: d.component,
 			What: fmt.Sprintf("the site file sets %s of release %s otherwise than its GPU nodes call for; it counts", at, d.release.Name)})
 	}
 	if g.BySite {
-		d.find(event.Finding{Severity: event.Notice, Code: "gpu-by-site", Item: d.component,
+		d.find(event.Finding{Severity: event.Notice, Code: event.CodeGPUBySite, Item: d.component,
 			What: fmt.Sprintf("values of release %s choose the GPU driver, so none was chosen for its nodes", d.release.Name)})
 	}
 }
@@ -523,7 +523,7 @@ func (d *gpuMaker) taken(g *GPU, by map[string]map[string]string) {
 			if !has || there == n.Labels[key] {
 				continue
 			}
-			d.find(event.Finding{Severity: event.Error, Code: "node-label-taken", Item: name,
+			d.find(event.Finding{Severity: event.Error, Code: event.CodeNodeLabelTaken, Item: name,
 				What: fmt.Sprintf("node %s has label %s=%s, which somebody else set; the plan would set %s", name, key, there, n.Labels[key]),
 				Why:  "caisson changes no label that is not its own",
 				Hint: fmt.Sprintf("kubectl label node %s %s-, or take the node out of gpu.policy in the site file", name, key)})

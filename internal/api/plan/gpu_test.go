@@ -226,12 +226,12 @@ func TestGPUFindings(t *testing.T) {
 		f    GPUFacts
 		fine bool // a plan is made all the same
 	}{
-		"driver-not-in-bundle": {operated(), lab(), GPUFacts{Nodes: nine(t)[2:3]}, false},
-		gpu.CodeNoPayload:      {operated(), lab(), GPUFacts{Nodes: []gpu.Node{debian}}, false},
-		"node-label-taken":     {operated(nineTags...), policed(), GPUFacts{Nodes: nine(t), Taken: map[string]map[string]string{"a100": {LabelMIG: "all-1g.5gb"}}}, false},
-		"no-gpu-nodes":         {operated(), lab(), GPUFacts{Nodes: nine(t)[6:]}, true},
-		gpu.CodePolicyUnused:   {sample(), policed(), GPUFacts{}, true},
-		"sources-disagree":     {operated(nineTags...), lab(), GPUFacts{Nodes: nine(t), Found: []event.Finding{{Severity: event.Warn, Code: gpu.CodeDisagree}}}, true},
+		"driver-not-in-bundle":    {operated(), lab(), GPUFacts{Nodes: nine(t)[2:3]}, false},
+		event.CodeNoDriverPayload: {operated(), lab(), GPUFacts{Nodes: []gpu.Node{debian}}, false},
+		"node-label-taken":        {operated(nineTags...), policed(), GPUFacts{Nodes: nine(t), Taken: map[string]map[string]string{"a100": {LabelMIG: "all-1g.5gb"}}}, false},
+		"no-gpu-nodes":            {operated(), lab(), GPUFacts{Nodes: nine(t)[6:]}, true},
+		event.CodeGPUPolicyUnused: {sample(), policed(), GPUFacts{}, true},
+		"sources-disagree":        {operated(nineTags...), lab(), GPUFacts{Nodes: nine(t), Found: []event.Finding{{Severity: event.Warn, Code: event.CodeSourcesDisagree}}}, true},
 	} {
 		p, found := gpuPlan(t, tc.l, tc.s, tc.f)
 		i := slices.IndexFunc(found, func(f event.Finding) bool { return f.Code == code })
@@ -245,7 +245,7 @@ func TestGPUFindings(t *testing.T) {
 // Without the operator a node that nothing drives is told of and forbids nothing.
 func TestNodesWithoutOperator(t *testing.T) {
 	p, found := gpuPlan(t, sample(), lab(), GPUFacts{Nodes: []gpu.Node{gpuNode(t, "debian", "debian", "12", "6.1.0-18-amd64", "2331", 2)}})
-	if p == nil || len(p.GPU.Nodes) != 1 || p.GPU.Values != nil || !slices.ContainsFunc(found, func(f event.Finding) bool { return f.Code == gpu.CodeNoPayload && f.Severity == event.Notice }) {
+	if p == nil || len(p.GPU.Nodes) != 1 || p.GPU.Values != nil || !slices.ContainsFunc(found, func(f event.Finding) bool { return f.Code == event.CodeNoDriverPayload && f.Severity == event.Notice }) {
 		t.Errorf("%+v", found)
 	}
 	if p, _ := gpuPlan(t, sample(), lab(), GPUFacts{}); p.GPU != nil {

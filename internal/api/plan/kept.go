@@ -14,7 +14,7 @@ func (m *maker) kept(f FoundImage, where, item string) {
 		return
 	}
 	m.find(event.Finding{
-		Severity: event.Warn, Code: "reference-kept", Item: item,
+		Severity: event.Warn, Code: event.CodeReferenceKept, Item: item,
 		What: fmt.Sprintf("%s names image %s over several keys of a text in %s, where it cannot be rewritten", where, f.Ref, place(f)),
 		Why:  "what reads the text pulls it under its upstream name, which no node of this site reaches",
 		Hint: "set references: [mirror, rewrite] in the site file",

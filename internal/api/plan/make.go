@@ -86,20 +86,20 @@ func (m *maker) site() {
 		m.find(unproven(m.selection.site.Registry, p))
 	} else if p != "" {
 		m.find(event.Finding{
-			Severity: event.Error, Code: "registry-unreachable",
+			Severity: event.Error, Code: event.CodeRegistryUnreachable,
 			What: fmt.Sprintf("the site registry %s does not answer: %s", m.selection.site.Registry.Base(), p),
 			Why:  "nodes pull every image from there",
 			Hint: "start it, or serve the bundle: caisson serve PATH --key KEY --listen " + m.selection.site.Registry.Address,
 		})
 	}
 	for _, right := range m.facts.Denied {
-		m.find(event.Finding{Severity: event.Error, Code: "not-allowed", What: "the operator may not " + right, Why: "the installation would stop there", Hint: m.grant(right)})
+		m.find(event.Finding{Severity: event.Error, Code: event.CodeNotAllowed, What: "the operator may not " + right, Why: "the installation would stop there", Hint: m.grant(right)})
 	}
 	if c := m.selection.site.StorageClass; c != "" && !slices.Contains(m.facts.StorageClasses, c) {
-		m.find(event.Finding{Severity: event.Error, Code: "no-storage-class", What: fmt.Sprintf("the cluster has no storage class %s", c), Why: "volumes of the stack would wait for it without end", Hint: "name one of: " + strings.Join(m.facts.StorageClasses, ", ")})
+		m.find(event.Finding{Severity: event.Error, Code: event.CodeNoStorageClass, What: fmt.Sprintf("the cluster has no storage class %s", c), Why: "volumes of the stack would wait for it without end", Hint: "name one of: " + strings.Join(m.facts.StorageClasses, ", ")})
 	}
 	if why := m.facts.PullSecret; why != "" {
-		m.find(event.Finding{Severity: event.Error, Code: "pull-secret", What: "the pull secret of the site file cannot be used: " + why, Why: "nodes could not log in to the registry", Hint: "create it, or correct registry.pullSecretRef in the site file"})
+		m.find(event.Finding{Severity: event.Error, Code: event.CodePullSecret, What: "the pull secret of the site file cannot be used: " + why, Why: "nodes could not log in to the registry", Hint: "create it, or correct registry.pullSecretRef in the site file"})
 	}
 	m.version()
 }
@@ -108,7 +108,7 @@ func (m *maker) site() {
 func (m *maker) version() {
 	have, err := semver.NewVersion(m.facts.Version)
 	if err != nil {
-		m.find(event.Finding{Severity: event.Error, Code: "cluster-version", What: fmt.Sprintf("the cluster calls its version %q, which cannot be read", m.facts.Version)})
+		m.find(event.Finding{Severity: event.Error, Code: event.CodeClusterVersion, What: fmt.Sprintf("the cluster calls its version %q, which cannot be read", m.facts.Version)})
 		return
 	}
 	var low, high *semver.Version
@@ -130,7 +130,7 @@ func (m *maker) version() {
 	minor := func(v *semver.Version) uint64 { return v.Major()<<32 | v.Minor() }
 	if minor(have) < minor(low) || minor(have) > minor(high) {
 		m.find(event.Finding{
-			Severity: event.Warn, Code: "cluster-version",
+			Severity: event.Warn, Code: event.CodeClusterVersion,
 			What: fmt.Sprintf("the cluster runs Kubernetes %s; the stack was resolved for %s", m.facts.Version, strings.Join(m.selection.lock.Kubernetes.Versions, " to ")),
 			Why:  "charts may render images there that are not in the bundle",
 			Hint: "add the version to kubernetes.versions in the stack and resolve again",
@@ -179,7 +179,7 @@ func (m *maker) release(c *Chosen, r lock.Release, out *Component, used map[stri
 	m.egress(c, made, where)
 	values, err := DigestValues(r.Values)
 	if err != nil {
-		m.find(event.Finding{Severity: event.Error, Code: "values", Item: c.Component.Name, What: where + ": " + err.Error()})
+		m.find(event.Finding{Severity: event.Error, Code: event.CodeValues, Item: c.Component.Name, What: where + ": " + err.Error()})
 	}
 	m.crds(out, made, "release "+r.Name)
 	plan := Release{
@@ -193,7 +193,7 @@ func (m *maker) release(c *Chosen, r lock.Release, out *Component, used map[stri
 
 func (m *maker) problem(made Rendered, where, item string) {
 	if !m.chartVersion(made, where, item) && made.Problem != "" {
-		m.find(event.Finding{Severity: event.Error, Code: "render", Item: item, What: where + " does not render for this cluster: " + made.Problem, Why: "what does not render cannot be installed", Hint: "correct the values in the site file"})
+		m.find(event.Finding{Severity: event.Error, Code: event.CodeRender, Item: item, What: where + " does not render for this cluster: " + made.Problem, Why: "what does not render cannot be installed", Hint: "correct the values in the site file"})
 	}
 }
 
@@ -205,7 +205,7 @@ func (m *maker) existing(c *Chosen, r *Release, where string) {
 		}
 		if f.Foreign {
 			m.find(event.Finding{
-				Severity: event.Error, Code: "foreign-release", Item: c.Component.Name,
+				Severity: event.Error, Code: event.CodeForeignRelease, Item: c.Component.Name,
 				What: fmt.Sprintf("%s: a release of that name in namespace %s is kept by another tool", where, c.Namespace),
 				Why:  "two tools that keep one release undo each other's work",
 				Hint: fmt.Sprintf("remove it first: helm uninstall %s -n %s", r.Name, c.Namespace),
@@ -251,14 +251,14 @@ func (m *maker) foundImages(list []FoundImage, where, item string, used map[stri
 			m.kept(f, where, item)
 		case len(m.set.candidates(f.Ref)) > 0:
 			m.find(event.Finding{
-				Severity: event.Error, Code: "image-ambiguous", Item: item,
+				Severity: event.Error, Code: event.CodeImageAmbiguous, Item: item,
 				What: fmt.Sprintf("%s names image %s in %s, and the bundle has several of that tag: %s", where, f.Ref, place(f), strings.Join(m.set.candidates(f.Ref), ", ")),
 				Why:  "which of them is meant cannot be told",
 				Hint: "name one by digest in the values of the site file, or keep one of them in the stack and pack again",
 			})
 		case f.Sure:
 			m.find(event.Finding{
-				Severity: event.Error, Code: "image-outside-bundle", Item: item,
+				Severity: event.Error, Code: event.CodeImageOutsideBundle, Item: item,
 				What: fmt.Sprintf("%s names image %s in %s, which is not in the bundle", where, f.Ref, place(f)),
 				Why:  "no node of this site can pull it",
 				Hint: "take the value that brings it in out of the site file, or add the image to the stack and pack again",
@@ -305,7 +305,7 @@ func (m *maker) place(it *lock.Item, dg digest.Digest, key string) *Image {
 	image.Site = m.selection.site.Registry.Place(it.Ref, image.Digest)
 	if !image.Present && m.facts.Registry.Problem == "" {
 		m.find(event.Finding{
-			Severity: event.Error, Code: "image-not-in-registry", Item: it.Ref,
+			Severity: event.Error, Code: event.CodeImageNotInRegistry, Item: it.Ref,
 			What: fmt.Sprintf("the site registry does not have %s", image.Site),
 			Why:  "nodes pull it from there and from nowhere else",
 			Hint: "caisson load PATH --key KEY --registry " + m.selection.site.Registry.Base(),
@@ -322,7 +322,7 @@ func (m *maker) child(it *lock.Item, path string, image *Image) {
 		}
 		if !m.only(c.Platform) {
 			m.find(event.Finding{
-				Severity: event.Error, Code: "mixed-platforms", Item: it.Ref,
+				Severity: event.Error, Code: event.CodeMixedPlatforms, Item: it.Ref,
 				What: fmt.Sprintf("the site registry has %s for %s alone, and the cluster's nodes are %s", it.Ref, c.Platform, strings.Join(m.facts.Platforms, ", ")),
 				Hint: "use a registry that takes sparse indexes, or resolve with every platform of the image",
 			})

@@ -105,7 +105,7 @@ func (m *maker) strategies() {
 	for _, r := range m.selection.site.References {
 		if r != Rewrite && r != Mirror && r != IDMS {
 			m.find(event.Finding{
-				Severity: event.Error, Code: "reference-strategy",
+				Severity: event.Error, Code: event.CodeReferenceStrategy,
 				What: fmt.Sprintf("reference strategy %q is not available", r),
 				Hint: "set references to rewrite, mirror or idms in the site file",
 			})
@@ -114,7 +114,7 @@ func (m *maker) strategies() {
 	for _, c := range m.selection.Components {
 		if c.Component.Name == MirrorComponent {
 			m.find(event.Finding{
-				Severity: event.Error, Code: "reference-strategy", Item: MirrorComponent,
+				Severity: event.Error, Code: event.CodeReferenceStrategy, Item: MirrorComponent,
 				What: "the stack has a component of the name " + MirrorComponent + ", under which caisson keeps its node agent",
 				Hint: "give the component another name in the stack and pack again",
 			})
@@ -142,7 +142,7 @@ func (m *maker) mirror() {
 	m.reload()
 	if site.Registry.PullSecretRef != nil && !site.Rewrites() {
 		m.find(event.Finding{
-			Severity: event.Warn, Code: "mirror-pull-secret",
+			Severity: event.Warn, Code: event.CodeMirrorPullSecret,
 			What: "the site registry asks for a pull secret, which a node offers only for images that name that registry",
 			Why:  "an image found through a mirror keeps its upstream name, and is pulled without the secret",
 			Hint: "set references: [mirror, rewrite] in the site file, or let the registry be read without a password",
@@ -156,7 +156,7 @@ func (m *maker) agent(n *NodeChange) {
 	it := agent.Find(m.selection.lock)
 	if it == nil {
 		m.find(event.Finding{
-			Severity: event.Error, Code: "no-agent",
+			Severity: event.Error, Code: event.CodeNoAgent,
 			What: "the bundle does not carry the node agent, which the strategy mirror needs",
 			Hint: "set agent: true at the top of the stack, resolve and pack again; or use references: [rewrite] in the site file",
 		})
@@ -165,7 +165,7 @@ func (m *maker) agent(n *NodeChange) {
 	n.Agent = m.use(map[string]bool{}, it, "", it.Ref).Site
 	if p := it.Manifests[0].Platform; !m.only(p) {
 		m.find(event.Finding{
-			Severity: event.Error, Code: "agent-platform", Item: it.Ref,
+			Severity: event.Error, Code: event.CodeAgentPlatform, Item: it.Ref,
 			What: fmt.Sprintf("the node agent in the bundle is for %s, and the cluster's nodes are %s", p, strings.Join(m.facts.Platforms, ", ")),
 			Hint: "resolve and pack with the caisson binary for those nodes, or use references: [rewrite] in the site file",
 		})
@@ -192,7 +192,7 @@ func (m *maker) openshift() {
 	for _, crd := range mirrorSets {
 		if !slices.Contains(m.facts.CRDs, crd) {
 			m.find(event.Finding{
-				Severity: event.Error, Code: "no-mirror-sets",
+				Severity: event.Error, Code: event.CodeNoMirrorSets,
 				What: "the cluster does not know " + crd,
 				Why:  "the strategy idms is for OpenShift 4.13 and later",
 				Hint: "use references: [mirror] or [rewrite] in the site file",

@@ -83,7 +83,7 @@ func (m *maker) chartVersion(made Rendered, where, item string) bool {
 		return false
 	}
 	m.find(event.Finding{
-		Severity: event.Error, Code: "chart-kubernetes", Item: item,
+		Severity: event.Error, Code: event.CodeChartKubernetes, Item: item,
 		What: fmt.Sprintf("%s wants Kubernetes %s; the cluster runs %s", where, made.KubeVersion, m.facts.Version),
 		Why:  "its chart refuses to render for any other version",
 		Hint: "upgrade the cluster, or take a version of the chart that allows this one into the stack and pack again",
@@ -103,7 +103,7 @@ func (m *maker) nodes() {
 	}
 	if list != nil && usable == 0 {
 		m.find(event.Finding{
-			Severity: event.Error, Code: "no-usable-node",
+			Severity: event.Error, Code: event.CodeNoUsableNode,
 			What: fmt.Sprintf("none of the cluster's %d nodes is ready and of a platform of the bundle (%s)", len(list), strings.Join(carried, ", ")),
 			Why:  "no pod of the stack would start",
 			Hint: "look with: kubectl get nodes -o wide; add a node, or resolve the stack for the platforms that are there",
@@ -114,7 +114,7 @@ func (m *maker) nodes() {
 func (m *maker) node(n NodeFact, here bool, carried []string) {
 	if !here {
 		m.find(event.Finding{
-			Severity: event.Warn, Code: "node-platform",
+			Severity: event.Warn, Code: event.CodeNodePlatform,
 			What: fmt.Sprintf("node %s is %s; the bundle holds %s", n.Name, n.Platform, strings.Join(carried, ", ")),
 			Why:  "pods that are put there cannot start, and DaemonSets put theirs everywhere",
 			Hint: "add " + n.Platform + " to platforms: in the stack, resolve and pack again; or taint the node",
@@ -122,7 +122,7 @@ func (m *maker) node(n NodeFact, here bool, carried []string) {
 	}
 	for _, p := range n.Problems {
 		m.find(event.Finding{
-			Severity: event.Warn, Code: "node-condition",
+			Severity: event.Warn, Code: event.CodeNodeCondition,
 			What: fmt.Sprintf("node %s has a problem: %s", n.Name, p),
 			Why:  "it takes no new pods, or throws out those it has",
 			Hint: "look with: kubectl describe node " + n.Name,
@@ -165,14 +165,14 @@ func (m *maker) disks() {
 		case n.Disk == 0 || !n.Ready:
 		case n.Disk < largest*unpacked:
 			m.find(event.Finding{
-				Severity: event.Warn, Code: "node-disk",
+				Severity: event.Warn, Code: event.CodeNodeDisk,
 				What: fmt.Sprintf("node %s has %s for images and pods; image %s alone takes about %s there", n.Name, size(n.Disk), name, size(largest*unpacked)),
 				Why:  "a node without room cannot pull, and throws out the pods it has",
 				Hint: "give the node a larger disk for its container images, or keep the image away from it",
 			})
 		case n.Disk < total*unpacked:
 			m.find(event.Finding{
-				Severity: event.Notice, Code: "node-disk",
+				Severity: event.Notice, Code: event.CodeNodeDisk,
 				What: fmt.Sprintf("node %s has %s for images and pods; all images of the plan would take about %s there", n.Name, size(n.Disk), size(total*unpacked)),
 				Why:  "it has room only for a part of them",
 				Hint: "spread the stack over more nodes, or give the node a larger disk",
@@ -189,7 +189,7 @@ func (m *maker) room() {
 		return
 	}
 	m.find(event.Finding{
-		Severity: event.Notice, Code: "registry-disk",
+		Severity: event.Notice, Code: event.CodeRegistryDisk,
 		What: fmt.Sprintf("the site registry lacks %s of the plan's images and has to store them", size(missing)),
 		Why:  "a registry does not say how much room it has, and a full one fails in the middle of a load",
 		Hint: "look at the disk of " + m.selection.site.Registry.Address + " before caisson load",
@@ -216,7 +216,7 @@ func (m *maker) runtimes() {
 	for _, n := range m.facts.Around.Nodes {
 		name, version, _ := strings.Cut(n.Runtime, "://")
 		v, err := semver.NewVersion(version)
-		f := event.Finding{Severity: event.Warn, Code: "node-runtime", Hint: "update the node's container runtime, or use references: [rewrite] in the site file"}
+		f := event.Finding{Severity: event.Warn, Code: event.CodeNodeRuntime, Hint: "update the node's container runtime, or use references: [rewrite] in the site file"}
 		switch {
 		case n.Runtime == "" || name == "cri-o":
 			continue
@@ -237,7 +237,7 @@ func (m *maker) spaces() {
 	for _, name := range slices.Sorted(maps.Keys(m.facts.Around.Spaces)) {
 		if m.facts.Around.Spaces[name].Terminating {
 			m.find(event.Finding{
-				Severity: event.Error, Code: "namespace-terminating",
+				Severity: event.Error, Code: event.CodeNamespaceTerminating,
 				What: fmt.Sprintf("namespace %s is being deleted", name),
 				Why:  "nothing can be made in it until it is gone",
 				Hint: "see what holds it: kubectl get namespace " + name + " -o jsonpath={.status.conditions}; wait until it is gone, then run this again",
@@ -277,13 +277,13 @@ func (m *maker) claim(p placed, c Claim, known map[string]bool) {
 	switch {
 	case c.Class == nil && m.facts.DefaultClass == "":
 		m.find(event.Finding{
-			Severity: event.Error, Code: "no-default-storage-class", Item: p.component,
+			Severity: event.Error, Code: event.CodeNoDefaultStorageClass, Item: p.component,
 			What: fmt.Sprintf("%s (%s) asks for a volume of the default storage class, and the cluster has no default", p, p.place()), Why: why,
 			Hint: "mark one: kubectl annotate storageclass NAME storageclass.kubernetes.io/is-default-class=true; " + choices,
 		})
 	case c.Class != nil && *c.Class != "" && !known[*c.Class]:
 		m.find(event.Finding{
-			Severity: event.Error, Code: "no-storage-class", Item: p.component,
+			Severity: event.Error, Code: event.CodeNoStorageClass, Item: p.component,
 			What: fmt.Sprintf("%s (%s) asks for a volume of storage class %s, which the cluster does not have", p, p.place(), *c.Class), Why: why,
 			Hint: "name another in the component's values in the site file; " + choices,
 		})
@@ -311,7 +311,7 @@ func (m *maker) definition(d DefinitionFact, p placed) {
 	for _, v := range d.Stored {
 		if !slices.Contains(p.Defines.Versions, v) {
 			m.find(event.Finding{
-				Severity: event.Error, Code: "crd-version-lost", Item: p.component,
+				Severity: event.Error, Code: event.CodeCRDVersionLost, Item: p.component,
 				What: fmt.Sprintf("objects of %s lie in the cluster as version %s, which the definition in %s no longer has", d.Name, v, p.place()),
 				Why:  "the API server refuses a definition that leaves stored objects unreadable",
 				Hint: fmt.Sprintf("write those objects anew in a version that stays (kube-storage-version-migrator), then take %s out of status.storedVersions of crd %s", v, d.Name),
@@ -322,7 +322,7 @@ func (m *maker) definition(d DefinitionFact, p placed) {
 		return
 	}
 	f := event.Finding{
-		Severity: event.Warn, Code: "crd-foreign", Item: p.component,
+		Severity: event.Warn, Code: event.CodeCRDForeign, Item: p.component,
 		What: fmt.Sprintf("definition %s is there and kept by %s", d.Name, or(d.Keeper, "somebody else")),
 		Why:  "two that keep one definition overwrite each other, and it goes, with all its objects, when the other is removed",
 		Hint: "leave the component out in the site file, or its definitions in its values; or remove the other first",
@@ -345,7 +345,7 @@ func or(s, def string) string {
 func (m *maker) taken() {
 	for _, t := range m.facts.Around.Taken {
 		f := event.Finding{
-			Severity: event.Error, Code: "object-exists", Item: t.Component,
+			Severity: event.Error, Code: event.CodeObjectExists, Item: t.Component,
 			What: fmt.Sprintf("%s (%s) is there already and kept by %s", t.Object, t.Place, or(t.Keeper, "somebody else")),
 			Why:  "a release takes over nothing that is not its own",
 			Hint: "look with: kubectl get " + t.Resource + inFlag(t.Namespace) + " " + t.Name + " -o yaml; remove or rename it, or leave the component out in the site file",
@@ -370,7 +370,7 @@ func inFlag(namespace string) string {
 func (m *maker) webhooks() {
 	for _, w := range m.facts.Around.Webhooks {
 		f := event.Finding{
-			Severity: event.Error, Code: "webhook-unanswered",
+			Severity: event.Error, Code: event.CodeWebhookUnanswered,
 			What: fmt.Sprintf("webhook %s of %s must answer before %s can be made, and its service %s %s", w.Webhook, w.Config, several(w.Matches), w.Service, w.Problem),
 			Why:  "the API server refuses what a webhook with failurePolicy Fail cannot judge",
 			Hint: "bring its server back, or remove what is left of it: kubectl delete " + lowerKind(w.Config),
@@ -410,7 +410,7 @@ func (m *maker) security() {
 			continue
 		}
 		m.find(event.Finding{
-			Severity: event.Error, Code: "pod-security", Item: p.component,
+			Severity: event.Error, Code: event.CodePodSecurity, Item: p.component,
 			What: fmt.Sprintf("%s (%s) breaks Pod Security level %s of namespace %s: %s", p, p.place(), level, p.Namespace, strings.Join(broken, "; ")),
 			Why:  "the API server refuses its pods",
 			Hint: fmt.Sprintf("if that is wanted: kubectl label namespace %s pod-security.kubernetes.io/enforce=%s --overwrite; otherwise set the securityContext in the component's values", p.Namespace, mildest(p.Breaches)),
@@ -440,7 +440,7 @@ func (m *maker) escalations() {
 			rights = append(slices.Clone(rights[:3]), fmt.Sprintf("%d more", len(rights)-3))
 		}
 		m.find(event.Finding{
-			Severity: event.Error, Code: "rbac-escalation",
+			Severity: event.Error, Code: event.CodeRBACEscalation,
 			What: fmt.Sprintf("%s gives rights that the operator %s lacks: %s", e.Role, m.facts.Around.User, strings.Join(rights, "; ")),
 			Why:  "Kubernetes lets nobody hand out more than they have, unless they may " + e.Verb,
 			Hint: "use a kubeconfig whose user has those rights, or the verb " + e.Verb + " on roles and clusterroles of rbac.authorization.k8s.io",
@@ -458,7 +458,7 @@ func (m *maker) clocks() {
 		word = "behind"
 	}
 	m.find(event.Finding{
-		Severity: event.Warn, Code: "clock-skew",
+		Severity: event.Warn, Code: event.CodeClockSkew,
 		What: fmt.Sprintf("the API server's clock is %s %s this machine's", skew.Abs().Round(time.Second), word),
 		Why:  "certificates, tokens, leases and the bundle's term are judged by the clock",
 		Hint: "set both by the same time source: date -u shows this machine's",
@@ -468,7 +468,7 @@ func (m *maker) clocks() {
 func (m *maker) unread() {
 	for _, what := range m.facts.Around.Unread {
 		m.find(event.Finding{
-			Severity: event.Warn, Code: "not-looked-at",
+			Severity: event.Warn, Code: event.CodeNotLookedAt,
 			What: "the operator may not " + what + ", so that could not be checked",
 			Why:  "a fault there shows only when the installation meets it",
 			Hint: "use a kubeconfig whose user may, and run caisson preflight again",

@@ -41,7 +41,7 @@ func (m *maker) quota(namespace string, q QuotaFact, sum map[string]int64) {
 			continue
 		}
 		m.find(event.Finding{
-			Severity: event.Error, Code: "quota",
+			Severity: event.Error, Code: event.CodeQuota,
 			What: fmt.Sprintf("quota %s of namespace %s leaves %s of %s, and the plan takes %s", q.Name, namespace, amount(what, max(left, 0)), what, amount(what, need)),
 			Why:  "the API server refuses what goes beyond a quota",
 			Hint: fmt.Sprintf("raise it: kubectl edit resourcequota %s -n %s; or lower requests or replicas in the values of the site file", q.Name, namespace),
@@ -74,7 +74,7 @@ func (m *maker) unstated(p placed, space SpaceFact) {
 			for _, c := range p.Containers {
 				if _, ok := space.fill(c)[name]; !ok {
 					m.find(event.Finding{
-						Severity: event.Error, Code: "quota-unstated", Item: p.component,
+						Severity: event.Error, Code: event.CodeQuotaUnstated, Item: p.component,
 						What: fmt.Sprintf("container %s of %s (%s) states no %s, which quota %s of namespace %s counts", c.Name, p, p.place(), name, q.Name, space.Name),
 						Why:  "the API server refuses pods that do not state what a quota counts",
 						Hint: "set the container's resources in the component's values, or give the namespace a LimitRange with defaults",
@@ -153,7 +153,7 @@ func (m *maker) ranges(p placed, space SpaceFact) {
 		for _, c := range p.Containers {
 			for _, broken := range r.broken(c, space.fill(c)) {
 				m.find(event.Finding{
-					Severity: event.Error, Code: "limit-range", Item: p.component,
+					Severity: event.Error, Code: event.CodeLimitRange, Item: p.component,
 					What: fmt.Sprintf("container %s of %s (%s) %s, by LimitRange %s of namespace %s", c.Name, p, p.place(), broken, r.Name, space.Name),
 					Why:  "the API server refuses its pods",
 					Hint: fmt.Sprintf("set the container's resources in the component's values, or: kubectl edit limitrange %s -n %s", r.Name, space.Name),

@@ -62,7 +62,7 @@ func (s *Selection) unknown() []event.Finding {
 	for _, name := range slices.Sorted(maps.Keys(s.site.Components)) {
 		if !have[name] {
 			found = append(found, event.Finding{
-				Severity: event.Error, Code: "unknown-component", Item: name,
+				Severity: event.Error, Code: event.CodeUnknownComponent, Item: name,
 				What: fmt.Sprintf("the site file speaks of component %s, which stack %s does not have", name, s.lock.Metadata.Name),
 				Hint: "correct or remove components." + name + " in the site file",
 			})
@@ -78,7 +78,7 @@ func (s *Selection) enabled(found *[]event.Finding) map[string]bool {
 		on[c.Name] = choice.Enabled == nil || *choice.Enabled
 		if !on[c.Name] && !c.Optional {
 			*found = append(*found, event.Finding{
-				Severity: event.Error, Code: "component-not-optional", Item: c.Name,
+				Severity: event.Error, Code: event.CodeComponentNotOptional, Item: c.Name,
 				What: fmt.Sprintf("the site leaves out component %s, which stack %s does not call optional", c.Name, s.lock.Metadata.Name),
 				Hint: "remove components." + c.Name + ".enabled from the site file, or make the component optional in the stack and pack again",
 			})
@@ -92,7 +92,7 @@ func (s *Selection) missingNeeds(c lock.Component, on map[string]bool) []event.F
 	for _, n := range c.Needs {
 		if !on[n] {
 			found = append(found, event.Finding{
-				Severity: event.Error, Code: "needed-component-disabled", Item: c.Name,
+				Severity: event.Error, Code: event.CodeNeededComponentDisabled, Item: c.Name,
 				What: fmt.Sprintf("component %s needs %s, which the site leaves out", c.Name, n),
 				Hint: fmt.Sprintf("enable %s or leave out %s as well", n, c.Name),
 			})
@@ -117,7 +117,7 @@ func (s *Selection) choose(c lock.Component) (Chosen, []event.Finding) {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if !known[name] {
 			found = append(found, event.Finding{
-				Severity: event.Error, Code: "values-without-release", Item: c.Name,
+				Severity: event.Error, Code: event.CodeValuesWithoutRelease, Item: c.Name,
 				What: fmt.Sprintf("the site file gives values for release %s, which component %s does not have", name, c.Name),
 				Hint: "its releases are: " + strings.Join(slices.Sorted(maps.Keys(known)), ", "),
 			})
@@ -160,7 +160,7 @@ func (s *Selection) order() []event.Finding {
 		c := s.Components[i].Component
 		if l, done := level[c.Name]; done {
 			if l == visiting {
-				found = append(found, event.Finding{Severity: event.Error, Code: "circular-needs", Item: c.Name, What: "component " + c.Name + " needs itself through others", Hint: "break the circle in the stack"})
+				found = append(found, event.Finding{Severity: event.Error, Code: event.CodeCircularNeeds, Item: c.Name, What: "component " + c.Name + " needs itself through others", Hint: "break the circle in the stack"})
 				return 0
 			}
 			return l

@@ -95,7 +95,7 @@ func (m *maker) inTime(p, by placed) {
 		return
 	}
 	m.find(event.Finding{
-		Severity: event.Error, Code: "crd-too-late", Item: p.component,
+		Severity: event.Error, Code: event.CodeCRDTooLate, Item: p.component,
 		What: fmt.Sprintf("%s (%s) is of a kind that component %s defines, and component %s does not need that one", p, p.place(), by.component, p.component),
 		Why:  "it may be made before its kind exists",
 		Hint: fmt.Sprintf("add %s to needs: of component %s in the stack and pack again", by.component, p.component),
@@ -114,7 +114,7 @@ func (m *maker) needs(a, b string) bool {
 
 func (m *maker) unserved(p placed) {
 	f := event.Finding{
-		Severity: event.Error, Code: "api-removed", Item: p.component,
+		Severity: event.Error, Code: event.CodeAPIRemoved, Item: p.component,
 		What: fmt.Sprintf("%s (%s) is %s, which Kubernetes %s does not serve", p, p.place(), p.APIVersion, m.facts.Version),
 		Why:  "the API server refuses it",
 	}
@@ -128,7 +128,7 @@ func (m *maker) unserved(p placed) {
 			f.Hint = "the cluster serves the kind as " + there + ": " + f.Hint
 		}
 	default:
-		f.Severity, f.Code = event.Warn, "kind-unknown"
+		f.Severity, f.Code = event.Warn, event.CodeKindUnknown
 		f.Why = "no definition of the plan brings it; the object waits for a component that makes it known while it runs"
 		f.Hint = "add the definition to the stack, or the component that brings it to needs: of " + p.component
 	}

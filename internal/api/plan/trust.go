@@ -19,7 +19,7 @@ func (m *maker) trust() {
 		return
 	}
 	f := event.Finding{
-		Severity: event.Warn, Code: "nodes-trust",
+		Severity: event.Warn, Code: event.CodeNodesTrust,
 		What: fmt.Sprintf("the certificate of the site registry %s is from the CA in %s, which each node must trust before it can pull", r.Address, r.CAFile),
 		Why:  "with references: [rewrite] caisson changes nothing on nodes",
 		Hint: "where a node does not trust it yet, put the file there as " + strings.Join(m.authorities(), " or ") + "; nothing needs a restart",
@@ -57,7 +57,7 @@ func (m *maker) reload() {
 		return
 	}
 	m.find(event.Finding{
-		Severity: event.Warn, Code: "crio-reload",
+		Severity: event.Warn, Code: event.CodeCRIOReload,
 		What: "CRI-O reads its mirrors when it starts and when it reloads, and caisson makes no runtime do either",
 		Why:  "until it has, a node with CRI-O goes by what it read before: after an installation to the upstreams, after an uninstall to the site registry",
 		Hint: "once the node agent runs, on each such node: systemctl reload crio; or set auto_reload_registries = true in [crio.image] beforehand, which newer CRI-O heeds; with references: [mirror, rewrite] pods need no mirror",
@@ -68,7 +68,7 @@ func (m *maker) reload() {
 // site's CA, or by those that this machine trusts.
 func unproven(r Registry, problem string) event.Finding {
 	f := event.Finding{
-		Severity: event.Error, Code: "registry-untrusted",
+		Severity: event.Error, Code: event.CodeRegistryUntrusted,
 		What: fmt.Sprintf("the certificate of the site registry %s is not proven by the CA in %s: %s", r.Base(), r.CAFile, problem),
 		Why:  "nodes that are given this CA could not pull from there",
 		Hint: "name the CA that signed the registry's certificate as registry.caFile in the site file",

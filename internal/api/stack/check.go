@@ -10,7 +10,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/yamlfile"
-	"github.com/caisson/caisson/internal/rules/lint"
+	"github.com/caisson/caisson/internal/event"
 )
 
 var (
@@ -106,8 +106,8 @@ func (c *checker) component(at string, i int, comp *Component) {
 }
 
 func (c *checker) allow(at string, a Allow) {
-	if c.given(at+".code", a.Code) && !slices.Contains(lint.Codes(), a.Code) {
-		c.doc.Problemf(at+".code", "unknown code %q%s", a.Code, yamlfile.Suggest(a.Code, lint.Codes()))
+	if c.given(at+".code", a.Code) && !slices.Contains(event.EgressCodes(), a.Code) {
+		c.doc.Problemf(at+".code", "unknown code %q%s", a.Code, yamlfile.Suggest(a.Code, event.EgressCodes()))
 	}
 	c.words(at+".match", a.Match)
 	c.words(at+".reason", a.Reason)
@@ -117,8 +117,8 @@ func (c *checker) allow(at string, a Allow) {
 func (c *checker) words(at, s string) {
 	switch {
 	case !c.given(at, strings.TrimSpace(s)):
-	case len(s) > lint.MaxRuleText:
-		c.doc.Problemf(at, "has more than %d bytes", lint.MaxRuleText)
+	case len(s) > event.MaxAllowText:
+		c.doc.Problemf(at, "has more than %d bytes", event.MaxAllowText)
 	case strings.ContainsFunc(s, unicode.IsControl):
 		c.doc.Problemf(at, "holds a line break or another control character")
 	}

@@ -156,7 +156,7 @@ func (l *loader) substitute(r *catalog.Repository, m *catalog.Manifest, refusal 
 		why += "; nodes of the other platforms cannot pull by this tag"
 	}
 	l.sink.Emit(event.Event{Verb: Verb, Kind: event.FindingKind, Item: item, Finding: &event.Finding{
-		Severity: event.Warn, Code: "sparse-index", Item: item, Blob: m.Digest.String(), Why: why, Hint: hint,
+		Severity: event.Warn, Code: event.CodeSparseIndex, Item: item, Blob: m.Digest.String(), Why: why, Hint: hint,
 		What: fmt.Sprintf("the registry refuses the index; its tags name the %s manifest %s instead", cmp.Or(c.platform, "first"), c.digest),
 	}})
 	return nil

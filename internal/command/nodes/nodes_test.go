@@ -52,7 +52,7 @@ func TestNineNodesOfACluster(t *testing.T) {
 		fact("debian", "6.1.0-18-amd64", "debian", "12", bus("0302_10de_2331"), nil),
 		fact("unclear", "6.8.0-60-generic", "ubuntu", "24.04", bus("10de"), nil),
 	})
-	if len(found) != 1 || found[0].Item != "stale" || found[0].Code != gpu.CodeDisagree {
+	if len(found) != 1 || found[0].Item != "stale" || found[0].Code != event.CodeSourcesDisagree {
 		t.Errorf("findings %+v", found)
 	}
 	res := match(c, list, Options{Now: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)})
@@ -93,7 +93,7 @@ func TestRunOnATree(t *testing.T) {
 	}
 	lacking := 0
 	for _, e := range rec.Events() {
-		if e.Finding != nil && e.Finding.Code == gpu.CodeNoPayload && strings.Contains(e.Finding.Why, "10de:3fff") {
+		if e.Finding != nil && e.Finding.Code == event.CodeNoDriverPayload && strings.Contains(e.Finding.Why, "10de:3fff") {
 			lacking++
 		}
 	}

@@ -20,12 +20,6 @@ import (
 	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
-// Codes of findings about the probe.
-const (
-	CodeSilent = "probe-silent" // a node's pod said nothing
-	CodeLeft   = "probe-left"   // the probe could not be removed again
-)
-
 // probeWithin is how long pods may take where nobody says.
 const probeWithin = 2 * time.Minute
 
@@ -99,7 +93,7 @@ func (p *prober) hear(c *gpu.Catalogue, nodes []gpu.Node, a kube.Answer) []event
 }
 
 func (p *prober) silent(a kube.Answer) event.Finding {
-	f := event.Finding{Severity: event.Warn, Code: CodeSilent, Item: a.Node,
+	f := event.Finding{Severity: event.Warn, Code: event.CodeProbeSilent, Item: a.Node,
 		What: fmt.Sprintf("node %s: the probe says nothing: %s", a.Node, a.Trouble),
 		Why:  "only labels and status tell of the node",
 		Hint: "look at the node with: kubectl describe node " + a.Node + "; or run caisson nodes --local on it"}
@@ -110,7 +104,7 @@ func (p *prober) silent(a kube.Answer) event.Finding {
 }
 
 func left(name string, err error) event.Finding {
-	return event.Finding{Severity: event.Warn, Code: CodeLeft, Item: name,
+	return event.Finding{Severity: event.Warn, Code: event.CodeProbeLeft, Item: name,
 		What: fmt.Sprintf("the probe is still in the cluster: %v", err),
 		Why:  "its pods wait on every node, and do nothing more",
 		Hint: fmt.Sprintf("remove it with: kubectl -n %s delete daemonset %s", kube.SystemNamespace, name)}

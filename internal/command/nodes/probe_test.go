@@ -57,7 +57,7 @@ func TestAProbeThatNobodyAnswers(t *testing.T) {
 	}
 	silent := map[string]bool{}
 	for _, e := range events.Events() {
-		if e.Finding != nil && e.Finding.Code == CodeSilent {
+		if e.Finding != nil && e.Finding.Code == event.CodeProbeSilent {
 			silent[e.Finding.Item] = e.Finding.Hint != "" && strings.Contains(e.Finding.What, "the probe says nothing: ")
 		}
 	}
@@ -124,7 +124,7 @@ func TestAnAnswerIsMergedOrTold(t *testing.T) {
 		"not 1":   {Node: "b", Log: []byte(`{"caissonProbe":7,"node":{}}` + "\n")},
 	} {
 		found := p.hear(c, nodes, a)
-		if len(found) != 1 || found[0].Code != CodeSilent || !strings.Contains(found[0].What+found[0].Hint, want) {
+		if len(found) != 1 || found[0].Code != event.CodeProbeSilent || !strings.Contains(found[0].What+found[0].Hint, want) {
 			t.Errorf("%s: %+v", want, found)
 		}
 	}

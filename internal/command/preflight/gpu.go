@@ -55,7 +55,7 @@ func gpuFacts(ctx context.Context, c *kube.Client, stack, inventory string) (f p
 		f.Nodes = append(f.Nodes, node)
 	}
 	if len(extra) > 0 {
-		f.Found = append(f.Found, event.Finding{Severity: event.Warn, Code: gpu.CodePolicyNode, Item: inventory,
+		f.Found = append(f.Found, event.Finding{Severity: event.Warn, Code: event.CodeGPUPolicyNode, Item: inventory,
 			What: fmt.Sprintf("%d nodes of the inventory %s are not in the cluster", len(extra), inventory),
 			Why:  "what it says of them is left aside", Hint: "write it anew: caisson nodes export -o site-nodes.yaml"})
 	}
@@ -96,7 +96,7 @@ func readNodes(c *gpu.Catalogue, path string) (map[string]gpu.Node, []event.Find
 		return nil, nil, err
 	}
 	if v.HashedNames {
-		return nil, []event.Finding{{Severity: event.Error, Code: gpu.CodePolicyNode, Item: path,
+		return nil, []event.Finding{{Severity: event.Error, Code: event.CodeGPUPolicyNode, Item: path,
 			What: fmt.Sprintf("the inventory %s, named under gpu.nodes, has hashes in place of the nodes' names", path),
 			Why:  "nothing says which node of the cluster is which", Hint: "write it without --hash-names: caisson nodes export -o site-nodes.yaml"}}, nil
 	}

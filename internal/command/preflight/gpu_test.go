@@ -42,7 +42,7 @@ func TestGPUFactsWithInventory(t *testing.T) {
 	if i < 0 || f.Nodes[i].SecureBoot != "on" || f.Nodes[i].Switches != 4 || len(f.Nodes[i].GPUs) != 1 || f.Nodes[i].GPUs[0].Count != 8 {
 		t.Fatalf("%+v", f.Nodes)
 	}
-	if slices.ContainsFunc(f.Nodes, func(n gpu.Node) bool { return n.Name == "gone" }) || !slices.ContainsFunc(f.Found, func(x event.Finding) bool { return x.Code == gpu.CodePolicyNode && x.Severity == event.Warn }) {
+	if slices.ContainsFunc(f.Nodes, func(n gpu.Node) bool { return n.Name == "gone" }) || !slices.ContainsFunc(f.Found, func(x event.Finding) bool { return x.Code == event.CodeGPUPolicyNode && x.Severity == event.Warn }) {
 		t.Errorf("a node that is not there: %+v", f.Found)
 	}
 	if f, err = gpuFacts(t.Context(), client, "demo", inventory(t, true, there)); err != nil || !plan.HasErrors(f.Found) {

@@ -24,7 +24,6 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
-	"github.com/caisson/caisson/internal/rules/lint"
 	"github.com/caisson/caisson/internal/testkit/upstreamtest"
 )
 
@@ -113,7 +112,7 @@ spec:
 	if !told(s, "spec.containers[2].args[0] names image reg.example/a/helper:1, which is not in the bundle; allowed: never pulled") {
 		t.Error("nobody spoke of the image in an argument")
 	}
-	if got := r.Lock.Components[0].Allow; len(got) != 1 || got[0] != (lock.Allow{Code: lint.Image, Match: "web/templates/a.yaml", Reason: "never pulled"}) {
+	if got := r.Lock.Components[0].Allow; len(got) != 1 || got[0] != (lock.Allow{Code: event.CodeEgressImage, Match: "web/templates/a.yaml", Reason: "never pulled"}) {
 		t.Errorf("the lock allows %+v", got)
 	}
 	release := r.Lock.Components[0].Releases[0]

@@ -17,13 +17,6 @@ import (
 // byNodes is who found an image that the site's nodes need.
 const byNodes = "nodes"
 
-// Codes of findings about driver images.
-const (
-	codeNoTag      = "driver-image-missing"
-	codePackages   = "driver-packages"
-	codeNoOperator = "no-gpu-operator"
-)
-
 // tags notes which references a registry lacks. It is safe for concurrent use.
 type tags struct {
 	mu   sync.Mutex
@@ -87,7 +80,7 @@ func (s *session) noOperator() {
 			names = append(names, s.nodes.list[i].Name)
 		}
 	}
-	_ = s.judge([]event.Finding{{Severity: event.Notice, Code: codeNoOperator,
+	_ = s.judge([]event.Finding{{Severity: event.Notice, Code: event.CodeNoGPUOperator,
 		What: "the stack does not install NVIDIA's gpu-operator: no driver image is carried for " + few(names),
 		Why:  "their GPUs compute only with a driver",
 		Hint: "add a component with the chart gpu-operator to the stack, or install a driver on these hosts"}}, nil)
@@ -146,12 +139,12 @@ func (s *session) settleNode(k int) (event.Finding, bool) {
 	if p.Image == "" || !s.nodes.tags.gone[p.Image] {
 		return event.Finding{}, false
 	}
-	f := event.Finding{Severity: event.Error, Code: gpu.CodeNoPayload, Item: n.Name,
+	f := event.Finding{Severity: event.Error, Code: event.CodeNoDriverPayload, Item: n.Name,
 		What: fmt.Sprintf("node %s: no driver payload exists", n.Name),
 		Why:  fmt.Sprintf("the registry has no %s", p.Image),
 		Hint: "put the node on a kernel that has an image, or install a driver on the host, or build that image and add it to the stack"}
 	if other := p.Instead; other != nil && !s.nodes.tags.gone[other.Image] {
-		f.Severity, f.Code = event.Notice, codeNoTag
+		f.Severity, f.Code = event.Notice, event.CodeDriverImageMissing
 		f.What = fmt.Sprintf("node %s: no driver image is ready for kernel %s: %s takes its place", n.Name, n.Kernel, other.Image)
 		f.Hint = ""
 		*p = *other
@@ -205,7 +198,7 @@ func packages(list []lock.Driver) []event.Finding {
 			continue
 		}
 		slices.Sort(d.Packages)
-		out = append(out, event.Finding{Severity: event.Warn, Code: codePackages, Item: d.Name,
+		out = append(out, event.Finding{Severity: event.Warn, Code: event.CodeDriverPackages, Item: d.Name,
 			What: fmt.Sprintf("the driver of %d nodes (%s) wants packages that the bundle does not carry: %s", d.Nodes, d.OS, strings.Join(slices.Compact(d.Packages), ", ")),
 			Why:  "its image fetches them each time it starts, to build the modules for the node's kernel",
 			Hint: "keep a package repository at the site and name it in the operator's value driver.repoConfig; or put the nodes on a kernel with a ready image"})

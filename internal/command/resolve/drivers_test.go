@@ -118,10 +118,10 @@ func TestAnImageForTheKernelMayNotExist(t *testing.T) {
 	if len(r.Lock.Drivers) != 1 || r.Lock.Drivers[0].Nodes != 2 || !slices.Contains(r.Lock.Drivers[0].Packages, "linux-headers-"+jammy) || !slices.Contains(r.Lock.Drivers[0].Packages, "linux-headers-5.15.0-106-generic") {
 		t.Errorf("drivers are %+v", r.Lock.Drivers)
 	}
-	if got := judged(s, codeNoTag); len(got) != 2 || !strings.Contains(got[0], "node a: no driver image is ready for kernel "+jammy) {
+	if got := judged(s, event.CodeDriverImageMissing); len(got) != 2 || !strings.Contains(got[0], "node a: no driver image is ready for kernel "+jammy) {
 		t.Errorf("said of the tag: %q", got)
 	}
-	if got := judged(s, codePackages); len(got) != 1 || !strings.Contains(got[0], "linux-headers-"+jammy) {
+	if got := judged(s, event.CodeDriverPackages); len(got) != 1 || !strings.Contains(got[0], "linux-headers-"+jammy) {
 		t.Errorf("said of the packages: %q", got)
 	}
 }
@@ -159,13 +159,13 @@ func TestPlatformsOfASite(t *testing.T) {
 		t.Errorf("an inventory that names no architecture left %v", r.Lock.Platforms)
 	}
 	_, err := s.resolve(s.forNodes(node("p", "ppc64le", "ubuntu", "22.04", jammy, ""), node("q", "s390x", "ubuntu", "22.04", jammy, "")))
-	if got := judged(s, codeNodePlatform); !errors.Is(err, ErrNodePlatform) || len(got) != 2 || !strings.Contains(got[1], "error node q is linux/s390x; the stack is for linux/amd64, linux/arm64") {
+	if got := judged(s, event.CodeNodePlatform); !errors.Is(err, ErrNodePlatform) || len(got) != 2 || !strings.Contains(got[1], "error node q is linux/s390x; the stack is for linux/amd64, linux/arm64") {
 		t.Errorf("%v, said %q", err, got)
 	}
 	opt := s.forNodes(node("a", "amd64", "ubuntu", "22.04", jammy, h100), node("arm", "arm64", "ubuntu", "22.04", jammy, ""))
 	opt.Platforms = []string{"linux/arm64"}
 	r, _ = s.mustResolve(opt)
-	if got := judged(s, codeNodePlatform); len(got) != 1 || !strings.HasPrefix(got[0], "warn node a is linux/amd64; --platform") || len(r.Lock.Drivers) != 0 {
+	if got := judged(s, event.CodeNodePlatform); len(got) != 1 || !strings.HasPrefix(got[0], "warn node a is linux/amd64; --platform") || len(r.Lock.Drivers) != 0 {
 		t.Errorf("said %q, drivers %v", got, r.Lock.Drivers)
 	}
 }
@@ -178,7 +178,7 @@ func TestAStackWithoutTheOperator(t *testing.T) {
 		list = append(list, node(fmt.Sprint("n", i), "amd64", "ubuntu", "22.04", jammy, h100))
 	}
 	r, _ := s.mustResolve(s.forNodes(list...))
-	if got := judged(s, codeNoOperator); len(got) != 1 || !strings.HasSuffix(got[0], "for n0, n1, n2, n3, n4 and 2 more") || r.Lock.Drivers != nil {
+	if got := judged(s, event.CodeNoGPUOperator); len(got) != 1 || !strings.HasSuffix(got[0], "for n0, n1, n2, n3, n4 and 2 more") || r.Lock.Drivers != nil {
 		t.Errorf("said %q, drivers %v", got, r.Lock.Drivers)
 	}
 }

@@ -150,7 +150,7 @@ func (s *session) speak(component string, open []lint.Finding) (failures int) {
 	for _, f := range open {
 		message := fmt.Sprintf("component %s: %s: %s", component, f.Place(), f.What)
 		finding := &event.Finding{Severity: event.Warn, Code: f.Code, Item: component, What: message, Why: f.Why, Hint: f.Advice(s.source.name)}
-		if f.Code == lint.Image {
+		if f.Code == event.CodeEgressImage {
 			finding.Item = f.Text
 		}
 		if f.Warning {

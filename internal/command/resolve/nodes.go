@@ -24,8 +24,6 @@ var (
 	ErrNodePlatform = errors.New("a node is of a platform that the stack lacks")
 )
 
-const codeNodePlatform = "node-platform"
-
 // siteNodes are the nodes of the site and what drives them. Payloads belong to
 // the nodes of the same place.
 type siteNodes struct {
@@ -122,7 +120,7 @@ func (s *session) foreign(n gpu.Node, p platform, chosen bool) event.Finding {
 	for _, q := range s.platforms {
 		have = append(have, q.String())
 	}
-	f := event.Finding{Severity: event.Error, Code: codeNodePlatform, Item: n.Name,
+	f := event.Finding{Severity: event.Error, Code: event.CodeNodePlatform, Item: n.Name,
 		What: fmt.Sprintf("node %s is %s; the stack is for %s", n.Name, p, strings.Join(have, ", ")),
 		Why:  "no image that is carried would start there",
 		Hint: fmt.Sprintf("add %s to platforms: in the stack", p)}

@@ -147,7 +147,7 @@ func (h *Handler) blob(d digest.Digest, mediaType string, size int64) content {
 func (h *Handler) broken(r *http.Request, err error) {
 	f, ok := h.catalog.Damage(err)
 	if !ok {
-		f = event.Finding{Severity: event.Error, Code: "unreadable", What: err.Error()}
+		f = event.Finding{Severity: event.Error, Code: event.CodeUnreadable, What: err.Error()}
 	}
 	if f.Code == string(bundle.BadBlock) {
 		h.metrics.tampered.Inc()

@@ -37,15 +37,6 @@ var (
 	ErrDamaged    = fmt.Errorf("not every bundle is whole: %w", bundle.ErrDamaged)
 )
 
-// Codes of findings beside those of bundle.Check.
-const (
-	CodeNotTrusted = "not-trusted"
-	CodeSignature  = "signature-ignored"
-	CodeHead       = "head-invalid"
-	CodeExpired    = "expired"
-	CodeClock      = "clock"
-)
-
 // Options says what to verify. Keys are public key files.
 type Options struct {
 	Paths   []string
@@ -187,7 +178,7 @@ func (r *run) open(ctx context.Context, files bundle.Files, checker sign.Checker
 
 func headFinding(files bundle.Files, err error) event.Finding {
 	head := filepath.Base(files.Head)
-	f := event.Finding{Severity: event.Error, Code: CodeHead, Volume: head, What: err.Error(), Hint: catalog.CopyAgain(head)}
+	f := event.Finding{Severity: event.Error, Code: event.CodeHeadInvalid, Volume: head, What: err.Error(), Hint: catalog.CopyAgain(head)}
 	switch {
 	case errors.Is(err, bundle.ErrVersion), errors.Is(err, bundle.ErrDelta):
 		f.Hint = "use a newer caisson"
@@ -200,7 +191,7 @@ func headFinding(files bundle.Files, err error) event.Finding {
 // trustFinding says why a bundle is not trusted and which file is to blame, as
 // far as can be told: one that a good signature contradicts, else the signature.
 func trustFinding(files bundle.Files, err error) event.Finding {
-	f := event.Finding{Severity: event.Error, Code: CodeNotTrusted, What: err.Error(),
+	f := event.Finding{Severity: event.Error, Code: event.CodeNotTrusted, What: err.Error(),
 		Why: "nothing in a bundle counts before a key that you trust has signed it"}
 	var signatures []string
 	for _, path := range files.Signatures {
@@ -227,7 +218,7 @@ func trustFinding(files bundle.Files, err error) event.Finding {
 // signatures tells which signatures did not count.
 func (r *run) signatures(t *bundle.Trusted) {
 	for _, why := range t.Rejected() {
-		r.report(event.Finding{Severity: event.Notice, Code: CodeSignature, What: "a signature was not counted: " + why.Error()})
+		r.report(event.Finding{Severity: event.Notice, Code: event.CodeSignatureIgnored, What: "a signature was not counted: " + why.Error()})
 	}
 }
 
@@ -237,10 +228,10 @@ func (r *run) stale(t *bundle.Trusted) bool {
 	if err == nil {
 		return false
 	}
-	f := event.Finding{Severity: event.Error, Code: CodeExpired, What: t.Name() + ": " + err.Error(),
+	f := event.Finding{Severity: event.Error, Code: event.CodeExpired, What: t.Name() + ": " + err.Error(),
 		Why: "its signer did not want it used after that", Hint: "ask for a newer bundle, or check this machine's clock"}
 	if !errors.Is(err, sign.ErrExpired) {
-		f.Code, f.Why, f.Hint = CodeClock, "a wrong clock cannot tell whether a bundle has expired", "set this machine's clock"
+		f.Code, f.Why, f.Hint = event.CodeClock, "a wrong clock cannot tell whether a bundle has expired", "set this machine's clock"
 	}
 	r.term = err
 	r.report(f)

@@ -122,7 +122,7 @@ func TestNotTrusted(t *testing.T) {
 	for _, f := range res.Findings {
 		codes[f.Code] = f
 	}
-	if f := codes[CodeNotTrusted]; !strings.Contains(f.Hint, "--key") {
+	if f := codes[event.CodeNotTrusted]; !strings.Contains(f.Hint, "--key") {
 		t.Errorf("trust: %+v", f)
 	}
 	if f := codes[string(bundle.ShortVolume)]; f.Volume != "demo.vol-00001.tar" || f.Offset != 100 || f.Item != "" {
@@ -152,7 +152,7 @@ func TestDamagedHead(t *testing.T) {
 		t.Fatal(err)
 	}
 	res, _, err := verify(t, b)
-	if !errors.Is(err, ErrDamaged) || res.Trusted || res.Findings[0].Code != CodeHead || !strings.Contains(res.Findings[0].Hint, "demo.head.tar") {
+	if !errors.Is(err, ErrDamaged) || res.Trusted || res.Findings[0].Code != event.CodeHeadInvalid || !strings.Contains(res.Findings[0].Hint, "demo.head.tar") {
 		t.Errorf("%v, %+v", err, res)
 	}
 }
@@ -190,7 +190,7 @@ func TestExpired(t *testing.T) {
 	}
 	opt.Now = opt.Now.AddDate(0, 0, 1)
 	res, err := Run(t.Context(), opt, event.Discard)
-	if !errors.Is(err, sign.ErrExpired) || len(res.Findings) != 1 || res.Findings[0].Code != CodeExpired || res.Findings[0].Severity != event.Error {
+	if !errors.Is(err, sign.ErrExpired) || len(res.Findings) != 1 || res.Findings[0].Code != event.CodeExpired || res.Findings[0].Severity != event.Error {
 		t.Errorf("after: %v, %+v", err, res.Findings)
 	}
 	if got := res.Bundles[0]; !got.Trusted || !got.Stale || got.Intact || res.Bytes == 0 {
@@ -198,7 +198,7 @@ func TestExpired(t *testing.T) {
 	}
 	opt.Now = time.Date(2025, 12, 30, 0, 0, 0, 0, time.UTC)
 	res, err = Run(t.Context(), opt, event.Discard)
-	if !errors.Is(err, sign.ErrClock) || len(res.Findings) != 1 || res.Findings[0].Code != CodeClock || res.Findings[0].Severity != event.Error {
+	if !errors.Is(err, sign.ErrClock) || len(res.Findings) != 1 || res.Findings[0].Code != event.CodeClock || res.Findings[0].Severity != event.Error {
 		t.Errorf("not made yet: %v, %+v", err, res.Findings)
 	}
 }

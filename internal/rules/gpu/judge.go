@@ -6,13 +6,6 @@ import (
 	"github.com/caisson/caisson/internal/event"
 )
 
-// Codes of findings.
-const (
-	CodeNoPayload = "no-driver-payload"
-	CodeUnknown   = "unknown-device"
-	CodeNote      = "driver-note"
-)
-
 // Judge makes findings of what nodes lack, of that severity, and of what has to be
 // known of them.
 func Judge(nodes []Node, payloads []Payload, lacking event.Severity) []event.Finding {
@@ -20,11 +13,11 @@ func Judge(nodes []Node, payloads []Payload, lacking event.Severity) []event.Fin
 	for i, n := range nodes {
 		p := payloads[i]
 		if p.Kind == None {
-			out = append(out, event.Finding{Severity: lacking, Code: CodeNoPayload, Item: n.Name,
+			out = append(out, event.Finding{Severity: lacking, Code: event.CodeNoDriverPayload, Item: n.Name,
 				What: fmt.Sprintf("node %s: no driver payload exists", n.Name), Why: p.Because, Hint: p.Fix})
 		}
 		for _, note := range p.Notes {
-			out = append(out, event.Finding{Severity: event.Notice, Code: CodeNote, Item: n.Name, What: fmt.Sprintf("node %s: %s", n.Name, note)})
+			out = append(out, event.Finding{Severity: event.Notice, Code: event.CodeDriverNote, Item: n.Name, What: fmt.Sprintf("node %s: %s", n.Name, note)})
 		}
 		if p.Kind != None {
 			out = append(out, strangers(n)...)
@@ -40,7 +33,7 @@ func strangers(n Node) []event.Finding {
 		if g.Device == "" || g.Product != "" {
 			continue
 		}
-		out = append(out, event.Finding{Severity: event.Notice, Code: CodeUnknown, Item: n.Name,
+		out = append(out, event.Finding{Severity: event.Notice, Code: event.CodeUnknownDevice, Item: n.Name,
 			What: fmt.Sprintf("node %s: the catalogue does not know %s (class %s, %d of them)", n.Name, g.ID(), g.Class, g.Count)})
 	}
 	return out

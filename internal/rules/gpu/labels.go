@@ -22,9 +22,6 @@ type Observed struct {
 	Resources []Resource
 }
 
-// CodeDisagree marks findings about sources that say different things.
-const CodeDisagree = "sources-disagree"
-
 // FromCluster makes a node of labels first and status second. Where they disagree
 // a finding names both.
 func FromCluster(c *Catalogue, o Observed) (Node, []event.Finding) {
@@ -250,7 +247,7 @@ func (o Observed) driverVersion() string {
 func (o Observed) disagree(n *Node) []event.Finding {
 	var out []event.Finding
 	differ := func(what, label, said, status string) {
-		out = append(out, event.Finding{Severity: event.Warn, Code: CodeDisagree, Item: o.Name,
+		out = append(out, event.Finding{Severity: event.Warn, Code: event.CodeSourcesDisagree, Item: o.Name,
 			What: fmt.Sprintf("node %s: %s: the label %s says %s, the node's status says %s", o.Name, what, label, said, status),
 			Why:  "one of them is old, and a driver is chosen by it",
 			Hint: "restart the labeller's pod on the node (node or GPU feature discovery), then run caisson nodes again"})
@@ -266,7 +263,7 @@ func (o Observed) disagree(n *Node) []event.Finding {
 	}
 	for _, r := range n.Resources {
 		if strings.Contains(r.Name, "/") && r.Allocatable < r.Capacity {
-			out = append(out, event.Finding{Severity: event.Warn, Code: "unhealthy-devices", Item: o.Name,
+			out = append(out, event.Finding{Severity: event.Warn, Code: event.CodeUnhealthyDevices, Item: o.Name,
 				What: fmt.Sprintf("node %s: %s: capacity is %d, but only %d can be had", o.Name, r.Name, r.Capacity, r.Allocatable),
 				Why:  "the device plugin holds the others for broken", Hint: "look at the log of the device plugin's pod on the node"})
 		}

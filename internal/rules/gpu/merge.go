@@ -70,7 +70,7 @@ func (m *merger) differ(what, says, said, probed string) {
 	if says == statusSay {
 		hint = "restart the node's kubelet or device plugin"
 	}
-	m.found = append(m.found, event.Finding{Severity: event.Warn, Code: CodeDisagree, Item: m.node.Name,
+	m.found = append(m.found, event.Finding{Severity: event.Warn, Code: event.CodeSourcesDisagree, Item: m.node.Name,
 		What: fmt.Sprintf("node %s: %s: %s %s, the probe says %s", m.node.Name, what, says, said, probed),
 		Why:  "one of them is old, and a driver is chosen by it",
 		Hint: hint + ", then run caisson nodes --probe again"})

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caisson/caisson/internal/event"
 )
 
 func mustRead(t testing.TB) *Catalogue {
@@ -84,7 +86,7 @@ func TestMergeSaysWhatDiffers(t *testing.T) {
 		got, found := Merge(labels, probe)
 		switch {
 		case test.want == "":
-		case len(found) != 1 || !strings.Contains(found[0].What, test.want) || found[0].Code != CodeDisagree || found[0].Hint == "":
+		case len(found) != 1 || !strings.Contains(found[0].What, test.want) || found[0].Code != event.CodeSourcesDisagree || found[0].Hint == "":
 			t.Errorf("%s: found %+v", name, found)
 		}
 		if !test.kept(got) {

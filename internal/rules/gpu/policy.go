@@ -178,19 +178,6 @@ func text(v any) (string, error) {
 // Assigned is what a policy gives a node: indexes into its lists, -1 for none.
 type Assigned struct{ Layout, Slicing int }
 
-// Codes of findings about policies.
-const (
-	CodePolicyProduct = "gpu-policy-product" // no GPU is called that
-	CodePolicyNode    = "gpu-policy-node"    // no node is, or it is named twice
-	CodePolicyUnused  = "gpu-policy-unused"
-	CodeNoMIG         = "no-mig"
-	CodeMIGProfile    = "mig-profile"
-	CodeMIGFit        = "mig-does-not-fit"
-	CodeMIGStrategy   = "mig-strategy"
-	CodeMIGSharing    = "mig-time-slicing"
-	CodePinned        = "driver-pin"
-)
-
 // Assign gives each node of a list what a policy has for it, in the same order,
 // and finds all that the policy gets wrong.
 func (c *Catalogue) Assign(p Policy, nodes []Node) ([]Assigned, []event.Finding) {
@@ -249,7 +236,7 @@ func (a *assigner) pin() {
 	for _, b := range a.c.Drivers.Branches {
 		known = append(known, strconv.Itoa(b.Branch))
 	}
-	a.find(event.Error, CodePinned, "gpu.policy.driver", fmt.Sprintf("gpu.policy.driver: no branch of NVIDIA's driver is %q", a.p.Driver),
+	a.find(event.Error, event.CodeDriverPin, "gpu.policy.driver", fmt.Sprintf("gpu.policy.driver: no branch of NVIDIA's driver is %q", a.p.Driver),
 		"a driver of an unknown branch cannot be held against the GPUs", "name one of: "+strings.Join(known, ", ")+"; or remove the pin")
 }
 
@@ -257,13 +244,13 @@ func (a *assigner) strategy() {
 	mig := a.p.MIG
 	switch {
 	case mig.Strategy == MIGNone && len(mig.Layouts) > 0:
-		a.find(event.Error, CodeMIGStrategy, "gpu.policy.mig", "gpu.policy.mig: strategy none, and layouts are given",
+		a.find(event.Error, event.CodeMIGStrategy, "gpu.policy.mig", "gpu.policy.mig: strategy none, and layouts are given",
 			"with none no GPU is cut", "set strategy to single or mixed, or remove the layouts")
 	case mig.Strategy == MIGSingle:
 		for i, l := range mig.Layouts {
 			if len(l.Profiles) > 1 {
 				at := fmt.Sprintf("gpu.policy.mig.layouts[%d]", i)
-				a.find(event.Error, CodeMIGStrategy, at, fmt.Sprintf("%s: strategy single, and the layout has several profiles: %s", at, l.Words()),
+				a.find(event.Error, event.CodeMIGStrategy, at, fmt.Sprintf("%s: strategy single, and the layout has several profiles: %s", at, l.Words()),
 					"with single all parts of a node have to be alike", "set gpu.policy.mig.strategy to mixed, or keep one profile")
 			}
 		}
@@ -324,7 +311,7 @@ func (a *assigner) fits(at string, l Layout, d Device) bool {
 				able = append(able, x.Product)
 			}
 		}
-		a.find(event.Error, CodeNoMIG, at, fmt.Sprintf("%s: the catalogue has no MIG profiles of %s", at, d.Product),
+		a.find(event.Error, event.CodeNoMIG, at, fmt.Sprintf("%s: the catalogue has no MIG profiles of %s", at, d.Product),
 			"the MIG manager would fail on the node", "remove the layout, or use timeSlicing; with MIG: "+strings.Join(able, ", "))
 		return false
 	}
@@ -334,11 +321,11 @@ func (a *assigner) fits(at string, l Layout, d Device) bool {
 		switch n := l.Profiles[profile]; {
 		case !ok:
 			known := slices.Sorted(maps.Keys(have))
-			a.find(event.Error, CodeMIGProfile, at, fmt.Sprintf("%s: %s has no profile %s%s", at, d.Product, profile, yamlfile.Suggest(profile, known)),
+			a.find(event.Error, event.CodeMIGProfile, at, fmt.Sprintf("%s: %s has no profile %s%s", at, d.Product, profile, yamlfile.Suggest(profile, known)),
 				"the MIG manager would refuse the layout", "name profiles of it: "+strings.Join(known, ", "))
 			good = false
 		case n > most:
-			a.find(event.Error, CodeMIGFit, at, fmt.Sprintf("%s: %d of %s, and at most %d fit on one %s", at, n, profile, most, d.Product),
+			a.find(event.Error, event.CodeMIGDoesNotFit, at, fmt.Sprintf("%s: %d of %s, and at most %d fit on one %s", at, n, profile, most, d.Product),
 				"the MIG manager would refuse the layout", fmt.Sprintf("lower it to %d", most))
 			good = false
 		}
@@ -366,7 +353,7 @@ func (a *assigner) together(at string, l Layout, d Device, have map[string]int) 
 	if compute <= computeMax && memory <= memoryMax {
 		return true
 	}
-	a.find(event.Error, CodeMIGFit, at, fmt.Sprintf("%s: %s do not fit together on one %s", at, l.Words(), d.Product),
+	a.find(event.Error, event.CodeMIGDoesNotFit, at, fmt.Sprintf("%s: %s do not fit together on one %s", at, l.Words(), d.Product),
 		fmt.Sprintf("they take %d of %d compute slices and %d of %d memory slices", compute, computeMax, memory, memoryMax), "take fewer or smaller parts")
 	return false
 }
@@ -405,9 +392,9 @@ func (a *assigner) each(entries []chosen, give func(node, at int)) {
 			other, twice := named[name]
 			switch {
 			case twice:
-				a.find(event.Error, CodePolicyNode, e.at, fmt.Sprintf("%s: node %s is in %s as well", e.at, name, entries[other].at), "a node can have one of them", "name it once")
+				a.find(event.Error, event.CodeGPUPolicyNode, e.at, fmt.Sprintf("%s: node %s is in %s as well", e.at, name, entries[other].at), "a node can have one of them", "name it once")
 			case !ok:
-				a.find(event.Warn, CodePolicyNode, e.at, fmt.Sprintf("%s: the cluster has no node %s", e.at, name), "the entry does nothing there", "correct the name; caisson nodes lists them")
+				a.find(event.Warn, event.CodeGPUPolicyNode, e.at, fmt.Sprintf("%s: the cluster has no node %s", e.at, name), "the entry does nothing there", "correct the name; caisson nodes lists them")
 			default:
 				give(i, at)
 			}
@@ -426,7 +413,7 @@ func (a *assigner) each(entries []chosen, give func(node, at int)) {
 				continue
 			}
 			if other, twice := byProduct[i]; twice {
-				a.find(event.Error, CodePolicyNode, e.at, fmt.Sprintf("%s: node %s is in %s as well", e.at, n.Name, entries[other].at), "a node can have one of them", "name the node under nodes: in one of them")
+				a.find(event.Error, event.CodeGPUPolicyNode, e.at, fmt.Sprintf("%s: node %s is in %s as well", e.at, n.Name, entries[other].at), "a node can have one of them", "name the node under nodes: in one of them")
 				continue
 			}
 			byProduct[i] = at
@@ -442,7 +429,7 @@ func (a *assigner) unused(e chosen, used bool) {
 		return
 	}
 	if len(a.c.rows(e.product)) > 0 {
-		a.find(event.Warn, CodePolicyUnused, e.at, fmt.Sprintf("%s: no node has a %s", e.at, e.product), "the entry does nothing", "correct the product, or remove the entry; caisson nodes shows what there is")
+		a.find(event.Warn, event.CodeGPUPolicyUnused, e.at, fmt.Sprintf("%s: no node has a %s", e.at, e.product), "the entry does nothing", "correct the product, or remove the entry; caisson nodes shows what there is")
 		return
 	}
 	var known []string
@@ -455,7 +442,7 @@ func (a *assigner) unused(e chosen, used bool) {
 	if strings.HasPrefix(near, ";") { // all of them: too many
 		near = ""
 	}
-	a.find(event.Error, CodePolicyProduct, e.at, fmt.Sprintf("%s: the catalogue knows no product %q%s", e.at, e.product, near), "nothing says which nodes are meant", "write it as caisson nodes does, or name the nodes")
+	a.find(event.Error, event.CodeGPUPolicyProduct, e.at, fmt.Sprintf("%s: the catalogue knows no product %q%s", e.at, e.product, near), "nothing says which nodes are meant", "write it as caisson nodes does, or name the nodes")
 }
 
 // node checks what a node was given against its GPUs.
@@ -466,7 +453,7 @@ func (a *assigner) node(i int) {
 	}
 	if got.Slicing >= 0 && len(n.Physical()) == 0 {
 		at := fmt.Sprintf("gpu.policy.timeSlicing[%d]", got.Slicing)
-		a.find(event.Warn, CodePolicyUnused, at, fmt.Sprintf("%s: node %s has no GPU that is known", at, n.Name), "the entry does nothing there", "take the node out of it")
+		a.find(event.Warn, event.CodeGPUPolicyUnused, at, fmt.Sprintf("%s: node %s has no GPU that is known", at, n.Name), "the entry does nothing there", "take the node out of it")
 	}
 	if got.Layout < 0 && got.Slicing >= 0 && strings.HasPrefix(a.p.TimeSlicing[got.Slicing].Shared(), migResource) || got.Layout >= 0 && got.Slicing >= 0 {
 		a.shared(n, got)
@@ -490,9 +477,9 @@ func (a *assigner) cut(n Node, layout int) {
 	}
 	switch {
 	case len(kinds) == 0:
-		a.find(event.Warn, CodePolicyUnused, at, fmt.Sprintf("%s: node %s has no NVIDIA GPU that is known", at, n.Name), "the layout does nothing there", "take the node out of it")
+		a.find(event.Warn, event.CodeGPUPolicyUnused, at, fmt.Sprintf("%s: node %s has no NVIDIA GPU that is known", at, n.Name), "the layout does nothing there", "take the node out of it")
 	case len(kinds) > 1:
-		a.find(event.Error, CodeMIGFit, at, fmt.Sprintf("%s: node %s has GPUs of several products: %s", at, n.Name, strings.Join(kinds, ", ")),
+		a.find(event.Error, event.CodeMIGDoesNotFit, at, fmt.Sprintf("%s: node %s has GPUs of several products: %s", at, n.Name, strings.Join(kinds, ", ")),
 			"a layout is for all GPUs of a node", "name other nodes")
 	}
 }
@@ -502,7 +489,7 @@ func (a *assigner) cut(n Node, layout int) {
 func (a *assigner) cutGPU(n Node, g GPU, at string, l Layout) {
 	rows := a.c.devices(g)
 	if len(rows) == 0 {
-		a.find(event.Error, CodeNoMIG, at, fmt.Sprintf("%s: the catalogue does not know the GPU %s of node %s", at, gpuName(g), n.Name), "which profiles it has cannot be checked", "take the node out of the layout")
+		a.find(event.Error, event.CodeNoMIG, at, fmt.Sprintf("%s: the catalogue does not know the GPU %s of node %s", at, gpuName(g), n.Name), "which profiles it has cannot be checked", "take the node out of the layout")
 		return
 	}
 	before := a.found
@@ -526,9 +513,9 @@ func (a *assigner) shared(n Node, got Assigned) {
 	mixed := a.p.MIG.Of() == MIGMixed
 	switch {
 	case isPart && (!mixed || !slices.Contains(resourcesOf(parts), s.Shared())):
-		a.find(event.Error, CodeMIGSharing, at, fmt.Sprintf("%s: node %s offers no %s", at, n.Name, s.Shared()), "its GPUs are not cut so, or strategy is not mixed", "share a resource that the layout gives, or remove the entry")
+		a.find(event.Error, event.CodeMIGTimeSlicing, at, fmt.Sprintf("%s: node %s offers no %s", at, n.Name, s.Shared()), "its GPUs are not cut so, or strategy is not mixed", "share a resource that the layout gives, or remove the entry")
 	case !isPart && mixed:
-		a.find(event.Error, CodeMIGSharing, at, fmt.Sprintf("%s: node %s offers no %s: its GPUs are cut, and strategy is mixed", at, n.Name, s.Shared()),
+		a.find(event.Error, event.CodeMIGTimeSlicing, at, fmt.Sprintf("%s: node %s offers no %s: its GPUs are cut, and strategy is mixed", at, n.Name, s.Shared()),
 			"with mixed each profile is a resource of its own", "set resource to one of: "+strings.Join(resourcesOf(parts), ", "))
 	}
 }

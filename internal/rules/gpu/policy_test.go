@@ -41,23 +41,23 @@ func TestAssignFinds(t *testing.T) {
 		"3g beside 4g":           {cut("B200", map[string]int{"3g.90gb": 1, "4g.90gb": 1}), "", ""},
 		"l4 shares":              {share(Slicing{Product: "L4", Replicas: 4}), "", ""},
 		"pin":                    {Policy{Driver: "580"}, "", ""},
-		"product misspelt":       {cut("A100 PCI 40GB", map[string]int{"1g.5gb": 1}), CodePolicyProduct, `did you mean "A100 PCIe 40GB"`},
-		"no MIG":                 {cut("L4", map[string]int{"1g.5gb": 1}), CodeNoMIG, "L4"},
-		"no MIG, by node":        {layouts(Layout{Nodes: []string{"l4"}, Profiles: map[string]int{"1g.5gb": 1}}), CodeNoMIG, "L4"},
-		"unknown profile":        {cut("A100 PCIe 40GB", map[string]int{"1g.6gb": 1}), CodeMIGProfile, "1g.6gb, did you mean"},
-		"too many":               {cut("H100 SXM5 80GB", map[string]int{"3g.40gb": 3}), CodeMIGFit, "at most 2"},
-		"too much compute":       {cut("A100 PCIe 40GB", map[string]int{"1g.5gb": 4, "4g.20gb": 1}), CodeMIGFit, "do not fit together"},
-		"too much memory":        {cut("A100 PCIe 40GB", map[string]int{"1g.10gb": 3, "3g.20gb": 1}), CodeMIGFit, "do not fit together"},
-		"none and layouts":       {Policy{MIG: MIGPolicy{Strategy: MIGNone, Layouts: []Layout{{Product: "B200", Profiles: map[string]int{"1g.23gb": 1}}}}}, CodeMIGStrategy, "none"},
-		"single, but mixed":      {Policy{MIG: MIGPolicy{Strategy: MIGSingle, Layouts: []Layout{{Product: "B200", Profiles: map[string]int{"1g.23gb": 1, "2g.45gb": 1}}}}}, CodeMIGStrategy, "several profiles"},
-		"no such node":           {share(Slicing{Nodes: []string{"l5"}, Replicas: 2}), CodePolicyNode, "no node l5"},
-		"nowhere":                {share(Slicing{Product: "L40S", Replicas: 2}), CodePolicyUnused, "no node has a L40S"},
-		"node twice":             {share(Slicing{Nodes: []string{"l4"}, Replicas: 2}, Slicing{Nodes: []string{"l4"}, Replicas: 4}), CodePolicyNode, "timeSlicing[0] as well"},
-		"product twice":          {share(Slicing{Product: "L4", Replicas: 2}, Slicing{Product: "NVIDIA L4", Replicas: 4}), CodePolicyNode, "as well"},
-		"unknown pin":            {Policy{Driver: "999"}, CodePinned, "999"},
-		"a part that is not cut": {share(Slicing{Product: "B200", Resource: "nvidia.com/mig-1g.23gb", Replicas: 2}), CodeMIGSharing, "offers no nvidia.com/mig-1g.23gb"},
+		"product misspelt":       {cut("A100 PCI 40GB", map[string]int{"1g.5gb": 1}), event.CodeGPUPolicyProduct, `did you mean "A100 PCIe 40GB"`},
+		"no MIG":                 {cut("L4", map[string]int{"1g.5gb": 1}), event.CodeNoMIG, "L4"},
+		"no MIG, by node":        {layouts(Layout{Nodes: []string{"l4"}, Profiles: map[string]int{"1g.5gb": 1}}), event.CodeNoMIG, "L4"},
+		"unknown profile":        {cut("A100 PCIe 40GB", map[string]int{"1g.6gb": 1}), event.CodeMIGProfile, "1g.6gb, did you mean"},
+		"too many":               {cut("H100 SXM5 80GB", map[string]int{"3g.40gb": 3}), event.CodeMIGDoesNotFit, "at most 2"},
+		"too much compute":       {cut("A100 PCIe 40GB", map[string]int{"1g.5gb": 4, "4g.20gb": 1}), event.CodeMIGDoesNotFit, "do not fit together"},
+		"too much memory":        {cut("A100 PCIe 40GB", map[string]int{"1g.10gb": 3, "3g.20gb": 1}), event.CodeMIGDoesNotFit, "do not fit together"},
+		"none and layouts":       {Policy{MIG: MIGPolicy{Strategy: MIGNone, Layouts: []Layout{{Product: "B200", Profiles: map[string]int{"1g.23gb": 1}}}}}, event.CodeMIGStrategy, "none"},
+		"single, but mixed":      {Policy{MIG: MIGPolicy{Strategy: MIGSingle, Layouts: []Layout{{Product: "B200", Profiles: map[string]int{"1g.23gb": 1, "2g.45gb": 1}}}}}, event.CodeMIGStrategy, "several profiles"},
+		"no such node":           {share(Slicing{Nodes: []string{"l5"}, Replicas: 2}), event.CodeGPUPolicyNode, "no node l5"},
+		"nowhere":                {share(Slicing{Product: "L40S", Replicas: 2}), event.CodeGPUPolicyUnused, "no node has a L40S"},
+		"node twice":             {share(Slicing{Nodes: []string{"l4"}, Replicas: 2}, Slicing{Nodes: []string{"l4"}, Replicas: 4}), event.CodeGPUPolicyNode, "timeSlicing[0] as well"},
+		"product twice":          {share(Slicing{Product: "L4", Replicas: 2}, Slicing{Product: "NVIDIA L4", Replicas: 4}), event.CodeGPUPolicyNode, "as well"},
+		"unknown pin":            {Policy{Driver: "999"}, event.CodeDriverPin, "999"},
+		"a part that is not cut": {share(Slicing{Product: "B200", Resource: "nvidia.com/mig-1g.23gb", Replicas: 2}), event.CodeMIGTimeSlicing, "offers no nvidia.com/mig-1g.23gb"},
 		"mixed and whole": {Policy{MIG: MIGPolicy{Strategy: MIGMixed, Layouts: []Layout{{Product: "B200", Profiles: map[string]int{"1g.23gb": 1}}}},
-			TimeSlicing: []Slicing{{Product: "B200", Replicas: 2}}}, CodeMIGSharing, "strategy is mixed"},
+			TimeSlicing: []Slicing{{Product: "B200", Replicas: 2}}}, event.CodeMIGTimeSlicing, "strategy is mixed"},
 		"mixed and its part": {Policy{MIG: MIGPolicy{Strategy: MIGMixed, Layouts: []Layout{{Product: "B200", Profiles: map[string]int{"1g.23gb": 1}}}},
 			TimeSlicing: []Slicing{{Product: "B200", Resource: "nvidia.com/mig-1g.23gb", Replicas: 2}}}, "", ""},
 	} {
@@ -103,7 +103,7 @@ func TestAssignSaysAll(t *testing.T) {
 			codes[f.Code]++
 		}
 	}
-	if want := map[string]int{CodePinned: 1, CodeNoMIG: 1, CodeMIGProfile: 1, CodeMIGFit: 1}; !maps.Equal(codes, want) {
+	if want := map[string]int{event.CodeDriverPin: 1, event.CodeNoMIG: 1, event.CodeMIGProfile: 1, event.CodeMIGDoesNotFit: 1}; !maps.Equal(codes, want) {
 		t.Errorf("%v\n%+v", codes, found)
 	}
 }

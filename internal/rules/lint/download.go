@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/caisson/caisson/internal/event"
 )
 
 // verdict is what a command would do: a code and a sentence, or nothing.
@@ -48,7 +50,7 @@ func judge(words []string) verdict {
 	switch name {
 	case "curl", "wget", "aria2c", "axel":
 		if a := outsideIn(strings.Join(args, " ")); a != "" {
-			return verdict{Download, name + " fetches " + a}
+			return verdict{event.CodeEgressDownload, name + " fetches " + a}
 		}
 	case "git":
 		return git(args)
@@ -57,7 +59,7 @@ func judge(words []string) verdict {
 	case "kubectl", "oc", "kustomize", "helm":
 		return remoteFile(name, args)
 	case "uvx", "npx":
-		return verdict{Download, name + " downloads the program it runs"}
+		return verdict{event.CodeEgressDownload, name + " downloads the program it runs"}
 	}
 	return verdict{}
 }
@@ -131,7 +133,7 @@ func (t tool) judge(name string, args []string) verdict {
 	if slices.ContainsFunc(args, func(a string) bool { return slices.Contains(t.offline, a) }) || onlyInside(args) || allFiles(rest) {
 		return verdict{}
 	}
-	return verdict{Download, name + " " + verb + " " + t.what}
+	return verdict{event.CodeEgressDownload, name + " " + verb + " " + t.what}
 }
 
 // subcommand is the first word that is one of verbs, and what follows it; only
@@ -172,14 +174,14 @@ func pip(args []string) verdict {
 	if slices.Contains(args, "--no-deps") && allFiles(rest) {
 		return verdict{}
 	}
-	return verdict{Download, "pip " + verb + " downloads Python packages"}
+	return verdict{event.CodeEgressDownload, "pip " + verb + " downloads Python packages"}
 }
 
 func git(args []string) verdict {
 	verb, rest := subcommand(args, []string{"clone", "fetch", "pull", "submodule", "ls-remote", "remote"})
 	for _, a := range rest {
 		if repositoryOutside(a) {
-			return verdict{Download, "git " + verb + " fetches " + a}
+			return verdict{event.CodeEgressDownload, "git " + verb + " fetches " + a}
 		}
 	}
 	return verdict{}
@@ -199,7 +201,7 @@ func remoteFile(name string, args []string) verdict {
 			flag = rest[i-1]
 		}
 		if flag != "--server" && flag != "-s" && remote(a) {
-			return verdict{Remote, name + " " + verb + " reads " + a}
+			return verdict{event.CodeEgressRemote, name + " " + verb + " reads " + a}
 		}
 	}
 	return verdict{}
@@ -210,9 +212,9 @@ func goTool(args []string) verdict {
 	verb, rest := subcommand(args, []string{"install", "get", "mod"})
 	switch {
 	case verb == "install" && slices.ContainsFunc(rest, func(a string) bool { return strings.Contains(a, "@") }), verb == "get":
-		return verdict{Download, "go " + verb + " downloads modules"}
+		return verdict{event.CodeEgressDownload, "go " + verb + " downloads modules"}
 	case verb == "mod" && slices.Contains(rest, "download"):
-		return verdict{Download, "go mod download downloads modules"}
+		return verdict{event.CodeEgressDownload, "go mod download downloads modules"}
 	}
 	return verdict{}
 }
@@ -334,7 +336,7 @@ func pythonLine(line string, depth int) verdict {
 		}
 	}
 	if pythonPip.MatchString(line) && strings.ContainsAny(line, `[("'`) && !strings.Contains(line, "--no-index") && !strings.Contains(line, "print(") && !onlyInside([]string{line}) {
-		return verdict{Download, "pip downloads Python packages"}
+		return verdict{event.CodeEgressDownload, "pip downloads Python packages"}
 	}
 	m := pythonFetch.FindString(line)
 	switch {
@@ -342,10 +344,10 @@ func pythonLine(line string, depth int) verdict {
 		if strings.HasPrefix(line, "def ") {
 			return verdict{}
 		}
-		return verdict{Download, "it downloads from the Hugging Face hub"}
+		return verdict{event.CodeEgressDownload, "it downloads from the Hugging Face hub"}
 	case m != "":
 		if a := outsideIn(line); a != "" {
-			return verdict{Download, "it fetches " + a}
+			return verdict{event.CodeEgressDownload, "it fetches " + a}
 		}
 	}
 	return verdict{}

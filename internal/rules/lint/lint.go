@@ -15,19 +15,9 @@ import (
 	"slices"
 	"strings"
 	"unicode"
-)
 
-// The codes of findings. They are part of stack files and do not change.
-const (
-	Download   = "egress/download"    // a command or script fetches something when it runs
-	Remote     = "egress/remote"      // an object names content at a remote address
-	Image      = "egress/image"       // an image that the bundle does not have
-	PullAlways = "egress/pull-always" // the registry is asked at each start, for a tag
-	More       = "egress/more"        // how many findings were left out
+	"github.com/caisson/caisson/internal/event"
 )
-
-// Codes lists the codes that a rule may name.
-func Codes() []string { return []string{Download, Remote, Image, PullAlways, More} }
 
 // Bounds.
 const (
@@ -81,14 +71,14 @@ func (f Finding) Place() string {
 // Advice is what settles the finding; stack is what to call the file in which it
 // can be accepted.
 func (f Finding) Advice(stack string) string {
-	if f.Code == PullAlways || f.Code == More {
+	if f.Code == event.CodeEgressPullAlways || f.Code == event.CodeEgressMore {
 		return f.Fix
 	}
 	return f.Fix + ", or accept it with allow and a reason in " + stack
 }
 
 // Check searches documents; what they name as images is Images' matter. Findings come sorted by template, line and code;
-// a place and text appear once. Beyond MaxFindings a last one of code More says
+// a place and text appear once. Beyond MaxFindings a last one of code event.CodeEgressMore says
 // how many there were. Errors wrap ErrTooLarge; a document that is not YAML is
 // left to whoever applies it.
 func Check(docs []Document) ([]Finding, error) {
@@ -111,7 +101,7 @@ func Images(found []Finding, named []Named, has func(ref string) bool) []Finding
 		if has(n.Ref) || insideName(n.Ref) {
 			continue
 		}
-		f := Finding{Code: Image, Warning: n.Vague, Template: n.Template, Line: n.Line, Text: n.Ref,
+		f := Finding{Code: event.CodeEgressImage, Warning: n.Vague, Template: n.Template, Line: n.Line, Text: n.Ref,
 			What: fmt.Sprintf("%s names image %s, which is not in the bundle", n.Path, n.Ref)}
 		if n.Vague {
 			f.What = fmt.Sprintf("%s may name an image %s, which is not in the bundle", n.Path, n.Ref)
@@ -148,7 +138,7 @@ func Bound(found []Finding) []Finding {
 	}
 	onlyWarnings := !slices.ContainsFunc(found[MaxFindings:], func(f Finding) bool { return !f.Warning })
 	return append(found[:MaxFindings:MaxFindings], Finding{
-		Code: More, Warning: onlyWarnings, Template: found[MaxFindings].Template,
+		Code: event.CodeEgressMore, Warning: onlyWarnings, Template: found[MaxFindings].Template,
 		What: fmt.Sprintf("%d more places would call out", left),
 		Why:  "only the first are listed",
 		Fix:  "settle those listed, then run again",
@@ -157,16 +147,16 @@ func Bound(found []Finding) []Finding {
 
 func (f *Finding) advise() {
 	switch f.Code {
-	case Download:
+	case event.CodeEgressDownload:
 		f.Why = "the site is closed: it hangs or fails there when it runs"
 		f.Fix = "use an image that holds what is fetched, or turn this off in the chart's values"
-	case Remote:
+	case event.CodeEgressRemote:
 		f.Why = "the site is closed: nothing can be read from that address"
 		f.Fix = "bring the content in the stack, or turn this off in the chart's values"
-	case Image:
+	case event.CodeEgressImage:
 		f.Why = "it is left out of the bundle, and no node of the site can pull it from elsewhere"
 		f.Fix = "add it to images of the component"
-	case PullAlways:
+	case event.CodeEgressPullAlways:
 		f.Warning = true
 		f.Why = "each start then needs the registry, and a tag can change meanwhile"
 		f.Fix = "set the pull policy to IfNotPresent in the chart's values"

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caisson/caisson/internal/event"
 )
 
 func inScript(script string) string {
@@ -149,20 +151,20 @@ func TestImages(t *testing.T) {
 		{Ref: "thanos", Template: "a.yaml", Line: 5, Path: "image", Vague: true}, {Ref: "ghcr.io/x/lack:1", Template: "a.yaml", Line: 4, Path: "env"},
 	}
 	found := Images(nil, named, func(ref string) bool { return strings.Contains(ref, "have") })
-	if len(found) != 2 || found[0].Place() != "a.yaml:4" || found[0].Warning || !found[1].Warning || found[0].Code != Image {
+	if len(found) != 2 || found[0].Place() != "a.yaml:4" || found[0].Warning || !found[1].Warning || found[0].Code != event.CodeEgressImage {
 		t.Errorf("%+v", found)
 	}
 }
 
 func TestSettle(t *testing.T) {
 	found := []Finding{
-		{Code: Download, Template: "c/templates/a.yaml", Line: 3, Text: "apk add kubectl"},
-		{Code: Download, Template: "c/templates/b.yaml", Line: 9, Text: "pip install x"},
-		{Code: Image, Template: "c/templates/a.yaml", Line: 4, Text: "ghcr.io/x/y:1"},
+		{Code: event.CodeEgressDownload, Template: "c/templates/a.yaml", Line: 3, Text: "apk add kubectl"},
+		{Code: event.CodeEgressDownload, Template: "c/templates/b.yaml", Line: 9, Text: "pip install x"},
+		{Code: event.CodeEgressImage, Template: "c/templates/a.yaml", Line: 4, Text: "ghcr.io/x/y:1"},
 	}
-	rules := []Rule{{Download, "apk add *", "why"}, {Image, "*/a.yaml", "why"}, {Download, "never", "why"}, {Download, "c/templates/b.yaml:8", "why"}}
+	rules := []Rule{{event.CodeEgressDownload, "apk add *", "why"}, {event.CodeEgressImage, "*/a.yaml", "why"}, {event.CodeEgressDownload, "never", "why"}, {event.CodeEgressDownload, "c/templates/b.yaml:8", "why"}}
 	open, settled, stale := Settle(found, rules)
-	if len(open) != 1 || open[0].Text != "pip install x" || len(settled) != 2 || settled[1].Rule.Code != Image || len(stale) != 2 || stale[0].Match != "never" {
+	if len(open) != 1 || open[0].Text != "pip install x" || len(settled) != 2 || settled[1].Rule.Code != event.CodeEgressImage || len(stale) != 2 || stale[0].Match != "never" {
 		t.Errorf("open %+v\nsettled %+v\nstale %+v", open, settled, stale)
 	}
 }
@@ -175,7 +177,7 @@ func TestBoundsAreSaid(t *testing.T) {
 	}
 	found, err := Check([]Document{{Template: "t", Line: 1, Source: b.String()}})
 	last := found[len(found)-1]
-	if err != nil || len(found) != MaxFindings+1 || last.Code != More || last.Warning || !strings.HasPrefix(last.What, "7 more") {
+	if err != nil || len(found) != MaxFindings+1 || last.Code != event.CodeEgressMore || last.Warning || !strings.HasPrefix(last.What, "7 more") {
 		t.Errorf("%v: %d, %+v", err, len(found), last)
 	}
 	deep := strings.Repeat("{a: ", maxDepth+10) + "1" + strings.Repeat("}", maxDepth+10)

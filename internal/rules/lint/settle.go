@@ -5,12 +5,9 @@ import (
 	"strings"
 )
 
-// MaxRuleText bounds Match and Reason of a Rule, in bytes.
-const MaxRuleText = 1024
-
 // Rule accepts findings: those of Code whose place or text Match describes.
 type Rule struct {
-	Code   string // one of Codes
+	Code   string // one of event.EgressCodes
 	Match  string // glob over the template, TEMPLATE:LINE or the text; * stands for anything
 	Reason string // why it is accepted
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/caisson/caisson/internal/event"
 )
 
 // walker searches one document after another.
@@ -309,7 +311,7 @@ func (w *walker) pullPolicy(o object, t text) {
 	if policy == nil || policy.Value != "Always" || image == "" || strings.Contains(image, "@") || strings.HasPrefix(o.str("version"), "sha256:") {
 		return
 	}
-	w.add(Finding{Code: PullAlways, Line: t.at(policy.Line), Text: image, What: fmt.Sprintf("image %s is pulled at every start", image)})
+	w.add(Finding{Code: event.CodeEgressPullAlways, Line: t.at(policy.Line), Text: image, What: fmt.Sprintf("image %s is pulled at every start", image)})
 }
 
 // fluxSources are kinds whose spec.url a controller in the cluster reads.
@@ -346,5 +348,5 @@ func (w *walker) remoteValue(n *yaml.Node, who string, t text) {
 	if n == nil || n.Kind != yaml.ScalarNode || !remote(n.Value) {
 		return
 	}
-	w.add(Finding{Code: Remote, Line: t.at(n.Line), Text: n.Value, What: fmt.Sprintf("%s reads %s", who, n.Value)})
+	w.add(Finding{Code: event.CodeEgressRemote, Line: t.at(n.Line), Text: n.Value, What: fmt.Sprintf("%s reads %s", who, n.Value)})
 }
