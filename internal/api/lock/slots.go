@@ -23,6 +23,20 @@ const (
 // SourceTool is the source of the item that package agent makes.
 const SourceTool = "caisson:agent"
 
+// ToolRepository is where that item's image lies, below the site's registry as
+// everywhere.
+const ToolRepository = "images.caisson.dev/caisson"
+
+// Tool is the item of the tool's own image, or nil.
+func (l *Lock) Tool() *Item {
+	for i := range l.Items {
+		if l.Items[i].Source == SourceTool {
+			return &l.Items[i]
+		}
+	}
+	return nil
+}
+
 // Source is one place where a blob can be fetched.
 type Source struct {
 	Kind       SourceKind

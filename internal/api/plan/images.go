@@ -1,97 +1,12 @@
 package plan
 
 import (
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/lock"
 )
-
-// imageSet finds image items of a lock by the ways a reference can be written.
-type imageSet struct {
-	byRef    map[string]*lock.Item
-	byDigest map[string]*lock.Item // REPOSITORY@DIGEST of the root or a carried manifest
-	several  map[string][]string   // REPOSITORY:TAG that only pinned items bear: their references
-}
-
-func newImageSet(l *lock.Lock) imageSet {
-	s := imageSet{byRef: map[string]*lock.Item{}, byDigest: map[string]*lock.Item{}, several: map[string][]string{}}
-	for i := range l.Items {
-		it := &l.Items[i]
-		if it.Kind != lock.Image {
-			continue
-		}
-		s.byRef[it.Ref] = it
-		repository, _, _ := lock.SplitReference(it.Ref)
-		s.byDigest[repository+"@"+it.Digest.String()] = it
-		for _, m := range it.Manifests {
-			if key := repository + "@" + m.Digest.String(); s.byDigest[key] == nil {
-				s.byDigest[key] = it
-			}
-		}
-	}
-	s.tags(l)
-	return s
-}
-
-// tags lets repo:tag@digest also answer to repo:tag where nothing else does.
-// Where two would, neither does.
-func (s imageSet) tags(l *lock.Lock) {
-	for i := range l.Items {
-		it := &l.Items[i]
-		_, tag, pinned := lock.SplitReference(it.Ref)
-		tagged, _, _ := strings.Cut(it.Ref, "@")
-		if it.Kind == lock.Image && tag != "" && pinned != "" && s.byRef[tagged] == nil {
-			s.several[tagged] = append(s.several[tagged], it.Ref)
-		}
-	}
-	for tagged, refs := range s.several {
-		if len(refs) == 1 {
-			s.byRef[tagged] = s.byRef[refs[0]]
-			delete(s.several, tagged)
-		}
-	}
-}
-
-// candidates are the references of the items that ref could mean where it does
-// not say which.
-func (s imageSet) candidates(ref string) []string {
-	whole, err := lock.NormalizeImage(ref)
-	if err != nil {
-		return nil
-	}
-	return s.several[whole]
-}
-
-// keyOf is the reference under which a plan has an item, or the one manifest of
-// it that dg asks for.
-func keyOf(it *lock.Item, dg digest.Digest) string {
-	if dg == "" || dg == it.Digest {
-		return it.Ref
-	}
-	repository, _, _ := lock.SplitReference(it.Ref)
-	return repository + "@" + dg.String()
-}
-
-// find returns the item that a reference, as written, means. dg is the digest
-// the reference names itself, if it names one.
-func (s imageSet) find(ref string) (it *lock.Item, dg digest.Digest) {
-	whole, err := lock.NormalizeImage(ref)
-	if err != nil {
-		return nil, ""
-	}
-	repository, _, dg := lock.SplitReference(whole)
-	if it := s.byRef[whole]; it != nil {
-		return it, dg
-	}
-	if dg != "" {
-		return s.byDigest[repository+"@"+dg.String()], dg
-	}
-	return nil, ""
-}
 
 // Rewriter maps references, as charts write them, to the site's. It answers for
 // upstream references of the plan and for references it has made itself. Where
@@ -126,83 +41,6 @@ func (p *Plan) Rewriter() func(ref string) (site string, ok bool) {
 type Check struct {
 	Repository string // path below the registry's base
 	Digest     digest.Digest
-}
-
-// Checks lists what to ask the registry for: of every image of the selected
-// components the root and each carried platform manifest.
-func (s *Selection) Checks() []Check {
-	seen := map[Check]bool{}
-	var out []Check
-	for _, it := range s.images() {
-		path := lock.RepositoryPath(it.Ref)
-		digests := []digest.Digest{it.Digest}
-		for _, m := range it.Manifests {
-			digests = append(digests, m.Digest)
-		}
-		for _, d := range digests {
-			if c := (Check{path, d}); !seen[c] {
-				seen[c] = true
-				out = append(out, c)
-			}
-		}
-	}
-	return out
-}
-
-// images are the image items of the selected components, in the lock's order.
-func (s *Selection) images() []*lock.Item {
-	on := map[string]bool{}
-	for _, c := range s.Components {
-		on[c.Component.Name] = true
-	}
-	var out []*lock.Item
-	for i := range s.lock.Items {
-		it := &s.lock.Items[i]
-		own := it.Source == lock.SourceTool && s.site.Mirrors() == Mirror
-		if it.Kind == lock.Image && (own || slices.ContainsFunc(it.Components, func(c string) bool { return on[c] })) {
-			out = append(out, it)
-		}
-	}
-	return out
-}
-
-// blobSizes are the sizes of an image's blobs by digest.
-func blobSizes(it *lock.Item) map[digest.Digest]int64 {
-	out := map[digest.Digest]int64{}
-	for _, m := range it.Manifests {
-		out[m.Digest] = m.Size
-		if m.Config != nil {
-			out[m.Config.Digest] = m.Config.Size
-		}
-		for _, l := range m.Layers {
-			out[l.Digest] = l.Size
-		}
-	}
-	return out
-}
-
-// tally sums each blob once.
-type tally struct{ total, missing map[digest.Digest]int64 }
-
-func newTally() tally {
-	return tally{total: map[digest.Digest]int64{}, missing: map[digest.Digest]int64{}}
-}
-
-func (t tally) add(it *lock.Item, present bool) {
-	sizes := blobSizes(it)
-	maps.Copy(t.total, sizes)
-	if !present {
-		maps.Copy(t.missing, sizes)
-	}
-}
-
-func (t tally) bytes() Bytes { return Bytes{Total: sum(t.total), Missing: sum(t.missing)} }
-
-func sum(m map[digest.Digest]int64) (n int64) {
-	for _, v := range m {
-		n += v
-	}
-	return n
 }
 
 // Check is what to ask the site registry for.

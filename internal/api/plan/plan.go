@@ -1,11 +1,10 @@
-// Package plan is what will be done to a site, decided before anything is
-// touched: which releases and manifests in which order, which image each
-// upstream name becomes, what has to be ready, what going back would do.
+// Package plan is the file that says what will be done to a site: which releases
+// and manifests in which order, which image each upstream name becomes, what has
+// to be ready, what going back would do. Package decide makes it.
 //
-// Making a plan is a pure function of the lock, the site's choices, what the
-// charts render to and the facts that were gathered. It never reads a cluster,
-// a registry or a bundle, and a plan holds no rendered object: it binds charts
-// and values by digest, because some charts render differently each time.
+// It holds the form of the file and what follows from it alone. It never reads a
+// cluster, a registry or a bundle, and a plan holds no rendered object: it binds
+// charts and values by digest, because some charts render differently each time.
 package plan
 
 import (

@@ -25,9 +25,6 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 )
 
-// Repository is where the image lies, below the site's registry as everywhere.
-const Repository = "images.caisson.dev/caisson"
-
 // Path is where the binary is in the image.
 const Path = "/caisson"
 
@@ -169,21 +166,11 @@ func (im *Image) Item() lock.Item {
 	config := lock.Blob{Digest: digest.FromBytes(im.Config), MediaType: ocispec.MediaTypeImageConfig, Size: int64(len(im.Config))}
 	layer := lock.Blob{Digest: im.Layer.Digest, MediaType: im.Layer.MediaType, Size: im.Layer.Size}
 	return lock.Item{
-		Ref: Repository + ":" + im.Layer.Digest.Encoded()[:12], Kind: lock.Image, Source: lock.SourceTool, FoundBy: []string{"stack"},
+		Ref: lock.ToolRepository + ":" + im.Layer.Digest.Encoded()[:12], Kind: lock.Image, Source: lock.SourceTool, FoundBy: []string{"stack"},
 		Digest: root, MediaType: ocispec.MediaTypeImageManifest, Size: int64(len(im.Manifest)),
 		Manifests: []lock.ImageManifest{{
 			Digest: root, MediaType: ocispec.MediaTypeImageManifest, Size: int64(len(im.Manifest)),
 			Platform: im.Platform, Config: &config, Layers: []lock.Blob{layer},
 		}},
 	}
-}
-
-// Find returns the image's item of a lock, or nil.
-func Find(l *lock.Lock) *lock.Item {
-	for i := range l.Items {
-		if l.Items[i].Source == lock.SourceTool {
-			return &l.Items[i]
-		}
-	}
-	return nil
 }

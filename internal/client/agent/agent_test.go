@@ -77,7 +77,7 @@ func TestItemFitsALock(t *testing.T) {
 	if err := l.Check(); err != nil {
 		t.Fatal(err)
 	}
-	if agent.Find(l) == nil {
+	if l.Tool() == nil {
 		t.Error("the lock's agent is not found")
 	}
 	slots, heads := l.Slots(), l.HeadBlobs()

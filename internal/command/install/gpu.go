@@ -12,12 +12,13 @@ import (
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 // gpuObjects gives the component with NVIDIA's operator the objects that say
 // which driver goes where.
 func (in *installer) gpuObjects() error {
-	list, err := in.plan.DriverObjects()
+	list, err := decide.DriverObjects(in.plan)
 	if err != nil || len(list) == 0 {
 		return err
 	}
@@ -45,7 +46,7 @@ func (w *work) nodeLabels(ctx context.Context) error {
 
 // drives says whether the component holds NVIDIA's operator, or held it.
 func (w *work) drives() bool {
-	operator := func(r plan.Release) bool { return plan.IsOperator(r.Chart) }
+	operator := func(r plan.Release) bool { return decide.IsOperator(r.Chart) }
 	before := w.in.installed(w.c.Name)
 	return slices.ContainsFunc(w.c.Releases, operator) || (before != nil && operates(before))
 }
@@ -56,7 +57,7 @@ func operates(c *journal.Installed) bool {
 	if c.Former != nil {
 		releases = append(releases, c.Former.Releases...)
 	}
-	return slices.ContainsFunc(releases, func(r journal.Release) bool { return plan.IsOperator(r.Chart) })
+	return slices.ContainsFunc(releases, func(r journal.Release) bool { return decide.IsOperator(r.Chart) })
 }
 
 // labelNodes makes the stack's labels on nodes those wanted, by node. A node that

@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/event"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // installer carries out one plan.

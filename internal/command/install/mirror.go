@@ -19,7 +19,8 @@ import (
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
-	"github.com/caisson/caisson/internal/client/mirror"
+	"github.com/caisson/caisson/internal/rules/decide"
+	"github.com/caisson/caisson/internal/rules/mirror"
 )
 
 // ErrAuthority: the registry's authority is not the one the plan was made with.
@@ -59,7 +60,7 @@ func (in *installer) nodeObjects() ([]*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := in.plan.Mirror(ca)
+	config := decide.MirrorConfig(in.plan, ca)
 	var out []*unstructured.Unstructured
 	if in.plan.Nodes.Strategy == plan.IDMS {
 		for _, o := range config.OpenShift() {

@@ -15,8 +15,8 @@ import (
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
-	"github.com/caisson/caisson/internal/client/mirror"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/mirror"
 )
 
 // agentImage is the first container's image and arguments of an object.

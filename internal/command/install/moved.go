@@ -12,6 +12,7 @@ import (
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 // moved refuses a plan when a fact that it is bound to, or a release that it is
@@ -28,7 +29,7 @@ func (s *session) moved(ctx context.Context, p *plan.Plan) error {
 	if err != nil {
 		return err
 	}
-	moved := p.Moved(now)
+	moved := decide.Moved(p, now)
 	if !s.begun(planned) {
 		more, err := s.objectsMoved(ctx, p)
 		if err != nil {
@@ -59,16 +60,16 @@ func (s *session) objectsMoved(ctx context.Context, p *plan.Plan) ([]string, err
 }
 
 // sight looks at what plans are bound to; little looks at the version alone.
-func (s *session) sight(ctx context.Context, little bool) (plan.Sight, error) {
+func (s *session) sight(ctx context.Context, little bool) (decide.Sight, error) {
 	version, err := s.cluster.Version()
 	if err != nil || little {
-		return plan.Sight{Version: version}, err
+		return decide.Sight{Version: version}, err
 	}
 	v, err := s.cluster.Overview(ctx)
 	if err != nil {
-		return plan.Sight{}, err
+		return decide.Sight{}, err
 	}
-	now := plan.Sight{Version: version, Platforms: v.Platforms(), Runtimes: v.Runtimes(), DefaultClass: v.DefaultClass}
+	now := decide.Sight{Version: version, Platforms: v.Platforms(), Runtimes: v.Runtimes(), DefaultClass: v.DefaultClass}
 	for what, list := range map[string]*[]string{kube.ListNamespaces: &now.Namespaces, kube.ListDefinitions: &now.Definitions, kube.ListStorageClasses: &now.StorageClasses} {
 		if !slices.Contains(v.Unread, what) {
 			*list = []string{}

@@ -11,6 +11,7 @@ import (
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 // ErrOtherKey: the bundle is trusted, but by no key that the plan was made with.
@@ -88,7 +89,7 @@ func fits(t *bundle.Trusted, p *plan.Plan) error {
 	if err != nil {
 		return err
 	}
-	if err := p.Fits(l, t.LockDigest()); err != nil {
+	if err := decide.Fit(p, l, t.LockDigest()); err != nil {
 		return fmt.Errorf("checking the plan: %w", err)
 	}
 	return nil

@@ -45,11 +45,11 @@ func TestAgentIsPackedFromTheBinary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	it := agent.Find(r.Lock)
+	it := r.Lock.Tool()
 	if it == nil || it.Manifests[0].Platform != "linux/amd64" || len(it.Components) != 0 {
 		t.Fatalf("%+v", it)
 	}
-	if again, err := lock.Read(lockFile); err != nil || agent.Find(again).Digest != it.Digest {
+	if again, err := lock.Read(lockFile); err != nil || again.Tool().Digest != it.Digest {
 		t.Errorf("the lock read again: %v", err)
 	}
 

@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 // request is one thing that the API server will be asked to make, as webhooks
@@ -49,7 +49,7 @@ func (a *around) webhooks(ctx context.Context) error {
 			continue
 		}
 		if problem != "" {
-			a.facts.Around.Webhooks = append(a.facts.Around.Webhooks, plan.WebhookFact{
+			a.facts.Around.Webhooks = append(a.facts.Around.Webhooks, decide.WebhookFact{
 				Config: w.Config, Webhook: w.Name, Service: w.Namespace + "/" + w.Service, Problem: problem, Matches: matches, Conditional: w.Conditional, Ours: a.brings(w),
 			})
 		}

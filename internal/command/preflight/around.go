@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 // atOnce bounds requests side by side.
@@ -23,9 +23,9 @@ const atOnce = 8
 type around struct {
 	cluster   *kube.Client
 	stack     string
-	selection *plan.Selection
+	selection *decide.Selection
 	pieces    []*piece
-	facts     *plan.Facts
+	facts     *decide.Facts
 	known     map[string]bool // definitions that exist
 	nodes     int64
 
@@ -35,7 +35,7 @@ type around struct {
 
 // surround renders the selection for the cluster and adds to the facts what
 // surrounds it there.
-func surround(ctx context.Context, from source, c *kube.Client, s *plan.Selection, stack string, f *plan.Facts) (map[plan.Key]plan.Rendered, []*piece, error) {
+func surround(ctx context.Context, from source, c *kube.Client, s *decide.Selection, stack string, f *decide.Facts) (map[decide.Key]decide.Rendered, []*piece, error) {
 	apis, err := c.APIVersions()
 	if err != nil {
 		return nil, nil, err
@@ -190,13 +190,13 @@ func (a *around) inSpaces(ctx context.Context) error {
 		}
 		for _, q := range quotas {
 			if len(q.Spec.Scopes) == 0 && q.Spec.ScopeSelector == nil { // others hold for some pods only
-				s.Quotas = append(s.Quotas, plan.QuotaFact{Name: q.Name, Hard: amounts(q.Spec.Hard), Used: amounts(q.Status.Used)})
+				s.Quotas = append(s.Quotas, decide.QuotaFact{Name: q.Name, Hard: amounts(q.Spec.Hard), Used: amounts(q.Status.Used)})
 			}
 		}
 		for _, r := range ranges {
 			for _, l := range r.Spec.Limits {
 				if l.Type == corev1.LimitTypeContainer {
-					s.Ranges = append(s.Ranges, plan.RangeFact{Name: r.Name, Requests: amounts(l.DefaultRequest), Limits: amounts(l.Default), Min: amounts(l.Min), Max: amounts(l.Max)})
+					s.Ranges = append(s.Ranges, decide.RangeFact{Name: r.Name, Requests: amounts(l.DefaultRequest), Limits: amounts(l.Default), Min: amounts(l.Min), Max: amounts(l.Max)})
 				}
 			}
 		}
@@ -222,7 +222,7 @@ func (a *around) existing(ctx context.Context) error {
 		g.Go(func() error { return a.exists(ctx, p) })
 	}
 	err := g.Wait()
-	slices.SortFunc(a.facts.Around.Taken, func(x, y plan.TakenFact) int { return strings.Compare(x.Object, y.Object) })
+	slices.SortFunc(a.facts.Around.Taken, func(x, y decide.TakenFact) int { return strings.Compare(x.Object, y.Object) })
 	return err
 }
 
@@ -246,7 +246,7 @@ func (a *around) exists(ctx context.Context, p *piece) error {
 	}
 	o := kube.ObjectOf(p.object)
 	o.Namespace = p.part.Namespace
-	t := plan.TakenFact{
+	t := decide.TakenFact{
 		Component: p.component, Object: o.String(), Place: fmt.Sprintf("%s line %d", p.part.Template, p.part.Line), Keeper: kube.Keeper(labels, annotations),
 		Release: p.release != "", Resource: strings.TrimSuffix(p.resource.GroupResource().String(), "."), Namespace: o.Namespace, Name: o.Name,
 	}
@@ -293,7 +293,7 @@ func (a *around) definitions(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("reading definition %s: %w", p.part.Name, err)
 		}
-		d := plan.DefinitionFact{Name: p.part.Name, Stored: stored}
+		d := decide.DefinitionFact{Name: p.part.Name, Stored: stored}
 		if annotations[kube.AnnotationOwner] != a.stack+"/"+p.component {
 			d.Keeper = kube.Keeper(labels, annotations)
 			if d.Refused, err = a.refusal(ctx, p); err != nil {
@@ -307,7 +307,7 @@ func (a *around) definitions(ctx context.Context) error {
 }
 
 // fill hands the parts to their renderings.
-func (a *around) fill(rendered map[plan.Key]plan.Rendered) {
+func (a *around) fill(rendered map[decide.Key]decide.Rendered) {
 	for _, p := range a.pieces {
 		r := rendered[p.key]
 		r.Parts = append(r.Parts, p.part)

@@ -12,11 +12,12 @@ import (
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/client/presence"
+	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 // gather collects the facts a plan is made from.
-func gather(ctx context.Context, c *kube.Client, r presence.Registry, s *plan.Selection, reg plan.Registry) (plan.Facts, error) {
-	f := plan.Facts{Server: c.Server()}
+func gather(ctx context.Context, c *kube.Client, r presence.Registry, s *decide.Selection, reg plan.Registry) (decide.Facts, error) {
+	f := decide.Facts{Server: c.Server()}
 	var err error
 	if f.UID, err = c.UID(ctx); err != nil {
 		return f, err
@@ -42,14 +43,14 @@ func gather(ctx context.Context, c *kube.Client, r presence.Registry, s *plan.Se
 }
 
 // overview takes over what the cluster says of itself.
-func overview(f *plan.Facts, v kube.Overview) {
+func overview(f *decide.Facts, v kube.Overview) {
 	f.StorageClasses, f.DefaultClass, f.CRDs = v.StorageClasses, v.DefaultClass, v.CRDs
 	f.Denied = v.Unread
-	f.Around.Spaces = map[string]plan.SpaceFact{}
+	f.Around.Spaces = map[string]decide.SpaceFact{}
 	for i := range v.Namespaces {
 		ns := &v.Namespaces[i]
 		f.Namespaces = append(f.Namespaces, ns.Name)
-		f.Around.Spaces[ns.Name] = plan.SpaceFact{Name: ns.Name, Terminating: ns.DeletionTimestamp != nil, Labels: ns.Labels, Enforce: ns.Labels["pod-security.kubernetes.io/enforce"]}
+		f.Around.Spaces[ns.Name] = decide.SpaceFact{Name: ns.Name, Terminating: ns.DeletionTimestamp != nil, Labels: ns.Labels, Enforce: ns.Labels["pod-security.kubernetes.io/enforce"]}
 	}
 	for i := range v.Nodes {
 		n := node(&v.Nodes[i])
@@ -61,8 +62,8 @@ func overview(f *plan.Facts, v kube.Overview) {
 }
 
 // node reduces a node to what the checks look at.
-func node(n *corev1.Node) plan.NodeFact {
-	f := plan.NodeFact{Name: n.Name, Runtime: n.Status.NodeInfo.ContainerRuntimeVersion, Cordoned: n.Spec.Unschedulable}
+func node(n *corev1.Node) decide.NodeFact {
+	f := decide.NodeFact{Name: n.Name, Runtime: n.Status.NodeInfo.ContainerRuntimeVersion, Cordoned: n.Spec.Unschedulable}
 	os, arch := n.Labels[corev1.LabelOSStable], n.Labels[corev1.LabelArchStable]
 	if os == "" || arch == "" {
 		os, arch = n.Status.NodeInfo.OperatingSystem, n.Status.NodeInfo.Architecture
@@ -93,8 +94,8 @@ func wellKnown(t corev1.NodeConditionType) bool {
 }
 
 // releases lists what exists in the namespaces of the selection.
-func releases(ctx context.Context, c *kube.Client, s *plan.Selection, f *plan.Facts) ([]plan.ReleaseFact, error) {
-	var out []plan.ReleaseFact
+func releases(ctx context.Context, c *kube.Client, s *decide.Selection, f *decide.Facts) ([]decide.ReleaseFact, error) {
+	var out []decide.ReleaseFact
 	seen := map[string]bool{}
 	for _, chosen := range s.Components {
 		if seen[chosen.Namespace] {
@@ -114,7 +115,7 @@ func releases(ctx context.Context, c *kube.Client, s *plan.Selection, f *plan.Fa
 			if err != nil && !errors.Is(err, helm.ErrNoRelease) {
 				return nil, err
 			}
-			out = append(out, plan.ReleaseFact{
+			out = append(out, decide.ReleaseFact{
 				Namespace: chosen.Namespace, Name: r.Name, Revision: r.Revision, Status: r.Status,
 				Chart: r.Labels[helm.LabelChart], Values: r.Labels[helm.LabelValues], Images: r.Labels[helm.LabelImages], Current: current,
 			})
@@ -128,7 +129,7 @@ func releases(ctx context.Context, c *kube.Client, s *plan.Selection, f *plan.Fa
 			return nil, err
 		}
 		for _, name := range foreign {
-			out = append(out, plan.ReleaseFact{Namespace: chosen.Namespace, Name: name, Foreign: true})
+			out = append(out, decide.ReleaseFact{Namespace: chosen.Namespace, Name: name, Foreign: true})
 		}
 	}
 	return out, nil
@@ -136,22 +137,22 @@ func releases(ctx context.Context, c *kube.Client, s *plan.Selection, f *plan.Fa
 
 // ask asks the registry for every manifest of the selection. A registry that
 // does not answer is a fact, not an error.
-func ask(ctx context.Context, r presence.Registry, s *plan.Selection, reg plan.Registry) (plan.RegistryFacts, error) {
+func ask(ctx context.Context, r presence.Registry, s *decide.Selection, reg plan.Registry) (decide.RegistryFacts, error) {
 	checks := s.Checks()
 	if len(checks) == 0 {
-		return plan.RegistryFacts{}, nil
+		return decide.RegistryFacts{}, nil
 	}
 	var err error
 	if r == nil {
 		if r, err = presence.Dial(reg); err != nil {
-			return plan.RegistryFacts{}, err
+			return decide.RegistryFacts{}, err
 		}
 	}
 	has, err := presence.Ask(ctx, r, checks)
 	if ctx.Err() != nil {
-		return plan.RegistryFacts{}, ctx.Err()
+		return decide.RegistryFacts{}, ctx.Err()
 	}
-	f := plan.RegistryFacts{Has: has}
+	f := decide.RegistryFacts{Has: has}
 	if err != nil {
 		f.Problem = err.Error()
 	}

@@ -8,12 +8,13 @@ import (
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
 // gpus looks at the cluster's nodes, has it decided what becomes of those with
 // GPUs, and says what else the operator must be allowed to do for that.
-func gpus(ctx context.Context, c *kube.Client, s *plan.Selection, stack, inventory string, f *plan.Facts) error {
+func gpus(ctx context.Context, c *kube.Client, s *decide.Selection, stack, inventory string, f *decide.Facts) error {
 	var err error
 	if f.GPU, err = gpuFacts(ctx, c, stack, inventory); err != nil {
 		return err
@@ -27,7 +28,7 @@ func gpus(ctx context.Context, c *kube.Client, s *plan.Selection, stack, invento
 }
 
 // gpuFacts reads the nodes, and what the site's inventory adds to them.
-func gpuFacts(ctx context.Context, c *kube.Client, stack, inventory string) (f plan.GPUFacts, _ error) {
+func gpuFacts(ctx context.Context, c *kube.Client, stack, inventory string) (f decide.GPUFacts, _ error) {
 	catalogue, err := gpu.Read()
 	if err != nil {
 		return f, err
@@ -36,7 +37,7 @@ func gpuFacts(ctx context.Context, c *kube.Client, stack, inventory string) (f p
 	if err != nil {
 		return f, err
 	}
-	f = plan.GPUFacts{Month: time.Now().UTC().Format("2006-01"), Taken: map[string]map[string]string{}, Found: found}
+	f = decide.GPUFacts{Month: time.Now().UTC().Format("2006-01"), Taken: map[string]map[string]string{}, Found: found}
 	facts, err := c.NodeFacts(ctx)
 	if kube.Forbidden(err) {
 		return f, nil // named among the rights

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/gpu"
 	"github.com/caisson/caisson/internal/testkit/clustertest"
 )
@@ -45,7 +45,7 @@ func TestGPUFactsWithInventory(t *testing.T) {
 	if slices.ContainsFunc(f.Nodes, func(n gpu.Node) bool { return n.Name == "gone" }) || !slices.ContainsFunc(f.Found, func(x event.Finding) bool { return x.Code == event.CodeGPUPolicyNode && x.Severity == event.Warn }) {
 		t.Errorf("a node that is not there: %+v", f.Found)
 	}
-	if f, err = gpuFacts(t.Context(), client, "demo", inventory(t, true, there)); err != nil || !plan.HasErrors(f.Found) {
+	if f, err = gpuFacts(t.Context(), client, "demo", inventory(t, true, there)); err != nil || !decide.HasErrors(f.Found) {
 		t.Errorf("hashed names: %+v, %v", f.Found, err)
 	}
 	if _, err := gpuFacts(t.Context(), client, "demo", "absent.yaml"); err == nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 // changes tells the plan what becomes of every object.
@@ -128,7 +129,7 @@ func changed(o kube.Object, found []kube.Difference, turned bool) plan.ObjectCha
 		if turned {
 			d.Want, d.Have = d.Have, d.Want
 		}
-		c.Fields = append(c.Fields, plan.FieldChange(d.Path, d.Want, d.Have))
+		c.Fields = append(c.Fields, decide.FieldChange(d.Path, d.Want, d.Have))
 	}
 	return c
 }
@@ -171,7 +172,7 @@ func (t *changes) plain(c *plan.Component) ([]*unstructured.Unstructured, error)
 	if t.plan.GPU == nil || t.plan.GPU.Component != c.Name {
 		return out, nil
 	}
-	own, err := t.plan.DriverObjects()
+	own, err := decide.DriverObjects(t.plan)
 	for _, o := range own {
 		u := &unstructured.Unstructured{Object: o}
 		u.SetNamespace(t.cluster.Place(u, c.Namespace).Namespace)

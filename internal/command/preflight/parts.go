@@ -14,14 +14,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/document"
 )
 
-// piece is one rendered object on its way to become a plan.Part.
+// piece is one rendered object on its way to become a decide.Part.
 type piece struct {
-	key       plan.Key // rendering it comes from
+	key       decide.Key // rendering it comes from
 	component string
 	namespace string // of the component
 	release   string // "" for a manifest's object
@@ -30,11 +30,11 @@ type piece struct {
 	template  *corev1.PodTemplateSpec // of its pods, or nil
 	resource  schema.GroupVersionResource
 	served    bool // by the cluster as it is
-	part      plan.Part
+	part      decide.Part
 }
 
 func newPiece(d document.Document, u *unstructured.Unstructured) *piece {
-	p := &piece{object: u, hook: u.GetAnnotations()["helm.sh/hook"] != "", part: plan.Part{
+	p := &piece{object: u, hook: u.GetAnnotations()["helm.sh/hook"] != "", part: decide.Part{
 		APIVersion: u.GetAPIVersion(), Kind: u.GetKind(), Namespace: u.GetNamespace(), Name: u.GetName(),
 		Template: d.Template, Line: d.Line,
 	}}
@@ -46,8 +46,8 @@ func newPiece(d document.Document, u *unstructured.Unstructured) *piece {
 }
 
 // defines reads a custom resource definition.
-func defines(u *unstructured.Unstructured) *plan.DefinesFact {
-	var d plan.DefinesFact
+func defines(u *unstructured.Unstructured) *decide.DefinesFact {
+	var d decide.DefinesFact
 	d.Group, _, _ = unstructured.NestedString(u.Object, "spec", "group")
 	d.Kind, _, _ = unstructured.NestedString(u.Object, "spec", "names", "kind")
 	list, _, _ := unstructured.NestedSlice(u.Object, "spec", "versions")
@@ -137,7 +137,7 @@ func (p *piece) within(name string, v any) {
 			name = own
 		}
 		if r, ok := v["resources"].(map[string]any); ok {
-			c := plan.Container{Name: name, Requests: written(r["requests"]), Limits: written(r["limits"])}
+			c := decide.Container{Name: name, Requests: written(r["requests"]), Limits: written(r["limits"])}
 			if len(c.Requests)+len(c.Limits) > 0 {
 				p.part.Within = append(p.part.Within, c)
 			}
@@ -199,11 +199,11 @@ func (p *piece) claim(name string, s corev1.PersistentVolumeClaimSpec, count int
 		return // bound by name: no class is asked
 	}
 	storage := s.Resources.Requests[corev1.ResourceStorage]
-	p.part.Claims = append(p.part.Claims, plan.Claim{Name: name, Class: s.StorageClassName, Size: storage.Value(), Count: count})
+	p.part.Claims = append(p.part.Claims, decide.Claim{Name: name, Class: s.StorageClassName, Size: storage.Value(), Count: count})
 }
 
-func container(c corev1.Container, init bool) plan.Container {
-	return plan.Container{Name: c.Name, Init: init, Requests: amounts(c.Resources.Requests), Limits: amounts(c.Resources.Limits)}
+func container(c corev1.Container, init bool) decide.Container {
+	return decide.Container{Name: c.Name, Init: init, Requests: amounts(c.Resources.Requests), Limits: amounts(c.Resources.Limits)}
 }
 
 // amounts are quantities in thousandths.

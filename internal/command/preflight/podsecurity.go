@@ -7,7 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 // Levels of the Pod Security Standards.
@@ -29,14 +29,14 @@ var (
 )
 
 // judge collects breaches.
-type judge struct{ found []plan.Breach }
+type judge struct{ found []decide.Breach }
 
 func (j *judge) find(level, format string, args ...any) {
-	j.found = append(j.found, plan.Breach{Level: level, What: fmt.Sprintf(format, args...)})
+	j.found = append(j.found, decide.Breach{Level: level, What: fmt.Sprintf(format, args...)})
 }
 
 // breaches lists what pods of a template break of the Pod Security Standards.
-func breaches(t *corev1.PodTemplateSpec) []plan.Breach {
+func breaches(t *corev1.PodTemplateSpec) []decide.Breach {
 	var j judge
 	j.pod(t)
 	j.volumes(t.Spec.Volumes)
@@ -58,7 +58,7 @@ func (j *judge) pod(t *corev1.PodTemplateSpec) {
 			j.find(baseline, "%s", name)
 		}
 	}
-	slices.SortFunc(j.found, func(a, b plan.Breach) int { return strings.Compare(a.What, b.What) })
+	slices.SortFunc(j.found, func(a, b decide.Breach) int { return strings.Compare(a.What, b.What) })
 	for name, profile := range t.Annotations {
 		if strings.HasPrefix(name, corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix) && profile == "unconfined" {
 			j.find(baseline, "AppArmor unconfined")

@@ -4,8 +4,8 @@ import (
 	"context"
 
 	"github.com/caisson/caisson/internal/api/lock"
-	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 // preflightVerb is how preflight calls itself in events.
@@ -54,7 +54,7 @@ func check(ctx context.Context, opt Options, sink event.Sink) (Checked, error) {
 	if err != nil {
 		return Checked{}, err
 	}
-	p, found, err := decide(ctx, opt, t, l, chosen, nodes)
+	p, found, err := makePlan(ctx, opt, t, l, chosen, nodes)
 	if err != nil {
 		return Checked{}, err
 	}
@@ -63,7 +63,7 @@ func check(ctx context.Context, opt Options, sink event.Sink) (Checked, error) {
 		c.Server = p.Cluster.Server
 	}
 	c.count(found, sink)
-	if plan.HasErrors(found) {
+	if decide.HasErrors(found) {
 		return c, preflight("checking the site", found)
 	}
 	return c, nil

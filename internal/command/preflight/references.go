@@ -5,14 +5,15 @@ import (
 
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 // refer settles how images are found, where the site file leaves that open.
-func refer(ctx context.Context, c *kube.Client, s *plan.Selection, site *plan.Site, f *plan.Facts) error {
+func refer(ctx context.Context, c *kube.Client, s *decide.Selection, site *plan.Site, f *decide.Facts) error {
 	if len(site.References) > 0 {
 		return nil
 	}
-	list, why := plan.Strategies(f.CRDs, nil)
+	list, why := decide.Strategies(f.CRDs, nil)
 	with := *site
 	with.References = list
 	lacking, err := c.Denied(ctx, nodeRights(with))
@@ -20,7 +21,7 @@ func refer(ctx context.Context, c *kube.Client, s *plan.Selection, site *plan.Si
 		return err
 	}
 	if len(lacking) > 0 {
-		list, why = plan.Strategies(f.CRDs, lacking)
+		list, why = decide.Strategies(f.CRDs, lacking)
 	}
 	site.References, site.ReferencesWhy = list, why
 	s.Refer(list, why)

@@ -8,6 +8,7 @@ import (
 	"github.com/caisson/caisson/internal/cargo/content"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/document"
 )
 
@@ -20,9 +21,9 @@ type source struct {
 // render renders every release of the selection for this cluster, which serves
 // apis, with the site's values, and reads every manifest. The pieces are the
 // objects, not yet placed.
-func (from source) render(ctx context.Context, s *plan.Selection, version string, apis []string) (map[plan.Key]plan.Rendered, []*piece, error) {
-	out, all := map[plan.Key]plan.Rendered{}, []*piece(nil)
-	add := func(key plan.Key, c plan.Chosen, release string, r plan.Rendered, found []*piece) {
+func (from source) render(ctx context.Context, s *decide.Selection, version string, apis []string) (map[decide.Key]decide.Rendered, []*piece, error) {
+	out, all := map[decide.Key]decide.Rendered{}, []*piece(nil)
+	add := func(key decide.Key, c decide.Chosen, release string, r decide.Rendered, found []*piece) {
 		out[key] = r
 		for _, p := range found {
 			p.key, p.component, p.namespace, p.release = key, c.Component.Name, c.Namespace, release
@@ -37,14 +38,14 @@ func (from source) render(ctx context.Context, s *plan.Selection, version string
 			if err != nil {
 				return nil, nil, err
 			}
-			add(plan.Key{Component: name, Name: r.Name}, chosen, r.Name, made, found)
+			add(decide.Key{Component: name, Name: r.Name}, chosen, r.Name, made, found)
 		}
 		for _, ref := range chosen.Component.Manifests {
 			made, found, err := manifest(from.bundle, ref)
 			if err != nil {
 				return nil, nil, err
 			}
-			add(plan.Key{Component: name, Name: ref}, chosen, "", made, found)
+			add(decide.Key{Component: name, Name: ref}, chosen, "", made, found)
 		}
 	}
 	return out, all, nil
@@ -52,13 +53,13 @@ func (from source) render(ctx context.Context, s *plan.Selection, version string
 
 // release renders one chart. That a chart does not render is a finding; that
 // the bundle cannot be read is an error.
-func release(ctx context.Context, t *bundle.Trusted, ref string, opt helm.RenderOptions) (plan.Rendered, []*piece, error) {
+func release(ctx context.Context, t *bundle.Trusted, ref string, opt helm.RenderOptions) (decide.Rendered, []*piece, error) {
 	chart, dg, err := content.Chart(t, ref)
 	if err != nil {
-		return plan.Rendered{}, nil, err
+		return decide.Rendered{}, nil, err
 	}
 	meta := chart.Metadata()
-	r := plan.Rendered{ChartDigest: dg, ChartVersion: meta.Version, KubeVersion: meta.KubeVersion}
+	r := decide.Rendered{ChartDigest: dg, ChartVersion: meta.Version, KubeVersion: meta.KubeVersion}
 	docs, err := helm.Render(ctx, chart, opt)
 	var found []*piece
 	if err == nil {
@@ -73,12 +74,12 @@ func release(ctx context.Context, t *bundle.Trusted, ref string, opt helm.Render
 	return r, found, nil
 }
 
-func manifest(t *bundle.Trusted, ref string) (plan.Rendered, []*piece, error) {
+func manifest(t *bundle.Trusted, ref string) (decide.Rendered, []*piece, error) {
 	data, dg, err := content.File(t, ref)
 	if err != nil {
-		return plan.Rendered{}, nil, err
+		return decide.Rendered{}, nil, err
 	}
-	r := plan.Rendered{ChartDigest: dg}
+	r := decide.Rendered{ChartDigest: dg}
 	docs, err := document.Split(ref, string(data))
 	var found []*piece
 	if err == nil {
@@ -92,13 +93,13 @@ func manifest(t *bundle.Trusted, ref string) (plan.Rendered, []*piece, error) {
 
 // read counts what was rendered, finds its definitions and images and takes it
 // apart.
-func read(r *plan.Rendered, docs []document.Document) ([]*piece, error) {
+func read(r *decide.Rendered, docs []document.Document) ([]*piece, error) {
 	found, err := helm.Images(docs)
 	if err != nil {
 		return nil, err
 	}
 	for _, f := range found {
-		r.Images = append(r.Images, plan.FoundImage{Ref: f.Ref, Template: f.Template, Line: f.Line, Path: f.Path, Sure: f.Sure, Joined: f.Joined, Kept: f.Kept})
+		r.Images = append(r.Images, decide.FoundImage{Ref: f.Ref, Template: f.Template, Line: f.Line, Path: f.Path, Sure: f.Sure, Joined: f.Joined, Kept: f.Kept})
 	}
 	if r.Egress, err = egress(docs); err != nil {
 		return nil, err

@@ -10,8 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 // verbsOf are what an installation does to each object, now or when it goes
@@ -176,7 +176,7 @@ func (a *around) escalates(ctx context.Context, p *piece, verb, kind, name strin
 	if len(lacks) > 0 {
 		o := kube.ObjectOf(p.object)
 		o.Namespace = p.part.Namespace
-		a.facts.Around.Escalations = append(a.facts.Around.Escalations, plan.EscalationFact{Role: o.String(), Rights: lacks, Verb: verb})
+		a.facts.Around.Escalations = append(a.facts.Around.Escalations, decide.EscalationFact{Role: o.String(), Rights: lacks, Verb: verb})
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/caisson/caisson/internal/client/presence"
 	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 const verb = "plan"
@@ -77,7 +78,7 @@ func run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) 
 	if err != nil {
 		return nil, err
 	}
-	p, found, err := decide(ctx, opt, t, l, chosen, nodes)
+	p, found, err := makePlan(ctx, opt, t, l, chosen, nodes)
 	if err != nil {
 		return nil, err
 	}
@@ -103,10 +104,10 @@ func preflight(doing string, found []event.Finding) error {
 	return fmt.Errorf("%s: %w: %d findings are errors", doing, plan.ErrPreflight, n)
 }
 
-// decide makes the plan; nodes is the site's inventory of them, or "".
-func decide(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, chosen plan.Site, nodes string) (*plan.Plan, []event.Finding, error) {
-	selection, found := plan.Select(l, chosen)
-	if plan.HasErrors(found) {
+// makePlan makes the plan; nodes is the site's inventory of them, or "".
+func makePlan(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, chosen plan.Site, nodes string) (*plan.Plan, []event.Finding, error) {
+	selection, found := decide.Select(l, chosen)
+	if decide.HasErrors(found) {
 		return nil, found, nil
 	}
 	context := opt.Context
@@ -143,7 +144,7 @@ func decide(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, c
 	if err != nil {
 		return nil, nil, err
 	}
-	p, more := plan.Make(b, selection, rendered, facts)
+	p, more := decide.Make(b, selection, rendered, facts)
 	if p != nil {
 		err = tell(ctx, cluster, p, pieces)
 	}
@@ -168,8 +169,8 @@ func open(opt Options, sink event.Sink) (*bundle.Trusted, error) {
 }
 
 // describe says for install where the bundle and its keys are.
-func describe(opt Options, t *bundle.Trusted) (plan.Bundle, error) {
-	b := plan.Bundle{Index: t.IndexDigest(), Lock: t.LockDigest(), Sequence: t.Statement().Predicate.Sequence, KeyIDs: slices.Sorted(slices.Values(t.KeyIDs()))}
+func describe(opt Options, t *bundle.Trusted) (decide.Bundle, error) {
+	b := decide.Bundle{Index: t.IndexDigest(), Lock: t.LockDigest(), Sequence: t.Statement().Predicate.Sequence, KeyIDs: slices.Sorted(slices.Values(t.KeyIDs()))}
 	var err error
 	if b.Paths, err = absolute(opt.Paths); err != nil {
 		return b, err

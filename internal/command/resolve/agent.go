@@ -14,7 +14,7 @@ func (s *session) agentTask() []task {
 	}
 	at := place{field: "agent", what: "the node agent's image"}
 	return []task{func(context.Context) {
-		s.work(lock.Image, agent.Repository, at, func() (int64, evidence, error) {
+		s.work(lock.Image, lock.ToolRepository, at, func() (int64, evidence, error) {
 			im, err := agent.Build(s.agent)
 			if err != nil {
 				return 0, evidence{}, err

@@ -8,9 +8,9 @@ import (
 	"strings"
 
 	"github.com/caisson/caisson/internal/api/lock"
-	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/caisson/caisson/internal/rules/lint"
 )
@@ -130,7 +130,7 @@ func (s *session) carries() func(ref string) bool {
 	for _, it := range s.found.items {
 		l.Items = append(l.Items, *it)
 	}
-	holds := plan.Holds(l)
+	holds := decide.Holds(l)
 	return func(ref string) bool {
 		whole, err := lock.NormalizeImage(ref)
 		if err != nil {

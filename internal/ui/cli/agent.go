@@ -6,7 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
-	"github.com/caisson/caisson/internal/client/mirror"
+	"github.com/caisson/caisson/internal/client/keeper"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -26,7 +26,7 @@ func (a *app) agent() *cobra.Command {
 }
 
 func (a *app) agentMirror() *cobra.Command {
-	var opt mirror.Options
+	var opt keeper.Options
 	var want string
 	cmd := &cobra.Command{
 		Use:   "mirror --config FILE [flags]",
@@ -37,8 +37,8 @@ func (a *app) agentMirror() *cobra.Command {
 		Args:    args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opt.Digest = digest.Digest(want)
-			return a.do(cmd, mirror.Verb, func(ctx context.Context, sink event.Sink) (func(*page), error) {
-				return nil, mirror.Run(ctx, opt, sink)
+			return a.do(cmd, keeper.Verb, func(ctx context.Context, sink event.Sink) (func(*page), error) {
+				return nil, keeper.Run(ctx, opt, sink)
 			})
 		},
 	}
@@ -65,7 +65,7 @@ func (a *app) agentStatus() *cobra.Command {
 		Example: "  caisson agent status --status /run/caisson/status.json",
 		Args:    args(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {
-			s, err := mirror.ReadStatus(path)
+			s, err := keeper.ReadStatus(path)
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 // others is how the objects are called that belong to no release of a component.
@@ -18,7 +19,7 @@ func others(c *plan.Component) string {
 // objectChanges shows what becomes of objects: in one line, or, where all is
 // asked for, one by one.
 func (p *page) objectChanges(of string, list []plan.ObjectChange, all bool) {
-	added, changed, removed := plan.Tally(list)
+	added, changed, removed := decide.Tally(list)
 	var parts []string
 	for _, c := range []struct {
 		n    int

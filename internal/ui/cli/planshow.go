@@ -10,6 +10,7 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/ui/output"
 )
 
@@ -30,7 +31,7 @@ func (a *app) planShow() *cobra.Command {
 				if err != nil {
 					return nil, err
 				}
-				e := p.Estimate(int64(rate))
+				e := decide.EstimateOf(p, int64(rate))
 				sink.Emit(event.Event{Verb: "plan show", Kind: event.Result, Message: p.Name + " " + p.Version, Bytes: p.Bytes.Missing, Total: p.Bytes.Total,
 					Fields: map[string]any{"plan": p, "seconds": int64(e.Total().Seconds()), "rate": e.Rate}})
 				return func(show *page) { show.plan(p, e, args[0], objects) }, nil
@@ -43,7 +44,7 @@ func (a *app) planShow() *cobra.Command {
 }
 
 // plan shows a whole plan, and every object that changes where they are asked for.
-func (p *page) plan(m *plan.Plan, e plan.Estimate, path string, objects bool) {
+func (p *page) plan(m *plan.Plan, e decide.Estimate, path string, objects bool) {
 	p.line("%s: %s %s for site %s", path, p.style.Bold(output.Clean(m.Name)), output.Clean(m.Version), output.Clean(m.Site.Name))
 	p.facts(
 		[2]string{"cluster", fmt.Sprintf("%s, Kubernetes %s", m.Cluster.Server, m.Cluster.Version)},
@@ -176,7 +177,7 @@ func (p *page) planImages(m *plan.Plan) {
 }
 
 // cost says what it takes, and by which rates.
-func (p *page) cost(m *plan.Plan, e plan.Estimate) {
+func (p *page) cost(m *plan.Plan, e decide.Estimate) {
 	p.blank()
 	p.line("%s", p.style.Bold("cost"))
 	p.wrapped("  ", 2, fmt.Sprintf("%s of images, %s of them not in the registry yet.", output.Bytes(m.Bytes.Total), output.Bytes(m.Bytes.Missing)))

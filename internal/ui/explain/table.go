@@ -15,8 +15,8 @@ import (
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/hub"
+	"github.com/caisson/caisson/internal/client/keeper"
 	"github.com/caisson/caisson/internal/client/kube"
-	"github.com/caisson/caisson/internal/client/mirror"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/command/inspect"
@@ -136,7 +136,7 @@ var table = []row{
 		hint: "caisson load PATH... --key FILE.pub --registry HOST[:PORT][/PREFIX]"},
 	{is: install.ErrAuthority, sentence: "The registry's CA file is another than planned", code: Preflight,
 		hint: "plan again: caisson plan PATH... --key FILE.pub --site SITE.yaml -o PLAN.json"},
-	{is: mirror.ErrConflict, sentence: "The node's registry mirrors are not as they should be", code: Failed,
+	{is: keeper.ErrConflict, sentence: "The node's registry mirrors are not as they should be", code: Failed,
 		hint: "settle on the node what is named above; the agent looks again every 15 seconds"},
 	{is: install.ErrUntrusted, sentence: "A node does not trust the site registry's certificate", code: Failed,
 		hint: "put the registry's CA on that node as /etc/containerd/certs.d/HOST:PORT/ca.crt (CRI-O: /etc/containers/certs.d/HOST:PORT/ca.crt), then run the same command again: it continues"},

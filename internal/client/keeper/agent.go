@@ -1,0 +1,240 @@
+package keeper
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/mirror"
+)
+
+// Verb names the agent in events.
+const Verb = "mirror"
+
+// Interval is how long the agent waits between looks at the node.
+const Interval = 15 * time.Second
+
+// maxConfig bounds the agent's configuration.
+const maxConfig = 1 << 20
+
+// ErrConflict: something on the node stands in the way and was left alone.
+var ErrConflict = errors.New("the node's files are not as they should be")
+
+// Options are the inputs of the agent. Directories left empty are not kept.
+type Options struct {
+	Config     string        // file with a Config as JSON
+	Digest     digest.Digest // of that file; another content is waited out
+	Containerd string        // ContainerdDir as the agent sees it
+	RuntimeDir string        // containerd's own directory, to read its configuration
+	CRIO       string        // CRIODir as the agent sees it
+	CRIOCerts  string        // CRIOCertsDir as the agent sees it
+	Status     string        // file that tells of the newest look
+	Remove     bool          // take everything away instead
+	Once       bool          // look once
+	Tick       <-chan time.Time
+}
+
+// Status is what the agent last saw.
+type Status struct {
+	Ready    bool     `json:"ready"`
+	Removed  bool     `json:"removed,omitempty"` // the files are gone
+	Files    int      `json:"files"`             // in place, or taken away
+	Problems []string `json:"problems,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Run keeps a node's files until ctx ends, and leaves them where they are then.
+// With Once it returns ErrConflict when something stands in the way.
+func Run(ctx context.Context, opt Options, sink event.Sink) error {
+	tick := opt.Tick
+	if tick == nil {
+		t := time.NewTicker(Interval)
+		defer t.Stop()
+		tick = t.C
+	}
+	a := &agent{opt: opt, sink: sink}
+	for {
+		s := a.look()
+		a.tell(s)
+		if opt.Status != "" {
+			if err := writeStatus(opt.Status, s); err != nil {
+				return err
+			}
+		}
+		if opt.Once {
+			return s.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick:
+		}
+	}
+}
+
+// Err is nil when the node is as it should be.
+func (s Status) Err() error {
+	if s.Ready {
+		return nil
+	}
+	errs := []error{ErrConflict}
+	for _, p := range s.Problems {
+		errs = append(errs, errors.New(p))
+	}
+	return errors.Join(errs...)
+}
+
+type agent struct {
+	opt  Options
+	sink event.Sink
+	last string
+}
+
+// tell reports a look that differs from the one before.
+func (a *agent) tell(s Status) {
+	text, _ := json.Marshal(s)
+	if string(text) == a.last {
+		return
+	}
+	a.last = string(text)
+	verb := "keeping"
+	if s.Removed {
+		verb = "removed"
+	}
+	a.sink.Emit(event.Event{Verb: Verb, Kind: event.Info, Message: fmt.Sprintf("%s %d files", verb, s.Files)})
+	for _, p := range append(s.Problems, s.Warnings...) {
+		a.sink.Emit(event.Event{Verb: Verb, Kind: event.Warning, Message: p})
+	}
+}
+
+// look makes the node what it should be, once.
+func (a *agent) look() Status {
+	var s Status
+	c, err := readConfig(a.opt.Config, a.opt.Digest)
+	if err != nil {
+		s.Problems = append(s.Problems, err.Error())
+		return s
+	}
+	a.directory(&s, a.opt.Containerd, c.Stack, c.Containerd())
+	a.directory(&s, a.opt.CRIOCerts, c.Stack, c.CRIOCerts())
+	a.directory(&s, a.opt.CRIO, c.Stack, c.CRIO())
+	a.rivals(&s, c)
+	a.runtime(&s)
+	s.Ready = len(s.Problems) == 0
+	s.Removed = s.Ready && a.opt.Remove
+	return s
+}
+
+// directory keeps, or clears, one directory.
+func (a *agent) directory(s *Status, dir, stack string, files []mirror.File) {
+	if dir == "" {
+		return
+	}
+	k, err := openKeeper(dir, stack)
+	if err != nil {
+		s.Problems = append(s.Problems, err.Error())
+		return
+	}
+	defer func() { _ = k.close() }()
+	act := k.keep
+	if a.opt.Remove {
+		act = k.remove
+	}
+	_, err = act(files)
+	for _, e := range parts(err) {
+		var c *Conflict
+		if a.opt.Remove && errors.As(e, &c) { // it was never ours
+			s.Warnings = append(s.Warnings, e.Error())
+			continue
+		}
+		s.Problems = append(s.Problems, e.Error())
+	}
+	if err == nil {
+		s.Files += len(files)
+	}
+}
+
+// parts takes joined errors apart.
+func parts(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	switch {
+	case err == nil:
+		return nil
+	case !ok:
+		return []error{err}
+	}
+	var out []error
+	for _, e := range joined.Unwrap() {
+		out = append(out, parts(e)...)
+	}
+	return out
+}
+
+// runtime asks whether containerd will read the files at all.
+func (a *agent) runtime(s *Status) {
+	if a.opt.RuntimeDir == "" || a.opt.Remove {
+		return
+	}
+	err := CheckContainerd(a.opt.RuntimeDir)
+	switch {
+	case errors.Is(err, ErrNotRead):
+		s.Problems = append(s.Problems, err.Error())
+	case err != nil:
+		s.Warnings = append(s.Warnings, err.Error())
+	}
+}
+
+func readConfig(path string, want digest.Digest) (mirror.Config, error) {
+	var c mirror.Config
+	f, err := os.Open(path)
+	if err != nil {
+		return c, fmt.Errorf("reading the agent's configuration: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err == nil && len(data) > maxConfig {
+		err = fmt.Errorf("it has more than %d bytes", maxConfig)
+	}
+	if err != nil {
+		return c, fmt.Errorf("reading the agent's configuration: %w", err)
+	}
+	if got := digest.FromBytes(data); want != "" && got != want {
+		return c, fmt.Errorf("reading the agent's configuration: it is %s, not yet %s", got, want)
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return c, fmt.Errorf("reading the agent's configuration: %w", err)
+	}
+	return c, c.Check()
+}
+
+func writeStatus(path string, s Status) error {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encoding the status: %w", err)
+	}
+	temp := path + ".new"
+	if err := os.WriteFile(temp, data, 0o644); err != nil {
+		return fmt.Errorf("writing the status: %w", err)
+	}
+	return os.Rename(temp, path)
+}
+
+// ReadStatus reads what an agent wrote.
+func ReadStatus(path string) (Status, error) {
+	var s Status
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, &s)
+	}
+	if err != nil {
+		return s, fmt.Errorf("reading the agent's status: %w", err)
+	}
+	return s, nil
+}

@@ -1,0 +1,380 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caisson/caisson/internal/rules/mirror"
+)
+
+// maxFile bounds what is read of a node's file.
+const maxFile = 1 << 20
+
+// maxEntries bounds the hosts of a directory that are looked at.
+const maxEntries = 10_000
+
+// before is appended to the name of a file that an administrator had.
+const before = ".before-caisson"
+
+// Conflict is something on the node that the keeper leaves as it is.
+type Conflict struct {
+	Path string // below the directory
+	What string
+}
+
+func (c *Conflict) Error() string { return c.Path + " " + c.What }
+
+// keeper holds one directory of a node, together with the keepers of other
+// stacks: a file that several want has all their names in its first line, and
+// goes with the last. All access stays below the directory.
+type keeper struct {
+	root  *os.Root
+	lock  *os.File // held while the keeper is open: one at a time changes the directory
+	stack string
+}
+
+// openKeeper waits while the keeper of another stack has the directory.
+func openKeeper(dir, stack string) (*keeper, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", dir, err)
+	}
+	lock, err := root.Open(".")
+	if err == nil {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("locking %s: %w", dir, err), root.Close())
+	}
+	return &keeper{root: root, lock: lock, stack: stack}, nil
+}
+
+// close lets the next keeper in.
+func (k *keeper) close() error { return errors.Join(k.lock.Close(), k.root.Close()) }
+
+// keep makes every file what it should be and removes those of an earlier time.
+// It goes on after errors, which it joins: *Conflict for what it does not touch.
+func (k *keeper) keep(files []mirror.File) (changed int, _ error) {
+	var errs []error
+	changed, err := k.takeAll(k.former(files))
+	errs = append(errs, err)
+	for _, f := range files {
+		done, err := k.put(f)
+		if done {
+			changed++
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return changed, errors.Join(errs...)
+}
+
+// remove takes the files away and puts back what was there before them.
+func (k *keeper) remove(files []mirror.File) (changed int, _ error) {
+	names := k.former(files)
+	for _, f := range files {
+		names = append(names, f.Path)
+	}
+	return k.takeAll(names)
+}
+
+// former lists our files that are not among the given ones.
+func (k *keeper) former(files []mirror.File) []string {
+	d, err := k.root.Open(".")
+	if err != nil {
+		return nil // take and put will say why
+	}
+	defer d.Close()
+	entries, _ := d.ReadDir(maxEntries)
+	var out []string
+	for _, e := range entries {
+		for _, name := range ourNames(e) {
+			if slices.ContainsFunc(files, func(f mirror.File) bool { return f.Path == name }) {
+				continue
+			}
+			if s, err := k.look(name); err == nil && s.wanted(k.stack) {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
+}
+
+// ourNames are the files that may be ours at, or directly below, an entry.
+func ourNames(e fs.DirEntry) []string {
+	switch {
+	case e.IsDir():
+		return []string{e.Name() + "/" + mirror.HostsFile, e.Name() + "/" + mirror.CAFile}
+	case strings.HasPrefix(e.Name(), mirror.CRIOName) && path.Ext(e.Name()) == ".conf":
+		return []string{e.Name()}
+	}
+	return nil
+}
+
+func (k *keeper) takeAll(names []string) (changed int, _ error) {
+	var errs []error
+	for _, name := range slices.Backward(names) {
+		done, err := k.take(name)
+		if done {
+			changed++
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return changed, errors.Join(errs...)
+}
+
+// state is what stands at a path.
+type state struct {
+	info   fs.FileInfo // nil: nothing
+	data   []byte
+	owners []string // the stacks that want it so; none for anybody else's file
+}
+
+// wanted says whether a stack is among the owners.
+func (s state) wanted(stack string) bool { return slices.Contains(s.owners, stack) }
+
+// others are the owners but one.
+func (s state) others(stack string) []string {
+	return slices.DeleteFunc(slices.Clone(s.owners), func(o string) bool { return o == stack })
+}
+
+// look reads what is at a path. Anything but a plain file of plain size, in a
+// plain directory, is a conflict.
+func (k *keeper) look(name string) (state, error) {
+	if dir := path.Dir(name); dir != "." {
+		info, err := k.root.Lstat(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return state{}, nil
+		}
+		if err != nil {
+			return state{}, err
+		}
+		if !info.IsDir() {
+			return state{}, &Conflict{dir, "is no directory"}
+		}
+	}
+	info, err := k.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return state{}, nil
+	}
+	if err != nil {
+		return state{}, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxFile {
+		return state{}, &Conflict{name, "is no plain file of at most 1 MiB"}
+	}
+	data, err := k.read(name)
+	return state{info, data, owners(data)}, err
+}
+
+func (k *keeper) read(name string) ([]byte, error) {
+	f, err := k.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
+}
+
+// owners are the stacks for which a file was written.
+func owners(data []byte) []string {
+	rest, ours := strings.CutPrefix(string(data), mirror.Mark)
+	line, _, ok := strings.Cut(rest, ".\n")
+	if !ours || !ok || strings.Contains(line, "\n") {
+		return nil
+	}
+	return strings.Split(line, ", ")
+}
+
+// body is a file without the line that names the stacks.
+func body(data []byte) string {
+	_, rest, _ := strings.Cut(string(data), "\n")
+	return rest
+}
+
+// owned is a file's data with the given stacks in its first line.
+func owned(data []byte, stacks []string) []byte {
+	slices.Sort(stacks)
+	return []byte(mirror.Mark + strings.Join(stacks, ", ") + ".\n" + body(data))
+}
+
+func (k *keeper) put(f mirror.File) (changed bool, _ error) {
+	there, err := k.look(f.Path)
+	if conflict := new(Conflict); errors.As(err, &conflict) && len(f.Yields) > 0 {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	others, same := there.others(k.stack), body(there.data) == body(f.Data)
+	switch {
+	case len(there.owners) == 0 && k.strangers(f):
+		return false, nil
+	case there.info != nil && len(there.owners) == 0:
+		if err := k.save(f.Path, there); err != nil {
+			return false, err
+		}
+	case same && there.wanted(k.stack):
+		return false, nil
+	case len(others) > 0 && !same:
+		return false, k.disagree(f, there, others)
+	}
+	f.Data = owned(f.Data, append(others, k.stack))
+	return true, k.write(f)
+}
+
+// disagree leaves a file to the stacks that want it as it is. This one is none
+// of them any more: so they can follow it, one after the other.
+func (k *keeper) disagree(f mirror.File, there state, others []string) error {
+	conflict := &Conflict{f.Path, "was written for stack " + strings.Join(others, ", ") + ", which has another site registry, or another CA"}
+	if !there.wanted(k.stack) {
+		return conflict
+	}
+	return errors.Join(conflict, k.write(mirror.File{Path: f.Path, Data: owned(there.data, others)}))
+}
+
+// strangers says whether anything not ours stands where f yields.
+func (k *keeper) strangers(f mirror.File) bool {
+	for _, dir := range f.Yields {
+		if info, err := k.root.Lstat(dir); err == nil && !info.IsDir() {
+			return true
+		}
+		entries, _ := fs.ReadDir(k.root.FS(), dir)
+		if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !k.ours(dir, e.Name()) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// ours says whether a file was written by some stack's keeper, or is one that a
+// keeper did not finish.
+func (k *keeper) ours(dir, name string) bool {
+	if strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".caisson") {
+		return true
+	}
+	s, err := k.look(dir + "/" + name)
+	return err == nil && len(s.owners) > 0
+}
+
+// save gives an administrator's file a second name before ours takes its place.
+func (k *keeper) save(name string, there state) error {
+	saved, err := k.root.Lstat(name + before)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return k.root.Link(name, name+before)
+	case err != nil:
+		return err
+	case os.SameFile(saved, there.info): // cut off after Link
+		return nil
+	}
+	return &Conflict{name, "was put there by somebody else, while " + path.Base(name) + before + " keeps what was there before"}
+}
+
+// write puts a file in place whole or not at all.
+func (k *keeper) write(f mirror.File) (err error) {
+	dir := path.Dir(f.Path)
+	if err := k.root.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	temp := dir + "/." + path.Base(f.Path) + "." + k.stack + ".caisson"
+	if err := k.root.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = k.root.Remove(temp)
+		}
+	}()
+	if err := k.fill(temp, f.Data); err != nil {
+		return err
+	}
+	if err := k.root.Rename(temp, f.Path); err != nil {
+		return err
+	}
+	return k.sync(dir)
+}
+
+func (k *keeper) fill(name string, data []byte) error {
+	w, err := k.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	return errors.Join(err, w.Chmod(0o644), w.Sync(), w.Close())
+}
+
+func (k *keeper) sync(dir string) error {
+	d, err := k.root.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// take removes our file and brings back the one before it. A file that another
+// stack wants as well is left to that one; a file that is not ours stays.
+func (k *keeper) take(name string) (changed bool, _ error) {
+	there, err := k.look(name)
+	if err != nil {
+		return false, err
+	}
+	saved, err := k.look(name + before)
+	if err != nil {
+		return false, err
+	}
+	others := there.others(k.stack)
+	switch {
+	case there.wanted(k.stack) && len(others) > 0:
+		err = k.write(mirror.File{Path: name, Data: owned(there.data, others)})
+	case there.wanted(k.stack) && saved.info != nil, there.info == nil && saved.info != nil:
+		err = k.root.Rename(name+before, name)
+	case there.wanted(k.stack):
+		err = k.root.Remove(name)
+	case saved.info != nil && os.SameFile(saved.info, there.info):
+		err = k.root.Remove(name + before)
+	case len(there.owners) == 0 && saved.info != nil:
+		return false, &Conflict{name, "was put there by somebody else; what was there before caisson is " + path.Base(name) + before}
+	default:
+		return false, k.tidy(path.Dir(name))
+	}
+	return err == nil, errors.Join(err, k.tidy(path.Dir(name)))
+}
+
+// tidy removes what a cut-off write left, and the directory when it is empty.
+func (k *keeper) tidy(dir string) error {
+	d, err := k.root.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	names, err := d.Readdirnames(-1)
+	if err = errors.Join(err, d.Close()); err != nil {
+		return err
+	}
+	left := 0
+	for _, n := range names {
+		if strings.HasPrefix(n, ".") && strings.HasSuffix(n, "."+k.stack+".caisson") {
+			err = errors.Join(err, k.root.Remove(dir+"/"+n))
+			continue
+		}
+		left++
+	}
+	if left == 0 && dir != "." {
+		err = errors.Join(err, k.root.Remove(dir))
+	}
+	return err
+}

@@ -1,0 +1,89 @@
+package decide
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/lint"
+)
+
+// egress reports what a rendering would fetch from outside the site, less what
+// the stack accepts.
+func (m *maker) egress(c *Chosen, made Rendered, where string) {
+	found := lint.Images(made.Egress, named(made.Images), m.carries)
+	for i := range found {
+		found[i].Template = m.written(found[i].Template)
+	}
+	rules := make([]lint.Rule, len(c.Component.Allow))
+	for i, a := range c.Component.Allow {
+		rules[i] = lint.Rule(a)
+	}
+	open, settled, _ := lint.Settle(found, rules)
+	for _, f := range open {
+		if f.Code != event.CodeEgressPullAlways || !m.selection.site.Rewrites() { // rewritten, it is no tag
+			m.find(calls(f, where, c.Component.Name))
+		}
+	}
+	for _, x := range settled {
+		m.find(event.Finding{
+			Severity: event.Notice, Code: x.Finding.Code, Item: c.Component.Name,
+			What: fmt.Sprintf("%s: %s: %s", where, x.Finding.Place(), x.Finding.What), Why: "the stack allows it: " + x.Rule.Reason,
+		})
+	}
+}
+
+func calls(f lint.Finding, where, item string) event.Finding {
+	out := event.Finding{
+		Severity: event.Error, Code: f.Code, Item: item,
+		What: fmt.Sprintf("%s: %s: %s", where, f.Place(), f.What), Why: f.Why, Hint: f.Advice("the stack, and pack again"),
+	}
+	if f.Warning {
+		out.Severity = event.Warn
+	}
+	return out
+}
+
+// named are those places of which only the lint speaks; what is certainly an
+// image has a finding of its own.
+func named(list []FoundImage) []lint.Named {
+	var out []lint.Named
+	for _, f := range list {
+		if !f.Sure {
+			out = append(out, lint.Named{
+				Ref: f.Ref, Template: f.Template, Line: f.Line, Path: f.Path,
+				Vague: !f.Joined && !strings.ContainsAny(f.Ref, "/:@"),
+			})
+		}
+	}
+	return out
+}
+
+// carries says whether the bundle has the image, several that could be meant, or
+// one to whose tag an operator adds: driver:580.1 by driver:580.1-ubuntu24.04.
+func (m *maker) carries(ref string) bool {
+	if it, _ := m.set.find(ref); it != nil || len(m.set.candidates(ref)) > 0 {
+		return true
+	}
+	whole, err := lock.NormalizeImage(strings.TrimPrefix(ref, m.selection.site.Registry.Base()+"/"))
+	if err != nil {
+		return false
+	}
+	for have := range m.set.byRef {
+		if strings.HasPrefix(have, whole+"-") && !strings.Contains(whole, "@") {
+			return true
+		}
+	}
+	return false
+}
+
+// written is what the stack calls a template: of a manifest, the file's path.
+func (m *maker) written(template string) string {
+	for i := range m.selection.lock.Items {
+		if it := &m.selection.lock.Items[i]; it.Kind == lock.Manifest && it.Ref == template && it.RawFile != nil && it.RawFile.Path != "" {
+			return it.RawFile.Path
+		}
+	}
+	return template
+}

@@ -1,0 +1,72 @@
+package decide
+
+import (
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/rules/lint"
+)
+
+// Facts are what was found at the site.
+type Facts struct {
+	UID            string
+	Version        string   // v1.33.4
+	Server         string   // address of the API server
+	Platforms      []string // os/arch of the nodes, sorted, each once
+	Namespaces     []string
+	StorageClasses []string
+	DefaultClass   string
+	CRDs           []string // names of the definitions there
+	Releases       []ReleaseFact
+	Denied         []string // rights the operator lacks, in words
+	PullSecret     string   // why the site's pull secret cannot be used; empty when it can, or there is none
+	Registry       RegistryFacts
+	CA             []byte // PEM of the registry's authority, where the site names one and nodes are told of it
+	Around         Surroundings
+	GPU            GPUFacts
+}
+
+// ReleaseFact is a release that exists in a namespace the plan uses.
+type ReleaseFact struct {
+	Namespace, Name string
+	Revision        int
+	Status          string
+	Chart           string         // label: digest of the chart archive, shortened as by Mark
+	Values          string         // likewise
+	Images          string         // likewise
+	Current         map[string]any // values of the deployed revision, where known
+	Foreign         bool           // kept by another tool, such as the Helm CLI
+}
+
+// RegistryFacts say what the site registry holds.
+type RegistryFacts struct {
+	Problem string          // why it could not be asked; empty when it could
+	Has     map[string]bool // by REPOSITORY@DIGEST, REPOSITORY being a path below the registry's base
+}
+
+// Rendered is what one release renders to at the site.
+type Rendered struct {
+	ChartDigest  digest.Digest // of the archive
+	ChartVersion string
+	KubeVersion  string // the chart's constraint
+	Objects      int
+	CRDs         []plan.CRD // Exists not yet set
+	Images       []FoundImage
+	Parts        []Part
+	Egress       []lint.Finding // but for images, which the plan compares with the bundle
+	Problem      string         // why it does not render; the other fields are then empty
+}
+
+// FoundImage is one place that names an image.
+type FoundImage struct {
+	Ref      string // as written
+	Template string // or the manifest's item
+	Line     int
+	Path     string
+	Sure     bool // it is an image; otherwise a string that looks like one
+	Joined   bool // put together from several keys
+	Kept     bool // in a text where its keys cannot be rewritten
+}
+
+// Key names a rendering: of a release of a component, or of a manifest item.
+type Key struct{ Component, Name string }

@@ -1,0 +1,518 @@
+package decide
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/gpu"
+)
+
+// Names of what the operator's chart is made to create.
+const (
+	migConfigMap    = "caisson-mig-layouts"
+	pluginConfigMap = "caisson-device-plugin"
+)
+
+// operatorChart is the chart that the GPU nodes are for.
+const operatorChart = "gpu-operator"
+
+// GPUFacts are what was found of the nodes with GPUs.
+type GPUFacts struct {
+	Month string     // today's, 2026-11
+	Nodes []gpu.Node // all nodes of the cluster
+	// Taken are labels of NodeLabels that somebody else has set, by node.
+	Taken map[string]map[string]string
+	// Found is what reading the nodes came upon.
+	Found []event.Finding
+}
+
+// IsOperator says whether a chart is the one that drives NVIDIA's GPUs.
+func IsOperator(chart string) bool {
+	repository, _, _ := lock.SplitReference(chart)
+	return path.Base(repository) == operatorChart
+}
+
+// DriverObjects are the objects of kind NVIDIADriver, one for each group, or
+// nothing where the operator's own values say all.
+func DriverObjects(p *plan.Plan) ([]map[string]any, error) {
+	if !p.GPU.Drivers() {
+		return nil, nil
+	}
+	var out []map[string]any
+	for _, g := range p.GPU.Groups {
+		d, err := driverOf(p, g)
+		if err != nil {
+			return nil, err
+		}
+		selector := map[string]any{}
+		for k, v := range g.NodeSelector {
+			selector[k] = v
+		}
+		spec := map[string]any{"driverType": "gpu", "nodeSelector": selector}
+		maps.Copy(spec, d)
+		out = append(out, map[string]any{
+			"apiVersion": "nvidia.com/v1alpha1", "kind": "NVIDIADriver", "metadata": map[string]any{"name": g.Name}, "spec": spec,
+		})
+	}
+	return out, nil
+}
+
+// driverOf is the part of a NVIDIADriver that says which image.
+func driverOf(p *plan.Plan, g gpu.Group) (map[string]any, error) {
+	i := slices.IndexFunc(p.Images, func(i plan.Image) bool { return i.Ref == g.Payload.Image })
+	if i < 0 {
+		return nil, fmt.Errorf("the plan has no image %s", g.Payload.Image)
+	}
+	image := p.Images[i]
+	return driverValues(p.Site, g.Payload, pulledRepository(p.Site, image.Ref, image.Site), image.Digest.String()), nil
+}
+
+// pulledRepository is the repository from which nodes pull, without tag or digest.
+func pulledRepository(s plan.Site, ref, site string) string {
+	if !s.Rewrites() {
+		site = ref
+	}
+	repository, _, _ := lock.SplitReference(site)
+	return repository
+}
+
+// driverValues say which driver image to use. An image for one kernel goes by
+// its tag, whose end the operator adds itself and in place of which it takes no
+// digest; all others go by digest.
+func driverValues(s plan.Site, p gpu.Payload, repository, digest string) map[string]any {
+	out := map[string]any{
+		"repository": path.Dir(repository), "image": path.Base(repository), "version": digest,
+		"usePrecompiled": p.Kind == gpu.Precompiled, "kernelModuleType": p.Modules,
+	}
+	if p.Kind == gpu.Precompiled {
+		out["version"] = p.Driver
+	}
+	if ref := s.Registry.PullSecretRef; ref != nil {
+		out["imagePullSecrets"] = []any{ref.Name}
+	}
+	return out
+}
+
+// Configure decides what becomes of GPU nodes and lays the values that follow
+// beneath the site's. It comes before the selection is rendered; what it finds,
+// Make tells.
+func (s *Selection) Configure(f GPUFacts) error {
+	d, err := newGPUMaker(s.lock, s.site, func(component string) bool {
+		return slices.ContainsFunc(s.Components, func(c Chosen) bool { return c.Component.Name == component })
+	})
+	if err != nil {
+		return err
+	}
+	g := d.decide(f.Month, f.Nodes)
+	s.gpu, s.gpuFound, s.offers = g, d.found, d.offers(f.Nodes)
+	if g != nil || HasErrors(f.Found) { // of other nodes it does not matter what sources say
+		s.gpuFound = append(slices.Clone(f.Found), d.found...)
+	}
+	if g == nil || g.Component == "" {
+		return nil
+	}
+	d.found = nil
+	d.taken(g, f.Taken)
+	s.gpuFound = append(s.gpuFound, d.found...)
+	for i := range s.Components {
+		for k := range s.Components[i].Releases {
+			if r := &s.Components[i].Releases[k]; s.Components[i].Component.Name == g.Component && r.Name == g.Release {
+				r.Values = d.values(g)
+			}
+		}
+	}
+	return nil
+}
+
+// GPU is what Configure decided; nil where nothing has to do with GPUs.
+func (s *Selection) GPU() *plan.GPU { return s.gpu }
+
+// gpuMaker decides, from nothing but the lock, the site and the nodes.
+type gpuMaker struct {
+	c         *gpu.Catalogue
+	set       imageSet
+	site      plan.Site
+	policy    gpu.Policy
+	component string
+	release   lock.Release // of the operator
+	operator  string
+	assigned  map[string]gpu.Assigned // of the policy, by node
+	found     []event.Finding
+}
+
+func newGPUMaker(l *lock.Lock, s plan.Site, on func(component string) bool) (*gpuMaker, error) {
+	c, err := gpu.Read()
+	if err != nil {
+		return nil, err
+	}
+	d := &gpuMaker{c: c, set: newImageSet(l), site: s, assigned: map[string]gpu.Assigned{}}
+	if s.GPU != nil {
+		d.policy = *s.GPU
+	}
+	for _, comp := range l.Components {
+		for _, r := range comp.Releases {
+			if d.component == "" && on(comp.Name) && IsOperator(r.Chart) {
+				d.component, d.release = comp.Name, r
+				_, d.operator, _ = lock.SplitReference(r.Chart)
+			}
+		}
+	}
+	return d, nil
+}
+
+func (d *gpuMaker) find(f event.Finding) { d.found = append(d.found, f) }
+
+// decide is nil where neither nodes nor the stack have to do with GPUs.
+func (d *gpuMaker) decide(month string, all []gpu.Node) *plan.GPU {
+	nodes := d.chosen(all)
+	if len(nodes) == 0 && d.component == "" {
+		d.idle()
+		return nil
+	}
+	g := &plan.GPU{Component: d.component, Release: d.release.Name, Operator: d.operator, Month: month, BySite: d.bySite()}
+	payloads := make([]gpu.Payload, len(nodes))
+	for i, n := range nodes {
+		payloads[i] = d.payload(n, month)
+		d.judge(n, payloads[i])
+	}
+	assigned, found := d.c.Assign(d.policy, nodes)
+	d.found = append(d.found, found...)
+	g.Groups = gpu.Groups(nodes, payloads)
+	for i, n := range nodes {
+		g.Nodes = append(g.Nodes, d.node(g, n, payloads[i], assigned[i]))
+	}
+	if d.component == "" {
+		d.idle()
+		return g
+	}
+	if !d.policy.Empty() && (d.policy.MIG.Strategy != "" || len(d.policy.MIG.Layouts) > 0) {
+		g.Strategy = d.policy.MIG.Of()
+	}
+	d.images(g)
+	g.Values = d.generate(g)
+	d.overridden(g)
+	if len(nodes) == 0 {
+		d.find(event.Finding{Severity: event.Notice, Code: event.CodeNoGPUNodes, Item: d.component,
+			What: "no node is known to have a GPU, so no driver was chosen for " + d.component,
+			Hint: "write an inventory with caisson nodes --probe export -o site-nodes.yaml, name it under gpu.nodes in the site file, and plan again"})
+	}
+	return g
+}
+
+// offers are what the nodes come to offer, by name; after decide.
+func (d *gpuMaker) offers(nodes []gpu.Node) map[string]gpu.Offer {
+	out := map[string]gpu.Offer{}
+	for _, n := range nodes {
+		got, ok := d.assigned[n.Name]
+		if !ok {
+			got = gpu.Assigned{Layout: -1, Slicing: -1}
+		}
+		out[n.Name] = d.policy.Offer(n, got, d.component != "")
+	}
+	return out
+}
+
+// idle warns of a policy that nothing carries out.
+func (d *gpuMaker) idle() {
+	if d.component == "" && !d.policy.Empty() {
+		d.find(event.Finding{Severity: event.Warn, Code: event.CodeGPUPolicyUnused, Item: "gpu.policy",
+			What: "the site file has gpu.policy, and no component of the plan holds the chart gpu-operator",
+			Why:  "nothing would carry the policy out", Hint: "remove gpu.policy from the site file, or enable the component with gpu-operator"})
+	}
+}
+
+// chosen are the nodes that matter, with what of them matters: those with GPUs,
+// and those that the policy names.
+func (d *gpuMaker) chosen(all []gpu.Node) []gpu.Node {
+	named := map[string]bool{}
+	for _, l := range d.policy.MIG.Layouts {
+		for _, n := range l.Nodes {
+			named[n] = true
+		}
+	}
+	for _, s := range d.policy.TimeSlicing {
+		for _, n := range s.Nodes {
+			named[n] = true
+		}
+	}
+	var out []gpu.Node
+	for _, n := range all {
+		if len(n.Physical()) == 0 && !named[n.Name] {
+			continue
+		}
+		n.Resources, n.HugePages, n.Runtime, n.Cgroup, n.IOMMUGroups = nil, nil, "", 0, 0
+		out = append(out, n)
+	}
+	slices.SortFunc(out, func(a, b gpu.Node) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// payload is what a node needs; among images that would do, one that the bundle
+// has.
+func (d *gpuMaker) payload(n gpu.Node, month string) gpu.Payload {
+	best := d.match(n, month)
+	for _, p := range []gpu.Payload{best, d.match(n, "")} {
+		for q := &p; q != nil; q = q.Instead {
+			if it := d.item(q.Image); it != nil {
+				q.Image, q.Instead = it.Ref, nil
+				return *q
+			}
+		}
+	}
+	best.Instead = nil
+	return best
+}
+
+func (d *gpuMaker) match(n gpu.Node, month string) gpu.Payload {
+	return gpu.Match(d.c, n, gpu.Options{Operator: d.operator, Month: month, Driver: d.policy.Driver})
+}
+
+func (d *gpuMaker) item(image string) *lock.Item {
+	if image == "" {
+		return nil
+	}
+	it, _ := d.set.find(image)
+	return it
+}
+
+// judge finds what a node lacks: an error where the operator is there to bring
+// it.
+func (d *gpuMaker) judge(n gpu.Node, p gpu.Payload) {
+	ours := slices.ContainsFunc(n.Physical(), func(g gpu.GPU) bool { return g.Vendor == gpu.NVIDIA })
+	severity := event.Error
+	switch {
+	case d.component == "":
+		severity = event.Notice
+	case !ours || d.bySite():
+		severity = event.Warn
+	}
+	d.found = append(d.found, gpu.Judge([]gpu.Node{n}, []gpu.Payload{p}, severity)...)
+}
+
+// node puts together what becomes of one node.
+func (d *gpuMaker) node(g *plan.GPU, n gpu.Node, p gpu.Payload, got gpu.Assigned) plan.GPUNode {
+	d.assigned[n.Name] = got
+	out := plan.GPUNode{Facts: n, Payload: p}
+	labels := map[string]string{}
+	if got.Layout >= 0 {
+		l := d.policy.MIG.Layouts[got.Layout]
+		out.Layout, labels[plan.LabelMIG] = l.Words(), l.Name()
+	}
+	if got.Slicing >= 0 {
+		s := d.policy.TimeSlicing[got.Slicing]
+		out.Sharing, labels[plan.LabelPlugin] = fmt.Sprintf("%s by %d", s.Shared(), s.Replicas), s.Name()
+	}
+	for _, group := range g.Groups {
+		if group.Labelled && slices.Contains(group.Nodes, n.Name) && !g.BySite {
+			labels[gpu.LabelDriver] = group.Name
+		}
+	}
+	if d.component != "" && len(labels) > 0 {
+		out.Labels = labels
+	}
+	return out
+}
+
+// images finds drivers that the bundle lacks.
+func (d *gpuMaker) images(g *plan.GPU) {
+	for _, group := range g.Groups {
+		if d.item(group.Payload.Image) != nil || g.BySite {
+			continue
+		}
+		d.find(event.Finding{Severity: event.Error, Code: event.CodeDriverNotInBundle, Item: group.Payload.Image,
+			What: fmt.Sprintf("the bundle has no driver image %s, which %s needs", group.Payload.Image, nodeWords(group.Nodes)),
+			Why:  "without it the GPUs there stay without a driver",
+			Hint: "caisson nodes export -o site-nodes.yaml here; on the connected side caisson resolve --site site-nodes.yaml, and pack again"})
+	}
+}
+
+func nodeWords(names []string) string {
+	if len(names) > 3 {
+		return fmt.Sprintf("%s and %d more nodes", strings.Join(names[:3], ", "), len(names)-3)
+	}
+	return strings.Join(names, ", ")
+}
+
+// bySite says whether values choose the driver already: the site's, or the
+// stack's where they turn it off.
+func (d *gpuMaker) bySite() bool {
+	site, _ := d.site.Components[d.component].Values[d.release.Name]["driver"].(map[string]any)
+	for _, key := range []string{"enabled", "repository", "image", "version", "usePrecompiled", "nvidiaDriverCRD"} {
+		if _, has := site[key]; has {
+			return true
+		}
+	}
+	stack, _ := d.release.Values["driver"].(map[string]any)
+	return stack["enabled"] == false
+}
+
+// generate makes the values of the operator's release.
+func (d *gpuMaker) generate(g *plan.GPU) map[string]any {
+	out := map[string]any{}
+	if driver := d.driver(g); len(driver) > 0 && !g.BySite {
+		out["driver"] = driver
+	}
+	if g.Strategy != "" {
+		out["mig"] = map[string]any{"strategy": g.Strategy}
+	}
+	if len(d.policy.MIG.Layouts) > 0 {
+		text, err := d.policy.MIG.MIGConfig()
+		d.failed(err)
+		out["migManager"] = map[string]any{"config": map[string]any{"name": migConfigMap, "create": true, "default": "all-disabled", "data": map[string]any{"config.yaml": text}}}
+	}
+	if configs, err := d.policy.PluginConfigs(); len(configs) > 0 || err != nil {
+		d.failed(err)
+		data := map[string]any{}
+		for name, text := range configs {
+			data[name] = text
+		}
+		out["devicePlugin"] = map[string]any{"config": map[string]any{"name": pluginConfigMap, "create": true, "default": gpu.PluginDefault, "data": data}}
+	}
+	return out
+}
+
+func (d *gpuMaker) failed(err error) {
+	if err != nil {
+		d.find(event.Finding{Severity: event.Error, Code: event.CodeValues, Item: d.component, What: err.Error()})
+	}
+}
+
+// driver are the values of the driver itself. With several groups each has an
+// object of its own, and the values name the first group's image for nothing but
+// that they name one of the bundle.
+func (d *gpuMaker) driver(g *plan.GPU) map[string]any {
+	if len(g.Groups) == 0 {
+		if slices.ContainsFunc(g.Nodes, func(n plan.GPUNode) bool { return n.Payload.Kind == gpu.Installed }) {
+			return map[string]any{"enabled": false}
+		}
+		return nil
+	}
+	p := g.Groups[0].Payload
+	it := d.item(p.Image)
+	if it == nil {
+		return nil
+	}
+	repository, _, _ := lock.SplitReference(it.Ref)
+	if p.Kind == gpu.Precompiled && d.site.Rewrites() { // a tag alone finds nothing to be rewritten
+		repository, _, _ = lock.SplitReference(d.site.Registry.Place(it.Ref, it.Digest))
+	}
+	out := driverValues(d.site, p, repository, it.Digest.String())
+	if len(g.Groups) > 1 {
+		out["nvidiaDriverCRD"] = map[string]any{"enabled": true, "deployDefaultCR": false}
+	}
+	return out
+}
+
+// values are those of the operator's release: the stack's, what is generated,
+// the site's.
+func (d *gpuMaker) values(g *plan.GPU) map[string]any {
+	return merge(merge(d.release.Values, g.Values), d.site.Components[d.component].Values[d.release.Name])
+}
+
+// overridden says where the site's values go before what is generated.
+func (d *gpuMaker) overridden(g *plan.GPU) {
+	site := d.site.Components[d.component].Values[d.release.Name]
+	for _, at := range contradictions("", g.Values, site) {
+		d.find(event.Finding{Severity: event.Notice, Code: event.CodeGPUBySite, Item: d.component,
+			What: fmt.Sprintf("the site file sets %s of release %s otherwise than its GPU nodes call for; it counts", at, d.release.Name)})
+	}
+	if g.BySite {
+		d.find(event.Finding{Severity: event.Notice, Code: event.CodeGPUBySite, Item: d.component,
+			What: fmt.Sprintf("values of release %s choose the GPU driver, so none was chosen for its nodes", d.release.Name)})
+	}
+}
+
+// contradictions are the paths at which over has something else than base.
+func contradictions(at string, base, over map[string]any) []string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(base)) {
+		v, has := over[k]
+		if !has {
+			continue
+		}
+		below, isMap := base[k].(map[string]any)
+		if m, ok := v.(map[string]any); ok && isMap {
+			out = append(out, contradictions(at+k+".", below, m)...)
+		} else if encoded(v) != encoded(base[k]) {
+			out = append(out, at+k)
+		}
+	}
+	return out
+}
+
+// taken finds labels that somebody else has set otherwise.
+func (d *gpuMaker) taken(g *plan.GPU, by map[string]map[string]string) {
+	for _, n := range g.Nodes {
+		name := n.Facts.Name
+		for _, key := range slices.Sorted(maps.Keys(n.Labels)) {
+			there, has := by[name][key]
+			if !has || there == n.Labels[key] {
+				continue
+			}
+			d.find(event.Finding{Severity: event.Error, Code: event.CodeNodeLabelTaken, Item: name,
+				What: fmt.Sprintf("node %s has label %s=%s, which somebody else set; the plan would set %s", name, key, there, n.Labels[key]),
+				Why:  "caisson changes no label that is not its own",
+				Hint: fmt.Sprintf("kubectl label node %s %s-, or take the node out of gpu.policy in the site file", name, key)})
+		}
+	}
+}
+
+var errGPU = errors.New("what it does with GPU nodes is not what the site, the bundle and the nodes give")
+
+// fitGPU derives once more what becomes of GPU nodes, and the values of the
+// operator's release.
+func fitGPU(p *plan.Plan, l *lock.Lock) error {
+	d, err := newGPUMaker(l, p.Site, func(component string) bool { _, ok := p.Component(component); return ok })
+	if err != nil {
+		return err
+	}
+	var month string
+	var nodes []gpu.Node
+	if p.GPU != nil {
+		month = p.GPU.Month
+		for _, n := range p.GPU.Nodes {
+			nodes = append(nodes, n.Facts)
+		}
+	}
+	want := d.decide(month, nodes)
+	if encoded(want) != encoded(p.GPU) {
+		return errGPU
+	}
+	if want == nil || want.Component == "" {
+		return nil
+	}
+	if HasErrors(d.found) {
+		return errGPU
+	}
+	c, _ := p.Component(want.Component)
+	i := slices.IndexFunc(c.Releases, func(r plan.Release) bool { return r.Name == want.Release })
+	if i < 0 {
+		return errGPU
+	}
+	if dg, err := plan.DigestValues(d.values(want)); err != nil || dg != c.Releases[i].ValuesDigest {
+		return errGPU
+	}
+	return nil
+}
+
+// gpu takes over what was decided.
+func (m *maker) gpu() {
+	g := m.selection.gpu
+	m.found = append(m.found, m.selection.gpuFound...)
+	if g == nil {
+		return
+	}
+	m.plan.GPU = g
+	for _, group := range g.Groups {
+		if it, _ := m.set.find(group.Payload.Image); it != nil && g.Component != "" && !g.BySite {
+			m.use(map[string]bool{}, it, "", it.Ref)
+		}
+	}
+}

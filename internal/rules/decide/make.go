@@ -1,0 +1,389 @@
+// Package decide makes plans. A plan is a pure function of the lock, the site's
+// choices, what the charts render to and the facts that were gathered; what
+// forbids it, or is worth knowing, are findings. It also holds a plan against
+// the lock it was made from and against what a cluster is like now.
+//
+// It reads no cluster, no registry and no bundle: the callers gather Facts.
+package decide
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/event"
+)
+
+// Bundle is which bundle a plan is for.
+type Bundle struct {
+	Index    digest.Digest
+	Lock     digest.Digest
+	Sequence int64
+	KeyIDs   []string
+	Trust    []digest.Digest
+	Paths    []string
+	Keys     []string
+}
+
+// Make decides. rendered holds what every release of the selection, and every
+// manifest item, renders to. The findings are all there are, errors first; with
+// an error among them the plan is nil.
+func Make(b Bundle, s *Selection, rendered map[Key]Rendered, facts Facts) (*plan.Plan, []event.Finding) {
+	m := &maker{selection: s, rendered: rendered, facts: facts, set: newImageSet(s.lock), images: map[string]*plan.Image{}}
+	m.plan = &plan.Plan{
+		APIVersion: plan.APIVersion, Kind: plan.Kind,
+		Name: s.lock.Metadata.Name, Version: s.lock.Metadata.Version,
+		Index: b.Index, Lock: b.Lock, Sequence: b.Sequence, KeyIDs: b.KeyIDs, Trust: b.Trust, Bundles: b.Paths, Keys: b.Keys,
+		Site:    s.site,
+		Cluster: plan.Cluster{UID: facts.UID, Version: facts.Version, Server: facts.Server, Digest: plan.Bind(facts.UID, facts.Version)},
+	}
+	m.site()
+	for i := range s.Components {
+		m.component(&s.Components[i])
+	}
+	m.gpu()
+	m.mirror()
+	m.trust()
+	m.agentSpace()
+	m.preflight()
+	m.finish()
+	m.bound()
+	return m.done()
+}
+
+type maker struct {
+	selection *Selection
+	rendered  map[Key]Rendered
+	facts     Facts
+	set       imageSet
+	images    map[string]*plan.Image // by lock reference
+	plan      *plan.Plan
+	found     []event.Finding
+	all       tally
+}
+
+func (m *maker) find(f event.Finding) { m.found = append(m.found, f) }
+
+// done sorts the findings and withholds a plan that has an error.
+func (m *maker) done() (*plan.Plan, []event.Finding) {
+	rank := map[event.Severity]int{event.Error: 0, event.Warn: 1, event.Notice: 2}
+	slices.SortStableFunc(m.found, func(a, b event.Finding) int { return rank[a.Severity] - rank[b.Severity] })
+	if HasErrors(m.found) {
+		return nil, m.found
+	}
+	m.plan.Findings = m.found
+	return m.plan, m.found
+}
+
+// HasErrors says whether a finding forbids going on.
+func HasErrors(found []event.Finding) bool {
+	return slices.ContainsFunc(found, func(f event.Finding) bool { return f.Severity == event.Error })
+}
+
+// site checks what concerns the whole site.
+func (m *maker) site() {
+	m.strategies()
+	if p := m.facts.Registry.Problem; strings.Contains(p, "x509: ") {
+		m.find(unproven(m.selection.site.Registry, p))
+	} else if p != "" {
+		m.find(event.Finding{
+			Severity: event.Error, Code: event.CodeRegistryUnreachable,
+			What: fmt.Sprintf("the site registry %s does not answer: %s", m.selection.site.Registry.Base(), p),
+			Why:  "nodes pull every image from there",
+			Hint: "start it, or serve the bundle: caisson serve PATH --key KEY --listen " + m.selection.site.Registry.Address,
+		})
+	}
+	for _, right := range m.facts.Denied {
+		m.find(event.Finding{Severity: event.Error, Code: event.CodeNotAllowed, What: "the operator may not " + right, Why: "the installation would stop there", Hint: m.grant(right)})
+	}
+	if c := m.selection.site.StorageClass; c != "" && !slices.Contains(m.facts.StorageClasses, c) {
+		m.find(event.Finding{Severity: event.Error, Code: event.CodeNoStorageClass, What: fmt.Sprintf("the cluster has no storage class %s", c), Why: "volumes of the stack would wait for it without end", Hint: "name one of: " + strings.Join(m.facts.StorageClasses, ", ")})
+	}
+	if why := m.facts.PullSecret; why != "" {
+		m.find(event.Finding{Severity: event.Error, Code: event.CodePullSecret, What: "the pull secret of the site file cannot be used: " + why, Why: "nodes could not log in to the registry", Hint: "create it, or correct registry.pullSecretRef in the site file"})
+	}
+	m.version()
+}
+
+// version compares the cluster's version with the range the stack was resolved for.
+func (m *maker) version() {
+	have, err := semver.NewVersion(m.facts.Version)
+	if err != nil {
+		m.find(event.Finding{Severity: event.Error, Code: event.CodeClusterVersion, What: fmt.Sprintf("the cluster calls its version %q, which cannot be read", m.facts.Version)})
+		return
+	}
+	var low, high *semver.Version
+	for _, s := range m.selection.lock.Kubernetes.Versions {
+		v, err := semver.NewVersion(s)
+		if err != nil {
+			continue
+		}
+		if low == nil || v.LessThan(low) {
+			low = v
+		}
+		if high == nil || v.GreaterThan(high) {
+			high = v
+		}
+	}
+	if low == nil {
+		return
+	}
+	minor := func(v *semver.Version) uint64 { return v.Major()<<32 | v.Minor() }
+	if minor(have) < minor(low) || minor(have) > minor(high) {
+		m.find(event.Finding{
+			Severity: event.Warn, Code: event.CodeClusterVersion,
+			What: fmt.Sprintf("the cluster runs Kubernetes %s; the stack was resolved for %s", m.facts.Version, strings.Join(m.selection.lock.Kubernetes.Versions, " to ")),
+			Why:  "charts may render images there that are not in the bundle",
+			Hint: "add the version to kubernetes.versions in the stack and resolve again",
+		})
+	}
+}
+
+func (m *maker) component(c *Chosen) {
+	out := plan.Component{
+		Name: c.Component.Name, Level: c.Level, Needs: c.Component.Needs, Namespace: c.Namespace,
+		Ready: conditions(c.Component.Ready, c.Namespace),
+	}
+	used := map[string]bool{}
+	for _, ref := range c.Component.Items {
+		if it := m.set.byRef[ref]; it != nil {
+			m.use(used, it, "", ref)
+		}
+	}
+	for _, r := range c.Releases {
+		out.Releases = append(out.Releases, m.release(c, r, &out, used))
+	}
+	for _, ref := range c.Component.Manifests {
+		out.Manifests = append(out.Manifests, m.manifest(c, ref, &out, used))
+	}
+	out.Images = slices.Sorted(maps.Keys(used))
+	out.Bytes = m.bytes(out.Images)
+	out.Rollback = rollback(&out)
+	m.plan.Components = append(m.plan.Components, out)
+}
+
+func conditions(list []lock.Condition, namespace string) []lock.Condition {
+	out := slices.Clone(list)
+	for i := range out {
+		if out[i].Namespace == "" {
+			out[i].Namespace = namespace
+		}
+	}
+	return out
+}
+
+func (m *maker) release(c *Chosen, r lock.Release, out *plan.Component, used map[string]bool) plan.Release {
+	made := m.rendered[Key{c.Component.Name, r.Name}]
+	where := fmt.Sprintf("release %s of component %s", r.Name, c.Component.Name)
+	m.problem(made, where, c.Component.Name)
+	sites := m.foundImages(made.Images, where, c.Component.Name, used)
+	m.egress(c, made, where)
+	values, err := plan.DigestValues(r.Values)
+	if err != nil {
+		m.find(event.Finding{Severity: event.Error, Code: event.CodeValues, Item: c.Component.Name, What: where + ": " + err.Error()})
+	}
+	m.crds(out, made, "release "+r.Name)
+	plan := plan.Release{
+		Name: r.Name, Chart: r.Chart, ChartDigest: made.ChartDigest, ChartVersion: made.ChartVersion,
+		Values: r.Values, ValuesDigest: values, ImagesDigest: digest.FromString(m.selection.site.Keeps() + strings.Join(sites, "\n")),
+		Objects: made.Objects, Action: plan.Install,
+	}
+	m.existing(c, &plan, where)
+	return plan
+}
+
+func (m *maker) problem(made Rendered, where, item string) {
+	if !m.chartVersion(made, where, item) && made.Problem != "" {
+		m.find(event.Finding{Severity: event.Error, Code: event.CodeRender, Item: item, What: where + " does not render for this cluster: " + made.Problem, Why: "what does not render cannot be installed", Hint: "correct the values in the site file"})
+	}
+}
+
+// existing looks at what is there under the release's name.
+func (m *maker) existing(c *Chosen, r *plan.Release, where string) {
+	for _, f := range m.facts.Releases {
+		if f.Namespace != c.Namespace || f.Name != r.Name {
+			continue
+		}
+		if f.Foreign {
+			m.find(event.Finding{
+				Severity: event.Error, Code: event.CodeForeignRelease, Item: c.Component.Name,
+				What: fmt.Sprintf("%s: a release of that name in namespace %s is kept by another tool", where, c.Namespace),
+				Why:  "two tools that keep one release undo each other's work",
+				Hint: fmt.Sprintf("remove it first: helm uninstall %s -n %s", r.Name, c.Namespace),
+			})
+			continue
+		}
+		r.Revision = f.Revision
+		r.Action = plan.Upgrade
+		if f.Status == "deployed" && f.Chart == plan.Mark(r.ChartDigest) && f.Values == plan.Mark(r.ValuesDigest) && f.Images == plan.Mark(r.ImagesDigest) {
+			r.Action = plan.Keep
+			continue
+		}
+		compareRelease(r, f)
+	}
+}
+
+func (m *maker) manifest(c *Chosen, ref string, out *plan.Component, used map[string]bool) plan.Manifest {
+	made := m.rendered[Key{c.Component.Name, ref}]
+	where := fmt.Sprintf("manifest %s of component %s", ref, c.Component.Name)
+	m.problem(made, where, c.Component.Name)
+	m.foundImages(made.Images, where, c.Component.Name, used)
+	m.egress(c, made, where)
+	m.crds(out, made, "manifest "+ref)
+	return plan.Manifest{Item: ref, Digest: made.ChartDigest, Objects: made.Objects}
+}
+
+func (m *maker) crds(out *plan.Component, made Rendered, source string) {
+	for _, crd := range made.CRDs {
+		crd.Source, crd.Exists = source, slices.Contains(m.facts.CRDs, crd.Name)
+		out.CRDs = append(out.CRDs, crd)
+	}
+}
+
+// foundImages takes what a rendering names as images, reports those the bundle lacks
+// and returns what the others become, sorted.
+func (m *maker) foundImages(list []FoundImage, where, item string, used map[string]bool) []string {
+	sites := map[string]bool{}
+	for _, f := range list {
+		it, dg := m.set.find(f.Ref)
+		switch {
+		case it != nil:
+			sites[m.use(used, it, dg, f.Ref).Site] = true
+			m.kept(f, where, item)
+		case len(m.set.candidates(f.Ref)) > 0:
+			m.find(event.Finding{
+				Severity: event.Error, Code: event.CodeImageAmbiguous, Item: item,
+				What: fmt.Sprintf("%s names image %s in %s, and the bundle has several of that tag: %s", where, f.Ref, place(f), strings.Join(m.set.candidates(f.Ref), ", ")),
+				Why:  "which of them is meant cannot be told",
+				Hint: "name one by digest in the values of the site file, or keep one of them in the stack and pack again",
+			})
+		case f.Sure:
+			m.find(event.Finding{
+				Severity: event.Error, Code: event.CodeImageOutsideBundle, Item: item,
+				What: fmt.Sprintf("%s names image %s in %s, which is not in the bundle", where, f.Ref, place(f)),
+				Why:  "no node of this site can pull it",
+				Hint: "take the value that brings it in out of the site file, or add the image to the stack and pack again",
+			})
+		}
+	}
+	return slices.Sorted(maps.Keys(sites))
+}
+
+func place(f FoundImage) string {
+	if f.Line > 0 {
+		return fmt.Sprintf("%s line %d", f.Template, f.Line)
+	}
+	return f.Template
+}
+
+// use enters an item, named by ref, into the plan's images.
+func (m *maker) use(used map[string]bool, it *lock.Item, dg digest.Digest, ref string) *plan.Image {
+	key := keyOf(it, dg)
+	used[key] = true
+	image := m.images[key]
+	if image == nil {
+		image = m.place(it, dg, key)
+		m.images[key] = image
+	}
+	if whole, err := lock.NormalizeImage(ref); err == nil && whole != key && !slices.Contains(image.Aliases, whole) {
+		image.Aliases = append(image.Aliases, whole)
+	}
+	return image
+}
+
+// place decides which manifest stands for the item at the site.
+func (m *maker) place(it *lock.Item, dg digest.Digest, key string) *plan.Image {
+	path := lock.RepositoryPath(it.Ref)
+	image := &plan.Image{Ref: key, Digest: it.Digest}
+	if dg != "" {
+		image.Digest = dg
+	}
+	has := m.facts.Registry.Has
+	image.Present = has[path+"@"+image.Digest.String()]
+	if !image.Present && image.Digest == it.Digest {
+		m.child(it, path, image)
+	}
+	image.Site = m.selection.site.Registry.Place(it.Ref, image.Digest)
+	if !image.Present && m.facts.Registry.Problem == "" {
+		m.find(event.Finding{
+			Severity: event.Error, Code: event.CodeImageNotInRegistry, Item: it.Ref,
+			What: fmt.Sprintf("the site registry does not have %s", image.Site),
+			Why:  "nodes pull it from there and from nowhere else",
+			Hint: "caisson load PATH --key KEY --registry " + m.selection.site.Registry.Base(),
+		})
+	}
+	return image
+}
+
+// child takes a platform's manifest where a registry refused the index.
+func (m *maker) child(it *lock.Item, path string, image *plan.Image) {
+	for _, c := range it.Manifests {
+		if c.Digest == it.Digest || c.Platform == "" || c.Platform == "attestation" || !m.facts.Registry.Has[path+"@"+c.Digest.String()] {
+			continue
+		}
+		if !m.only(c.Platform) {
+			m.find(event.Finding{
+				Severity: event.Error, Code: event.CodeMixedPlatforms, Item: it.Ref,
+				What: fmt.Sprintf("the site registry has %s for %s alone, and the cluster's nodes are %s", it.Ref, c.Platform, strings.Join(m.facts.Platforms, ", ")),
+				Hint: "use a registry that takes sparse indexes, or resolve with every platform of the image",
+			})
+		}
+		image.Digest, image.Platform, image.Present = c.Digest, c.Platform, true
+		return
+	}
+}
+
+// only says whether all nodes are of the platform, variants left aside.
+func (m *maker) only(platform string) bool {
+	return !slices.ContainsFunc(m.facts.Platforms, func(p string) bool { return !strings.HasPrefix(platform+"/", p+"/") })
+}
+
+func (m *maker) bytes(refs []string) plan.Bytes {
+	t := newTally()
+	for _, ref := range refs {
+		if it, _ := m.set.find(ref); it != nil {
+			t.add(it, m.images[ref].Present)
+			m.tally().add(it, m.images[ref].Present)
+		}
+	}
+	return t.bytes()
+}
+
+func (m *maker) tally() tally {
+	if m.all.total == nil {
+		m.all = newTally()
+	}
+	return m.all
+}
+
+func (m *maker) finish() {
+	for _, ref := range slices.Sorted(maps.Keys(m.images)) {
+		image := *m.images[ref]
+		slices.Sort(image.Aliases)
+		m.plan.Images = append(m.plan.Images, image)
+	}
+	m.plan.Bytes = m.tally().bytes()
+}
+
+// rollback says for people what going back would do, last step first.
+func rollback(c *plan.Component) []string {
+	var out []string
+	if len(c.Manifests) > 0 {
+		out = append(out, fmt.Sprintf("apply the former objects of %d manifests, delete those that are new", len(c.Manifests)))
+	}
+	for _, r := range slices.Backward(c.Releases) {
+		switch r.Action {
+		case plan.Install:
+			out = append(out, fmt.Sprintf("uninstall release %s", r.Name))
+		case plan.Upgrade:
+			out = append(out, fmt.Sprintf("roll release %s back to revision %d", r.Name, r.Revision))
+		}
+	}
+	return out
+}

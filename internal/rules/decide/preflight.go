@@ -1,0 +1,491 @@
+package decide
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/caisson/caisson/internal/event"
+)
+
+// maxSkew is how far two clocks may be apart before somebody should look.
+const maxSkew = 60 * time.Second
+
+// unpacked is how much larger than its compressed layers an image is on a node,
+// which keeps the layers as well as what they unpack to.
+const unpacked = 3
+
+// preflight checks what surrounds the plan. It looks at nothing that is not
+// among the facts.
+func (m *maker) preflight() {
+	for _, check := range []func(){
+		m.nodes, m.disks, m.runtimes, m.spaces, m.served, m.storage, m.definitions, m.taken,
+		m.webhooks, m.security, m.quotas, m.accelerators, m.room, m.escalations, m.clocks, m.unread,
+	} {
+		check()
+	}
+}
+
+// placed is a part and the component that brings it.
+type placed struct {
+	*Part
+	component string
+	level     int
+}
+
+func (p placed) place() string {
+	if p.Line > 0 {
+		return fmt.Sprintf("%s line %d", p.Template, p.Line)
+	}
+	return p.Template
+}
+
+func (p placed) String() string {
+	if p.Namespace == "" {
+		return p.Kind + " " + p.Name
+	}
+	return p.Kind + " " + p.Namespace + "/" + p.Name
+}
+
+// parts are the parts of every component, in order.
+func (m *maker) parts() []placed {
+	var out []placed
+	for _, c := range m.selection.Components {
+		var keys []Key
+		for _, r := range c.Releases {
+			keys = append(keys, Key{c.Component.Name, r.Name})
+		}
+		for _, ref := range c.Component.Manifests {
+			keys = append(keys, Key{c.Component.Name, ref})
+		}
+		for _, k := range keys {
+			for i := range m.rendered[k].Parts {
+				out = append(out, placed{&m.rendered[k].Parts[i], c.Component.Name, c.Level})
+			}
+		}
+	}
+	return out
+}
+
+// chartVersion finds a chart that does not want this Kubernetes, and says
+// whether it did.
+func (m *maker) chartVersion(made Rendered, where, item string) bool {
+	have, err := semver.NewVersion(m.facts.Version)
+	if err != nil || made.KubeVersion == "" {
+		return false
+	}
+	want, err := semver.NewConstraint(made.KubeVersion)
+	if err != nil || want.Check(have) {
+		return false
+	}
+	m.find(event.Finding{
+		Severity: event.Error, Code: event.CodeChartKubernetes, Item: item,
+		What: fmt.Sprintf("%s wants Kubernetes %s; the cluster runs %s", where, made.KubeVersion, m.facts.Version),
+		Why:  "its chart refuses to render for any other version",
+		Hint: "upgrade the cluster, or take a version of the chart that allows this one into the stack and pack again",
+	})
+	return true
+}
+
+func (m *maker) nodes() {
+	list, usable := m.facts.Around.Nodes, 0
+	carried := m.selection.platforms()
+	for _, n := range list {
+		here := len(carried) == 0 || hasPlatform(carried, n.Platform)
+		if n.Ready && here {
+			usable++
+		}
+		m.node(n, here, carried)
+	}
+	if list != nil && usable == 0 {
+		m.find(event.Finding{
+			Severity: event.Error, Code: event.CodeNoUsableNode,
+			What: fmt.Sprintf("none of the cluster's %d nodes is ready and of a platform of the bundle (%s)", len(list), strings.Join(carried, ", ")),
+			Why:  "no pod of the stack would start",
+			Hint: "look with: kubectl get nodes -o wide; add a node, or resolve the stack for the platforms that are there",
+		})
+	}
+}
+
+func (m *maker) node(n NodeFact, here bool, carried []string) {
+	if !here {
+		m.find(event.Finding{
+			Severity: event.Warn, Code: event.CodeNodePlatform,
+			What: fmt.Sprintf("node %s is %s; the bundle holds %s", n.Name, n.Platform, strings.Join(carried, ", ")),
+			Why:  "pods that are put there cannot start, and DaemonSets put theirs everywhere",
+			Hint: "add " + n.Platform + " to platforms: in the stack, resolve and pack again; or taint the node",
+		})
+	}
+	for _, p := range n.Problems {
+		m.find(event.Finding{
+			Severity: event.Warn, Code: event.CodeNodeCondition,
+			What: fmt.Sprintf("node %s has a problem: %s", n.Name, p),
+			Why:  "it takes no new pods, or throws out those it has",
+			Hint: "look with: kubectl describe node " + n.Name,
+		})
+	}
+}
+
+// hasPlatform says whether one of the platforms is the node's, variants aside.
+func hasPlatform(carried []string, node string) bool {
+	return slices.ContainsFunc(carried, func(p string) bool { return strings.HasPrefix(p+"/", node+"/") })
+}
+
+// platforms are those of the selected images, sorted.
+func (s *Selection) platforms() []string {
+	seen := map[string]bool{}
+	for _, it := range s.images() {
+		for _, c := range it.Manifests {
+			if c.Platform != "" && c.Platform != "attestation" {
+				seen[c.Platform] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(seen))
+}
+
+// disks holds the nodes' room against the images of the plan.
+func (m *maker) disks() {
+	var largest int64
+	var name string
+	for _, it := range m.selection.images() {
+		t := newTally()
+		t.add(it, true)
+		if n := t.bytes().Total; n > largest {
+			largest, name = n, it.Ref
+		}
+	}
+	for _, n := range m.facts.Around.Nodes {
+		total := m.tally().bytes().Total
+		switch {
+		case n.Disk == 0 || !n.Ready:
+		case n.Disk < largest*unpacked:
+			m.find(event.Finding{
+				Severity: event.Warn, Code: event.CodeNodeDisk,
+				What: fmt.Sprintf("node %s has %s for images and pods; image %s alone takes about %s there", n.Name, size(n.Disk), name, size(largest*unpacked)),
+				Why:  "a node without room cannot pull, and throws out the pods it has",
+				Hint: "give the node a larger disk for its container images, or keep the image away from it",
+			})
+		case n.Disk < total*unpacked:
+			m.find(event.Finding{
+				Severity: event.Notice, Code: event.CodeNodeDisk,
+				What: fmt.Sprintf("node %s has %s for images and pods; all images of the plan would take about %s there", n.Name, size(n.Disk), size(total*unpacked)),
+				Why:  "it has room only for a part of them",
+				Hint: "spread the stack over more nodes, or give the node a larger disk",
+			})
+		}
+	}
+}
+
+// room tells what the site's registry has to take; no registry says how much
+// room it has.
+func (m *maker) room() {
+	missing := m.tally().bytes().Missing
+	if missing == 0 || m.facts.Registry.Problem != "" || m.selection.site.Registry.Mode == "embedded" {
+		return
+	}
+	m.find(event.Finding{
+		Severity: event.Notice, Code: event.CodeRegistryDisk,
+		What: fmt.Sprintf("the site registry lacks %s of the plan's images and has to store them", size(missing)),
+		Why:  "a registry does not say how much room it has, and a full one fails in the middle of a load",
+		Hint: "look at the disk of " + m.selection.site.Registry.Address + " before caisson load",
+	})
+}
+
+func size(n int64) string {
+	switch {
+	case n >= 10<<30:
+		return fmt.Sprintf("%d GiB", n>>30)
+	case n >= 10<<20:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n >= 10<<10:
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+// runtimes matter where nodes are told to use a mirror.
+func (m *maker) runtimes() {
+	if !slices.Contains(m.selection.site.References, "mirror") {
+		return
+	}
+	for _, n := range m.facts.Around.Nodes {
+		name, version, _ := strings.Cut(n.Runtime, "://")
+		v, err := semver.NewVersion(version)
+		f := event.Finding{Severity: event.Warn, Code: event.CodeNodeRuntime, Hint: "update the node's container runtime, or use references: [rewrite] in the site file"}
+		switch {
+		case n.Runtime == "" || name == "cri-o":
+			continue
+		case name != "containerd":
+			f.What = fmt.Sprintf("node %s runs %s, which has no registry mirrors per host", n.Name, n.Runtime)
+			f.Why = "the strategy mirror can write them for containerd and CRI-O alone"
+		case err == nil && v.LessThan(semver.MustParse("1.7.0")):
+			f.What = fmt.Sprintf("node %s runs containerd %s; mirrors are proven from 1.7 on", n.Name, version)
+			f.Why = "older ones may not read hosts.toml and go to the upstream instead"
+		default:
+			continue
+		}
+		m.find(f)
+	}
+}
+
+func (m *maker) spaces() {
+	for _, name := range slices.Sorted(maps.Keys(m.facts.Around.Spaces)) {
+		if m.facts.Around.Spaces[name].Terminating {
+			m.find(event.Finding{
+				Severity: event.Error, Code: event.CodeNamespaceTerminating,
+				What: fmt.Sprintf("namespace %s is being deleted", name),
+				Why:  "nothing can be made in it until it is gone",
+				Hint: "see what holds it: kubectl get namespace " + name + " -o jsonpath={.status.conditions}; wait until it is gone, then run this again",
+			})
+		}
+	}
+}
+
+// storage holds what volumes ask for against the storage classes.
+func (m *maker) storage() {
+	parts := m.parts()
+	known := map[string]bool{}
+	for _, c := range m.facts.StorageClasses {
+		known[c] = true
+	}
+	for _, p := range parts {
+		if p.Kind == "StorageClass" {
+			known[p.Name] = true
+		}
+	}
+	for _, p := range parts {
+		for _, c := range p.Claims {
+			m.claim(p, c, known)
+		}
+	}
+}
+
+func (m *maker) claim(p placed, c Claim, known map[string]bool) {
+	if p.Exists || (m.facts.StorageClasses == nil && m.facts.Around.Nodes == nil) {
+		return
+	}
+	choices := "the cluster has none: install a storage provisioner"
+	if len(m.facts.StorageClasses) > 0 {
+		choices = "the cluster has: " + strings.Join(m.facts.StorageClasses, ", ")
+	}
+	why := "the volume is never made, and the pod waits for it without end"
+	switch {
+	case c.Class == nil && m.facts.DefaultClass == "":
+		m.find(event.Finding{
+			Severity: event.Error, Code: event.CodeNoDefaultStorageClass, Item: p.component,
+			What: fmt.Sprintf("%s (%s) asks for a volume of the default storage class, and the cluster has no default", p, p.place()), Why: why,
+			Hint: "mark one: kubectl annotate storageclass NAME storageclass.kubernetes.io/is-default-class=true; " + choices,
+		})
+	case c.Class != nil && *c.Class != "" && !known[*c.Class]:
+		m.find(event.Finding{
+			Severity: event.Error, Code: event.CodeNoStorageClass, Item: p.component,
+			What: fmt.Sprintf("%s (%s) asks for a volume of storage class %s, which the cluster does not have", p, p.place(), *c.Class), Why: why,
+			Hint: "name another in the component's values in the site file; " + choices,
+		})
+	}
+}
+
+// definitions looks at custom resource definitions that are there already.
+func (m *maker) definitions() {
+	bring := map[string]placed{}
+	for _, p := range m.parts() {
+		if p.Defines != nil {
+			bring[p.Name] = p
+		}
+	}
+	for _, d := range m.facts.Around.Definitions {
+		p, ok := bring[d.Name]
+		if !ok {
+			continue
+		}
+		m.definition(d, p)
+	}
+}
+
+func (m *maker) definition(d DefinitionFact, p placed) {
+	for _, v := range d.Stored {
+		if !slices.Contains(p.Defines.Versions, v) {
+			m.find(event.Finding{
+				Severity: event.Error, Code: event.CodeCRDVersionLost, Item: p.component,
+				What: fmt.Sprintf("objects of %s lie in the cluster as version %s, which the definition in %s no longer has", d.Name, v, p.place()),
+				Why:  "the API server refuses a definition that leaves stored objects unreadable",
+				Hint: fmt.Sprintf("write those objects anew in a version that stays (kube-storage-version-migrator), then take %s out of status.storedVersions of crd %s", v, d.Name),
+			})
+		}
+	}
+	if d.Keeper == "" && d.Refused == "" {
+		return
+	}
+	f := event.Finding{
+		Severity: event.Warn, Code: event.CodeCRDForeign, Item: p.component,
+		What: fmt.Sprintf("definition %s is there and kept by %s", d.Name, or(d.Keeper, "somebody else")),
+		Why:  "two that keep one definition overwrite each other, and it goes, with all its objects, when the other is removed",
+		Hint: "leave the component out in the site file, or its definitions in its values; or remove the other first",
+	}
+	if d.Refused != "" {
+		f.Severity = event.Error
+		f.Why = "it cannot be changed without taking it from them: " + d.Refused
+	}
+	m.find(f)
+}
+
+func or(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}
+
+// taken looks at objects that are there and somebody else's.
+func (m *maker) taken() {
+	for _, t := range m.facts.Around.Taken {
+		f := event.Finding{
+			Severity: event.Error, Code: event.CodeObjectExists, Item: t.Component,
+			What: fmt.Sprintf("%s (%s) is there already and kept by %s", t.Object, t.Place, or(t.Keeper, "somebody else")),
+			Why:  "a release takes over nothing that is not its own",
+			Hint: "look with: kubectl get " + t.Resource + inFlag(t.Namespace) + " " + t.Name + " -o yaml; remove or rename it, or leave the component out in the site file",
+		}
+		if !t.Release {
+			f.Why = "it cannot be changed without taking it from them: " + t.Refused
+			if t.Refused == "" {
+				f.Severity, f.Why = event.Warn, "what is missing is added to it, and removing the component leaves it to neither"
+			}
+		}
+		m.find(f)
+	}
+}
+
+func inFlag(namespace string) string {
+	if namespace == "" {
+		return ""
+	}
+	return " -n " + namespace
+}
+
+func (m *maker) webhooks() {
+	for _, w := range m.facts.Around.Webhooks {
+		f := event.Finding{
+			Severity: event.Error, Code: event.CodeWebhookUnanswered,
+			What: fmt.Sprintf("webhook %s of %s must answer before %s can be made, and its service %s %s", w.Webhook, w.Config, several(w.Matches), w.Service, w.Problem),
+			Why:  "the API server refuses what a webhook with failurePolicy Fail cannot judge",
+			Hint: "bring its server back, or remove what is left of it: kubectl delete " + lowerKind(w.Config),
+		}
+		if w.Ours || w.Conditional {
+			f.Severity = event.Warn
+		}
+		if w.Ours {
+			f.Hint = "the plan brings that service; if it does not come up, " + f.Hint
+		}
+		m.find(f)
+	}
+}
+
+// several names the first of a list and counts the rest.
+func several(list []string) string {
+	switch len(list) {
+	case 0:
+		return "anything"
+	case 1:
+		return list[0]
+	}
+	return fmt.Sprintf("%s (and %d more)", list[0], len(list)-1)
+}
+
+// security holds pods against the Pod Security level of their namespace.
+func (m *maker) security() {
+	for _, p := range m.parts() {
+		level := m.facts.Around.Spaces[p.Namespace].Enforce
+		var broken []string
+		for _, b := range p.Breaches {
+			if forbids(level, b.Level) && !slices.Contains(broken, b.What) {
+				broken = append(broken, b.What)
+			}
+		}
+		if len(broken) == 0 || p.Copies == 0 {
+			continue
+		}
+		m.find(event.Finding{
+			Severity: event.Error, Code: event.CodePodSecurity, Item: p.component,
+			What: fmt.Sprintf("%s (%s) breaks Pod Security level %s of namespace %s: %s", p, p.place(), level, p.Namespace, strings.Join(broken, "; ")),
+			Why:  "the API server refuses its pods",
+			Hint: fmt.Sprintf("if that is wanted: kubectl label namespace %s pod-security.kubernetes.io/enforce=%s --overwrite; otherwise set the securityContext in the component's values", p.Namespace, mildest(p.Breaches)),
+		})
+	}
+}
+
+// forbids says whether a namespace's level forbids what only weaker ones allow.
+func forbids(enforced, level string) bool {
+	return enforced == "restricted" || (enforced == "baseline" && level == "baseline")
+}
+
+// mildest is the strictest level that still allows the breaches.
+func mildest(breaches []Breach) string {
+	for _, b := range breaches {
+		if b.Level == "baseline" {
+			return "privileged"
+		}
+	}
+	return "baseline"
+}
+
+func (m *maker) escalations() {
+	for _, e := range m.facts.Around.Escalations {
+		rights := e.Rights
+		if len(rights) > 3 {
+			rights = append(slices.Clone(rights[:3]), fmt.Sprintf("%d more", len(rights)-3))
+		}
+		m.find(event.Finding{
+			Severity: event.Error, Code: event.CodeRBACEscalation,
+			What: fmt.Sprintf("%s gives rights that the operator %s lacks: %s", e.Role, m.facts.Around.User, strings.Join(rights, "; ")),
+			Why:  "Kubernetes lets nobody hand out more than they have, unless they may " + e.Verb,
+			Hint: "use a kubeconfig whose user has those rights, or the verb " + e.Verb + " on roles and clusterroles of rbac.authorization.k8s.io",
+		})
+	}
+}
+
+func (m *maker) clocks() {
+	skew := m.facts.Around.Skew
+	if skew.Abs() <= maxSkew {
+		return
+	}
+	word := "before"
+	if skew < 0 {
+		word = "behind"
+	}
+	m.find(event.Finding{
+		Severity: event.Warn, Code: event.CodeClockSkew,
+		What: fmt.Sprintf("the API server's clock is %s %s this machine's", skew.Abs().Round(time.Second), word),
+		Why:  "certificates, tokens, leases and the bundle's term are judged by the clock",
+		Hint: "set both by the same time source: date -u shows this machine's",
+	})
+}
+
+func (m *maker) unread() {
+	for _, what := range m.facts.Around.Unread {
+		m.find(event.Finding{
+			Severity: event.Warn, Code: event.CodeNotLookedAt,
+			What: "the operator may not " + what + ", so that could not be checked",
+			Why:  "a fault there shows only when the installation meets it",
+			Hint: "use a kubeconfig whose user may, and run caisson preflight again",
+		})
+	}
+}
+
+// lowerKind writes KIND NAME as kubectl wants it.
+func lowerKind(s string) string {
+	kind, name, _ := strings.Cut(s, " ")
+	return strings.ToLower(kind) + " " + name
+}
+
+// grant says how to come by a right.
+func (m *maker) grant(right string) string {
+	if show := m.facts.Around.Grants[right]; show != "" {
+		return "use a kubeconfig whose user may, and check with: " + show
+	}
+	return "use a kubeconfig whose user may"
+}

@@ -1,0 +1,196 @@
+package mirror
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/api/lock"
+)
+
+// Where the runtimes look on a node.
+const (
+	ContainerdDir = "/etc/containerd/certs.d"
+	CRIODir       = "/etc/containers/registries.conf.d" // read when CRI-O starts or reloads
+	CRIOCertsDir  = "/etc/containers/certs.d"           // read at each pull
+)
+
+// Names of files.
+const (
+	HostsFile = "hosts.toml"
+	CAFile    = "caisson-ca.crt"
+	CRIOName  = "50-caisson" // with -STACK.conf
+)
+
+// reserved ends the host names of what Caisson itself brings: nothing upstream.
+const reserved = ".caisson.dev"
+
+// Config says what nodes are to find where.
+type Config struct {
+	Stack     string   `json:"stack"`               // who writes
+	Registry  string   `json:"registry"`            // HOST[:PORT][/PREFIX]
+	PlainHTTP bool     `json:"plainHTTP,omitempty"` // the registry has no TLS
+	CA        string   `json:"ca,omitempty"`        // PEM: the registry's authority
+	Hosts     []string `json:"hosts"`               // upstream registries, sorted
+}
+
+// File is one file of a node.
+type File struct {
+	Path string // below the runtime's directory, slash-separated
+	Data []byte
+
+	Authority bool     // it is the registry's authority
+	Yields    []string // directories: what an administrator has there goes before the file
+}
+
+// Digest is the digest of the file's content.
+func (f File) Digest() digest.Digest { return digest.FromBytes(f.Data) }
+
+// Hosts lists the registries that image references name, sorted, each once, in
+// the form runtimes look them up: docker.io for Docker Hub. What Caisson itself
+// brings is left out.
+func Hosts(refs []string) []string {
+	var out []string
+	for _, ref := range refs {
+		repository, _, _ := lock.SplitReference(ref)
+		host, _, _ := strings.Cut(repository, "/")
+		if !strings.HasSuffix(host, reserved) {
+			out = append(out, host)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Target is where a host's repositories lie: HOST[:PORT]/[PREFIX/]UPSTREAM.
+// RepositoryPath gives what load and serve use.
+func (c Config) Target(host, infix string) string {
+	address, prefix, _ := strings.Cut(c.Registry, "/")
+	parts := []string{address}
+	for _, p := range []string{infix, strings.Trim(prefix, "/"), hostPath(host)} {
+		if p != "" {
+			parts = append(parts, p)
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
+// hostPath is how a host is spelled in the site's repositories.
+func hostPath(host string) string {
+	name, _, _ := strings.Cut(lock.RepositoryPath(host+"/x"), "/")
+	return name
+}
+
+// hostDirectory is where containerd looks for a host first: a port is written
+// HOST_PORT_.
+func hostDirectory(host string) string {
+	if name, port, ok := strings.Cut(host, ":"); ok {
+		return name + "_" + port + "_"
+	}
+	return host
+}
+
+// Mark heads every file, so that it is known as ours.
+const Mark = "# Written by caisson for stack "
+
+func (c Config) head() string {
+	return Mark + c.Stack + ".\n# Changes are undone; uninstalling the stack removes it.\n"
+}
+
+// Containerd gives the files below ContainerdDir: per host a hosts.toml that
+// leads to the site registry alone, so that no upstream name is ever looked up,
+// and the registry's authority beside it. With an authority there is one for the
+// registry's own name as well, which yields to what a node has for it already.
+// See containerd's docs/hosts.md.
+func (c Config) Containerd() []File {
+	var out []File
+	for _, host := range c.Hosts {
+		dir := hostDirectory(host)
+		if c.CA != "" {
+			out = append(out, c.authority(dir))
+		}
+		out = append(out, File{Path: dir + "/" + HostsFile, Data: []byte(c.hosts(host))})
+	}
+	if own := c.host(); c.CA != "" && !slices.Contains(c.Hosts, own) {
+		dir := hostDirectory(own)
+		yields := []string{dir, own, "_default"}
+		ca := c.authority(dir)
+		ca.Yields = yields
+		out = append(out, ca, File{Path: dir + "/" + HostsFile, Data: []byte(c.own()), Yields: yields})
+	}
+	return out
+}
+
+// host is the site registry's HOST[:PORT].
+func (c Config) host() string {
+	host, _, _ := strings.Cut(c.Registry, "/")
+	return host
+}
+
+func (c Config) authority(dir string) File {
+	return File{Path: dir + "/" + CAFile, Data: []byte(c.head() + strings.TrimSpace(c.CA) + "\n"), Authority: true}
+}
+
+// own is the hosts.toml of the registry's own name.
+func (c Config) own() string {
+	address := "https://" + c.host()
+	rules := fmt.Sprintf("capabilities = [\"pull\", \"resolve\"]\nca = %q\n", CAFile)
+	return fmt.Sprintf("%s\nserver = %q\n%s\n[host.%q]\n%s", c.head(), address, rules, address, rules)
+}
+
+func (c Config) hosts(host string) string {
+	scheme := "https://"
+	if c.PlainHTTP {
+		scheme = "http://"
+	}
+	address := scheme + c.Target(host, "v2")
+	ca := ""
+	if c.CA != "" {
+		ca = fmt.Sprintf("ca = %q\n", CAFile)
+	}
+	rules := "capabilities = [\"pull\", \"resolve\"]\noverride_path = true\n" + ca
+	return fmt.Sprintf("%s\nserver = %q\n%s\n[host.%q]\n%s", c.head(), address, rules, address, rules)
+}
+
+// CRIO gives the file below CRIODir, of a name of the stack's own, as stacks
+// have different hosts. The upstream name is the prefix and the site registry the
+// location: no upstream is asked when the registry lacks an image. See
+// containers-registries.conf(5).
+func (c Config) CRIO() []File {
+	var b strings.Builder
+	b.WriteString(c.head())
+	for _, host := range c.Hosts {
+		fmt.Fprintf(&b, "\n[[registry]]\nprefix = %q\nlocation = %q\ninsecure = %t\n", host, c.Target(host, ""), c.PlainHTTP)
+	}
+	return []File{{Path: CRIOName + "-" + c.Stack + ".conf", Data: []byte(b.String())}}
+}
+
+// CRIOCerts gives the file below CRIOCertsDir: the registry's authority, if there
+// is one. See containers-certs.d(5).
+func (c Config) CRIOCerts() []File {
+	if c.CA == "" {
+		return nil
+	}
+	return []File{c.authority(c.host())}
+}
+
+// Check refuses what could not be a file's name. The configuration is the one
+// that the agent on a node reads.
+func (c Config) Check() error {
+	if c.Stack == "" || c.Registry == "" {
+		return errors.New("reading the agent's configuration: it names no stack or no registry")
+	}
+	if filepath.Base(c.Stack) != c.Stack || strings.ContainsAny(c.Stack, ", \n") {
+		return fmt.Errorf("reading the agent's configuration: %q is no stack's name", c.Stack)
+	}
+	for _, h := range append([]string{c.host()}, c.Hosts...) {
+		if !filepath.IsLocal(h) || filepath.Base(h) != h || h[0] == '.' || h[0] == '_' {
+			return fmt.Errorf("reading the agent's configuration: %q is no registry's name", h)
+		}
+	}
+	return nil
+}
