@@ -512,6 +512,24 @@ func TestNetrcLogin(t *testing.T) {
 	}
 }
 
+// TestNetrcWords: a password may hold spaces where it stands in double quotes.
+func TestNetrcWords(t *testing.T) {
+	for text, want := range map[string]login{
+		`machine a login u password "correct horse battery"`:       {"u", "correct horse battery"},
+		`machine a login "the user" password p`:                    {"the user", "p"},
+		`machine a login u password "say \"hi\" \\ # \t."`:         {"u", "say \"hi\" \\ # \t."},
+		"machine a login u password \"\"\nmachine b login v":       {"u", ""},
+		`machine a login u password "never closed`:                 {"u", `"never`},
+		`machine a login u password mid"dle`:                       {"u", `mid"dle`},
+		"machine a # a comment \"\n\tlogin u\n\tpassword \"p q\"":  {"u", "p q"},
+		"macdef x\nmachine a login \"no no\"\n\nmachine a login u": {"u", ""},
+	} {
+		if got := parseNetrc(text)["a"]; got != want {
+			t.Errorf("%s\ngives %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestErrorsHideSecrets(t *testing.T) {
 	_, url := serve(t, status(403))
 	secret := strings.Replace(url, "http://", "http://user:hunter2@", 1) + "?X-Signature=hunter2#hunter2"
@@ -572,6 +590,7 @@ func FuzzContentRange(f *testing.F) {
 func FuzzNetrc(f *testing.F) {
 	f.Add("machine a login b password c\nmacdef x\nmachine q\n\nmachine d login # e\n")
 	f.Add("machine")
+	f.Add("machine a login \"u \\\" v\" password \"\"\nmachine \"\" login \"x")
 	f.Fuzz(func(t *testing.T, s string) {
 		for host := range parseNetrc(s) {
 			if host == "" {

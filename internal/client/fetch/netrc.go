@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 )
 
 // netrc maps a host name to its login. The file's "default" entry is ignored:
@@ -84,25 +85,74 @@ func (n netrc) set(host, key, value string) string {
 	return host
 }
 
+// netrcWords splits the file as curl does: words stand between spaces, a word in
+// double quotes may hold spaces, and a # before a word makes the rest of the line
+// a comment.
 func netrcWords(text string) []string {
 	var words []string
 	macro := false
-	for _, line := range strings.Split(text, "\n") {
-		fields := strings.Fields(line)
-		if macro = macro && len(fields) > 0; macro {
+	for line := range strings.SplitSeq(text, "\n") {
+		if macro = macro && strings.TrimSpace(line) != ""; macro {
 			continue
 		}
-		for _, f := range fields {
-			if strings.HasPrefix(f, "#") {
+		word, rest, ok := nextWord(line)
+		for ; ok; word, rest, ok = nextWord(rest) {
+			if macro = word == "macdef"; macro {
 				break
 			}
-			if macro = f == "macdef"; macro {
-				break
-			}
-			words = append(words, f)
+			words = append(words, word)
 		}
 	}
 	return words
+}
+
+// nextWord takes the first word off a line, if there is one. A quote that nothing
+// closes is a character like any other.
+func nextWord(line string) (word, rest string, ok bool) {
+	line = strings.TrimSpace(line)
+	if line == "" || strings.HasPrefix(line, "#") {
+		return "", "", false
+	}
+	if word, rest, ok := quotedWord(line); ok {
+		return word, rest, true
+	}
+	if end := strings.IndexFunc(line, unicode.IsSpace); end >= 0 {
+		return line[:end], line[end:], true
+	}
+	return line, "", true
+}
+
+// quotedWord reads "a word" with curl's escapes: \n, \r and \t are control
+// characters, and any other character after a backslash stands for itself.
+func quotedWord(line string) (word, rest string, ok bool) {
+	if !strings.HasPrefix(line, `"`) {
+		return "", "", false
+	}
+	var b strings.Builder
+	for i := 1; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '"':
+			return b.String(), line[i+1:], true
+		case c == '\\' && i+1 < len(line):
+			i++
+			b.WriteByte(unescape(line[i]))
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", "", false
+}
+
+func unescape(c byte) byte {
+	switch c {
+	case 'n':
+		return '\n'
+	case 'r':
+		return '\r'
+	case 't':
+		return '\t'
+	}
+	return c
 }
 
 // authorize adds the host's login, over TLS or to this machine alone.
