@@ -8,7 +8,8 @@ SHELL      := /bin/bash
 GO         ?= go
 BIN        := bin
 VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS    := -s -w -X github.com/caisson/caisson/internal/ui/cli.version=$(VERSION)
+COMMIT     ?= $(shell git rev-parse HEAD 2>/dev/null)
+LDFLAGS    := -s -w -X github.com/caisson/caisson/internal/ui/cli.version=$(VERSION) -X github.com/caisson/caisson/internal/ui/cli.commit=$(COMMIT)
 GOFLAGS_BUILD := -trimpath -ldflags "$(LDFLAGS)"
 RACE_PKGS  := ./bundle/... ./internal/event/... ./internal/client/fetch/... ./internal/client/registry/... ./internal/command/pack/... ./internal/command/verify/... ./internal/command/serve/... ./internal/command/load/...
 FUZZTIME   ?= 1000x

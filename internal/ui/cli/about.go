@@ -17,8 +17,11 @@ import (
 	"github.com/caisson/caisson/manifests"
 )
 
-// version is the release, set by the linker.
-var version = "dev"
+// Set by the linker, see the Makefile.
+var (
+	version = "dev" // the release
+	commit  string  // of the source; empty where the build does not say
+)
 
 func (a *app) version() *cobra.Command {
 	return &cobra.Command{
@@ -42,18 +45,26 @@ type buildInfo struct {
 }
 
 func build() buildInfo {
-	b := buildInfo{
-		Version: version, Commit: "unknown", Go: runtime.Version(),
+	return buildInfo{
+		Version: version, Commit: sourceCommit(), Go: runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, FIPS: fips140.Enabled(), Format: bundle.FormatVersion,
+	}
+}
+
+// sourceCommit is the commit that this program was built from: what the linker
+// was told, or else what go build found by itself.
+func sourceCommit() string {
+	if commit != "" {
+		return commit
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
-				b.Commit = s.Value
+				return s.Value
 			}
 		}
 	}
-	return b
+	return "unknown"
 }
 
 func (b buildInfo) fields() map[string]any {
