@@ -82,6 +82,20 @@ type Func func(Event)
 // Emit calls f.
 func (f Func) Emit(e Event) { f(e) }
 
+// Named makes a Sink that puts a verb into events which name none, such as those
+// of the layers below a verb. A nil s drops every event.
+func Named(s Sink, verb string) Sink {
+	if s == nil {
+		s = Discard
+	}
+	return Func(func(e Event) {
+		if e.Verb == "" {
+			e.Verb = verb
+		}
+		s.Emit(e)
+	})
+}
+
 // Discard drops every event.
 var Discard Sink = Func(func(Event) {})
 

@@ -89,6 +89,7 @@ type Result struct {
 // components that do not need it finish, and the error wraps ErrComponent. When
 // ctx ends, running steps stop and are written down as cancelled.
 func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
+	sink = event.Named(sink, string(journal.Install))
 	return emit(journal.Install, sink, func() (Result, error) { return run(ctx, opt, sink) })
 }
 

@@ -65,6 +65,7 @@ type Result struct {
 // Run loads every bundle in opt.Paths. It stops at the first error; what was
 // pushed stays, and running again continues from there.
 func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
+	sink = event.Named(sink, Verb)
 	began := time.Now()
 	bundles, err := sign.Open(opt.Paths, opt.Keys, sign.OpenOptions{AllowExpired: opt.AllowExpired, Sink: sink})
 	if err != nil {

@@ -73,7 +73,7 @@ type Result struct {
 // lock and sign.
 func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	begun := time.Now()
-	p, err := prepare(opt, named(sink, verb))
+	p, err := prepare(opt, event.Named(sink, verb))
 	if err != nil {
 		return Result{}, err
 	}

@@ -49,7 +49,7 @@ type Signature struct {
 // from a signature that is not proven: ErrUnproven. It reads heads alone: the
 // signer vouches for what the head says, verify proves the volumes against it.
 func Sign(ctx context.Context, opt SignOptions, sink event.Sink) (SignResult, error) {
-	sink = named(sink, "sign")
+	sink = event.Named(sink, "sign")
 	key, err := sign.LoadPrivateKey(opt.Key, opt.Password)
 	if err != nil {
 		return SignResult{}, err
@@ -223,16 +223,5 @@ func (s signer) tell(one Signature, how string) {
 			"file": filepath.Base(one.File), "keyID": one.KeyID, "sequence": p.Sequence,
 			"created": p.Created, "expires": p.Expires, "index": one.Statement.Subject[0].Digest["sha256"],
 		},
-	})
-}
-
-// named sets the verb of every event.
-func named(sink event.Sink, verb string) event.Sink {
-	if sink == nil {
-		sink = event.Discard
-	}
-	return event.Func(func(e event.Event) {
-		e.Verb = verb
-		sink.Emit(e)
 	})
 }

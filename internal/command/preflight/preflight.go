@@ -25,6 +25,7 @@ type Checked struct {
 // findings are emitted; with an error among them the error is
 // plan.ErrPreflight, and the outcome is there all the same.
 func Preflight(ctx context.Context, opt Options, sink event.Sink) (Checked, error) {
+	sink = event.Named(sink, preflightVerb)
 	sink.Emit(event.Event{Verb: preflightVerb, Kind: event.Start})
 	c, err := check(ctx, opt, sink)
 	end := event.Event{Verb: preflightVerb, Kind: event.End}

@@ -49,6 +49,7 @@ type Options struct {
 // Run makes a plan. All findings are emitted; with an error among them nothing
 // is written and the error is plan.ErrPreflight.
 func Run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) {
+	sink = event.Named(sink, verb)
 	sink.Emit(event.Event{Verb: verb, Kind: event.Start})
 	p, err := run(ctx, opt, sink)
 	end := event.Event{Verb: verb, Kind: event.End}

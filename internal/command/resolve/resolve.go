@@ -149,11 +149,7 @@ func newSession(opt Options, sink event.Sink) (*session, error) {
 
 // connect makes the clients of the upstreams.
 func (s *session) connect(o Options) error {
-	named := event.Func(func(e event.Event) {
-		e.Verb = verb
-		s.events.Emit(e)
-	})
-	opt := fetch.Options{PerHost: max(s.workers, fetch.DefaultPerHost), Backoff: o.backoff, Sink: named}
+	opt := fetch.Options{PerHost: max(s.workers, fetch.DefaultPerHost), Backoff: o.backoff, Sink: event.Named(s.events, verb)}
 	if o.Upstreams != "" {
 		u, err := stack.ReadUpstreams(o.Upstreams)
 		if err != nil {

@@ -56,6 +56,7 @@ type Result struct {
 // The Start event carries the address in Fields["address"] once connections
 // are accepted.
 func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
+	sink = event.Named(sink, Verb)
 	bundles, err := sign.Open(opt.Paths, opt.Keys, sign.OpenOptions{AllowExpired: opt.AllowExpired, Sink: sink})
 	if err != nil {
 		return Result{}, err

@@ -30,7 +30,7 @@ func (a *app) version() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.do(cmd, "version", func(_ context.Context, sink event.Sink) (func(*page), error) {
 				b := build()
-				sink.Emit(event.Event{Kind: event.Result, Message: b.Version, Fields: b.fields()})
+				sink.Emit(event.Event{Verb: "version", Kind: event.Result, Message: b.Version, Fields: b.fields()})
 				return b.show, nil
 			})
 		},

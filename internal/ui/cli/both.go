@@ -62,9 +62,9 @@ func (a *app) generateKeys(dir string, sink event.Sink) (func(*page), error) {
 		return nil, err
 	}
 	if len(password) == 0 {
-		sink.Emit(event.Event{Kind: event.Warning, Message: "the private key has no password: whoever can read it can sign"})
+		sink.Emit(event.Event{Verb: "keys", Kind: event.Warning, Message: "the private key has no password: whoever can read it can sign"})
 	}
-	sink.Emit(event.Event{Kind: event.Result, Message: "generated", Fields: map[string]any{
+	sink.Emit(event.Event{Verb: "keys", Kind: event.Result, Message: "generated", Fields: map[string]any{
 		"keyID": public.ID, "private": filepath.Join(dir, "caisson.key"), "public": filepath.Join(dir, "caisson.pub")}})
 	return func(p *page) { p.keysMade(dir, public.ID) }, nil
 }
