@@ -30,7 +30,7 @@ const (
 
 // PushOptions are what may be said about pushing. The zero value works.
 type PushOptions struct {
-	PlainHTTP bool              // without TLS; loopback addresses always are
+	PlainHTTP bool              // without TLS; loopback addresses are, unless RootCAs are given
 	RootCAs   *x509.CertPool    // that TLS trusts; default: the system's
 	Transport http.RoundTripper // default: as net/http's, with enough connections; RootCAs is not for another
 	Keychain  authn.Keychain    // default: the Docker configuration and its helpers
@@ -59,8 +59,11 @@ func NewPusher(registry string, opt PushOptions) (*Pusher, error) {
 		return nil, fmt.Errorf("%w: prefix %q of a registry", ErrReference, prefix)
 	}
 	p := &Pusher{scheme: defaultScheme(host), host: host, prefix: prefix, opt: opt.withDefaults()}
-	if opt.PlainHTTP {
+	switch {
+	case opt.PlainHTTP:
 		p.scheme = "http"
+	case opt.RootCAs != nil:
+		p.scheme = "https"
 	}
 	p.client = &auth.Client{
 		Client: &http.Client{Transport: p.opt.Transport},

@@ -305,6 +305,9 @@ func TestTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if known != (p.scheme == "https") {
+			t.Errorf("certificate known: %v: the scheme is %s", known, p.scheme)
+		}
 		p.scheme = "https" // loopback is plain by default
 		if err := p.Check(t.Context()); (err == nil) != known || retries != 0 {
 			t.Errorf("certificate known: %v: %v after %d retries", known, err, retries)
@@ -370,37 +373,6 @@ func TestPushIsCancelled(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
-}
-
-func TestChildrenRecord(t *testing.T) {
-	dir := t.TempDir() + "/state"
-	if list, err := ReadChildren(dir, "r:5000/p"); err != nil || list != nil {
-		t.Fatalf("none: %v, %v", list, err)
-	}
-	a := Child{Reference: "a", Index: digest.FromString("i"), Digest: digest.FromString("d")}
-	b := a
-	b.Reference = "b"
-	for _, list := range [][]Child{{b}, {a}, {a}} {
-		if err := WriteChildren(dir, "r:5000/p", list); err != nil {
-			t.Fatal(err)
-		}
-	}
-	list, err := ReadChildren(dir, "r:5000/p")
-	if err != nil || len(list) != 2 || list[0].Reference != "a" || list[1].Reference != "b" {
-		t.Errorf("%v, %v", list, err)
-	}
-}
-
-func FuzzChildren(f *testing.F) {
-	f.Add([]byte(`{"registry":"x","children":[{"reference":"a","index":"sha256:0","digest":""}]}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		list, err := parseChildren(raw)
-		for _, c := range list {
-			if err == nil && c.Index.Validate() != nil {
-				t.Errorf("accepted %v", c)
-			}
-		}
-	})
 }
 
 func mustURL(t *testing.T, s string) *url.URL {

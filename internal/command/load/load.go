@@ -4,7 +4,7 @@
 //
 // The registry is asked what it has, so running again continues. Bytes go from
 // the volumes to the connection, each block hashed before; nothing is written
-// to disk but a small record of what the registry could not take as it is.
+// to disk.
 package load
 
 import (
@@ -40,8 +40,7 @@ type Options struct {
 	Registry  string   // HOST[:PORT][/PREFIX]
 	PlainHTTP bool     // without TLS; loopback always is
 	Workers   int      // requests at once; default 8
-	CAFile    string   // PEM certificates that TLS trusts beside the system's
-	StateDir  string   // where load-REGISTRY.json goes; empty: nowhere
+	CAFile    string   // PEM certificates that TLS trusts beside the system's; a loopback address has TLS then
 	Push      registry.PushOptions
 
 	AllowExpired bool // load a bundle although its statement has expired
@@ -167,11 +166,6 @@ func (l *loader) run(ctx context.Context) (Result, error) {
 		}
 	}
 	l.result.Children = l.listChildren()
-	if l.opt.StateDir != "" {
-		if err := registry.WriteChildren(l.opt.StateDir, l.opt.Registry, l.result.Children); err != nil {
-			return l.result, err
-		}
-	}
 	l.sink.Emit(event.Event{Verb: Verb, Kind: event.End, Message: "loaded into " + l.opt.Registry})
 	return l.result, nil
 }

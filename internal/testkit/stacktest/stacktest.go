@@ -99,7 +99,7 @@ func (s *Site) File(tb testing.TB, more string) string {
 // Load pushes a bundle into the registry.
 func (s *Site) Load(tb testing.TB, dir string) {
 	tb.Helper()
-	_, err := load.Run(tb.Context(), load.Options{Paths: []string{dir}, Keys: []string{s.KeyFile}, Registry: s.Registry.Host + "/mirror", PlainHTTP: true, StateDir: tb.TempDir()}, event.Discard)
+	_, err := load.Run(tb.Context(), load.Options{Paths: []string{dir}, Keys: []string{s.KeyFile}, Registry: s.Registry.Host + "/mirror", PlainHTTP: true}, event.Discard)
 	check(tb, err)
 }
 

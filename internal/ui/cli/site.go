@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/command/load"
 	"github.com/caisson/caisson/internal/command/serve"
 	"github.com/caisson/caisson/internal/event"
@@ -57,11 +56,8 @@ func (a *app) load() *cobra.Command {
 			"already is skipped; nothing is extracted to disk; running again continues.",
 		Example: "  caisson load /media/usb --key caisson.pub --registry harbor.site:443/mirror",
 		Args:    args(1, -1, "at least one PATH that holds a bundle"),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.Paths = args
-			if opt.StateDir, err = journal.Dir(c.stateDir); err != nil {
-				return err
-			}
 			return a.do(cmd, load.Verb, func(ctx context.Context, sink event.Sink) (func(*page), error) {
 				res, err := load.Run(ctx, opt, sink)
 				if err != nil {
@@ -75,9 +71,11 @@ func (a *app) load() *cobra.Command {
 	keyFlag(f, &opt.Keys)
 	f.StringVar(&opt.Registry, "registry", "", "`HOST[:PORT][/PREFIX]` to push to")
 	f.BoolVar(&opt.PlainHTTP, "plain-http", false, "the registry has no TLS (a loopback address never needs it)")
+	f.StringVar(&opt.CAFile, "ca-file", "", "certificate authority `FILE` (PEM) of the registry, beside the system's")
 	workersFlag(f, &opt.Workers, "requests")
 	expiredFlag(f, &opt.AllowExpired)
 	c.stateFlag(f)
+	_ = f.MarkHidden("state-dir") // load keeps nothing any more; calls that name it go on working
 	require(cmd, "key", "registry")
 	return cmd
 }
