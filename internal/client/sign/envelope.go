@@ -6,7 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 
 	caisson "github.com/caisson/caisson/bundle"
 )
@@ -27,9 +28,9 @@ var ErrEnvelope = errors.New("not a canonical signature file")
 
 // envelope is the signature file, in the order of its canonical encoding.
 type envelope struct {
-	MediaType string   `json:"mediaType"`
-	Material  material `json:"verificationMaterial"`
-	DSSE      dsse     `json:"dsseEnvelope"`
+	MediaType string        `json:"mediaType"`
+	Material  material      `json:"verificationMaterial"`
+	DSSE      signedPayload `json:"dsseEnvelope"`
 }
 
 type material struct {
@@ -40,7 +41,8 @@ type publicKeyHint struct {
 	Hint string `json:"hint"`
 }
 
-type dsse struct {
+// signedPayload is the DSSE envelope, in the order of its canonical encoding.
+type signedPayload struct {
 	Payload     []byte          `json:"payload"`
 	PayloadType string          `json:"payloadType"`
 	Signatures  []dsseSignature `json:"signatures"`
@@ -92,25 +94,17 @@ func (e envelope) check() error {
 	return nil
 }
 
-// preAuth is what DSSE signs (pre-authentication encoding, DSSE v1).
-func preAuth(kind string, payload []byte) []byte {
-	var b bytes.Buffer
-	b.WriteString("DSSEv1 " + strconv.Itoa(len(kind)) + " " + kind + " " + strconv.Itoa(len(payload)) + " ")
-	b.Write(payload)
-	return b.Bytes()
-}
-
 // SignStatement wraps an in-toto statement's bytes, signed, into a signature
 // file. It does not look at what it signs.
 func (k *PrivateKey) SignStatement(payload []byte) ([]byte, error) {
-	sig, err := k.signBytes(preAuth(payloadType, payload))
+	sig, err := k.signBytes(dsse.PAE(payloadType, payload))
 	if err != nil {
 		return nil, fmt.Errorf("signing the statement: %w", err)
 	}
 	e := envelope{
 		MediaType: bundleMediaType,
 		Material:  material{PublicKey: publicKeyHint{Hint: k.Public.hint()}},
-		DSSE:      dsse{Payload: payload, PayloadType: payloadType, Signatures: []dsseSignature{{Sig: sig}}},
+		DSSE:      signedPayload{Payload: payload, PayloadType: payloadType, Signatures: []dsseSignature{{Sig: sig}}},
 	}
 	return e.marshal()
 }

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 )
@@ -269,7 +270,7 @@ func TestEveryFlip(t *testing.T) {
 
 // The signed bytes are those of the DSSE specification.
 func TestPreAuth(t *testing.T) {
-	got := string(preAuth("http://example.com/HelloWorld", []byte("hello world")))
+	got := string(dsse.PAE("http://example.com/HelloWorld", []byte("hello world")))
 	if want := "DSSEv1 29 http://example.com/HelloWorld 11 hello world"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
