@@ -14,7 +14,7 @@ var (
 	ErrNoBundle = errors.New("no bundle found")
 	ErrNoKey    = errors.New("no key given to trust bundles by")
 	ErrExpired  = errors.New("the bundle has expired")
-	ErrClock    = errors.New("the bundle was made after the time that it is here")
+	ErrClock    = errors.New("the creation time of the bundle is in the future")
 )
 
 // clockTolerance is how far a signer's clock may be ahead of this machine's.
