@@ -14,6 +14,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/client/kube"
 )
 
@@ -38,7 +39,7 @@ type view struct {
 }
 
 var functions = template.FuncMap{
-	"bytes":    func(n int64) string { return humanize.IBytes(uint64(max(0, n))) },
+	"bytes":    bytesize.Text,
 	"count":    func(n int) string { return humanize.Comma(int64(n)) },
 	"time":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") },
 	"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
@@ -53,7 +54,7 @@ var functions = template.FuncMap{
 	"stateName": func(s journal.State) string {
 		return strings.ReplaceAll(string(s), "-", " ")
 	},
-	"tileText": func(t tile) string { return kindName(t.Kind) + " " + humanize.IBytes(uint64(max(0, t.Bytes))) },
+	"tileText": func(t tile) string { return kindName(t.Kind) + " " + bytesize.Text(t.Bytes) },
 	"px":       func(f float64) string { return fmt.Sprintf("%.1f", f) },
 	"add":      func(a, b float64) float64 { return a + b },
 	"what":     stepName,

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/gpu"
 )
@@ -147,13 +148,13 @@ func (m *maker) modelMemory(it *lock.Item) {
 	}
 	f := event.Finding{
 		Severity: event.Warn, Code: event.CodeModelMemory, Item: it.Ref,
-		What: fmt.Sprintf("model %s takes about %s of GPU memory, %s of it for its weights; the GPUs of no node have more than %s", it.HubModel.Repository, size(need), size(weights), size(node)),
+		What: fmt.Sprintf("model %s takes about %s of GPU memory, %s of it for its weights; the GPUs of no node have more than %s", it.HubModel.Repository, bytesize.Text(need), bytesize.Text(weights), bytesize.Text(node)),
 		Why:  "a server of it would end for want of memory when it starts",
 		Hint: "serve it over several nodes, carry a smaller or quantised model, or add a larger node",
 	}
 	if need <= node {
 		f.Severity = event.Notice
-		f.What = fmt.Sprintf("model %s takes about %s of GPU memory, %s of it for its weights; one GPU has %s", it.HubModel.Repository, size(need), size(weights), size(one))
+		f.What = fmt.Sprintf("model %s takes about %s of GPU memory, %s of it for its weights; one GPU has %s", it.HubModel.Repository, bytesize.Text(need), bytesize.Text(weights), bytesize.Text(one))
 		f.Why = "it runs only where it is spread over several GPUs of one node"
 		f.Hint = fmt.Sprintf("have its server use %d GPUs or more (vLLM: --tensor-parallel-size), and its pod ask for as many", (need+one-1)/one)
 	}

@@ -31,14 +31,14 @@ func TestModelsAndTheMemoryOfGPUs(t *testing.T) {
 	}{
 		"fits one":         {map[string]int64{"model.safetensors": 50}, box("a", 80, 8), ""},
 		"fits one barely":  {map[string]int64{"model.safetensors": 100}, box("a", 120, 1), ""},
-		"fits several":     {shards, box("a", 80, 8), "notice: about 168 GiB of GPU memory, 140 GiB of it for its weights; one GPU has 80 GiB"},
+		"fits several":     {shards, box("a", 80, 8), "notice: about 168 GiB of GPU memory, 140 GiB of it for its weights; one GPU has 80.0 GiB"},
 		"fits none":        {shards, box("a", 80, 2), "warn: the GPUs of no node have more than 160 GiB"},
 		"unknown memory":   {shards, box("a", 0, 2), ""},
 		"no GPU at all":    {shards, GPUFacts{Nodes: []gpu.Node{{Name: "plain"}}}, ""},
 		"nobody looked":    {shards, GPUFacts{}, ""},
 		"quantised":        {map[string]int64{"chat.Q2.gguf": 20, "chat.Q8-00001-of-00002.gguf": 50, "chat.Q8-00002-of-00002.gguf": 50}, box("a", 24, 1), ""},
 		"quantised, large": {map[string]int64{"chat.Q8-00001-of-00002.gguf": 50, "chat.Q8-00002-of-00002.gguf": 50}, box("a", 24, 1), "warn: 120 GiB"},
-		"of several parts": {map[string]int64{"unet/d.safetensors": 20, "text/d.safetensors": 10, "text/d.bin": 10}, box("a", 32, 1), "warn: 36 GiB of GPU memory, 30 GiB"},
+		"of several parts": {map[string]int64{"unet/d.safetensors": 20, "text/d.safetensors": 10, "text/d.bin": 10}, box("a", 32, 1), "warn: 36.0 GiB of GPU memory, 30.0 GiB"},
 		"no weights":       {map[string]int64{"config.json": 20}, box("a", 1, 1), ""},
 	} {
 		l := sample()

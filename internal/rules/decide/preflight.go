@@ -9,6 +9,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
+	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -166,14 +167,14 @@ func (m *maker) disks() {
 		case n.Disk < largest*unpacked:
 			m.find(event.Finding{
 				Severity: event.Warn, Code: event.CodeNodeDisk,
-				What: fmt.Sprintf("node %s has %s for images and pods; image %s alone takes about %s there", n.Name, size(n.Disk), name, size(largest*unpacked)),
+				What: fmt.Sprintf("node %s has %s for images and pods; image %s alone takes about %s there", n.Name, bytesize.Text(n.Disk), name, bytesize.Text(largest*unpacked)),
 				Why:  "a node without room cannot pull, and throws out the pods it has",
 				Hint: "give the node a larger disk for its container images, or keep the image away from it",
 			})
 		case n.Disk < total*unpacked:
 			m.find(event.Finding{
 				Severity: event.Notice, Code: event.CodeNodeDisk,
-				What: fmt.Sprintf("node %s has %s for images and pods; all images of the plan would take about %s there", n.Name, size(n.Disk), size(total*unpacked)),
+				What: fmt.Sprintf("node %s has %s for images and pods; all images of the plan would take about %s there", n.Name, bytesize.Text(n.Disk), bytesize.Text(total*unpacked)),
 				Why:  "it has room only for a part of them",
 				Hint: "spread the stack over more nodes, or give the node a larger disk",
 			})
@@ -190,22 +191,10 @@ func (m *maker) room() {
 	}
 	m.find(event.Finding{
 		Severity: event.Notice, Code: event.CodeRegistryDisk,
-		What: fmt.Sprintf("the site registry lacks %s of the plan's images and has to store them", size(missing)),
+		What: fmt.Sprintf("the site registry lacks %s of the plan's images and has to store them", bytesize.Text(missing)),
 		Why:  "a registry does not say how much room it has, and a full one fails in the middle of a load",
 		Hint: "look at the disk of " + m.selection.site.Registry.Address + " before caisson load",
 	})
-}
-
-func size(n int64) string {
-	switch {
-	case n >= 10<<30:
-		return fmt.Sprintf("%d GiB", n>>30)
-	case n >= 10<<20:
-		return fmt.Sprintf("%d MiB", n>>20)
-	case n >= 10<<10:
-		return fmt.Sprintf("%d KiB", n>>10)
-	}
-	return fmt.Sprintf("%d bytes", n)
 }
 
 // runtimes matter where nodes are told to use a mirror.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -184,7 +185,7 @@ func (r RangeFact) broken(c Container, filled map[string]int64) []string {
 func amount(what string, n int64) string {
 	switch {
 	case strings.HasSuffix(what, "memory"), strings.HasSuffix(what, "storage"):
-		return size(n / 1000)
+		return bytesize.Text(n / 1000)
 	case n%1000 != 0:
 		return fmt.Sprintf("%dm", n)
 	}

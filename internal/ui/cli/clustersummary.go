@@ -9,6 +9,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/command/install"
 	"github.com/caisson/caisson/internal/ui/output"
 )
@@ -18,11 +19,11 @@ func (p *page) planned(m *plan.Plan, path string) {
 	p.line("%s: %s %s onto %s", path, p.style.Bold(m.Name), m.Version, output.Clean(m.Cluster.Server))
 	rows := [][]string{{"component", "namespace", "what", "images"}}
 	for _, c := range m.Components {
-		rows = append(rows, []string{c.Name, c.Namespace, actions(c), output.Bytes(c.Bytes.Total)})
+		rows = append(rows, []string{c.Name, c.Namespace, actions(c), bytesize.Text(c.Bytes.Total)})
 	}
 	p.table(rows, 3)
 	p.facts(
-		[2]string{"images", fmt.Sprintf("%d, %s in all, %s not in the registry yet", len(m.Images), output.Bytes(m.Bytes.Total), output.Bytes(m.Bytes.Missing))},
+		[2]string{"images", fmt.Sprintf("%d, %s in all, %s not in the registry yet", len(m.Images), bytesize.Text(m.Bytes.Total), bytesize.Text(m.Bytes.Missing))},
 		[2]string{"registry", m.Site.Registry.Base()},
 	)
 	if n := m.Nodes; n != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/caisson/caisson/internal/api/yamlfile"
+	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/command/nodes"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/gpu"
@@ -293,7 +294,7 @@ func driverLine(d gpu.Driver) string {
 func hugePages(pools []gpu.HugePages) string {
 	var out []string
 	for _, h := range pools {
-		out = append(out, fmt.Sprintf("%d x %s", h.Count, output.Bytes(int64(h.SizeKiB)<<10)))
+		out = append(out, fmt.Sprintf("%d x %s", h.Count, bytesize.Text(int64(h.SizeKiB)<<10)))
 	}
 	return strings.Join(out, ", ")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/ui/output"
@@ -95,7 +96,7 @@ func (p *page) planComponent(c *plan.Component, objects bool) {
 	}
 	p.objectChanges(others(c), c.Objects, objects)
 	if len(c.Images) > 0 {
-		p.line("   images: %d, %s, %s of them not in the registry", len(c.Images), output.Bytes(c.Bytes.Total), output.Bytes(c.Bytes.Missing))
+		p.line("   images: %d, %s, %s of them not in the registry", len(c.Images), bytesize.Text(c.Bytes.Total), bytesize.Text(c.Bytes.Missing))
 	}
 	if ready := conditions(c.Ready); ready != "" {
 		p.wrapped("   ", 4, "ready: "+ready)
@@ -180,9 +181,9 @@ func (p *page) planImages(m *plan.Plan) {
 func (p *page) cost(m *plan.Plan, e decide.Estimate) {
 	p.blank()
 	p.line("%s", p.style.Bold("cost"))
-	p.wrapped("  ", 2, fmt.Sprintf("%s of images, %s of them not in the registry yet.", output.Bytes(m.Bytes.Total), output.Bytes(m.Bytes.Missing)))
+	p.wrapped("  ", 2, fmt.Sprintf("%s of images, %s of them not in the registry yet.", bytesize.Text(m.Bytes.Total), bytesize.Text(m.Bytes.Missing)))
 	p.wrapped("  ", 2, fmt.Sprintf("About %s: %s for a node to pull all of it at %s/s, and %s to apply (2s for each release, 1s for definitions or manifests of a component, a reckoning and no measurement of this site). What programs need to start comes on top.",
-		output.Duration(e.Total()), output.Duration(e.Pull), output.Bytes(e.Rate), output.Duration(e.Apply)))
+		output.Duration(e.Total()), output.Duration(e.Pull), bytesize.Text(e.Rate), output.Duration(e.Apply)))
 }
 
 func (p *page) planFindings(found []event.Finding) {

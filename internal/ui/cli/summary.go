@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/command/inspect"
 	"github.com/caisson/caisson/internal/command/load"
 	"github.com/caisson/caisson/internal/command/pack"
@@ -24,7 +25,7 @@ func (p *page) next(format string, args ...any) {
 }
 
 func (p *page) resolved(r resolve.Result) {
-	p.line("%s: %s %s, %s to carry", r.Path, r.Lock.Metadata.Name, r.Lock.Metadata.Version, p.style.Bold(output.Bytes(r.Payload)))
+	p.line("%s: %s %s, %s to carry", r.Path, r.Lock.Metadata.Name, r.Lock.Metadata.Version, p.style.Bold(bytesize.Text(r.Payload)))
 	var rows [][]string
 	for _, k := range []lock.Kind{lock.Image, lock.Chart, lock.Model, lock.File, lock.Manifest, lock.Referrer} {
 		if n := r.Counts[k]; n > 0 {
@@ -63,8 +64,8 @@ func (p *page) packed(r pack.Result, key string) {
 		signed = "by key " + s.KeyID
 	}
 	p.facts(
-		[2]string{"payload", output.Bytes(r.Payload) + " in " + output.Count(r.Volumes, "volume")},
-		[2]string{"fetched", output.Bytes(r.Fetched) + " in " + output.Duration(r.Wall)},
+		[2]string{"payload", bytesize.Text(r.Payload) + " in " + output.Count(r.Volumes, "volume")},
+		[2]string{"fetched", bytesize.Text(r.Fetched) + " in " + output.Duration(r.Wall)},
 		[2]string{"index", hex(r.Index)},
 		[2]string{"signed", signed},
 	)
@@ -109,7 +110,7 @@ func (p *page) verified(r verify.Result) {
 		p.line("%s: %s", strings.TrimSpace(output.Clean(b.Name)), verdict)
 		p.facts([2]string{"signed by", strings.Join(b.Keys, ", ")}, [2]string{"sequence", nonZero(b.Sequence)}, [2]string{"index", hex(b.Index)})
 	}
-	p.line("%s read, %s", output.Bytes(r.Bytes), output.Count(errors, "error"))
+	p.line("%s read, %s", bytesize.Text(r.Bytes), output.Count(errors, "error"))
 }
 
 // hex is a digest without its algorithm, which is always sha256.
@@ -127,7 +128,7 @@ func nonZero(n int64) string {
 func (p *page) loaded(r load.Result, opt load.Options) {
 	p.line("%s has all %s", p.style.Bold(r.Registry), output.Count(r.References, "reference"))
 	p.facts(
-		[2]string{"sent", fmt.Sprintf("%s in %s, %s", output.Bytes(r.Pushed), output.Count(r.Blobs, "blob"), output.Duration(r.Duration))},
+		[2]string{"sent", fmt.Sprintf("%s in %s, %s", bytesize.Text(r.Pushed), output.Count(r.Blobs, "blob"), output.Duration(r.Duration))},
 		[2]string{"there already", alreadyThere(r)},
 		[2]string{"mounted", nonZero(int64(r.Mounted))},
 	)
@@ -139,7 +140,7 @@ func (p *page) loaded(r load.Result, opt load.Options) {
 func alreadyThere(r load.Result) string {
 	text := output.Count(r.SkippedReferences, "whole reference")
 	if r.SkippedBlobs > 0 {
-		text += fmt.Sprintf(", %s in %s", output.Bytes(r.SkippedBytes), output.Count(r.SkippedBlobs, "other blob"))
+		text += fmt.Sprintf(", %s in %s", bytesize.Text(r.SkippedBytes), output.Count(r.SkippedBlobs, "other blob"))
 	}
 	return text
 }
@@ -160,8 +161,8 @@ func (p *page) bundle(b inspect.Bundle, asked bool) {
 		[2]string{"version", b.Version},
 		[2]string{"index", hex(b.Index)},
 		[2]string{"platforms", strings.Join(b.Platforms, ", ")},
-		[2]string{"payload", fmt.Sprintf("%s in %s", output.Bytes(b.Payload), output.Count(b.Blobs, "blob"))},
-		[2]string{"head", output.Bytes(b.HeadSize)},
+		[2]string{"payload", fmt.Sprintf("%s in %s", bytesize.Text(b.Payload), output.Count(b.Blobs, "blob"))},
+		[2]string{"head", bytesize.Text(b.HeadSize)},
 		[2]string{"volumes", volumesLine(b.Volumes)},
 	)
 	for _, s := range b.Signers {
@@ -188,7 +189,7 @@ func (p *page) trust(b inspect.Bundle, asked bool) string {
 }
 
 func volumesLine(v inspect.Volumes) string {
-	s := fmt.Sprintf("%d of up to %s", v.Count, output.Bytes(v.Size))
+	s := fmt.Sprintf("%d of up to %s", v.Count, bytesize.Text(v.Size))
 	if v.Found == v.Count {
 		return s + ", all here"
 	}
@@ -229,7 +230,7 @@ func byComponent(items []inspect.Item, order []string) []section {
 			at[name], rank[name] = i, first
 			out = append(out, section{name: name})
 		}
-		out[i].rows = append(out[i].rows, []string{it.Ref, string(it.Kind), output.Bytes(it.Size)})
+		out[i].rows = append(out[i].rows, []string{it.Ref, string(it.Kind), bytesize.Text(it.Size)})
 	}
 	slices.SortStableFunc(out, func(a, b section) int { return rank[a.name] - rank[b.name] })
 	return out
@@ -240,20 +241,20 @@ func (p *page) compared(c inspect.Comparison) {
 	p.line("%s %s > %s %s", c.Old.Name, c.Old.Version, c.New.Name, c.New.Version)
 	var rows [][]string
 	for _, x := range ch.Added {
-		rows = append(rows, []string{x.New, "added", "+" + output.Bytes(x.NewBytes)})
+		rows = append(rows, []string{x.New, "added", "+" + bytesize.Text(x.NewBytes)})
 	}
 	for _, x := range ch.Changed {
-		rows = append(rows, []string{renamed(x), "changed", "+" + output.Bytes(x.NewBytes)})
+		rows = append(rows, []string{renamed(x), "changed", "+" + bytesize.Text(x.NewBytes)})
 	}
 	for _, x := range ch.Removed {
-		rows = append(rows, []string{x.Old, "removed", "-" + output.Bytes(x.OldSize)})
+		rows = append(rows, []string{x.Old, "removed", "-" + bytesize.Text(x.OldSize)})
 	}
 	p.table(rows, 2)
 	p.line("%d added, %d changed, %d removed, %d unchanged", len(ch.Added), len(ch.Changed), len(ch.Removed), ch.Unchanged)
 	p.facts(
-		[2]string{"to carry", output.Bytes(ch.AddedBytes) + " that the older one does not have"},
-		[2]string{"no longer", output.Bytes(ch.RemovedBytes)},
-		[2]string{"in all", output.Bytes(ch.OldBytes) + " before, " + output.Bytes(ch.NewBytes) + " now"},
+		[2]string{"to carry", bytesize.Text(ch.AddedBytes) + " that the older one does not have"},
+		[2]string{"no longer", bytesize.Text(ch.RemovedBytes)},
+		[2]string{"in all", bytesize.Text(ch.OldBytes) + " before, " + bytesize.Text(ch.NewBytes) + " now"},
 	)
 }
 

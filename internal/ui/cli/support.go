@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/command/support"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/ui/output"
@@ -39,6 +40,6 @@ func (a *app) support() *cobra.Command {
 }
 
 func (p *page) supported(r support.Result) {
-	p.line("%s: %s in %s", r.Path, output.Count(len(r.Files), "file"), output.Bytes(r.Bytes))
+	p.line("%s: %s in %s", r.Path, output.Count(len(r.Files), "file"), bytesize.Text(r.Bytes))
 	p.next("tar tzf %s", r.Path)
 }

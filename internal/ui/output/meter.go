@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/caisson/caisson/internal/bytesize"
 )
 
 const (
@@ -69,15 +71,15 @@ func (m *meter) stalled(now time.Time) (time.Duration, bool) {
 func (m *meter) words(now time.Time) string {
 	var parts []string
 	if m.total > 0 {
-		parts = append(parts, fmt.Sprintf("%2d %%", min(100*m.done/m.total, 100)), Bytes(m.done)+" of "+Bytes(m.total))
+		parts = append(parts, fmt.Sprintf("%2d %%", min(100*m.done/m.total, 100)), bytesize.Text(m.done)+" of "+bytesize.Text(m.total))
 	} else {
-		parts = append(parts, Bytes(m.done))
+		parts = append(parts, bytesize.Text(m.done))
 	}
 	if still, ok := m.stalled(now); ok {
 		return strings.Join(append(parts, "no data for "+Duration(still)), "  ")
 	}
 	if r := m.rate(now); r > 0 {
-		parts = append(parts, Bytes(int64(r))+"/s")
+		parts = append(parts, bytesize.Text(int64(r))+"/s")
 		if m.total > m.done {
 			parts = append(parts, Duration(time.Duration(float64(m.total-m.done)/r*float64(time.Second)))+" left")
 		}

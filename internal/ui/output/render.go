@@ -1,7 +1,7 @@
 // Package output turns the events of any verb into text for people or JSON
 // lines for programs.
 //
-// It holds the two sinks and the words for sizes and durations. It never knows
+// It holds the two sinks and the words for durations and counts. It never knows
 // what a verb does, drops nothing but progress, and keeps no more of a stream
 // than what it draws.
 package output
@@ -13,31 +13,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 )
-
-// Bytes writes a size with three significant digits and a binary unit.
-func Bytes(n int64) string {
-	if n < 0 {
-		return "-" + Bytes(-n)
-	}
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	f, unit := float64(n), 0
-	for f >= 1023.5 && unit < len(units)-1 {
-		f /= 1024
-		unit++
-	}
-	digits := 0
-	switch {
-	case f < 9.995:
-		digits = 2
-	case f < 99.95:
-		digits = 1
-	}
-	return fmt.Sprintf("%.*f %s", digits, f, units[unit])
-}
-
-var units = []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 
 // Duration writes a duration as a person would say it: 0.4 s, 12 s, 3 min 5 s,
 // 2 h 10 min.

@@ -14,17 +14,6 @@ import (
 	"github.com/caisson/caisson/internal/event"
 )
 
-func TestBytes(t *testing.T) {
-	for n, want := range map[int64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.00 KiB", 10 << 10: "10.0 KiB", 100 << 10: "100 KiB", 1023 << 10: "1023 KiB",
-		1<<20 - 1: "1.00 MiB", 4000 << 20: "3.91 GiB", 1 << 62: "4.00 EiB", -2048: "-2.00 KiB", 10239: "10.0 KiB",
-	} {
-		if got := Bytes(n); got != want {
-			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
-		}
-	}
-}
-
 func TestDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-1: "0 s", 400 * time.Millisecond: "0.4 s", 12 * time.Second: "12 s", 185 * time.Second: "3 min 5 s", 130 * time.Minute: "2 h 10 min",

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -153,7 +154,7 @@ func (t *Text) end(e event.Event) {
 	t.close(e.Item)
 	size := ""
 	if e.Bytes > 0 {
-		size = Bytes(e.Bytes)
+		size = bytesize.Text(e.Bytes)
 	}
 	note := Clean(e.Message)
 	if note != "" {
@@ -196,7 +197,7 @@ func (t *Text) info(e event.Event) string {
 }
 
 func access(e event.Event) string {
-	line := fmt.Sprintf("%s %v %v %v %s", e.Time.Format(time.TimeOnly), e.Fields["method"], e.Fields["status"], e.Fields["path"], Bytes(e.Bytes))
+	line := fmt.Sprintf("%s %v %v %v %s", e.Time.Format(time.TimeOnly), e.Fields["method"], e.Fields["status"], e.Fields["path"], bytesize.Text(e.Bytes))
 	return Clean(line)
 }
 
