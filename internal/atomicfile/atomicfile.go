@@ -1,7 +1,7 @@
-// Package atomicfile writes files that are there whole or not at all.
+// Package atomicfile writes files that are there whole or not at all, and reads
+// files whole that are no larger than expected.
 //
-// It holds that one step alone. It never reads a file and never makes a
-// directory.
+// It holds these two steps alone and never makes a directory.
 package atomicfile
 
 import (

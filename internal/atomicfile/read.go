@@ -1,0 +1,48 @@
+package atomicfile
+
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+// TooLargeError says that a file is larger than its reader takes. It does not
+// name the file.
+type TooLargeError struct {
+	Limit int64 // bytes
+}
+
+func (e *TooLargeError) Error() string { return fmt.Sprintf("it has more than %d bytes", e.Limit) }
+
+// ReadFile reads the file at path, which may have limit bytes at most, else the
+// error is a *TooLargeError. It never holds more than one byte above the limit,
+// whatever the file is or grows to meanwhile.
+func ReadFile(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return readOpen(f, limit)
+}
+
+// ReadIn is ReadFile for a name below root.
+func ReadIn(root *os.Root, name string, limit int64) ([]byte, error) {
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return readOpen(f, limit)
+}
+
+// readOpen reads f and closes it.
+func readOpen(f *os.File, limit int64) ([]byte, error) {
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, &TooLargeError{limit}
+	}
+	return data, nil
+}
