@@ -1,30 +1,59 @@
-package catalog
+package cargo
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/cargo/catalog"
 )
 
-// Stack is trusted bundles that are read as one. It is safe for concurrent use
-// until it is closed.
-type Stack []*bundle.Trusted
+// Bundles are several bundles that are read as one. They are safe for concurrent
+// use until they are closed.
+type Bundles []*Bundle
 
-// Catalog reads the union of the stack's heads.
-func (s Stack) Catalog() (*Catalog, error) {
-	sources := make([]Source, len(s))
-	for i, b := range s {
-		sources[i] = Source{Head: b, Sequence: b.Statement().Predicate.Sequence}
+// Catalog shows what the bundles hold together as a registry would.
+func (bs Bundles) Catalog() (*catalog.Catalog, error) {
+	sources := make([]catalog.Source, len(bs))
+	for i, b := range bs {
+		sources[i] = catalog.Source{Head: b, Sequence: b.Sequence()}
 	}
-	return Read(sources...)
+	c, err := catalog.Read(sources...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the bundles' catalogue: %w", err)
+	}
+	return c, nil
+}
+
+// Names are those in the bundles themselves, in their order.
+func (bs Bundles) Names() []string {
+	names := make([]string, len(bs))
+	for i, b := range bs {
+		names[i] = b.Name()
+	}
+	return names
+}
+
+// Keep returns the bundle with the given index.json and closes all others; nil
+// where there is none such.
+func (bs Bundles) Keep(index digest.Digest) *Bundle {
+	var kept *Bundle
+	for _, b := range bs {
+		if kept == nil && b.IndexDigest() == index {
+			kept = b
+			continue
+		}
+		_ = b.Close()
+	}
+	return kept
 }
 
 // Close closes every bundle; they were only read, so there is nothing to lose.
-func (s Stack) Close() {
-	for _, b := range s {
+func (bs Bundles) Close() {
+	for _, b := range bs {
 		_ = b.Close()
 	}
 }
@@ -33,11 +62,11 @@ func (s Stack) Close() {
 // the blob gives it; where its copy is damaged or a volume is missing, the next
 // one goes on from there. Opening reads nothing; bundle.ErrUnknownBlob if no
 // bundle has the blob. The caller closes the reader, which one goroutine may use.
-func (s Stack) Open(d digest.Digest, offset, length int64) (*Reader, error) {
+func (bs Bundles) Open(d digest.Digest, offset, length int64) (*Reader, error) {
 	r := &Reader{at: offset, end: offset + length}
 	var first error
-	for _, t := range s {
-		b, err := t.Open(d)
+	for _, one := range bs {
+		b, err := one.Open(d)
 		if err == nil {
 			r.copies = append(r.copies, b)
 		} else if first == nil {
@@ -55,7 +84,7 @@ func (s Stack) Open(d digest.Digest, offset, length int64) (*Reader, error) {
 	return r, nil
 }
 
-// Reader reads a blob of a stack. It implements io.ReadCloser and io.WriterTo.
+// Reader reads a blob of several bundles. It implements io.ReadCloser and io.WriterTo.
 type Reader struct {
 	copies  []*bundle.Blob // those not found wanting, the one in use first
 	inner   *bundle.BlobReader
@@ -68,8 +97,8 @@ func (r *Reader) Read(p []byte) (int, error) {
 	for {
 		n, err := r.inner.Read(p)
 		r.at += int64(n)
-		if n > 0 || err == nil || err == io.EOF || !r.next(err) {
-			return n, r.explain(err)
+		if n > 0 || err == nil || err == io.EOF || !r.tryNextCopy(err) {
+			return n, r.firstError(err)
 		}
 	}
 }
@@ -81,14 +110,14 @@ func (r *Reader) WriteTo(w io.Writer) (total int64, err error) {
 		n, err := r.inner.WriteTo(out)
 		r.at += n
 		total += n
-		if err == nil || out.err != nil || !r.next(err) {
-			return total, r.explain(err)
+		if err == nil || out.err != nil || !r.tryNextCopy(err) {
+			return total, r.firstError(err)
 		}
 	}
 }
 
-// next turns to another copy.
-func (r *Reader) next(err error) bool {
+// tryNextCopy turns to another copy.
+func (r *Reader) tryNextCopy(err error) bool {
 	if r.failed == nil {
 		r.failed = err
 	}
@@ -101,9 +130,9 @@ func (r *Reader) next(err error) bool {
 	return true
 }
 
-// explain prefers what was wrong with the first copy to what was wrong with the
+// firstError prefers what was wrong with the first copy to what was wrong with the
 // last.
-func (r *Reader) explain(err error) error {
+func (r *Reader) firstError(err error) error {
 	if err == nil || err == io.EOF || r.failed == nil || len(r.copies) > 1 {
 		return err
 	}

@@ -1,9 +1,4 @@
-// Package content takes charts and files out of a trusted bundle, whole and in
-// memory, by their lock reference.
-//
-// It reads small things only, each within a bound, and writes nothing. It never
-// takes anything from a bundle that is not trusted.
-package content
+package cargo
 
 import (
 	"encoding/json"
@@ -14,7 +9,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/helm"
 )
@@ -22,13 +16,14 @@ import (
 // maxFile bounds what File reads.
 const maxFile = 64 << 20
 
-// ErrMissing: the bundle has no such reference, or not the layer it should have.
-var ErrMissing = errors.New("the bundle does not hold it")
+// ErrNotCarried: the bundle has no such reference, or not the layer that it
+// should have.
+var ErrNotCarried = errors.New("the bundle does not hold it")
 
 // Chart opens the chart that a lock reference names. dg is the digest of its
 // archive.
-func Chart(t *bundle.Trusted, ref string) (_ *helm.Chart, dg digest.Digest, _ error) {
-	archive, dg, err := layer(t, ref, helm.MaxArchiveSize, func(d ocispec.Descriptor) bool { return d.MediaType == lock.MediaTypeHelmChart })
+func (b *Bundle) Chart(ref string) (_ *helm.Chart, dg digest.Digest, _ error) {
+	archive, dg, err := b.readLayer(ref, helm.MaxArchiveSize, isChart)
 	if err != nil {
 		return nil, "", fmt.Errorf("reading chart %s: %w", ref, err)
 	}
@@ -40,21 +35,25 @@ func Chart(t *bundle.Trusted, ref string) (_ *helm.Chart, dg digest.Digest, _ er
 }
 
 // File reads the file or manifest that a lock reference names.
-func File(t *bundle.Trusted, ref string) (_ []byte, dg digest.Digest, _ error) {
-	data, dg, err := layer(t, ref, maxFile, func(ocispec.Descriptor) bool { return true })
+func (b *Bundle) File(ref string) (_ []byte, dg digest.Digest, _ error) {
+	data, dg, err := b.readLayer(ref, maxFile, isAny)
 	if err != nil {
 		return nil, "", fmt.Errorf("reading file %s: %w", ref, err)
 	}
 	return data, dg, nil
 }
 
-// layer reads the first layer of ref's manifest that want accepts.
-func layer(t *bundle.Trusted, ref string, limit int64, want func(ocispec.Descriptor) bool) ([]byte, digest.Digest, error) {
-	root, ok := t.Find(ref)
+func isChart(d ocispec.Descriptor) bool { return d.MediaType == lock.MediaTypeHelmChart }
+
+func isAny(ocispec.Descriptor) bool { return true }
+
+// readLayer reads the first layer of ref's manifest that want accepts.
+func (b *Bundle) readLayer(ref string, limit int64, want func(ocispec.Descriptor) bool) ([]byte, digest.Digest, error) {
+	root, ok := b.Find(ref)
 	if !ok {
-		return nil, "", ErrMissing
+		return nil, "", ErrNotCarried
 	}
-	raw, err := t.Manifest(root.Digest)
+	raw, err := b.Manifest(root.Digest)
 	if err != nil {
 		return nil, "", err
 	}
@@ -64,23 +63,24 @@ func layer(t *bundle.Trusted, ref string, limit int64, want func(ocispec.Descrip
 	}
 	for _, d := range m.Layers {
 		if want(d) {
-			data, err := read(t, d.Digest, limit)
+			data, err := b.readBlob(d.Digest, limit)
 			return data, d.Digest, err
 		}
 	}
-	return nil, "", ErrMissing
+	return nil, "", ErrNotCarried
 }
 
-func read(t *bundle.Trusted, dg digest.Digest, limit int64) ([]byte, error) {
-	b, err := t.Open(dg)
+// readBlob reads a blob of at most limit bytes whole.
+func (b *Bundle) readBlob(dg digest.Digest, limit int64) ([]byte, error) {
+	blob, err := b.Open(dg)
 	if err != nil {
 		return nil, err
 	}
-	defer b.Close()
-	if b.Size() > limit {
-		return nil, fmt.Errorf("it has %d bytes, at most %d", b.Size(), limit)
+	defer blob.Close()
+	if blob.Size() > limit {
+		return nil, fmt.Errorf("it has %d bytes, at most %d", blob.Size(), limit)
 	}
-	r := b.NewReader(0, b.Size())
+	r := blob.NewReader(0, blob.Size())
 	defer r.Close()
 	return io.ReadAll(r)
 }

@@ -1,4 +1,4 @@
-package catalog
+package cargo_test
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/cargo"
+	"github.com/caisson/caisson/internal/cargo/catalog"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/bundletest"
 )
@@ -15,7 +17,7 @@ import (
 // returns what is found.
 func damage(t *testing.T, b *bundletest.Bundle) event.Finding {
 	t.Helper()
-	s := Stack{b.Open(t)}
+	s := cargo.Bundles{b.Open(t)}
 	c, err := s.Catalog()
 	if err != nil {
 		t.Fatal(err)
@@ -45,7 +47,7 @@ func TestDamageNamesTheShortVolume(t *testing.T) {
 		}
 		short, other := b.Name+fmt.Sprintf(".vol-%05d.tar", first+which), b.Name+fmt.Sprintf(".vol-%05d.tar", first+1-which)
 		f := damage(t, b)
-		if f.Code != string(bundle.ShortVolume) || f.Volume != short || f.Hint != CopyAgain(short) || strings.Contains(f.What, other) {
+		if f.Code != string(bundle.ShortVolume) || f.Volume != short || f.Hint != catalog.CopyAgain(short) || strings.Contains(f.What, other) {
 			t.Errorf("%s is short: %+v", short, f)
 		}
 	}
@@ -84,7 +86,7 @@ func across(t *testing.T, b *bundletest.Bundle) int {
 
 // TestReferencesAreMadeOnce: a damaged read must not cost a walk of everything.
 func TestReferencesAreMadeOnce(t *testing.T) {
-	c, err := Stack{bundletest.Make(t, bundletest.Options{}).Open(t)}.Catalog()
+	c, err := cargo.Bundles{bundletest.Make(t, bundletest.Options{}).Open(t)}.Catalog()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,8 +3,8 @@
 // needs which blob.
 //
 // A Catalog is made from heads alone and reads no payload, so it works on a
-// bundle that nobody has trusted yet; a Stack is several trusted bundles read as
-// one. The package never decides about trust and writes nothing.
+// bundle that nobody has trusted yet. The package never decides about trust and
+// writes nothing.
 package catalog
 
 import (

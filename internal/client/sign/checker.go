@@ -17,6 +17,7 @@ import (
 
 // Sentinels of checking.
 var (
+	ErrNoKey      = errors.New("no key given to trust bundles by")
 	ErrUnknownKey = errors.New("the signature is by none of the accepted keys")
 	ErrSignature  = errors.New("the signature does not verify")
 	ErrPredicate  = errors.New("the signed statement is of another kind")
@@ -28,6 +29,22 @@ var _ caisson.Checker = Checker{}
 // is safe for concurrent use.
 type Checker struct {
 	Keys []PublicKey
+}
+
+// LoadChecker makes a checker of public key files.
+func LoadChecker(keyFiles []string) (Checker, error) {
+	if len(keyFiles) == 0 {
+		return Checker{}, ErrNoKey
+	}
+	var c Checker
+	for _, path := range keyFiles {
+		key, err := LoadPublicKey(path)
+		if err != nil {
+			return Checker{}, err
+		}
+		c.Keys = append(c.Keys, key)
+	}
+	return c, nil
 }
 
 // CheckSignature verifies a signature file and returns the statement that it

@@ -24,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 )
 
@@ -67,6 +68,9 @@ func (k PublicKey) hint() string {
 	sum := sha256.Sum256(k.der)
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
+
+// Digest names the key in full: the SHA-256 of its PKIX encoding.
+func (k PublicKey) Digest() digest.Digest { return digest.SHA256.FromBytes(k.der) }
 
 // PEM is the public key file's content.
 func (k PublicKey) PEM() []byte {

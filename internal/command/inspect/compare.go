@@ -2,14 +2,12 @@ package inspect
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 
-	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/lock"
-	"github.com/caisson/caisson/internal/client/sign"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -30,18 +28,15 @@ type Comparison struct {
 	Changes  lock.Changes
 }
 
-// ErrSeveral says that a path holds more than the one bundle wanted.
-var ErrSeveral = errors.New("more than one bundle")
-
 // Compare says what changed from the bundle or lock file at the path older to
 // that at newer. Signatures are not checked.
 func Compare(ctx context.Context, older, newer string, sink event.Sink) (Comparison, error) {
 	var c Comparison
-	a, err := load(older, &c.Old)
+	a, err := readSide(older, &c.Old)
 	if err != nil {
 		return c, err
 	}
-	b, err := load(newer, &c.New)
+	b, err := readSide(newer, &c.New)
 	if err != nil {
 		return c, err
 	}
@@ -50,8 +45,9 @@ func Compare(ctx context.Context, older, newer string, sink event.Sink) (Compari
 	return c, ctx.Err()
 }
 
-func load(path string, side *Side) (*lock.Lock, error) {
-	l, fromBundle, err := loadLock(path)
+// readSide reads one of the two locks and says in side what it is.
+func readSide(path string, side *Side) (*lock.Lock, error) {
+	l, fromBundle, err := readLock(path)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +55,7 @@ func load(path string, side *Side) (*lock.Lock, error) {
 	return l, nil
 }
 
-func loadLock(path string) (l *lock.Lock, fromBundle bool, err error) {
+func readLock(path string) (l *lock.Lock, fromBundle bool, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, false, err
@@ -68,29 +64,26 @@ func loadLock(path string) (l *lock.Lock, fromBundle bool, err error) {
 		l, err = lock.Read(path)
 		return l, false, err
 	}
-	l, err = lockOfBundle(path)
+	l, err = readBundleLock(path)
 	return l, true, err
 }
 
-func lockOfBundle(path string) (*lock.Lock, error) {
-	found, err := bundle.Scan(path)
+func readBundleLock(path string) (*lock.Lock, error) {
+	found, err := cargo.Find("looking in "+path, path)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case len(found) == 0:
-		return nil, fmt.Errorf("looking in %s: %w", path, sign.ErrNoBundle)
-	case len(found) > 1:
-		return nil, fmt.Errorf("looking in %s: %w: %s and %s", path, ErrSeveral, found[0].Name, found[1].Name)
+	if len(found) > 1 {
+		return nil, fmt.Errorf("looking in %s: %w: %s and %s", path, cargo.ErrSeveral, found[0].Name, found[1].Name)
 	}
-	b, err := bundle.Read(found[0])
+	h, err := cargo.ReadHead(found[0])
 	if err != nil {
 		return nil, err
 	}
-	defer b.Close()
-	l, err := lock.Parse(b.Lock())
+	defer h.Close()
+	l, err := h.Lock()
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w: %w", path, bundle.ErrFormat, err)
+		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
 	return l, nil
 }
@@ -98,14 +91,14 @@ func lockOfBundle(path string) (*lock.Lock, error) {
 func (c Comparison) fields() map[string]any {
 	return map[string]any{
 		"old": c.Old, "new": c.New,
-		"added": changes(c.Changes.Added), "removed": changes(c.Changes.Removed), "changed": changes(c.Changes.Changed),
+		"added": changeFields(c.Changes.Added), "removed": changeFields(c.Changes.Removed), "changed": changeFields(c.Changes.Changed),
 		"unchanged": c.Changes.Unchanged,
 		"oldBytes":  c.Changes.OldBytes, "newBytes": c.Changes.NewBytes,
 		"addedBytes": c.Changes.AddedBytes, "removedBytes": c.Changes.RemovedBytes,
 	}
 }
 
-func changes(list []lock.Change) []map[string]any {
+func changeFields(list []lock.Change) []map[string]any {
 	out := make([]map[string]any, 0, len(list))
 	for _, c := range list {
 		out = append(out, map[string]any{

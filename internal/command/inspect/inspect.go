@@ -16,6 +16,7 @@ import (
 
 	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -89,16 +90,13 @@ type Item struct {
 // shown, unverified. With keys, one whose signatures do not count is shown too,
 // and the error is bundle.ErrNotTrusted.
 func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
-	checker, err := checkerOf(opt.Keys)
+	checker, err := loadChecker(opt.Keys)
 	if err != nil {
 		return Result{}, err
 	}
-	found, err := bundle.Scan(opt.Paths...)
+	found, err := cargo.Find("looking in "+strings.Join(opt.Paths, ", "), opt.Paths...)
 	if err != nil {
 		return Result{}, err
-	}
-	if len(found) == 0 {
-		return Result{}, fmt.Errorf("looking in %s: %w", strings.Join(opt.Paths, ", "), sign.ErrNoBundle)
 	}
 	var result Result
 	var refused error
@@ -106,7 +104,7 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 		if err := ctx.Err(); err != nil {
 			return result, err
 		}
-		b, err := look(files, checker)
+		b, err := inspectHead(files, checker)
 		if err != nil && !errors.Is(err, bundle.ErrNotTrusted) {
 			return result, err
 		}
@@ -117,7 +115,7 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	return result, refused
 }
 
-func checkerOf(keys []string) (*sign.Checker, error) {
+func loadChecker(keys []string) (*sign.Checker, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
@@ -125,22 +123,22 @@ func checkerOf(keys []string) (*sign.Checker, error) {
 	return &c, err
 }
 
-// look reads one head. With ErrNotTrusted the bundle is complete nonetheless.
-func look(files bundle.Files, checker *sign.Checker) (Bundle, error) {
-	b, err := bundle.Read(files)
+// inspectHead reads one head. With ErrNotTrusted the result is complete
+// nonetheless.
+func inspectHead(files bundle.Files, checker *sign.Checker) (Bundle, error) {
+	h, err := cargo.ReadHead(files)
 	if err != nil {
 		return Bundle{}, err
 	}
-	defer b.Close()
-	out, err := describe(b)
+	defer h.Close()
+	out, err := summarizeHead(h)
 	if err != nil {
 		return out, fmt.Errorf("reading %s: %w", files.Head, err)
 	}
-	out.Signers = signers(files)
 	if checker == nil {
 		return out, nil
 	}
-	t, err := b.Trust(*checker)
+	t, err := h.Trust(*checker)
 	if err != nil {
 		return out, err
 	}
@@ -149,22 +147,23 @@ func look(files bundle.Files, checker *sign.Checker) (Bundle, error) {
 	return out, nil
 }
 
-func describe(b *bundle.Bundle) (Bundle, error) {
-	l, err := lock.Parse(b.Lock())
+func summarizeHead(h *cargo.Head) (Bundle, error) {
+	l, err := h.Lock()
 	if err != nil {
-		return Bundle{}, fmt.Errorf("%w: %w", bundle.ErrFormat, err)
+		return Bundle{}, err
 	}
-	table := b.Table()
+	table := h.Table()
 	return Bundle{
-		Name: b.Name(), Version: b.Version(), Head: b.Files().Head,
-		Index: b.IndexDigest(), Lock: b.LockDigest(),
-		Platforms: l.Platforms, HeadSize: b.HeadSize(),
+		Name: h.Name(), Version: h.Version(), Head: h.Files().Head,
+		Index: h.IndexDigest(), Lock: h.LockDigest(),
+		Signers:   listSigners(h.Claims()),
+		Platforms: l.Platforms, HeadSize: h.HeadSize(),
 		Payload: table.ContentSize(), Stream: table.StreamSize(), Blobs: table.Len(),
-		Parts: names(l.Components), Volumes: volumes(b), SBOM: hasSBOM(b), Items: items(b, l),
+		Parts: componentNames(l.Components), Volumes: countVolumes(h), SBOM: hasSBOM(h), Items: listItems(h, l),
 	}, nil
 }
 
-func names(components []lock.Component) []string {
+func componentNames(components []lock.Component) []string {
 	out := make([]string, 0, len(components))
 	for _, c := range components {
 		out = append(out, c.Name)
@@ -172,15 +171,15 @@ func names(components []lock.Component) []string {
 	return out
 }
 
-func hasSBOM(b *bundle.Bundle) bool {
-	text, err := b.SBOM()
+func hasSBOM(h *cargo.Head) bool {
+	text, err := h.SBOM()
 	return err == nil && len(text) > 0
 }
 
 const maxListed = 100
 
-func volumes(b *bundle.Bundle) Volumes {
-	table, files := b.Table(), b.Files()
+func countVolumes(h *cargo.Head) Volumes {
+	table, files := h.Table(), h.Files()
 	v := Volumes{Count: table.Volumes(), Size: table.VolumeSize()}
 	for n := range v.Count {
 		if len(files.Volumes[n]) > 0 {
@@ -192,7 +191,7 @@ func volumes(b *bundle.Bundle) Volumes {
 	return v
 }
 
-func items(b *bundle.Bundle, l *lock.Lock) []Item {
+func listItems(h *cargo.Head, l *lock.Lock) []Item {
 	sizes := map[string]int64{}
 	for _, s := range l.Slots() {
 		for _, ref := range s.Items {
@@ -201,17 +200,26 @@ func items(b *bundle.Bundle, l *lock.Lock) []Item {
 	}
 	out := make([]Item, 0, len(l.Items))
 	for _, it := range l.Items {
-		d, _ := b.Find(it.Ref)
-		out = append(out, Item{Ref: it.Ref, Kind: it.Kind, Components: it.Components, Source: it.Source, Digest: d.Digest, Size: sizes[it.Ref]})
+		d, _ := h.Find(it.Ref)
+		out = append(out, Item{
+			Ref: it.Ref, Kind: it.Kind, Components: it.Components, Source: it.Source,
+			Digest: d.Digest, Size: sizes[it.Ref],
+		})
 	}
 	return out
 }
 
-// signers reads what the signature files claim. Nothing of it is proven.
-func signers(files bundle.Files) []Signer {
-	out := make([]Signer, 0, len(files.Signatures))
-	for _, path := range files.Signatures {
-		out = append(out, claim(path))
+// listSigners lists what the signature files claim. Nothing of it is proven.
+func listSigners(claims []cargo.Claim) []Signer {
+	out := make([]Signer, len(claims))
+	for i, c := range claims {
+		out[i] = Signer{File: c.File}
+		if c.Err != nil {
+			out[i].Problem = c.Err.Error()
+			continue
+		}
+		p := c.Statement.Predicate
+		out[i].KeyID, out[i].Sequence, out[i].Created, out[i].Expires = c.KeyID, p.Sequence, p.Created, p.Expires
 	}
 	return out
 }

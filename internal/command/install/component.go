@@ -13,7 +13,6 @@ import (
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
-	"github.com/caisson/caisson/internal/cargo/content"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
 )
@@ -155,7 +154,7 @@ func (w *work) planned() []kube.Object {
 // plan's digests.
 func (w *work) read() error {
 	for _, r := range w.c.Releases {
-		chart, dg, err := content.Chart(w.in.bundle, r.Chart)
+		chart, dg, err := w.in.bundle.Chart(r.Chart)
 		if err != nil {
 			return err
 		}
@@ -178,7 +177,7 @@ func marks(r plan.Release) map[string]string {
 }
 
 func (w *work) readManifest(m plan.Manifest) error {
-	data, dg, err := content.File(w.in.bundle, m.Item)
+	data, dg, err := w.in.bundle.File(m.Item)
 	if err != nil {
 		return err
 	}

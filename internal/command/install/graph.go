@@ -11,9 +11,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -25,12 +25,12 @@ type installer struct {
 	plan    *plan.Plan
 	planned digest.Digest
 	order   []string // of components
-	bundle  *bundle.Trusted
+	bundle  *cargo.Bundle
 	pulls   helm.Pulls
 	own     map[string][]*unstructured.Unstructured // objects of components that caisson itself brings
 }
 
-func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *bundle.Trusted) error {
+func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *cargo.Bundle) error {
 	if opt.Workers <= 0 {
 		opt.Workers = DefaultWorkers
 	}
@@ -79,7 +79,7 @@ func (in *installer) start(ctx context.Context) error {
 	if in.planned, err = in.store.PutPlan(ctx, in.stack, data); err != nil {
 		return err
 	}
-	if _, err = in.store.PutLock(ctx, in.stack, in.bundle.Lock()); err != nil {
+	if _, err = in.store.PutLock(ctx, in.stack, in.bundle.LockText()); err != nil {
 		return err
 	}
 	ledger, err := in.keepLedger(ctx)
@@ -88,7 +88,7 @@ func (in *installer) start(ctx context.Context) error {
 	}
 	run := journal.Run{
 		Tool: in.opt.Tool, Version: in.plan.Version, Plan: in.planned, Index: in.plan.Index, Lock: in.plan.Lock, Ledger: ledger,
-		Sequence: in.bundle.Statement().Predicate.Sequence, KeyIDs: in.bundle.KeyIDs(),
+		Sequence: in.bundle.Sequence(), KeyIDs: in.bundle.KeyIDs(),
 	}
 	for _, c := range in.plan.Components {
 		in.order = append(in.order, c.Name)

@@ -98,7 +98,7 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	t, err := openBundle(opt, p, sink)
+	t, err := openBundle(ctx, opt, p, sink)
 	if err != nil {
 		return Result{}, err
 	}

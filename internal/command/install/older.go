@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/journal"
-	"github.com/caisson/caisson/internal/client/sign"
+	"github.com/caisson/caisson/internal/cargo"
 )
 
 // Overrides that a run's record names.
@@ -19,8 +18,8 @@ const (
 // notOlder refuses a bundle older than what was installed, and another one of
 // the same age; where that is allowed, the run will say so. The caller holds the
 // lease.
-func (s *session) notOlder(t *bundle.Trusted, allow bool) error {
-	this := journal.Newest{Sequence: t.Statement().Predicate.Sequence, Index: t.IndexDigest()}
+func (s *session) notOlder(t *cargo.Bundle, allow bool) error {
+	this := journal.Newest{Sequence: t.Sequence(), Index: t.IndexDigest()}
 	err := older(s.journal.Newest, this)
 	if err != nil && !allow {
 		return fmt.Errorf("checking the bundle: %w", err)
@@ -45,8 +44,8 @@ func older(newest, this journal.Newest) error {
 }
 
 // expired has the run say that its bundle, which was opened, had expired.
-func (s *session) expired(t *bundle.Trusted) {
-	if err := sign.CheckTerm(t.Statement().Predicate, time.Now()); errors.Is(err, sign.ErrExpired) {
+func (s *session) expired(t *cargo.Bundle) {
+	if err := cargo.CheckTerm(t.Statement().Predicate, time.Now()); errors.Is(err, cargo.ErrExpired) {
 		s.override(overrideExpired, err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/plan"
-	"github.com/caisson/caisson/internal/client/sign"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/stacktest"
 )
@@ -19,15 +19,14 @@ func bound(t *testing.T, site *stacktest.Site) *plan.Plan {
 	t.Helper()
 	dir := site.Pack(t, stacktest.Stack{Name: "demo", Version: "1.0.0", Components: []stacktest.Component{{Name: "a", Images: []string{"ghcr.io/acme/a:1"}}}})
 	keys := []string{site.KeyFile}
-	all, err := sign.Open([]string{dir}, keys, sign.OpenOptions{})
+	b, err := cargo.Open(t.Context(), []string{dir}, keys, cargo.Options{}, event.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := all[0]
 	defer b.Close()
-	trust, err := sign.Signers(b, keys)
-	if err != nil {
-		t.Fatal(err)
+	var trust []digest.Digest
+	for _, s := range b.Signers() {
+		trust = append(trust, s.Digest)
 	}
 	return &plan.Plan{Name: "demo", Version: "1.0.0", Index: b.IndexDigest(), Lock: b.LockDigest(), Bundles: []string{dir}, Keys: keys, Trust: trust, Site: plan.Site{Registry: plan.Registry{Address: "reg.site:5000"}}}
 }
@@ -40,7 +39,7 @@ func TestOpenBundleSaysWhomThePlanTrusts(t *testing.T) {
 	}{"the plan's keys": {nil, true}, "a given key": {p.Keys, false}} {
 		t.Run(name, func(t *testing.T) {
 			var heard event.Recorder
-			b, err := openBundle(Options{Keys: c.keys}, p, &heard)
+			b, err := openBundle(t.Context(), Options{Keys: c.keys}, p, &heard)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,7 +73,7 @@ func TestOpenBundleBelievesNoPlanOverTheBundle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := bound(t, site)
 			c.spoil(p)
-			b, err := openBundle(Options{}, p, event.Discard)
+			b, err := openBundle(t.Context(), Options{}, p, event.Discard)
 			if err == nil {
 				b.Close()
 			}

@@ -22,9 +22,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/cargo/catalog"
 	"github.com/caisson/caisson/internal/client/registry"
-	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -66,11 +66,11 @@ type Result struct {
 func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	sink = event.Named(sink, Verb)
 	began := time.Now()
-	bundles, err := sign.Open(opt.Paths, opt.Keys, sign.OpenOptions{AllowExpired: opt.AllowExpired, Sink: sink})
+	bundles, err := cargo.OpenAll(ctx, opt.Paths, opt.Keys, cargo.Options{AllowExpired: opt.AllowExpired}, sink)
 	if err != nil {
 		return Result{}, err
 	}
-	defer catalog.Stack(bundles).Close()
+	defer bundles.Close()
 	l, err := newLoader(bundles, opt, sink)
 	if err != nil {
 		return Result{}, err
@@ -93,7 +93,7 @@ type place struct {
 
 // loader is one run. Its maps are guarded by mu.
 type loader struct {
-	bundles catalog.Stack
+	bundles cargo.Bundles
 	catalog *catalog.Catalog
 	pusher  *registry.Pusher
 	sink    event.Sink
@@ -112,10 +112,10 @@ type loader struct {
 	total    int64
 }
 
-func newLoader(bundles catalog.Stack, opt Options, sink event.Sink) (*loader, error) {
+func newLoader(bundles cargo.Bundles, opt Options, sink event.Sink) (*loader, error) {
 	c, err := bundles.Catalog()
 	if err != nil {
-		return nil, fmt.Errorf("reading the bundles' catalogue: %w", err)
+		return nil, err
 	}
 	if opt.Workers <= 0 {
 		opt.Workers = defaultWorkers

@@ -22,7 +22,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/caisson/caisson/bundle"
-	"github.com/caisson/caisson/internal/cargo/catalog"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/bundletest"
@@ -115,7 +115,7 @@ func TestLoadWhereSparseIndexesAreWelcome(t *testing.T) {
 	pull(t, r, bundletest.Model, validate.Fast)
 
 	// Each blob was sent once and mounted wherever else it is needed.
-	c, err := catalog.Stack{b.Open(t)}.Catalog()
+	c, err := cargo.Bundles{b.Open(t)}.Catalog()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,5 +374,19 @@ func TestUntrusted(t *testing.T) {
 	}
 	if n := r.Requests("", ""); n != 0 {
 		t.Errorf("%d requests for a bundle that nobody trusts", n)
+	}
+}
+
+// TestLoadRefusesALockThatItCannotRead: the lock says which platforms the bundle
+// is for, so nothing is pushed without it.
+func TestLoadRefusesALockThatItCannotRead(t *testing.T) {
+	b := bundletest.Make(t, bundletest.Options{LockText: "kind: Lock\n"})
+	r := bundletest.NewRegistry(t, true)
+	_, err := Run(t.Context(), options(r, b), event.Discard)
+	if !errors.Is(err, bundle.ErrFormat) {
+		t.Errorf("error is %v", err)
+	}
+	if n := r.Requests(http.MethodPut, "/"); n != 0 {
+		t.Errorf("%d requests wrote to the registry", n)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/cargo/catalog"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
@@ -206,9 +205,7 @@ func platformName(p *ocispec.Platform) string {
 func (l *loader) platforms() []string {
 	var out []string
 	for _, b := range l.bundles {
-		if k, err := lock.Parse(b.Lock()); err == nil {
-			out = append(out, k.Platforms...)
-		}
+		out = append(out, b.Lock().Platforms...)
 	}
 	return out
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/stack"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/agent"
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/client/hub"
@@ -288,20 +289,20 @@ func (p *packing) finish(unchanged bool) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	b, err := bundle.Read(files)
+	h, err := cargo.ReadHead(files)
 	if err != nil {
 		return Result{}, err
 	}
-	defer b.Close()
+	defer h.Close()
 	result := Result{
-		Name: p.name, Dir: p.opt.Output, Index: b.IndexDigest(), Payload: p.payload(),
-		Volumes: b.Table().Volumes(), Unchanged: unchanged,
+		Name: p.name, Dir: p.opt.Output, Index: h.IndexDigest(), Payload: p.payload(),
+		Volumes: h.Table().Volumes(), Unchanged: unchanged,
 	}
 	t, err := p.term()
 	if err != nil {
 		return result, err
 	}
-	if err := p.ledger(&files, b.IndexDigest(), t.created); err != nil {
+	if err := p.ledger(&files, h.IndexDigest(), t.created); err != nil {
 		return result, err
 	}
 	result.Signature, err = p.sign(files, t)
@@ -310,12 +311,9 @@ func (p *packing) finish(unchanged bool) (Result, error) {
 
 // files finds the bundle just made.
 func (p *packing) files() (bundle.Files, error) {
-	found, err := bundle.Scan(filepath.Join(p.opt.Output, p.name+".head.tar"))
+	found, err := cargo.Find("looking for "+p.name, filepath.Join(p.opt.Output, p.name+".head.tar"))
 	if err != nil {
 		return bundle.Files{}, err
-	}
-	if len(found) != 1 {
-		return bundle.Files{}, fmt.Errorf("looking for %s: %w", p.name, sign.ErrNoBundle)
 	}
 	return found[0], nil
 }
@@ -355,7 +353,7 @@ func (p *packing) sign(files bundle.Files, t term) (*Signature, error) {
 		}
 		return nil, nil
 	}
-	one, err := signer{files: files, key: p.key, packed: true, term: t, sink: p.sink}.sign()
+	one, err := signer{key: p.key, packed: true, term: t, sink: p.sink}.signBundle(files)
 	return &one, err
 }
 

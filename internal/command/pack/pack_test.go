@@ -30,6 +30,7 @@ import (
 
 	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/command/pack"
@@ -167,11 +168,10 @@ func TestPack(t *testing.T) {
 		t.Errorf("result %+v", result)
 	}
 
-	opened, err := sign.Open([]string{out}, []string{public}, sign.OpenOptions{Now: time.Unix(1700000000, 0)})
+	b, err := cargo.Open(t.Context(), []string{out}, []string{public}, cargo.Options{Now: time.Unix(1700000000, 0)}, event.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := opened[0]
 	defer b.Close()
 	if err := b.Check(t.Context(), bundle.CheckOptions{}, func(f bundle.Finding) { t.Errorf("finding %+v", f) }); err != nil {
 		t.Error(err)
@@ -339,14 +339,14 @@ func TestSignAgain(t *testing.T) {
 		t.Errorf("second signature %+v", r)
 	}
 	for _, pub := range []string{onePub, twoPub} {
-		opened, err := sign.Open([]string{out}, []string{pub}, sign.OpenOptions{})
+		opened, err := cargo.Open(t.Context(), []string{out}, []string{pub}, cargo.Options{}, event.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := opened[0].Statement().Predicate.Sequence; got != 5 {
+		if got := opened.Statement().Predicate.Sequence; got != 5 {
 			t.Errorf("sequence %d", got)
 		}
-		opened[0].Close()
+		opened.Close()
 	}
 	opt.Sequence = 6
 	if got := w.pack(opt).Signature; got.Kept || got.Statement.Predicate.Sequence != 6 {
@@ -383,11 +383,11 @@ func TestSignRefusesForeignStatement(t *testing.T) {
 	if got := r.Signatures[0].Statement.Predicate.Sequence; got != 1700000000 {
 		t.Errorf("sequence %d", got)
 	}
-	opened, err := sign.Open([]string{out}, []string{twoPub}, sign.OpenOptions{})
+	opened, err := cargo.Open(t.Context(), []string{out}, []string{twoPub}, cargo.Options{}, event.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	opened[0].Close()
+	opened.Close()
 }
 
 // forge puts a signature file that verifies under no key beside a bundle: what

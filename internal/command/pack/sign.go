@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -58,12 +59,9 @@ func Sign(ctx context.Context, opt SignOptions, sink event.Sink) (SignResult, er
 	if err != nil {
 		return SignResult{}, err
 	}
-	found, err := bundle.Scan(opt.Paths...)
+	found, err := cargo.Find(fmt.Sprintf("signing %q", opt.Paths), opt.Paths...)
 	if err != nil {
 		return SignResult{}, err
-	}
-	if len(found) == 0 {
-		return SignResult{}, fmt.Errorf("signing %q: %w", opt.Paths, sign.ErrNoBundle)
 	}
 	created, err := now()
 	if err != nil {
@@ -74,8 +72,8 @@ func Sign(ctx context.Context, opt SignOptions, sink event.Sink) (SignResult, er
 		if err := ctx.Err(); err != nil {
 			return result, err
 		}
-		s := signer{files: files, key: key, first: first, term: term{created: created, sequence: opt.Sequence, expires: opt.Expires}, sink: sink}
-		one, err := s.sign()
+		s := signer{key: key, first: first, term: term{created: created, sequence: opt.Sequence, expires: opt.Expires}, sink: sink}
+		one, err := s.signBundle(files)
 		if err != nil {
 			return result, fmt.Errorf("signing %s: %w", files.Name, err)
 		}
@@ -95,12 +93,23 @@ func firstSigners(files []string) ([]sign.PublicKey, error) {
 
 // signer adds one signature to one bundle.
 type signer struct {
-	files  bundle.Files
+	head   *cargo.Head
 	key    *sign.PrivateKey
 	first  []sign.PublicKey // whose statement to sign; none: one's own
 	packed bool             // the bundle is of one's own making: a new statement needs nobody's proof
 	term   term
 	sink   event.Sink
+}
+
+// signBundle reads a head and signs what it says.
+func (s signer) signBundle(files bundle.Files) (Signature, error) {
+	h, err := cargo.ReadHead(files)
+	if err != nil {
+		return Signature{}, err
+	}
+	defer h.Close()
+	s.head = h
+	return s.sign()
 }
 
 // sign keeps a signature by the key that verifies and says what is asked for;
@@ -113,7 +122,7 @@ func (s signer) sign() (Signature, error) {
 	if !proven {
 		return s.begin()
 	}
-	own, err := provenBy(s.files, s.key.Public)
+	own, err := provenBy(s.head, s.key.Public)
 	if err != nil {
 		return Signature{}, err
 	}
@@ -130,11 +139,14 @@ func (s signer) sign() (Signature, error) {
 }
 
 func (s signer) done(st bundle.Statement) Signature {
-	file := s.files.Name + "." + s.key.Public.ID + ".sigstore.json"
-	return Signature{Bundle: s.files.Name, File: filepath.Join(s.dir(), file), KeyID: s.key.Public.ID, Statement: st}
+	file := s.name() + "." + s.key.Public.ID + ".sigstore.json"
+	return Signature{Bundle: s.name(), File: filepath.Join(s.dir(), file), KeyID: s.key.Public.ID, Statement: st}
 }
 
-func (s signer) dir() string { return filepath.Dir(s.files.Head) }
+// name is that of the bundle's files.
+func (s signer) name() string { return s.head.Files().Name }
+
+func (s signer) dir() string { return filepath.Dir(s.head.Files().Head) }
 
 // proven is the statement that is there, signed by a key that counts, and says
 // what is asked for.
@@ -143,7 +155,7 @@ func (s signer) proven() (st bundle.Statement, ok bool, err error) {
 	if len(keys) == 0 {
 		keys = []sign.PublicKey{s.key.Public}
 	}
-	list, err := provenBy(s.files, keys...)
+	list, err := provenBy(s.head, keys...)
 	i := slices.IndexFunc(list, func(st bundle.Statement) bool { return s.term.met(st.Predicate) })
 	if err != nil || i < 0 {
 		return st, false, err
@@ -171,11 +183,11 @@ func (s signer) mayBegin() error {
 	if len(s.first) > 0 {
 		return fmt.Errorf("%w: none by a key to countersign says what is asked for", ErrUnproven)
 	}
-	own, err := provenBy(s.files, s.key.Public)
+	own, err := provenBy(s.head, s.key.Public)
 	if err != nil || len(own) > 0 {
 		return err
 	}
-	signers, err := claimed(s.files)
+	signers, err := claimed(s.head)
 	if err == nil && len(signers) > 0 {
 		err = fmt.Errorf("%w: it claims to be by key %s", ErrUnproven, strings.Join(signers, ", "))
 	}
@@ -183,18 +195,14 @@ func (s signer) mayBegin() error {
 }
 
 func (s signer) newStatement() (bundle.Statement, error) {
-	b, err := bundle.Read(s.files)
-	if err != nil {
-		return bundle.Statement{}, err
-	}
-	defer b.Close()
 	var ledger digest.Digest
-	if s.files.Ledger != "" {
-		if ledger, err = digestFile(s.files.Ledger); err != nil {
+	if path := s.head.Files().Ledger; path != "" {
+		var err error
+		if ledger, err = digestFile(path); err != nil {
 			return bundle.Statement{}, err
 		}
 	}
-	return s.term.statement(b, ledger), nil
+	return s.term.statement(s.head.Bundle, ledger), nil
 }
 
 func (s signer) write(st bundle.Statement) (Signature, error) {
@@ -207,7 +215,7 @@ func (s signer) write(st bundle.Statement) (Signature, error) {
 		return Signature{}, err
 	}
 	one := s.done(st)
-	if one.File, err = bundle.WriteSignature(s.dir(), s.files.Name, s.key.Public.ID, file); err != nil {
+	if one.File, err = bundle.WriteSignature(s.dir(), s.name(), s.key.Public.ID, file); err != nil {
 		return Signature{}, err
 	}
 	s.tell(one, "written")
@@ -217,7 +225,7 @@ func (s signer) write(st bundle.Statement) (Signature, error) {
 func (s signer) tell(one Signature, how string) {
 	p := one.Statement.Predicate
 	s.sink.Emit(event.Event{
-		Kind: event.Info, Item: s.files.Name,
+		Kind: event.Info, Item: s.name(),
 		Message: "signature by key " + one.KeyID + " " + how,
 		Fields: map[string]any{
 			"file": filepath.Base(one.File), "keyID": one.KeyID, "sequence": p.Sequence,

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/sign"
 )
 
@@ -86,14 +87,16 @@ func (t term) met(p bundle.Predicate) bool {
 
 // provenBy lists the statements beside a bundle that one of the keys signed and
 // that agree with it in every respect, the strictest first.
-func provenBy(files bundle.Files, keys ...sign.PublicKey) ([]bundle.Statement, error) {
+func provenBy(h *cargo.Head, keys ...sign.PublicKey) ([]bundle.Statement, error) {
+	accepted, err := h.Statements(known{sign.Checker{Keys: keys}})
+	if err != nil {
+		return nil, err
+	}
 	var list []bundle.Statement
-	err := trusting(files, known{sign.Checker{Keys: keys}}, func(t *bundle.Trusted) {
-		for _, s := range t.Signatures() {
-			list = append(list, s.Statement)
-		}
-	})
-	return list, err
+	for _, s := range accepted {
+		list = append(list, s.Statement)
+	}
+	return list, nil
 }
 
 // known accepts what its checker accepts, unless the statement holds something
@@ -116,9 +119,15 @@ func (k known) CheckSignature(signature []byte) ([]byte, string, error) {
 }
 
 // claimed lists the keys that signatures about the bundle claim to be by.
-func claimed(files bundle.Files) (keyIDs []string, err error) {
-	err = trusting(files, unverified{}, func(t *bundle.Trusted) { keyIDs = t.KeyIDs() })
-	return keyIDs, err
+func claimed(h *cargo.Head) (keyIDs []string, err error) {
+	accepted, err := h.Statements(unverified{})
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range accepted {
+		keyIDs = append(keyIDs, s.KeyID)
+	}
+	return keyIDs, nil
 }
 
 // unverified accepts any signature file for what it claims to be. It serves to
@@ -127,24 +136,6 @@ type unverified struct{}
 
 func (unverified) CheckSignature(signature []byte) ([]byte, string, error) {
 	return sign.Peek(signature)
-}
-
-// trusting calls do with the bundle when c accepts a signature of it.
-func trusting(files bundle.Files, c bundle.Checker, do func(*bundle.Trusted)) error {
-	b, err := bundle.Read(files)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	t, err := b.Trust(c)
-	if errors.Is(err, bundle.ErrNotTrusted) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	do(t)
-	return nil
 }
 
 // checkBinaries requires that the binaries that a statement names lie beside the

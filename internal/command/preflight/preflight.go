@@ -3,7 +3,7 @@ package preflight
 import (
 	"context"
 
-	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/decide"
 )
@@ -42,24 +42,21 @@ func Preflight(ctx context.Context, opt Options, sink event.Sink) (Checked, erro
 }
 
 func check(ctx context.Context, opt Options, sink event.Sink) (Checked, error) {
-	t, err := open(opt, sink)
+	b, err := cargo.Open(ctx, opt.Paths, opt.Keys, cargo.Options{AllowExpired: opt.AllowExpired}, sink)
 	if err != nil {
 		return Checked{}, err
 	}
-	defer t.Close()
-	l, err := lock.Parse(t.Lock())
-	if err != nil {
-		return Checked{}, err
-	}
+	defer b.Close()
 	chosen, nodes, err := readSite(opt)
 	if err != nil {
 		return Checked{}, err
 	}
-	p, found, err := makePlan(ctx, opt, t, l, chosen, nodes)
+	p, found, err := makePlan(ctx, opt, b, chosen, nodes)
 	if err != nil {
 		return Checked{}, err
 	}
-	c := Checked{Stack: l.Metadata.Name, Version: l.Metadata.Version, Site: chosen.Name}
+	about := b.Lock().Metadata
+	c := Checked{Stack: about.Name, Version: about.Version, Site: chosen.Name}
 	if p != nil {
 		c.Server = p.Cluster.Server
 	}

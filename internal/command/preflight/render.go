@@ -3,9 +3,8 @@ package preflight
 import (
 	"context"
 
-	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/plan"
-	"github.com/caisson/caisson/internal/cargo/content"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/rules/decide"
@@ -14,7 +13,7 @@ import (
 
 // source is where charts come from and what renders them.
 type source struct {
-	bundle *bundle.Trusted
+	bundle *cargo.Bundle
 	worker []string // see helm.RenderOptions
 }
 
@@ -53,8 +52,8 @@ func (from source) render(ctx context.Context, s *decide.Selection, version stri
 
 // release renders one chart. That a chart does not render is a finding; that
 // the bundle cannot be read is an error.
-func release(ctx context.Context, t *bundle.Trusted, ref string, opt helm.RenderOptions) (decide.Rendered, []*piece, error) {
-	chart, dg, err := content.Chart(t, ref)
+func release(ctx context.Context, b *cargo.Bundle, ref string, opt helm.RenderOptions) (decide.Rendered, []*piece, error) {
+	chart, dg, err := b.Chart(ref)
 	if err != nil {
 		return decide.Rendered{}, nil, err
 	}
@@ -74,8 +73,8 @@ func release(ctx context.Context, t *bundle.Trusted, ref string, opt helm.Render
 	return r, found, nil
 }
 
-func manifest(t *bundle.Trusted, ref string) (decide.Rendered, []*piece, error) {
-	data, dg, err := content.File(t, ref)
+func manifest(b *cargo.Bundle, ref string) (decide.Rendered, []*piece, error) {
+	data, dg, err := b.File(ref)
 	if err != nil {
 		return decide.Rendered{}, nil, err
 	}

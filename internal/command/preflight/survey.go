@@ -7,29 +7,22 @@ package preflight
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/caisson/caisson/bundle"
-	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/site"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/client/presence"
-	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 const verb = "plan"
-
-// ErrAmbiguous: the paths hold more than one bundle.
-var ErrAmbiguous = errors.New("more than one bundle found")
 
 // Options are the inputs of the plan command.
 type Options struct {
@@ -66,20 +59,16 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) 
 }
 
 func run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) {
-	t, err := open(opt, sink)
+	b, err := cargo.Open(ctx, opt.Paths, opt.Keys, cargo.Options{AllowExpired: opt.AllowExpired}, sink)
 	if err != nil {
 		return nil, err
 	}
-	defer t.Close()
-	l, err := lock.Parse(t.Lock())
-	if err != nil {
-		return nil, err
-	}
+	defer b.Close()
 	chosen, nodes, err := readSite(opt)
 	if err != nil {
 		return nil, err
 	}
-	p, found, err := makePlan(ctx, opt, t, l, chosen, nodes)
+	p, found, err := makePlan(ctx, opt, b, chosen, nodes)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +95,8 @@ func preflight(doing string, found []event.Finding) error {
 }
 
 // makePlan makes the plan; nodes is the site's inventory of them, or "".
-func makePlan(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock, chosen plan.Site, nodes string) (*plan.Plan, []event.Finding, error) {
+func makePlan(ctx context.Context, opt Options, from *cargo.Bundle, chosen plan.Site, nodes string) (*plan.Plan, []event.Finding, error) {
+	l := from.Lock()
 	selection, found := decide.Select(l, chosen)
 	if decide.HasErrors(found) {
 		return nil, found, nil
@@ -137,11 +127,11 @@ func makePlan(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock,
 	if err := gpus(ctx, cluster, selection, l.Metadata.Name, nodes, &facts); err != nil {
 		return nil, nil, err
 	}
-	rendered, pieces, err := surround(ctx, source{t, opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
+	rendered, pieces, err := surround(ctx, source{from, opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := describe(opt, t)
+	b, err := planBundle(opt, from)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -152,34 +142,17 @@ func makePlan(ctx context.Context, opt Options, t *bundle.Trusted, l *lock.Lock,
 	return p, append(found, more...), err
 }
 
-// open opens the one bundle that the paths hold.
-func open(opt Options, sink event.Sink) (*bundle.Trusted, error) {
-	all, err := sign.Open(opt.Paths, opt.Keys, sign.OpenOptions{AllowExpired: opt.AllowExpired, Sink: sink})
-	if err != nil {
-		return nil, err
+// planBundle says for install where the bundle and its keys are.
+func planBundle(opt Options, from *cargo.Bundle) (decide.Bundle, error) {
+	b := decide.Bundle{Index: from.IndexDigest(), Lock: from.LockDigest(), Sequence: from.Sequence()}
+	for _, s := range from.Signers() {
+		b.KeyIDs, b.Trust = append(b.KeyIDs, s.KeyID), append(b.Trust, s.Digest)
 	}
-	if len(all) == 1 {
-		return all[0], nil
-	}
-	var names []string
-	for _, t := range all {
-		names = append(names, t.Name())
-		_ = t.Close()
-	}
-	return nil, fmt.Errorf("opening %q: %w: %q", opt.Paths, ErrAmbiguous, names)
-}
-
-// describe says for install where the bundle and its keys are.
-func describe(opt Options, t *bundle.Trusted) (decide.Bundle, error) {
-	b := decide.Bundle{Index: t.IndexDigest(), Lock: t.LockDigest(), Sequence: t.Statement().Predicate.Sequence, KeyIDs: slices.Sorted(slices.Values(t.KeyIDs()))}
 	var err error
 	if b.Paths, err = absolute(opt.Paths); err != nil {
 		return b, err
 	}
-	if b.Keys, err = absolute(opt.Keys); err != nil {
-		return b, err
-	}
-	b.Trust, err = sign.Signers(t, opt.Keys)
+	b.Keys, err = absolute(opt.Keys)
 	return b, err
 }
 

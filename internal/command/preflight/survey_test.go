@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/command/preflight"
 	"github.com/caisson/caisson/internal/event"
@@ -82,7 +83,7 @@ func TestPlanOfARealSite(t *testing.T) {
 		other := stack()
 		other.Name = "other"
 		_, err := preflight.Run(t.Context(), preflight.Options{Paths: []string{dir, s.Pack(t, other)}, Keys: []string{s.KeyFile}, Site: s.File(t, ""), Kubeconfig: clustertest.Start(t).Kubeconfig}, event.Discard)
-		if !errors.Is(err, preflight.ErrAmbiguous) {
+		if !errors.Is(err, cargo.ErrSeveral) {
 			t.Errorf("error is %v", err)
 		}
 	})

@@ -1,62 +1,73 @@
 package report
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/caisson/caisson/bundle"
-	"github.com/caisson/caisson/internal/client/sign"
+	"github.com/caisson/caisson/internal/cargo"
+	"github.com/caisson/caisson/internal/event"
 )
 
 // fromBundle takes from the bundle what the site does not have: the ledger, and
 // the lock where it was lost. A bundle other than the installed one is told and
 // left out.
-func (s *sources) fromBundle(opt Options) error {
+func (s *sources) fromBundle(ctx context.Context, opt Options) error {
 	if len(opt.Bundles) == 0 {
 		return nil
 	}
 	if len(opt.Keys) > 0 {
-		return s.fromTrusted(opt)
+		return s.fromTrusted(ctx, opt)
 	}
 	s.miss("a check of the bundle's signature: no key was given, so what comes from the bundle is marked as not verified")
-	found, err := bundle.Scan(opt.Bundles...)
-	if err != nil {
+	found, err := cargo.Find("reading the bundle", opt.Bundles...)
+	if err != nil && !errors.Is(err, cargo.ErrNoBundle) {
 		return err
 	}
 	for _, files := range found {
-		b, err := bundle.Read(files)
-		if err != nil {
-			return err
-		}
-		if s.matches(b) && s.lock == nil {
-			err = s.parse(b.Lock())
-		}
-		if e := b.Close(); err == nil {
-			err = e
-		}
-		if err != nil {
+		if err := s.fromHead(files); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *sources) fromTrusted(opt Options) error {
-	all, err := sign.Open(opt.Bundles, opt.Keys, sign.OpenOptions{AllowExpired: true})
+// fromHead takes the lock where the site lost it.
+func (s *sources) fromHead(files bundle.Files) error {
+	h, err := cargo.ReadHead(files)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	if !s.matches(h.Bundle) || s.lock != nil {
+		return nil
+	}
+	l, err := h.Lock()
+	if err != nil {
+		s.miss("a readable lock: %v", err)
+		return nil
+	}
+	s.lock = l
+	return nil
+}
+
+func (s *sources) fromTrusted(ctx context.Context, opt Options) error {
+	all, err := cargo.OpenAll(ctx, opt.Bundles, opt.Keys, cargo.Options{AllowExpired: true}, event.Discard)
 	if err != nil {
 		return fmt.Errorf("reading the bundle: %w", err)
 	}
-	for _, t := range all {
-		if s.matches(t.Bundle) {
-			s.ledger = t.Ledger()
-			if s.lock == nil {
-				err = s.parse(t.Lock())
-			}
+	defer all.Close()
+	for _, b := range all {
+		if !s.matches(b.Trusted.Bundle) {
+			continue
 		}
-		if e := t.Close(); err == nil {
-			err = e
+		s.ledger = b.Ledger()
+		if s.lock == nil {
+			s.lock = b.Lock()
 		}
 	}
-	return err
+	return nil
 }
 
 // matches says whether b is what is installed.

@@ -110,7 +110,7 @@ func collect(ctx context.Context, opt Options) (*sources, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.fromBundle(opt); err != nil {
+	if err := s.fromBundle(ctx, opt); err != nil {
 		return nil, err
 	}
 	if s.lock == nil {

@@ -35,7 +35,7 @@ func newFileShelf(h *Handler) *fileShelf {
 	rank := map[string]int64{}
 	for _, e := range h.catalog.Entries {
 		if f, ok := shelve(h.catalog, e); ok {
-			s.put(h, f, rank, h.bundles[e.Source].Statement().Predicate.Sequence)
+			s.put(h, f, rank, h.bundles[e.Source].Sequence())
 		}
 	}
 	for _, p := range slices.Sorted(maps.Keys(s.byPath)) {

@@ -11,19 +11,20 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/cargo/catalog"
 	"github.com/caisson/caisson/internal/event"
 )
 
 const maxStreams = 24 // concurrent content bodies, each with one block in memory
 
-// Handler answers for a stack of trusted bundles: OCI distribution (pull) under
+// Handler answers for opened bundles: OCI distribution (pull) under
 // /v2/, a Helm repository under /helm/, a model hub under /api/models/ and
 // /REPOSITORY/resolve/, files under /files/, and /healthz, /readyz, /metrics.
 // Where several bundles hold one blob, the first that does gives it. It is safe
 // for concurrent use and holds no lock while it sends.
 type Handler struct {
-	bundles  catalog.Stack
+	bundles  cargo.Bundles
 	catalog  *catalog.Catalog
 	charts   *chartRepository
 	models   *modelHub
@@ -38,10 +39,10 @@ type Handler struct {
 
 // New makes the handler of bundles, which it does not close. What the operator
 // should know about how they stack is emitted to sink as warnings.
-func New(bundles []*bundle.Trusted, sink event.Sink) (*Handler, error) {
-	c, err := catalog.Stack(bundles).Catalog()
+func New(bundles cargo.Bundles, sink event.Sink) (*Handler, error) {
+	c, err := bundles.Catalog()
 	if err != nil {
-		return nil, fmt.Errorf("reading the bundles' catalogue: %w", err)
+		return nil, err
 	}
 	h := &Handler{
 		bundles: bundles, catalog: c, sink: sink, metrics: newMetrics(len(bundles)),

@@ -57,13 +57,10 @@ type hubFile struct {
 
 func newModelHub(h *Handler) (*modelHub, error) {
 	m := &modelHub{repositories: map[string]*hubRepository{}}
-	for source, t := range h.bundles {
-		l, err := lock.Parse(t.Lock())
-		if err != nil {
-			return nil, fmt.Errorf("reading the lock of bundle %s: %w", t.Name(), err)
-		}
-		for i := range l.Items {
-			it := &l.Items[i]
+	for source, b := range h.bundles {
+		items := b.Lock().Items
+		for i := range items {
+			it := &items[i]
 			if it.HubModel == nil {
 				continue
 			}
@@ -71,7 +68,7 @@ func newModelHub(h *Handler) (*modelHub, error) {
 			if err != nil {
 				return nil, fmt.Errorf("reading model %s: %w", it.Ref, err)
 			}
-			model.sequence = t.Statement().Predicate.Sequence
+			model.sequence = b.Sequence()
 			m.add(h, model)
 		}
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/cargo/catalog"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/bundletest"
@@ -289,7 +289,7 @@ func TestOffsets(t *testing.T) {
 			spec = m
 		}
 	}
-	h, err := New([]*bundle.Trusted{trusted}, event.Discard)
+	h, err := New(cargo.Bundles{trusted}, event.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +342,7 @@ func FuzzHubPaths(f *testing.F) {
 	f.Add("/api/models/a/b/tree/main/x%2Fy")
 	f.Add("/a/b/resolve/main/../../../etc/passwd")
 	b := bundletest.Make(f, bundletest.Options{})
-	h, err := New([]*bundle.Trusted{b.Open(f)}, event.Discard)
+	h, err := New(cargo.Bundles{b.Open(f)}, event.Discard)
 	if err != nil {
 		f.Fatal(err)
 	}

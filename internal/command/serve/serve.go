@@ -18,9 +18,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/caisson/caisson/bundle"
-	"github.com/caisson/caisson/internal/cargo/catalog"
-	"github.com/caisson/caisson/internal/client/sign"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -57,11 +55,11 @@ type Result struct {
 // are accepted.
 func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	sink = event.Named(sink, Verb)
-	bundles, err := sign.Open(opt.Paths, opt.Keys, sign.OpenOptions{AllowExpired: opt.AllowExpired, Sink: sink})
+	bundles, err := cargo.OpenAll(ctx, opt.Paths, opt.Keys, cargo.Options{AllowExpired: opt.AllowExpired}, sink)
 	if err != nil {
 		return Result{}, err
 	}
-	defer catalog.Stack(bundles).Close()
+	defer bundles.Close()
 	handler, err := New(bundles, sink)
 	if err != nil {
 		return Result{}, err
@@ -80,7 +78,7 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	return res, err
 }
 
-func started(opt Options, res Result, bundles []*bundle.Trusted) event.Event {
+func started(opt Options, res Result, bundles cargo.Bundles) event.Event {
 	scheme := "http"
 	if opt.TLSCert != "" {
 		scheme = "https"

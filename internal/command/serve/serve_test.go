@@ -29,6 +29,7 @@ import (
 	orasremote "oras.land/oras-go/v2/registry/remote"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/bundletest"
@@ -45,7 +46,7 @@ type site struct {
 func newSite(t *testing.T, bundles ...*bundletest.Bundle) *site {
 	t.Helper()
 	s := &site{T: t, rec: &event.Recorder{}}
-	var list []*bundle.Trusted
+	var list cargo.Bundles
 	for _, b := range bundles {
 		list = append(list, b.Open(t))
 	}
@@ -553,7 +554,7 @@ func TestUnit(t *testing.T) {
 // and no answer that lacks one looks complete.
 func TestFlippedBytes(t *testing.T) {
 	b := bundletest.Make(t, bundletest.Options{})
-	h, err := New([]*bundle.Trusted{b.Open(t)}, event.Discard)
+	h, err := New(cargo.Bundles{b.Open(t)}, event.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/bundletest"
 )
 
 func newHandler(t *testing.T) *Handler {
 	t.Helper()
-	h, err := New([]*bundle.Trusted{bundletest.Make(t, bundletest.Options{}).Open(t)}, event.Discard)
+	h, err := New(cargo.Bundles{bundletest.Make(t, bundletest.Options{}).Open(t)}, event.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/cargo/catalog"
 	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/event"
@@ -33,7 +34,7 @@ const Verb = "verify"
 // Outcomes other than success. Run returns the first that holds.
 var (
 	ErrNotTrusted = fmt.Errorf("not every bundle counts: %w", bundle.ErrNotTrusted)
-	ErrOutOfTerm  = errors.New("not every bundle counts now") // and sign.ErrExpired or sign.ErrClock
+	ErrOutOfTerm  = errors.New("not every bundle counts now") // and cargo.ErrExpired or cargo.ErrClock
 	ErrDamaged    = fmt.Errorf("not every bundle is whole: %w", bundle.ErrDamaged)
 )
 
@@ -73,12 +74,9 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	found, err := bundle.Scan(opt.Paths...)
+	found, err := cargo.Find(fmt.Sprintf("verifying %q", opt.Paths), opt.Paths...)
 	if err != nil {
 		return Result{}, err
-	}
-	if len(found) == 0 {
-		return Result{}, fmt.Errorf("verifying %q: %w", opt.Paths, sign.ErrNoBundle)
 	}
 	if opt.Workers <= 0 {
 		opt.Workers = runtime.GOMAXPROCS(0)
@@ -86,9 +84,9 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	if opt.Now.IsZero() {
 		opt.Now = time.Now()
 	}
-	r := &run{opt: opt, sink: sink, result: Result{Trusted: true, Findings: []event.Finding{}}}
+	r := &run{opt: opt, sink: sink, checker: checker, result: Result{Trusted: true, Findings: []event.Finding{}}}
 	for _, files := range found {
-		if err := r.bundle(ctx, files, checker); err != nil {
+		if err := r.verifyBundle(ctx, files); err != nil {
 			return r.result, err
 		}
 	}
@@ -97,18 +95,25 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 
 // run gathers findings, from many goroutines.
 type run struct {
-	opt    Options
-	sink   event.Sink
-	mu     sync.Mutex
-	result Result
-	errors int   // findings of that severity
-	term   error // why a trusted bundle does not count now
-	fake   bool  // a bundle was read and nobody whose key counts signed it
+	opt     Options
+	sink    event.Sink
+	checker sign.Checker
+	mu      sync.Mutex
+	result  Result
+	errors  int   // findings of that severity
+	term    error // why a trusted bundle does not count now
+	fake    bool  // a bundle was read and nobody whose key counts signed it
 }
 
 func (r *run) finish() (Result, error) {
-	r.sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Message: r.summary(), Bytes: r.result.Bytes,
-		Fields: map[string]any{"trusted": r.result.Trusted, "findings": len(r.result.Findings), "bundles": r.result.Bundles}})
+	r.sink.Emit(event.Event{
+		Verb: Verb, Kind: event.Result, Message: r.summarize(), Bytes: r.result.Bytes,
+		Fields: map[string]any{
+			"trusted":  r.result.Trusted,
+			"findings": len(r.result.Findings),
+			"bundles":  r.result.Bundles,
+		},
+	})
 	switch {
 	case r.fake:
 		return r.result, ErrNotTrusted
@@ -120,7 +125,7 @@ func (r *run) finish() (Result, error) {
 	return r.result, nil
 }
 
-func (r *run) summary() string {
+func (r *run) summarize() string {
 	switch {
 	case r.fake:
 		return "not trusted"
@@ -142,43 +147,52 @@ func (r *run) report(f event.Finding) {
 	r.sink.Emit(event.Event{Verb: Verb, Kind: event.FindingKind, Item: f.Item, Finding: &f})
 }
 
-// bundle verifies one bundle. Only what keeps from going on is an error.
-func (r *run) bundle(ctx context.Context, files bundle.Files, checker sign.Checker) error {
+// verifyBundle verifies one bundle. Only what keeps from going on is an error.
+func (r *run) verifyBundle(ctx context.Context, files bundle.Files) error {
 	r.sink.Emit(event.Event{Verb: Verb, Kind: event.Start, Item: files.Name, Message: "verifying " + files.Name})
 	out := Bundle{Name: files.Name}
 	before := r.errors
-	err := r.open(ctx, files, checker, &out)
+	err := r.verifyHead(ctx, files, &out)
 	out.Intact = out.Trusted && err == nil && r.errors == before
 	r.result.Bundles = append(r.result.Bundles, out)
 	r.result.Trusted = r.result.Trusted && out.Trusted
-	r.sink.Emit(event.Event{Verb: Verb, Kind: event.End, Item: files.Name, Fields: map[string]any{"trusted": out.Trusted, "intact": out.Intact}})
+	r.sink.Emit(event.Event{
+		Verb: Verb, Kind: event.End, Item: files.Name,
+		Fields: map[string]any{"trusted": out.Trusted, "intact": out.Intact},
+	})
 	return err
 }
 
-func (r *run) open(ctx context.Context, files bundle.Files, checker sign.Checker, out *Bundle) error {
-	b, err := bundle.Read(files)
+// verifyHead proves the head and what follows from it: of a trusted bundle every
+// byte, of another which volumes are there.
+func (r *run) verifyHead(ctx context.Context, files bundle.Files, out *Bundle) error {
+	h, err := cargo.ReadHead(files)
 	if err != nil {
 		r.report(headFinding(files, err))
 		return nil
 	}
-	defer b.Close()
-	out.Version, out.Index = b.Version(), b.IndexDigest()
-	t, err := b.Trust(checker)
+	defer h.Close()
+	out.Version, out.Index = h.Version(), h.IndexDigest()
+	t, err := h.Trust(r.checker)
 	if err != nil {
 		r.report(trustFinding(files, err))
 		r.fake = true
-		r.completeness(b)
+		r.checkVolumes(h)
 		return nil
 	}
 	out.Trusted, out.Keys, out.Sequence = true, t.KeyIDs(), t.Statement().Predicate.Sequence
-	r.signatures(t)
-	out.Stale = r.stale(t)
-	return r.content(ctx, t, newItems(t.Bundle))
+	r.reportRejected(t)
+	out.Stale = r.checkTerm(t)
+	return r.checkContent(ctx, t, newItems(h))
 }
 
 func headFinding(files bundle.Files, err error) event.Finding {
 	head := filepath.Base(files.Head)
-	f := event.Finding{Severity: event.Error, Code: event.CodeHeadInvalid, Volume: head, What: err.Error(), Hint: catalog.CopyAgain(head)}
+	f := event.Finding{
+		Severity: event.Error, Code: event.CodeHeadInvalid, Volume: head,
+		What: err.Error(),
+		Hint: catalog.CopyAgain(head),
+	}
 	switch {
 	case errors.Is(err, bundle.ErrVersion), errors.Is(err, bundle.ErrDelta):
 		f.Hint = "use a newer caisson"
@@ -191,8 +205,11 @@ func headFinding(files bundle.Files, err error) event.Finding {
 // trustFinding says why a bundle is not trusted and which file is to blame, as
 // far as can be told: one that a good signature contradicts, else the signature.
 func trustFinding(files bundle.Files, err error) event.Finding {
-	f := event.Finding{Severity: event.Error, Code: event.CodeNotTrusted, What: err.Error(),
-		Why: "nothing in a bundle counts before a key that you trust has signed it"}
+	f := event.Finding{
+		Severity: event.Error, Code: event.CodeNotTrusted,
+		What: err.Error(),
+		Why:  "nothing in a bundle counts before a key that you trust has signed it",
+	}
 	var signatures []string
 	for _, path := range files.Signatures {
 		signatures = append(signatures, filepath.Base(path))
@@ -208,40 +225,46 @@ func trustFinding(files bundle.Files, err error) event.Finding {
 	case len(signatures) == 0:
 		f.Hint = "copy the .sigstore.json file from the source medium, or ask the sender for a signature"
 	case errors.Is(err, sign.ErrUnknownKey):
-		f.Hint = "name the key of the bundle's signer with --key, after asking the signer for it by another way; if it is named, " + catalog.CopyAgain(signatures...)
+		f.Hint = "name the key of the bundle's signer with --key, after asking the signer for it by another way; " +
+			"if it is named, " + catalog.CopyAgain(signatures...)
 	default:
 		f.Hint = catalog.CopyAgain(signatures...) + ", or ask the sender for a signature"
 	}
 	return f
 }
 
-// signatures tells which signatures did not count.
-func (r *run) signatures(t *bundle.Trusted) {
+// reportRejected says which signatures did not count.
+func (r *run) reportRejected(t *bundle.Trusted) {
 	for _, why := range t.Rejected() {
 		r.report(event.Finding{Severity: event.Notice, Code: event.CodeSignatureIgnored, What: "a signature was not counted: " + why.Error()})
 	}
 }
 
-// stale tells whether the statement does not count now.
-func (r *run) stale(t *bundle.Trusted) bool {
-	err := sign.CheckTerm(t.Statement().Predicate, r.opt.Now)
+// checkTerm says whether the statement does not count now.
+func (r *run) checkTerm(t *bundle.Trusted) (stale bool) {
+	err := cargo.CheckTerm(t.Statement().Predicate, r.opt.Now)
 	if err == nil {
 		return false
 	}
-	f := event.Finding{Severity: event.Error, Code: event.CodeExpired, What: t.Name() + ": " + err.Error(),
-		Why: "its signer did not want it used after that", Hint: "ask for a newer bundle, or check this machine's clock"}
-	if !errors.Is(err, sign.ErrExpired) {
-		f.Code, f.Why, f.Hint = event.CodeClock, "a wrong clock cannot tell whether a bundle has expired", "set this machine's clock"
+	f := event.Finding{
+		Severity: event.Error, Code: event.CodeExpired,
+		What: t.Name() + ": " + err.Error(),
+		Why:  "its signer did not want it used after that",
+		Hint: "ask for a newer bundle, or check this machine's clock",
+	}
+	if !errors.Is(err, cargo.ErrExpired) {
+		f.Code, f.Why = event.CodeClock, "a wrong clock cannot tell whether a bundle has expired"
+		f.Hint = "set this machine's clock"
 	}
 	r.term = err
 	r.report(f)
 	return true
 }
 
-// completeness says which volumes are missing or have another size. It does not
+// checkVolumes says which volumes are missing or have another size. It does not
 // ask who needs them: nobody has vouched for the manifests that would tell.
-func (r *run) completeness(b *bundle.Bundle) {
-	files, table := b.Files(), b.Table()
+func (r *run) checkVolumes(h *cargo.Head) {
+	files, table := h.Files(), h.Table()
 	for n := range table.Volumes() {
 		if f, bad := volumeFinding(files, table, n); bad {
 			r.report(f)
@@ -272,14 +295,14 @@ func volumeFinding(files bundle.Files, table *bundle.Table, n int) (f event.Find
 	return f, true
 }
 
-// content checks every byte of a trusted bundle.
-func (r *run) content(ctx context.Context, t *bundle.Trusted, items *items) error {
+// checkContent checks every byte of a trusted bundle.
+func (r *run) checkContent(ctx context.Context, t *bundle.Trusted, items *items) error {
 	var done atomic.Int64
 	total := t.Table().StreamSize()
 	opt := bundle.CheckOptions{Workers: r.opt.Workers, Progress: func(n int64) {
 		r.sink.Emit(event.Event{Verb: Verb, Kind: event.Progress, Item: t.Name(), Bytes: done.Add(n), Total: total})
 	}}
-	err := t.Check(ctx, opt, func(f bundle.Finding) { r.report(items.finding(t.Table(), f)) })
+	err := t.Check(ctx, opt, func(f bundle.Finding) { r.report(items.explainFinding(t.Table(), f)) })
 	r.result.Bytes += done.Load()
 	if errors.Is(err, bundle.ErrDamaged) {
 		return nil // all of it was reported
@@ -290,15 +313,16 @@ func (r *run) content(ctx context.Context, t *bundle.Trusted, items *items) erro
 // items names the references that need a blob.
 type items struct{ refs map[digest.Digest][]string }
 
-func newItems(b *bundle.Bundle) *items {
-	c, err := catalog.Read(catalog.Source{Head: b})
+func newItems(h *cargo.Head) *items {
+	c, err := h.Catalog()
 	if err != nil {
 		return &items{} // the head is whole; findings lack their items then
 	}
 	return &items{c.References()}
 }
 
-func (i *items) of(blobs ...digest.Digest) string {
+// using names, in byte order, the references that need one of the blobs.
+func (i *items) using(blobs ...digest.Digest) string {
 	var all []string
 	for _, d := range blobs {
 		all = append(all, i.refs[d]...)
@@ -322,11 +346,11 @@ func (i *items) inVolume(table *bundle.Table, n int, offset, length int64) strin
 			blobs = append(blobs, e.Digest)
 		}
 	}
-	return i.of(blobs...)
+	return i.using(blobs...)
 }
 
-// finding says what a finding of the volumes means for the references.
-func (i *items) finding(table *bundle.Table, f bundle.Finding) event.Finding {
+// explainFinding says what a finding of the volumes means for the references.
+func (i *items) explainFinding(table *bundle.Table, f bundle.Finding) event.Finding {
 	out := event.Finding{
 		Severity: event.Error, Code: string(f.Code), What: f.Message, Blob: string(f.Blob),
 		Volume: f.Volume, Offset: f.Offset, Length: f.Length, Hint: catalog.CopyAgain(f.Volume),
@@ -338,7 +362,7 @@ func (i *items) finding(table *bundle.Table, f bundle.Finding) event.Finding {
 		out.Hint += "; look after the disk if it happens again"
 	}
 	if f.Blob != "" {
-		out.Item = i.of(f.Blob)
+		out.Item = i.using(f.Blob)
 	} else if f.Blobs > 0 {
 		out.Item = i.inVolume(table, f.VolumeIndex, f.Offset, f.Length)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/bundletest"
@@ -159,7 +160,7 @@ func TestDamagedHead(t *testing.T) {
 
 func TestNoBundleAndNoKey(t *testing.T) {
 	b := bundletest.Make(t, bundletest.Options{})
-	if _, _, err := verify(t, b, t.TempDir()); !errors.Is(err, sign.ErrNoBundle) {
+	if _, _, err := verify(t, b, t.TempDir()); !errors.Is(err, cargo.ErrNoBundle) {
 		t.Errorf("empty directory: %v", err)
 	}
 	if _, err := Run(t.Context(), Options{Paths: []string{b.Dir}}, event.Discard); !errors.Is(err, sign.ErrNoKey) {
@@ -190,7 +191,7 @@ func TestExpired(t *testing.T) {
 	}
 	opt.Now = opt.Now.AddDate(0, 0, 1)
 	res, err := Run(t.Context(), opt, event.Discard)
-	if !errors.Is(err, sign.ErrExpired) || len(res.Findings) != 1 || res.Findings[0].Code != event.CodeExpired || res.Findings[0].Severity != event.Error {
+	if !errors.Is(err, cargo.ErrExpired) || len(res.Findings) != 1 || res.Findings[0].Code != event.CodeExpired || res.Findings[0].Severity != event.Error {
 		t.Errorf("after: %v, %+v", err, res.Findings)
 	}
 	if got := res.Bundles[0]; !got.Trusted || !got.Stale || got.Intact || res.Bytes == 0 {
@@ -198,7 +199,7 @@ func TestExpired(t *testing.T) {
 	}
 	opt.Now = time.Date(2025, 12, 30, 0, 0, 0, 0, time.UTC)
 	res, err = Run(t.Context(), opt, event.Discard)
-	if !errors.Is(err, sign.ErrClock) || len(res.Findings) != 1 || res.Findings[0].Code != event.CodeClock || res.Findings[0].Severity != event.Error {
+	if !errors.Is(err, cargo.ErrClock) || len(res.Findings) != 1 || res.Findings[0].Code != event.CodeClock || res.Findings[0].Severity != event.Error {
 		t.Errorf("not made yet: %v, %+v", err, res.Findings)
 	}
 }

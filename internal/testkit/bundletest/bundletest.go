@@ -24,7 +24,9 @@ import (
 
 	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/sign"
+	"github.com/caisson/caisson/internal/event"
 )
 
 // References of the bundle's items.
@@ -47,6 +49,7 @@ type Options struct {
 	VolumeSize int64  // default: 4 MiB, so that blocks lie across volumes
 	Salt       string // changes the web image's content and nothing else
 	Expires    string // RFC 3339; default: never
+	LockText   string // what stands in the bundle as its lock; default: the lock
 	Key        *sign.PrivateKey
 	KeyFile    string // public half of Key, as a file; made when empty
 }
@@ -118,6 +121,9 @@ func (b *Bundle) seal(tb testing.TB, opt Options) {
 	ctx := context.Background()
 	text, err := b.Lock.Marshal()
 	check(tb, err)
+	if opt.LockText != "" {
+		text = []byte(opt.LockText)
+	}
 	var slots []bundle.Slot
 	for _, s := range b.Lock.Slots() {
 		slots = append(slots, bundle.Slot{Key: s.Key, Digest: s.Digest, Size: s.Size})
@@ -126,7 +132,7 @@ func (b *Bundle) seal(tb testing.TB, opt Options) {
 	if size == 0 {
 		size = 4 << 20
 	}
-	w, err := bundle.Create(ctx, b.Dir, b.Name, b.Lock.Digest(), slots, bundle.WriterOptions{VolumeSize: size, NoSync: true})
+	w, err := bundle.Create(ctx, b.Dir, b.Name, digest.FromBytes(text), slots, bundle.WriterOptions{VolumeSize: size, NoSync: true})
 	check(tb, err)
 	defer w.Close()
 	pending := b.fill(ctx, tb, w)
@@ -207,12 +213,12 @@ func (b *Bundle) meta(w *bundle.Writer, data []byte) digest.Digest {
 }
 
 // Open returns the bundle, trusted by its own key and closed with the test.
-func (b *Bundle) Open(tb testing.TB) *bundle.Trusted {
+func (b *Bundle) Open(tb testing.TB) *cargo.Bundle {
 	tb.Helper()
-	list, err := sign.Open([]string{b.Dir}, []string{b.KeyFile}, sign.OpenOptions{AllowExpired: true})
+	opened, err := cargo.Open(context.Background(), []string{b.Dir}, []string{b.KeyFile}, cargo.Options{AllowExpired: true}, event.Discard)
 	check(tb, err)
-	tb.Cleanup(func() { _ = list[0].Close() })
-	return list[0]
+	tb.Cleanup(func() { _ = opened.Close() })
+	return opened
 }
 
 // Volume is the path of volume n.

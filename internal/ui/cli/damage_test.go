@@ -24,7 +24,7 @@ import (
 
 	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/lock"
-	"github.com/caisson/caisson/internal/client/sign"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/command/serve"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/bundletest"
@@ -241,12 +241,12 @@ func TestEveryFlipIsFound(t *testing.T) {
 // trusted is what the bundle's signatures say, or nil.
 func (v *victim) trusted() []bundle.Signature {
 	v.t.Helper()
-	list, err := sign.Open([]string{v.path("out")}, []string{v.key()}, sign.OpenOptions{})
+	b, err := cargo.Open(v.t.Context(), []string{v.path("out")}, []string{v.key()}, cargo.Options{}, event.Discard)
 	if err != nil {
 		return nil
 	}
-	defer list[0].Close()
-	return list[0].Signatures()
+	defer b.Close()
+	return b.Signatures()
 }
 
 // placed requires that a flip in a volume is found where it is. A finding tells
@@ -431,12 +431,12 @@ func TestNoWrongByteLeaves(t *testing.T) {
 // served asks serve for every blob and returns how many it could not give.
 func (v *victim) served(f bitFlip) (broken int) {
 	v.t.Helper()
-	list, err := sign.Open([]string{v.path("out")}, []string{v.key()}, sign.OpenOptions{})
+	opened, err := cargo.OpenAll(v.t.Context(), []string{v.path("out")}, []string{v.key()}, cargo.Options{}, event.Discard)
 	if err != nil {
 		return 0
 	}
-	defer list[0].Close()
-	handler, err := serve.New(list, event.Discard)
+	defer opened.Close()
+	handler, err := serve.New(opened, event.Discard)
 	if err != nil {
 		return 0
 	}

@@ -14,11 +14,11 @@ import (
 	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/yamlfile"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/client/sign"
-	"github.com/caisson/caisson/internal/command/inspect"
 	"github.com/caisson/caisson/internal/command/install"
 	"github.com/caisson/caisson/internal/command/pack"
 	"github.com/caisson/caisson/internal/command/verify"
@@ -30,7 +30,6 @@ var provoke = map[string]error{
 	"The signature does not count":                  sign.ErrSignature,
 	"The bundle is damaged or incomplete":           bundle.ErrMissing,
 	"The upstream no longer has what the lock says": fetch.ErrSize,
-	"The path holds more than one bundle":           inspect.ErrSeveral,
 	"The upstream refuses access":                   &fetch.StatusError{Status: 401},
 	"The upstream does not have it":                 registry.ErrNotFound,
 	"The upstream's answer cannot be accepted":      registry.ErrDigest,
@@ -93,13 +92,13 @@ func TestCodes(t *testing.T) {
 		{bundle.ErrNotTrusted, 3},
 		{verify.ErrNotTrusted, 3},
 		{install.ErrOlder, 3},
-		{sign.ErrExpired, 3},
-		{sign.ErrClock, 3},
-		{fmt.Errorf("%w: %w", verify.ErrOutOfTerm, sign.ErrExpired), 3},
+		{cargo.ErrExpired, 3},
+		{cargo.ErrClock, 3},
+		{fmt.Errorf("%w: %w", verify.ErrOutOfTerm, cargo.ErrExpired), 3},
 		{pack.ErrUnproven, 3},
 		{bundle.ErrTampered, 4},
 		{verify.ErrDamaged, 4},
-		{sign.ErrNoBundle, 4},
+		{cargo.ErrNoBundle, 4},
 		{plan.ErrPreflight, 5},
 		{install.ErrImages, 5},
 		{install.ErrDrift, 6},

@@ -10,6 +10,7 @@ import (
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/yamlfile"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/cargo/catalog"
 	"github.com/caisson/caisson/internal/client/agent"
 	"github.com/caisson/caisson/internal/client/fetch"
@@ -19,11 +20,9 @@ import (
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/client/sign"
-	"github.com/caisson/caisson/internal/command/inspect"
 	"github.com/caisson/caisson/internal/command/install"
 	"github.com/caisson/caisson/internal/command/nodes"
 	"github.com/caisson/caisson/internal/command/pack"
-	"github.com/caisson/caisson/internal/command/preflight"
 	"github.com/caisson/caisson/internal/command/report"
 	"github.com/caisson/caisson/internal/command/resolve"
 )
@@ -50,9 +49,9 @@ var table = []row{
 		hint: "give the .key file where something is signed and the .pub file where it is checked; caisson keys generate --out DIR makes both"},
 	{is: bundle.ErrNotTrusted, sentence: "The bundle is not trusted", code: NotTrusted,
 		hint: "compare the key with the one that signed: caisson inspect PATH shows the signers; do not use the bundle until this is settled"},
-	{is: sign.ErrExpired, sentence: "The bundle has expired", code: NotTrusted,
+	{is: cargo.ErrExpired, sentence: "The bundle has expired", code: NotTrusted,
 		hint: "get a newer bundle, or set this machine's clock (date -u shows it); to use it on purpose add --allow-expired to serve, load, plan or install"},
-	{is: sign.ErrClock, sentence: "The clock says that the bundle is not made yet", code: NotTrusted,
+	{is: cargo.ErrClock, sentence: "The clock says that the bundle is not made yet", code: NotTrusted,
 		hint: "set this machine's clock: date -u shows it"},
 	{is: pack.ErrUnproven, sentence: "The statement to be signed is not proven", code: NotTrusted,
 		hint: "give the first signer's public key with --countersign FILE.pub, so that the statement you add your name to is proven"},
@@ -60,7 +59,7 @@ var table = []row{
 		hint: "get the signature file and the public key again from whoever packed the bundle"},
 
 	// The bundle on its medium.
-	{is: sign.ErrNoBundle, sentence: "No bundle is there", code: Damaged,
+	{is: cargo.ErrNoBundle, sentence: "No bundle is there", code: Damaged,
 		hint: "give the directory that holds NAME.head.tar; volumes may lie in further directories"},
 	{is: bundle.ErrNoSpace, sentence: "The disk is too small for the bundle", code: Failed,
 		hint: "free space there, or give a larger disk with -o DIR; nothing was downloaded yet"},
@@ -84,7 +83,7 @@ var table = []row{
 		hint: "get the bundle's signature files, and the binaries they name, again from whoever packed it"},
 	{as: isAny(pack.ErrUpstreamChanged, bundle.ErrSize, bundle.ErrDigestMismatch, fetch.ErrSize), sentence: "The upstream no longer has what the lock says", code: Failed,
 		hint: "pin what is there now: caisson resolve -f STACK.yaml -o LOCK.yaml, then pack again"},
-	{as: isAny(inspect.ErrSeveral, preflight.ErrAmbiguous), sentence: "The path holds more than one bundle", code: Usage,
+	{is: cargo.ErrSeveral, sentence: "The path holds more than one bundle", code: Usage,
 		hint: "give the head file of the one that is meant: DIR/NAME.head.tar"},
 	{is: bundle.ErrUnfinished, sentence: "The bundle is not complete and was not sealed", code: Failed,
 		hint: "run the same pack again: it fetches only what is missing"},
