@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -57,177 +58,46 @@ type Pulls struct {
 
 // RewriteObject replaces image references in u, in place. In containers and
 // image volumes of any kind of object, and under an `image` key that holds a
-// whole reference, every one must have a place at the site. Elsewhere those the
-// site has are replaced and others stay: references split over repository, image
-// and version or repository and tag; strings and --flag=REF that are exactly a
-// reference with a host; any reference in env, args and command of a container or
-// under a key that names an image; YAML and JSON inside strings, whose form is
-// kept. Pods get the pull secret. Definitions of custom resources, schemas,
-// examples and annotations are left alone. Errors join one *UnknownImageError per
-// reference without a place; an object nested too deeply to be searched whole is
-// an error too.
+// whole reference, every one must have a place at the site. Of the other sites
+// that package document finds, those the site has are replaced and others stay;
+// texts keep their form. Pods get the pull secret. Definitions of custom
+// resources, schemas, examples and annotations are left alone. Errors join one
+// *UnknownImageError per reference without a place; an object nested too deeply
+// to be searched whole is an error too.
 func RewriteObject(u *unstructured.Unstructured, pulls Pulls) error {
-	if kube.IsCRD(u) {
-		return nil
+	var errs []error
+	object, err := document.ReadObject(u.Object)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("searching %s for images: %w", kube.ObjectOf(u), err))
 	}
-	w := &rewriter{rewrite: pulls.Rewrite, secret: pulls.Secret, object: kube.ObjectOf(u)}
-	w.value(u.Object, &place{index: -1})
-	return errors.Join(w.errs...)
-}
-
-type rewriter struct {
-	rewrite Rewrite
-	secret  string
-	object  kube.Object
-	errs    []error
-	deep    bool // errs says so
-}
-
-func (w *rewriter) value(v any, at *place) {
-	if at.depth > maxDepth {
-		if !w.deep {
-			w.deep, w.errs = true, append(w.errs, fmt.Errorf("searching %s for images: %w", w.object, errTooDeep))
+	object.Rewrite(func(s document.Site) (string, bool) {
+		ref, ok := pulls.Rewrite(s.Ref)
+		if !ok && s.Required {
+			errs = append(errs, &UnknownImageError{Ref: s.Ref, Object: kube.ObjectOf(u), Path: s.Path})
 		}
-		return
-	}
-	switch v := v.(type) {
-	case map[string]any:
-		w.mapping(v, at)
-	case []any:
-		for i, e := range v {
-			if s, ok := e.(string); ok {
-				v[i] = w.text(at.key, s)
-				continue
-			}
-			w.value(e, at.element(i))
+		return ref, ok
+	})
+	for _, s := range object.Sites() {
+		if s.What == document.Pods && pulls.Secret != "" {
+			addPullSecret(s.Object, pulls.Secret)
 		}
 	}
+	return errors.Join(errs...)
 }
 
-func (w *rewriter) mapping(m map[string]any, at *place) {
-	if at.pod() {
-		w.strings(m)
-	}
-	if _, pod := m["containers"].([]any); pod && w.secret != "" {
-		w.credential(m)
-	}
-	w.parts(m)
-	for key, v := range m {
-		if unsearched[key] || otherKeys[key] {
-			continue
-		}
-		ref, isText := v.(string)
-		switch {
-		case isText && key == "image":
-			w.image(m, strings.TrimSpace(ref), at)
-		case isText && key == "reference" && at.key == "image":
-			m[key] = w.must(strings.TrimSpace(ref), at.child(key))
-		case isText:
-			m[key] = w.text(key, ref)
-		default:
-			w.value(v, at.child(key))
-		}
-	}
-}
-
-// image handles the key `image` of m.
-func (w *rewriter) image(m map[string]any, ref string, at *place) {
-	here := at.child("image")
-	switch repository, _ := m["repository"].(string); {
-	case ref == "":
-	case at.pod():
-		m["image"] = w.must(ref, here)
-	case repository != "" && !strings.ContainsAny(ref, ":@"):
-		w.split(m, repository, ref)
-	case plausible(ref) && strings.ContainsAny(ref, "/:@"):
-		m["image"] = w.must(ref, here)
-	case plausible(ref):
-		if site, ok := w.rewrite(ref); ok {
-			m["image"] = site
-		}
-	}
-}
-
-// split handles a reference that operators' resources spread over neighbouring
-// keys. The digest goes where the version was. One that the site lacks stays:
-// the operator may add to it before it pulls, and the plan has spoken of it.
-func (w *rewriter) split(m map[string]any, repository, image string) {
-	key := "version"
-	version, _ := m[key].(string)
-	if version == "" {
-		key = "tag"
-		version, _ = m[key].(string)
-	}
-	joined := join(repository+"/"+image, version)
-	if version == "" || !plausible(joined) {
-		return
-	}
-	site, known := w.rewrite(joined)
-	name, digest, ok := strings.Cut(site, "@")
-	cut := strings.LastIndexByte(name, '/')
-	if !known || !ok || cut < 0 {
-		return
-	}
-	m["repository"], m["image"], m[key] = name[:cut], name[cut+1:], digest
-}
-
-func (w *rewriter) must(ref string, at *place) string {
-	site, ok := w.rewrite(ref)
-	if !ok {
-		w.errs = append(w.errs, &UnknownImageError{Ref: ref, Object: w.object, Path: at.String()})
-		return ref
-	}
-	return site
-}
-
-// credential adds the pull secret to a pod, unless it is there.
-func (w *rewriter) credential(pod map[string]any) {
+// addPullSecret adds the pull secret to a pod, unless it is there.
+func addPullSecret(pod map[string]any, name string) {
 	list, _ := pod["imagePullSecrets"].([]any)
 	for _, e := range list {
-		if m, _ := e.(map[string]any); m["name"] == w.secret {
+		if m, _ := e.(map[string]any); m["name"] == name {
 			return
 		}
 	}
-	pod["imagePullSecrets"] = append(list, map[string]any{"name": w.secret})
+	pod["imagePullSecrets"] = append(list, map[string]any{"name": name})
 }
 
-// strings replaces known references in a container's env, args and command.
-func (w *rewriter) strings(container map[string]any) {
-	for _, key := range []string{"args", "command"} {
-		list, _ := container[key].([]any)
-		for i, e := range list {
-			if s, ok := e.(string); ok {
-				list[i] = w.argument(s)
-			}
-		}
-	}
-	env, _ := container["env"].([]any)
-	for _, e := range env {
-		variable, _ := e.(map[string]any)
-		if s, ok := variable["value"].(string); ok {
-			variable["value"] = w.known(s)
-		}
-	}
-}
-
-// argument handles REF and --flag=REF.
-func (w *rewriter) argument(s string) string {
-	if flag, ref, ok := strings.Cut(s, "="); ok && strings.HasPrefix(flag, "-") {
-		return flag + "=" + w.known(ref)
-	}
-	return w.known(s)
-}
-
-// known replaces s if it is a whole reference of the site, and only then.
-func (w *rewriter) known(s string) string {
-	if !strings.ContainsAny(s, ":@") || !plausible(s) {
-		return s
-	}
-	if site, ok := w.rewrite(s); ok {
-		return site
-	}
-	return s
-}
+// crdLine finds the documents that may define custom resources.
+var crdLine = regexp.MustCompile(`(?m)^kind:[ \t]*["']?CustomResourceDefinition["']?[ \t\r]*$`)
 
 // postRenderer is what Helm calls with a release's rendered manifests: images
 // become the site's, custom resource definitions are left out (they are applied

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 func rewritten(t *testing.T, text string, pulls Pulls) (string, error) {
@@ -178,6 +179,7 @@ func TestPostRendererRefusesAnUnplannedDefinition(t *testing.T) {
 }
 
 func TestRewriteObjectRefusesWhatItCannotSearchWhole(t *testing.T) {
+	const deepest = 200
 	nested := func(depth int) *unstructured.Unstructured {
 		var v any = map[string]any{"containers": []any{map[string]any{"image": "evil/x:1"}}}
 		for range depth {
@@ -185,10 +187,10 @@ func TestRewriteObjectRefusesWhatItCannotSearchWhole(t *testing.T) {
 		}
 		return &unstructured.Unstructured{Object: map[string]any{"apiVersion": "x.dev/v1", "kind": "Odd", "spec": v}}
 	}
-	if err := RewriteObject(nested(maxDepth), Pulls{Rewrite: known}); !errors.Is(err, errTooDeep) {
+	if err := RewriteObject(nested(deepest), Pulls{Rewrite: known}); !errors.Is(err, document.ErrTooLarge) {
 		t.Errorf("error is %v", err)
 	}
-	if err := RewriteObject(nested(maxDepth-10), Pulls{Rewrite: known}); !errors.Is(err, ErrUnknownImage) || errors.Is(err, errTooDeep) {
+	if err := RewriteObject(nested(deepest-10), Pulls{Rewrite: known}); !errors.Is(err, ErrUnknownImage) || errors.Is(err, document.ErrTooLarge) {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -24,6 +24,8 @@ entries:
   broken: {not: a list}
 `
 
+const hash = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 func TestIndexFind(t *testing.T) {
 	x, err := ParseIndex([]byte(indexYAML))
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/document"
+	"github.com/caisson/caisson/internal/rules/lint"
 )
 
 // source is where charts come from and what renders them.
@@ -93,16 +94,17 @@ func manifest(b *cargo.Bundle, ref string) (decide.Rendered, []*piece, error) {
 // read counts what was rendered, finds its definitions and images and takes it
 // apart.
 func read(r *decide.Rendered, docs []document.Document) ([]*piece, error) {
-	found, err := helm.Images(docs)
+	sites, err := document.Read(docs)
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range found {
-		r.Images = append(r.Images, decide.FoundImage{Ref: f.Ref, Template: f.Template, Line: f.Line, Path: f.Path, Sure: f.Sure, Joined: f.Joined, Kept: f.Kept})
+	for _, s := range document.Images(sites) {
+		r.Images = append(r.Images, decide.FoundImage{
+			Ref: s.Ref, Template: s.Template, Line: s.Line, Path: s.Path,
+			Sure: s.Certainty == document.Certain, Joined: s.Certainty == document.Joined, Kept: s.Kept,
+		})
 	}
-	if r.Egress, err = egress(docs); err != nil {
-		return nil, err
-	}
+	r.Egress = lint.Check(sites)
 	var out []*piece
 	for _, d := range docs {
 		objects, err := kube.Parse([]byte(d.Source))

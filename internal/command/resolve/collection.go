@@ -7,7 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/lock"
-	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/caisson/caisson/internal/rules/lint"
 )
 
@@ -41,7 +41,7 @@ type wantedImage struct {
 // expected.
 type suspect struct {
 	component string
-	found     helm.FoundImage
+	site      document.Site
 }
 
 // item adds an item for a component. Items of one reference are equal, but for

@@ -23,20 +23,6 @@ var ErrEgress = errors.New("would call out of a closed site")
 // release they were rendered for.
 type lintKey struct{ component, code, template, text string }
 
-// lint searches rendered documents for what would call out.
-func (s *session) lint(docs []document.Document, component string, at place) {
-	texts := make([]lint.Document, len(docs))
-	for i, d := range docs {
-		texts[i] = lint.Document{Template: d.Template, Line: d.Line, Source: d.Source}
-	}
-	found, err := lint.Check(texts)
-	if err != nil {
-		s.problem(at, err)
-		return
-	}
-	s.found.lint(component, found)
-}
-
 // lint notes the findings of one rendering that no other one had.
 func (c *collection) lint(component string, found []lint.Finding) {
 	c.mu.Lock()
@@ -102,21 +88,18 @@ func rules(comp *stack.Component) []lint.Rule {
 }
 
 // named are the places of a component where a string may name an image.
-func (s *session) named(component string) []lint.Named {
-	var out []lint.Named
+func (s *session) named(component string) []document.Site {
+	var out []document.Site
 	seen := map[lintKey]bool{}
 	for _, x := range s.found.suspects {
-		k := lintKey{template: x.found.Template, text: x.found.Ref, code: x.found.Path}
+		k := lintKey{template: x.site.Template, text: x.site.Ref, code: x.site.Path}
 		if x.component != component || seen[k] {
 			continue
 		}
 		seen[k] = true
-		out = append(out, lint.Named{
-			Ref: x.found.Ref, Template: x.found.Template, Line: x.found.Line, Path: x.found.Path,
-			Vague: !x.found.Joined && !strings.ContainsAny(x.found.Ref, "/:@"),
-		})
+		out = append(out, x.site)
 	}
-	slices.SortFunc(out, func(a, b lint.Named) int {
+	slices.SortFunc(out, func(a, b document.Site) int {
 		return cmp.Or(cmp.Compare(a.Template, b.Template), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Ref, b.Ref))
 	})
 	return out

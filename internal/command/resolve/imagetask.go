@@ -10,9 +10,9 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/lock"
-	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/rules/document"
+	"github.com/caisson/caisson/internal/rules/lint"
 )
 
 // declareImage notes an image that the stack names itself.
@@ -30,20 +30,21 @@ func (s *session) declareImage(i, j int) {
 	s.found.image(ref, comp.Name, "stack", at, true)
 }
 
-// discover notes the images of rendered documents. at is the chart or manifest
+// discover notes the images of rendered documents, and what would call out. at is the chart or manifest
 // they come from.
 func (s *session) discover(docs []document.Document, component, by string, at place) {
-	s.lint(docs, component, at)
-	images, err := helm.Images(docs)
+	sites, err := document.Read(docs)
 	if err != nil {
 		s.problem(at, err)
 		return
 	}
-	for _, f := range images {
-		if !f.Sure {
-			s.found.suspect(suspect{component: component, found: f})
+	s.found.lint(component, lint.Check(sites))
+	for _, f := range document.Images(sites) {
+		certain := f.Certainty == document.Certain
+		if !certain {
+			s.found.suspect(suspect{component: component, site: f})
 		}
-		if !f.Sure && !f.Joined {
+		if !certain && f.Certainty != document.Joined {
 			continue
 		}
 		where := at
@@ -53,7 +54,7 @@ func (s *session) discover(docs []document.Document, component, by string, at pl
 			s.problem(where, err)
 			continue
 		}
-		s.found.image(ref, component, by, where, f.Sure)
+		s.found.image(ref, component, by, where, certain)
 	}
 }
 

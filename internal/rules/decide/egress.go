@@ -6,6 +6,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/caisson/caisson/internal/rules/lint"
 )
 
@@ -47,15 +48,19 @@ func calls(f lint.Finding, where, item string) event.Finding {
 
 // named are those places of which only the lint speaks; what is certainly an
 // image has a finding of its own.
-func named(list []FoundImage) []lint.Named {
-	var out []lint.Named
+func named(list []FoundImage) []document.Site {
+	var out []document.Site
 	for _, f := range list {
-		if !f.Sure {
-			out = append(out, lint.Named{
-				Ref: f.Ref, Template: f.Template, Line: f.Line, Path: f.Path,
-				Vague: !f.Joined && !strings.ContainsAny(f.Ref, "/:@"),
-			})
+		if f.Sure {
+			continue
 		}
+		certainty := document.Likely
+		if f.Joined {
+			certainty = document.Joined
+		}
+		out = append(out, document.Site{
+			What: document.Image, Ref: f.Ref, Template: f.Template, Line: f.Line, Path: f.Path, Certainty: certainty,
+		})
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // verdict is what a command would do: a code and a sentence, or nothing.
@@ -18,12 +19,10 @@ const maxShells = 4
 var (
 	assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*\+?=`)
 	digits     = regexp.MustCompile(`^[0-9.]+[smhd]?$`)
-	shells     = []string{"sh", "bash", "ash", "dash", "ksh", "zsh"}
 	// words that precede the command they run
 	prefixes = []string{"if", "then", "else", "elif", "while", "until", "do", "!", "time", "exec", "sudo", "command", "nohup", "env", "nice",
 		"timeout", "xargs", "chroot", "tini", "dumb-init", "--", "stdbuf", "builtin", "retry", "RUN"}
 	prefixesWithUser = []string{"su-exec", "gosu", "setpriv"}
-	pythonName       = regexp.MustCompile(`^python[0-9.]*$`)
 	pipName          = regexp.MustCompile(`^pip[0-9.]*$`)
 	shellFlag        = regexp.MustCompile(`^-[a-z]*c[a-z]*$`)
 )
@@ -36,7 +35,7 @@ func judge(words []string) verdict {
 	}
 	name, args := path.Base(words[0]), words[1:]
 	switch {
-	case pythonName.MatchString(name):
+	case document.LanguageOf(name) == document.Python:
 		if i := slices.Index(args, "-m"); i >= 0 && i+1 < len(args) && pipName.MatchString(args[i+1]) {
 			return pip(args[i+2:])
 		}
@@ -262,7 +261,7 @@ func inner(c command, depth int) []hit {
 	if len(words) == 0 {
 		return nil
 	}
-	search := interpreter(words[0])
+	search := searchOf(document.LanguageOf(words[0]))
 	switch {
 	case path.Base(words[0]) == "eval" && len(words) > 1:
 		return moved(shellHits(strings.Join(words[1:], " "), depth+1), c.line, true)
@@ -280,18 +279,6 @@ func inner(c command, depth int) []hit {
 		out = append(out, moved(search(c.body, depth+1), c.at, false)...)
 	}
 	return out
-}
-
-// interpreter is how to search what a program of that name is given to run.
-func interpreter(name string) func(string, int) []hit {
-	base := path.Base(name)
-	switch {
-	case slices.Contains(shells, base):
-		return shellHits
-	case pythonName.MatchString(base):
-		return pythonHits
-	}
-	return nil
 }
 
 // moved shifts hits to a script that begins at line, or puts all on it.

@@ -2,7 +2,7 @@
 // site: commands that download, remote resources, images that nobody carries,
 // pull policies that ask a registry each time.
 //
-// It reads text that was rendered elsewhere and returns findings; deciding which
+// It reads the sites that package document finds and returns findings; deciding which
 // of them are accepted is Settle's, by rules that a stack gives with a reason.
 // It never renders, runs or fetches anything, and where it cannot tell it says
 // nothing.
@@ -10,43 +10,20 @@ package lint
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // Bounds.
 const (
 	MaxFindings = 1000 // of one Check; one more says how many were left out
 	maxExcerpt  = 160  // bytes of Finding.Text
-	maxNodes    = 4 << 20
-	maxDepth    = 200
-	maxEmbedded = 3 // documents in strings in documents
 )
-
-// ErrTooLarge: the documents are nested too deeply or hold too much.
-var ErrTooLarge = errors.New("too deep or too large to be searched")
-
-// Document is one rendered YAML document.
-type Document struct {
-	Template string // CHART/templates/x.yaml, or a manifest's name
-	Line     int    // of Source's first line, from 1
-	Source   string
-}
-
-// Named is one place that names an image; see package helm.
-type Named struct {
-	Ref      string
-	Template string
-	Line     int
-	Path     string // spec.containers[0].env[1].value
-	// Vague: a bare word under a key `image`, perhaps no image at all.
-	Vague bool
-}
 
 // Finding is one thing that would call out.
 type Finding struct {
@@ -77,36 +54,24 @@ func (f Finding) Advice(stack string) string {
 	return f.Fix + ", or accept it with allow and a reason in " + stack
 }
 
-// Check searches documents; what they name as images is Images' matter. Findings come sorted by template, line and code;
-// a place and text appear once. Beyond MaxFindings a last one of code event.CodeEgressMore says
-// how many there were. Errors wrap ErrTooLarge; a document that is not YAML is
-// left to whoever applies it.
-func Check(docs []Document) ([]Finding, error) {
-	w := &walker{nodes: maxNodes}
-	for _, d := range docs {
-		if err := w.document(d); err != nil {
-			return nil, fmt.Errorf("searching %s line %d: %w", d.Template, d.Line, err)
-		}
-	}
-	return finish(w.found), nil
-}
-
-// Images adds to findings those places whose image the bundle does not have, and
+// Images adds to findings those sites whose image the bundle does not have, and
 // gives all in the order and within the bound of Check. has says whether the
 // bundle holds what a reference, as written, means. A registry inside the cluster
 // is no matter of the bundle.
-func Images(found []Finding, named []Named, has func(ref string) bool) []Finding {
+func Images(found []Finding, named []document.Site, has func(ref string) bool) []Finding {
 	out := slices.Clone(found)
 	for _, n := range named {
 		if has(n.Ref) || insideName(n.Ref) {
 			continue
 		}
-		f := Finding{Code: event.CodeEgressImage, Warning: n.Vague, Template: n.Template, Line: n.Line, Text: n.Ref,
-			What: fmt.Sprintf("%s names image %s, which is not in the bundle", n.Path, n.Ref)}
-		if n.Vague {
-			f.What = fmt.Sprintf("%s may name an image %s, which is not in the bundle", n.Path, n.Ref)
+		verb := "names"
+		if n.Bare() {
+			verb = "may name an"
 		}
-		out = append(out, f)
+		out = append(out, Finding{
+			Code: event.CodeEgressImage, Warning: n.Bare(), Template: n.Template, Line: n.Line, Text: n.Ref,
+			What: fmt.Sprintf("%s %s image %s, which is not in the bundle", n.Path, verb, n.Ref),
+		})
 	}
 	return finish(out)
 }

@@ -1,34 +1,26 @@
-package helm
+package document
 
 import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/caisson/caisson/internal/rules/document"
 )
 
 const hash = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 func foundIn(tb testing.TB, source string) []string {
 	tb.Helper()
-	docs, err := document.Split("t.yaml", source)
+	docs, err := Split("t.yaml", source)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	images, err := Images(docs)
+	sites, err := Read(docs)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	var out []string
-	for _, f := range images {
-		mark := ""
-		switch {
-		case f.Joined:
-			mark = "+"
-		case !f.Sure:
-			mark = "?"
-		}
+	for _, f := range Images(sites) {
+		mark := map[Certainty]string{Joined: "+", Likely: "?"}[f.Certainty]
 		out = append(out, fmt.Sprintf("%s%s %d %s", f.Ref, mark, f.Line, f.Path))
 	}
 	return out
@@ -95,28 +87,28 @@ func TestImagesBounds(t *testing.T) {
 		bomb += fmt.Sprintf("a%d: &a%d [%s]\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d,", i-1), 10), ","))
 	}
 	for name, source := range map[string]string{"deep": deep, "aliases": bomb, "not YAML": "a: b: c\n", "itself": "a: &a [*a]\n"} {
-		if _, err := Images([]document.Document{{Template: "t.yaml", Line: 1, Source: source}}); err == nil || !strings.Contains(err.Error(), "t.yaml line 1") {
+		if _, err := Read([]Document{{Template: "t.yaml", Line: 1, Source: source}}); err == nil || !strings.Contains(err.Error(), "t.yaml line 1") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func FuzzImages(f *testing.F) {
+func FuzzRead(f *testing.F) {
 	f.Add("kind: Pod\nspec: {containers: [{image: x}]}\n")
 	f.Add("a: &a {image: {repository: x, tag: y}}\nb: [*a, *a]\n---\nkind: CustomResourceDefinition\n")
 	f.Add("x: {repository: nvcr.io/nvidia, image: driver, version: 1}\n")
 	f.Fuzz(func(t *testing.T, source string) {
-		docs, err := document.Split("t", source)
+		docs, err := Split("t", source)
 		if err != nil {
 			return
 		}
-		images, err := Images(docs)
+		sites, err := Read(docs)
 		if err != nil {
 			return
 		}
 		lines := strings.Count(source, "\n") + 1
-		for _, i := range images {
-			if i.Ref == "" || i.Template != "t" || i.Line < 0 || i.Line > lines {
+		for _, i := range sites {
+			if i.Names() && i.Ref == "" || i.Template != "t" || i.Line < 0 || i.Line > lines {
 				t.Errorf("found %+v in %d lines", i, lines)
 			}
 		}

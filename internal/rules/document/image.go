@@ -1,0 +1,136 @@
+package document
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// maxReference bounds an image reference, in bytes.
+const maxReference = 512
+
+// The reference grammar of the OCI distribution specification ("Pull", with
+// Docker's host and short-name rules before it).
+const (
+	hostPattern = `(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]{1,5})?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?)`
+	partPattern = `[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*`
+	namePattern = partPattern + `(?:/` + partPattern + `)*`
+	endPattern  = `(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?`
+)
+
+var (
+	anyReference = regexp.MustCompile(`^(?:` + hostPattern + `/)?` + namePattern + endPattern + `$`)
+	// a host with a dot or port, a path, and a tag or digest
+	completeReference = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9-]*(?:(?:\.[a-zA-Z0-9-]+)+(?::[0-9]{1,5})?|:[0-9]{1,5})` +
+		`/[^:@]+(?::[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})+$`)
+	hostPort = regexp.MustCompile(`^[^/@]+:[0-9]+$`)
+	bareHost = regexp.MustCompile(`^[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+(:[0-9]{1,5})?$`)
+	// a line of text that is no YAML, with a key `image`
+	imageLine = regexp.MustCompile(`^\s*(?:-\s*)?["']?image["']?\s*[:=]\s*["']?([^\s"',]+)["']?,?\s*$`)
+	// names of variables, flags and keys that hold an image
+	imageName = regexp.MustCompile(`(?i)image`)
+	// what such names end in when they hold something else
+	notImageName = regexp.MustCompile(`(?i)(policy|secrets?|registry|repository|repo|prefix|path|dir|size|type|tag|version|` +
+		`uri|url|format|digest|sha|gc[a-z-]*|timeout|enabled)$`)
+)
+
+var pictureFile = map[string]bool{
+	".png": true, ".svg": true, ".jpg": true, ".jpeg": true, ".gif": true, ".webp": true, ".ico": true, ".iso": true, ".img": true, ".qcow2": true,
+}
+
+// isPlausible says whether ref has the form of an image reference and is not
+// obviously the name of a file.
+func isPlausible(ref string) bool {
+	return len(ref) <= maxReference && anyReference.MatchString(ref) && !pictureFile[path.Ext(ref)]
+}
+
+// isComplete says whether ref is an image reference with a host and with a tag or
+// a digest, which hardly anything else is.
+func isComplete(ref string) bool {
+	return len(ref) <= maxReference && completeReference.MatchString(ref) && isPlausible(ref)
+}
+
+// namesImage says whether something of that name holds an image.
+func namesImage(name string) bool {
+	return imageName.MatchString(name) && !notImageName.MatchString(name)
+}
+
+// isNamedImage says whether ref, under a name that holds an image, is one although
+// it has no host: it has a tag or digest, and is no HOST:PORT.
+func isNamedImage(ref string) bool {
+	if len(ref) > maxReference || !strings.ContainsAny(ref, ":@") || !isPlausible(ref) {
+		return false
+	}
+	return !hostPort.MatchString(ref) || !strings.Contains(ref, ".")
+}
+
+// joinVersion puts a tag or a digest behind a name.
+func joinVersion(name, version string) string {
+	switch {
+	case version == "":
+		return name
+	case strings.HasPrefix(version, "sha256:"):
+		return name + "@" + version
+	}
+	return name + ":" + version
+}
+
+// afterHost is what follows the first slash of a reference, or all of it.
+func afterHost(ref string) string {
+	_, rest, ok := strings.Cut(ref, "/")
+	if !ok {
+		return ref
+	}
+	return rest
+}
+
+// versionKeys stand beside `image` in configurations; their value is its tag.
+var versionKeys = []string{"version", "tag", "defaultImageVersion", "imageTag", "imageVersion"}
+
+// joinParts joins {repository: HOST/NAME, tag: T} or {registry: HOST, repository:
+// NAME, tag: T}; "" where they make no complete reference.
+func (m mapping) joinParts() string {
+	repository, registry, tag := m.word("repository"), m.word("registry"), m.word("tag")
+	if repository == "" || tag == "" || m.word("image") != "" || strings.Contains(tag, "@") {
+		return ""
+	}
+	if strings.ContainsAny(repository, ":@") && !strings.Contains(repository, "/") {
+		return ""
+	}
+	name := repository
+	if registry != "" {
+		if host, _, _ := strings.Cut(registry, "/"); !bareHost.MatchString(host) {
+			return ""
+		}
+		name = registry + "/" + repository
+	}
+	ref := joinVersion(name, tag)
+	if !isComplete(ref) {
+		return ""
+	}
+	return ref
+}
+
+// joinRepository joins repository, image and version or tag. versioned is false
+// where there is neither.
+func (m mapping) joinRepository(image string) (ref string, versioned bool) {
+	version := m.word("version")
+	if version == "" {
+		version = m.word("tag")
+	}
+	return joinVersion(m.word("repository")+"/"+image, version), version != ""
+}
+
+// joinBeside joins image and a version beside it, as configurations spell it; ""
+// where image has its own tag or there is no version.
+func (m mapping) joinBeside(image string) string {
+	if strings.ContainsAny(afterHost(image), ":@") {
+		return ""
+	}
+	i := slices.IndexFunc(versionKeys, func(k string) bool { return m.word(k) != "" })
+	if i < 0 {
+		return ""
+	}
+	return joinVersion(image, m.word(versionKeys[i]))
+}

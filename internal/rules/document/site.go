@@ -1,0 +1,88 @@
+package document
+
+import "strings"
+
+// What says what stands at a Site.
+type What int
+
+// What a Site can be.
+const (
+	Image      What = iota + 1 // an image reference, in one string
+	Spread                     // an image reference over several keys: repository, image, version
+	Script                     // a shell or Python script
+	Argv                       // a command and its arguments
+	Address                    // a place from which a controller or kustomize reads
+	PullAlways                 // the pull policy Always, beside an image
+	Pods                       // the specification of pods
+)
+
+// Certainty says how sure it is that an Image or a Spread names an image.
+type Certainty int
+
+// From the least certain to the most.
+const (
+	// Possible: it is an image only if somebody has an image of that name.
+	Possible Certainty = iota
+	// Likely: a string looks like a reference (an argument, an environment variable,
+	// a bare name outside a pod), and somebody should decide.
+	Likely
+	// Joined: it was put together from neighbouring keys, as operators' own resources
+	// spell it. The operator may add to it before it pulls.
+	Joined
+	// Certain: a container or an `image` key holds a reference.
+	Certain
+)
+
+// Site is one place in an object that says something an air gap cares for.
+type Site struct {
+	What     What
+	Template string
+	Line     int    // within the rendered template, 0 when unknown
+	Path     string // spec.containers[0].image
+
+	Ref       string // of an Image, a Spread and a PullAlways, as written
+	Certainty Certainty
+	// Required is true where the object cannot run unless the reference is an image.
+	Required bool
+	// Kept is true for a reference over several keys of a text that stands where
+	// its keys cannot be rewritten: in a text within a text, or behind an alias.
+	Kept bool
+
+	Text     string         // of a Script or an Address
+	Language Language       // of a Script
+	Reader   string         // of an Address: who reads it
+	Words    []Word         // of Argv
+	Object   map[string]any // Pods of an object that ReadObject read
+
+	lines lines // of a Script
+	at    spot
+}
+
+// Word is one word of a command.
+type Word struct {
+	Text  string
+	Line  int // of its first line
+	lines lines
+}
+
+// LineOf is the line of the template that holds the n-th line of a script.
+func (s Site) LineOf(n int) int { return s.lines.at(n) }
+
+// LineOf is the line of the template that holds the n-th line of the word, which
+// may be a script.
+func (w Word) LineOf(n int) int { return w.lines.at(n) }
+
+// Names says whether the site names an image, or may do so.
+func (s Site) Names() bool { return s.What == Image || s.What == Spread }
+
+// Bare says whether the reference is a word without host, path, tag and digest,
+// which may be no image at all.
+func (s Site) Bare() bool { return s.Certainty != Joined && !strings.ContainsAny(s.Ref, "/:@") }
+
+// spot is where a reference stands for somebody who writes.
+type spot struct {
+	value  *scalar // the string that holds it
+	spread spread  // of a Spread
+	text   *text   // the outermost string within which it stands, or nil
+	line   int     // of text
+}

@@ -1,0 +1,276 @@
+package document
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	sigyaml "sigs.k8s.io/yaml"
+)
+
+// Bounds of one walk.
+const (
+	maxNodes  = 4 << 20 // values, those behind an alias each time
+	maxDepth  = 200
+	maxTexts  = 3 // texts in one another
+	maxImages = 100_000
+)
+
+// bound is why a walk ends early. It is ErrTooLarge.
+type bound string
+
+const (
+	errTooDeep = bound("objects nested too deeply")
+	errTooMany = bound("too many values")
+)
+
+func (e bound) Error() string { return string(e) }
+
+// Unwrap gives ErrTooLarge.
+func (e bound) Unwrap() error { return ErrTooLarge }
+
+// Read walks the documents' objects and lists their sites in the order in which
+// they stand. Custom resource definitions, OpenAPI schemas, `_example` keys,
+// annotations, labels and comments hold none; YAML and JSON in strings is walked
+// as well. A document that is not YAML is an error; so is, as ErrTooLarge, one
+// that is too deep or holds too much to be walked whole.
+func Read(docs []Document) ([]Site, error) {
+	w := &walker{nodes: maxNodes}
+	for _, d := range docs {
+		if err := w.document(d); err != nil {
+			return nil, fmt.Errorf("searching %s line %d for images: %w", d.Template, d.Line, err)
+		}
+		if w.images > maxImages {
+			return nil, fmt.Errorf("searching for images: %w: more than %d references", ErrTooLarge, maxImages)
+		}
+	}
+	return w.sites, nil
+}
+
+// walker walks one object after another.
+type walker struct {
+	sites    []Site
+	images   int // of sites
+	nodes    int // that may still be walked
+	template string
+	lines    lines   // of what is walked, in the template
+	within   lines   // the same in text
+	text     *text   // the outermost string that what is walked stands in, or nil
+	quiet    quiet   // what is not listed here
+	object   *Object // that is walked, where it can be written
+}
+
+// quiet are sites that are not listed where the walk is.
+type quiet struct{ images, egress bool }
+
+func (w *walker) document(d Document) error {
+	w.template, w.lines = d.Template, lines{base: d.Line}
+	before, images := len(w.sites), w.images
+	_, err := w.decode(d.Source, &position{index: -1, object: true})
+	if err == nil || errors.Is(err, ErrTooLarge) {
+		return err
+	}
+	// Kubernetes' own parser accepts a little more than ours.
+	json, other := sigyaml.YAMLToJSON([]byte(d.Source))
+	if other != nil {
+		return err
+	}
+	w.sites, w.images, w.lines = w.sites[:before], images, unknownLines
+	_, err = w.decode(string(json), &position{index: -1, object: true})
+	return err
+}
+
+// decode walks YAML. ok is false where it holds neither a mapping nor a list.
+func (w *walker) decode(source string, at *position) (ok bool, err error) {
+	dec := yaml.NewDecoder(strings.NewReader(source))
+	for {
+		var n yaml.Node
+		if err := dec.Decode(&n); errors.Is(err, io.EOF) {
+			return ok, nil
+		} else if err != nil {
+			return false, err
+		}
+		for _, c := range n.Content {
+			ok = ok || c.Kind == yaml.MappingNode || c.Kind == yaml.SequenceNode
+			if err := w.walk(c, at); err != nil {
+				return false, err
+			}
+		}
+	}
+}
+
+func (w *walker) walk(n *yaml.Node, at *position) error {
+	if w.nodes--; w.nodes < 0 {
+		return errTooMany
+	}
+	if at.depth > maxDepth {
+		return errTooDeep
+	}
+	switch n.Kind {
+	case yaml.AliasNode:
+		below := *at
+		below.depth++
+		return w.walk(n.Alias, &below)
+	case yaml.SequenceNode:
+		return w.walkList(n, at)
+	case yaml.MappingNode:
+		return w.walkMapping(mapping{n}, at)
+	case yaml.ScalarNode:
+		_, err := w.walkString(n, at)
+		return err
+	}
+	return nil
+}
+
+func (w *walker) walkList(n *yaml.Node, at *position) error {
+	var before *yaml.Node
+	for i, c := range n.Content {
+		here := at.element(i)
+		if !w.listArgument(c, before, here) {
+			if err := w.walk(c, here); err != nil {
+				return err
+			}
+		}
+		before = c
+	}
+	return nil
+}
+
+var (
+	// keys below which nothing stands: schemas, examples and words for people
+	unsearched = map[string]bool{"openAPIV3Schema": true, "_example": true, "annotations": true, "labels": true, "description": true}
+	// keys below which a reference is the name of something else than an image
+	otherNames = map[string]bool{"storageUri": true, "storageURI": true}
+)
+
+func (w *walker) walkMapping(m mapping, at *position) error {
+	if at.object && m.isDefinition() {
+		return nil
+	}
+	files := at.files
+	if !files {
+		w.listPods(m, at)
+		w.listEgress(m, at)
+	}
+	w.listParts(m, at)
+	kind := m.word("kind")
+	for i := 0; i+1 < len(m.node.Content); i += 2 {
+		key, value := m.node.Content[i].Value, m.node.Content[i+1]
+		if unsearched[key] {
+			continue
+		}
+		here := at.child(key)
+		here.files = kind == "ConfigMap" && key == "data" || kind == "Secret" && key == "stringData"
+		if err := w.walkField(m, value, here, files); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walkField walks the value of a mapping's key. file says that the mapping holds
+// files.
+func (w *walker) walkField(m mapping, value *yaml.Node, at *position, file bool) error {
+	outer := w.quiet
+	defer func() { w.quiet = outer }()
+	w.quiet.images = w.quiet.images || otherNames[at.key]
+	isString := follow(value).Kind == yaml.ScalarNode
+	switch {
+	case file && isString:
+		return w.walkFile(m, value, at)
+	case !file && isString && m.isScript(at.key):
+		w.listScript(follow(value), at, LanguageOfScript(follow(value).Value, Shell))
+		w.quiet.egress = true
+	}
+	w.listField(m, value, at)
+	return w.walk(value, at)
+}
+
+// listField lists the image that the key of a mapping names. What stands in the
+// value is then no image once more.
+func (w *walker) listField(m mapping, value *yaml.Node, at *position) {
+	if !w.quiet.images && (w.listImage(m, value, at) || w.listVariable(m, value, at)) {
+		w.quiet.images = true
+	}
+}
+
+// walkFile walks a file of a ConfigMap or a Secret.
+func (w *walker) walkFile(m mapping, value *yaml.Node, at *position) error {
+	w.listField(m, value, at)
+	n := follow(value)
+	language, known := languageOfFile(at.key, n.Value)
+	if language != NoLanguage {
+		w.listScript(n, at, language)
+	}
+	w.quiet.egress = w.quiet.egress || known
+	if w.nodes--; w.nodes < 0 {
+		return errTooMany
+	}
+	ok, err := w.walkString(n, at)
+	if !ok && err == nil && !known && looksLikeShell(n.Value) {
+		w.listScript(n, at, Shell)
+	}
+	return err
+}
+
+// walkString lists what a string holds and walks the document within it. ok says
+// that there is one.
+func (w *walker) walkString(n *scalar, at *position) (ok bool, err error) {
+	w.listString(n, at)
+	images := !w.quiet.images && mayNameImage(n.Value)
+	if w.lines.depth >= maxTexts || !looksLikeDocument(n.Value) || !images && w.quiet.egress {
+		return false, nil
+	}
+	leave := w.enter(n)
+	defer leave()
+	before, count := len(w.sites), w.images
+	root := *at
+	root.object, root.files = true, false
+	ok, err = w.decode(n.Value, &root)
+	if err == nil || errors.Is(err, ErrTooLarge) {
+		return ok, err
+	}
+	w.sites, w.images = w.sites[:before], count
+	if images {
+		w.listLines(n.Value, at)
+	}
+	return false, nil
+}
+
+// enter goes into the text that a string holds, and leave out of it again.
+func (w *walker) enter(n *scalar) (leave func()) {
+	before, outer, within := w.text, w.lines, w.within
+	w.lines, w.within = w.lines.of(n), w.within.of(n)
+	if before == nil {
+		w.text, w.within = &text{node: n}, lines{base: 1}
+	}
+	return func() { w.text, w.lines, w.within = before, outer, within }
+}
+
+// listLines searches a text that cannot be read for lines that set an image.
+func (w *walker) listLines(source string, at *position) {
+	n := 0
+	for line := range strings.Lines(source) {
+		n++
+		if m := imageLine.FindStringSubmatch(line); m != nil && isComplete(m[1]) {
+			w.listReference(m[1], Likely, &yaml.Node{Line: n}, at)
+		}
+	}
+}
+
+// add completes a site that stands at a node and lists it.
+func (w *walker) add(s Site, n *yaml.Node, at *position) {
+	if s.Names() {
+		if w.images > maxImages {
+			return
+		}
+		w.images++
+	}
+	s.Template, s.Path, s.Line = w.template, at.String(), w.lines.at(n.Line)
+	if w.text != nil {
+		s.at.text, s.at.line = w.text, w.within.at(n.Line)
+	}
+	w.sites = append(w.sites, s)
+}
