@@ -1,11 +1,9 @@
 // Package journal is what happened to a site: every run that changed it, step
 // by step, with what was there before and after.
 //
-// It holds the journal's types and its two stores: the cluster, which is the
-// authority, and the state directory, which is a copy for when the cluster does
-// not answer. It decides nothing and changes nothing else. It never holds a
-// value of a chart, a credential or any other secret: those are in the plan,
-// which is kept beside it and named by digest.
+// It holds the journal's form; package archive keeps it. It decides nothing and
+// reads no cluster. It never holds a value of a chart, a credential or any other
+// secret: those are in the plan, which is kept beside it and named by digest.
 package journal
 
 import (
@@ -17,7 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 // Format is the version of the journal's form.
@@ -43,7 +41,7 @@ type Journal struct {
 	Runs    []Run  `json:"runs"`    // oldest first
 	// Made are the things shared by components that the product created and
 	// will remove: namespaces and custom resource definitions.
-	Made []kube.Object `json:"made,omitempty"`
+	Made []object.Ref `json:"made,omitempty"`
 	// Installed is what is there now, by component in order of installation.
 	Installed []Installed `json:"installed,omitempty"`
 }
@@ -89,7 +87,7 @@ type Run struct {
 	Began      time.Time     `json:"began"`
 	Ended      time.Time     `json:"ended,omitzero"`
 	Tool       string        `json:"tool,omitempty"` // version of the tool
-	Operator   kube.Identity `json:"operator"`
+	Operator   Operator      `json:"operator"`
 	Version    string        `json:"version,omitempty"` // of the stack
 	Plan       digest.Digest `json:"plan,omitempty"`
 	Index      digest.Digest `json:"index,omitempty"`
@@ -101,6 +99,16 @@ type Run struct {
 	Error      string        `json:"error,omitempty"`
 	Whole      bool          `json:"whole,omitempty"` // a rollback of all that the newest generation changed
 	Components []Component   `json:"components,omitempty"`
+}
+
+// Operator is who ran the tool, as far as the kubeconfig tells. It never holds a
+// credential.
+type Operator struct {
+	Context  string `json:"context,omitempty"`
+	Cluster  string `json:"cluster,omitempty"`
+	AuthInfo string `json:"authInfo,omitempty"` // name of the kubeconfig's user entry
+	User     string `json:"user,omitempty"`     // what the API server calls it
+	Host     string `json:"host,omitempty"`     // where the tool ran
 }
 
 // Component is what a run did to one component.
@@ -153,11 +161,11 @@ type Installed struct {
 	Complete   bool          `json:"complete"` // it was seen ready; else a change to it has not ended
 	Releases   []Release     `json:"releases,omitempty"`
 	Manifests  digest.Digest `json:"manifests,omitempty"` // record of the applied manifests
-	Objects    []kube.Object `json:"objects,omitempty"`   // of manifests, as applied
+	Objects    []object.Ref  `json:"objects,omitempty"`   // of manifests, as applied
 	// Definitions is the record of the custom resource definitions it brings.
-	Definitions digest.Digest `json:"definitions,omitempty"`
-	Ready       []kube.Target `json:"ready,omitempty"`
-	Former      *Former       `json:"former,omitempty"` // what rollback goes back to
+	Definitions digest.Digest   `json:"definitions,omitempty"`
+	Ready       []object.Target `json:"ready,omitempty"`
+	Former      *Former         `json:"former,omitempty"` // what rollback goes back to
 }
 
 // Former is what a component was before it last changed. Absent: it did not
@@ -167,11 +175,11 @@ type Former struct {
 	Plan      digest.Digest `json:"plan"`
 	Releases  []Release     `json:"releases,omitempty"`
 	Manifests digest.Digest `json:"manifests,omitempty"`
-	Objects   []kube.Object `json:"objects,omitempty"`
+	Objects   []object.Ref  `json:"objects,omitempty"`
 	// Definitions is the record of its custom resource definitions.
-	Definitions digest.Digest `json:"definitions,omitempty"`
-	Ready       []kube.Target `json:"ready,omitempty"`
-	Generation  int           `json:"generation,omitempty"`
+	Definitions digest.Digest   `json:"definitions,omitempty"`
+	Ready       []object.Target `json:"ready,omitempty"`
+	Generation  int             `json:"generation,omitempty"`
 	// Former is what it could itself go back to, one step and no further; it
 	// counts again when a change is taken back.
 	Former *Former `json:"former,omitempty"`
@@ -198,7 +206,7 @@ type Release struct {
 	Chart        string        `json:"chart"`
 	ChartDigest  digest.Digest `json:"chartDigest"`
 	ValuesDigest digest.Digest `json:"valuesDigest"`
-	Objects      []kube.Object `json:"objects,omitempty"`
+	Objects      []object.Ref  `json:"objects,omitempty"`
 }
 
 // Last is the newest run, or nil.
@@ -242,7 +250,7 @@ func (j *Journal) Drop(name string) {
 }
 
 // Keep remembers a shared object that the product made.
-func (j *Journal) Keep(o kube.Object) {
+func (j *Journal) Keep(o object.Ref) {
 	for i := range j.Made {
 		if j.Made[i].Key() == o.Key() {
 			j.Made[i] = o
@@ -253,8 +261,8 @@ func (j *Journal) Keep(o kube.Object) {
 }
 
 // Forget drops a shared object.
-func (j *Journal) Forget(o kube.Object) {
-	j.Made = slices.DeleteFunc(j.Made, func(m kube.Object) bool { return m.Key() == o.Key() })
+func (j *Journal) Forget(o object.Ref) {
+	j.Made = slices.DeleteFunc(j.Made, func(m object.Ref) bool { return m.Key() == o.Key() })
 }
 
 // Begin appends a run. A run before it that never ended was killed, and is now

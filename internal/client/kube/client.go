@@ -30,6 +30,8 @@ import (
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/caisson/caisson/internal/api/journal"
 )
 
 // Manager is the field manager of everything the product applies.
@@ -61,18 +63,8 @@ type Client struct {
 	dynamic   dynamic.Interface
 	discovery discovery.CachedDiscoveryInterface
 	mapper    meta.ResettableRESTMapper
-	identity  Identity
+	identity  journal.Operator
 	lease     time.Duration // how long the install lease lasts unless renewed
-}
-
-// Identity is who the operator is, as far as the kubeconfig tells. It never
-// holds a credential.
-type Identity struct {
-	Context  string `json:"context,omitempty"`
-	Cluster  string `json:"cluster,omitempty"`
-	AuthInfo string `json:"authInfo,omitempty"` // name of the kubeconfig's user entry
-	User     string `json:"user,omitempty"`     // what the API server calls it
-	Host     string `json:"host,omitempty"`     // where the tool ran
 }
 
 // Connect makes a client and asks the server for its version, so that a wrong
@@ -155,8 +147,8 @@ func (c *Client) clients() error {
 	return nil
 }
 
-func identity(loader clientcmd.ClientConfig, context string) Identity {
-	var id Identity
+func identity(loader clientcmd.ClientConfig, context string) journal.Operator {
+	var id journal.Operator
 	id.Host, _ = os.Hostname()
 	raw, err := loader.RawConfig()
 	if err != nil {
@@ -170,7 +162,7 @@ func identity(loader clientcmd.ClientConfig, context string) Identity {
 }
 
 // Identity says who the operator is.
-func (c *Client) Identity() Identity { return c.identity }
+func (c *Client) Identity() journal.Operator { return c.identity }
 
 // Server is the API server's address.
 func (c *Client) Server() string { return c.config.Host }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/caisson/caisson/internal/api/journal"
 )
 
 const twoContexts = `apiVersion: v1
@@ -57,7 +59,7 @@ func TestNoKubeconfigAtAll(t *testing.T) {
 
 // TestIdentityIsThatOfTheContext: the one that was asked for, not the current.
 func TestIdentityIsThatOfTheContext(t *testing.T) {
-	for context, want := range map[string]Identity{"": {Context: "north", Cluster: "northern"}, "south": {Context: "south", Cluster: "southern"}} {
+	for context, want := range map[string]journal.Operator{"": {Context: "north", Cluster: "northern"}, "south": {Context: "south", Cluster: "southern"}} {
 		c, err := newClient(Options{Kubeconfig: kubeconfig(t, twoContexts), Context: context})
 		if err != nil {
 			t.Fatal(err)

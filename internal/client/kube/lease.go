@@ -14,6 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	typedcoordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+
+	"github.com/caisson/caisson/internal/api/journal"
 )
 
 // Errors of the lease.
@@ -79,7 +81,7 @@ func (c *Client) newLease(self string) *lease {
 }
 
 // holder is USER@HOST/BOOT/PID; BOOT tells whether PID can be looked up here.
-func holder(id Identity) string {
+func holder(id journal.Operator) string {
 	who := id.User
 	if who == "" {
 		who = id.AuthInfo

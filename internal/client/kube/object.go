@@ -10,43 +10,17 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 // Object names one object in a cluster, and which incarnation of it.
-type Object struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Namespace  string `json:"namespace,omitempty"`
-	Name       string `json:"name"`
-	UID        string `json:"uid,omitempty"`
-}
+type Object = object.Ref
 
 // ObjectOf names u.
-func ObjectOf(u *unstructured.Unstructured) Object {
-	return Object{APIVersion: u.GetAPIVersion(), Kind: u.GetKind(), Namespace: u.GetNamespace(), Name: u.GetName(), UID: string(u.GetUID())}
-}
-
-// GroupVersionKind is the object's type.
-func (o Object) GroupVersionKind() schema.GroupVersionKind {
-	return schema.FromAPIVersionAndKind(o.APIVersion, o.Kind)
-}
-
-// Key tells objects apart across API versions: group, kind, namespace, name.
-func (o Object) Key() string {
-	gvk := o.GroupVersionKind()
-	return strings.Join([]string{gvk.Group, gvk.Kind, o.Namespace, o.Name}, "/")
-}
-
-// String reads "Deployment web/front".
-func (o Object) String() string {
-	if o.Namespace == "" {
-		return o.Kind + " " + o.Name
-	}
-	return o.Kind + " " + o.Namespace + "/" + o.Name
-}
+func ObjectOf(u *unstructured.Unstructured) Object { return object.RefOf(u) }
 
 // Bounds of Parse.
 const (

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 // Errors of WaitReady.
@@ -24,15 +26,8 @@ var (
 	ErrFailed = errors.New("the object reports failure")
 )
 
-// Target is one object and what makes it ready: the named status condition
-// being True, or, when Condition is empty, kstatus' Current.
-type Target struct {
-	Object    Object `json:"object"`
-	Condition string `json:"condition,omitempty"`
-	// Completion asks a Job or Pod to have run to its end with success, and any
-	// other object only to exist. Condition is not looked at.
-	Completion bool `json:"completion,omitempty"`
-}
+// Target is one object and what makes it ready.
+type Target = object.Target
 
 // State is one look at a Target.
 type State struct {

@@ -57,7 +57,7 @@ const (
 type Target struct {
 	Kubeconfig string
 	Context    string
-	StateDir   string // default: see journal.Dir
+	StateDir   string // default: see archive.Dir
 	Stack      string // default: the only one there
 }
 

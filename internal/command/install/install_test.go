@@ -13,6 +13,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/command/report"
 	"github.com/caisson/caisson/internal/event"
@@ -349,7 +350,7 @@ func TestJournalOutlivesTheServerAndTheProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := journal.Open(l.client, uid, l.state)
+	store := archive.Open(l.client, uid, l.state)
 	if _, _, err := l.client.EnsureNamespace(t.Context(), kube.SystemNamespace, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +375,7 @@ func TestJournalOutlivesTheServerAndTheProcess(t *testing.T) {
 			}
 		}
 	}
-	copies, err := journal.ReadCopies(l.state)
+	copies, err := archive.ReadCopies(l.state)
 	if err != nil || len(copies) != 1 || len(copies[0].Runs) != 2 {
 		t.Errorf("%d copies, %v", len(copies), err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/clustertest"
@@ -120,7 +121,7 @@ func (l *lab) lastRun() *journal.Run {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	j, err := journal.Open(l.client, uid, "").Load(l.t.Context(), l.name)
+	j, err := archive.Open(l.client, uid, "").Load(l.t.Context(), l.name)
 	if err != nil {
 		return nil
 	}

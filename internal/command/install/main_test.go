@@ -10,6 +10,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/command/preflight"
 	"github.com/caisson/caisson/internal/event"
@@ -107,7 +108,7 @@ func (l *lab) journal() *journal.Journal {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	j, err := journal.Open(l.client, uid, "").Load(l.t.Context(), l.name)
+	j, err := archive.Open(l.client, uid, "").Load(l.t.Context(), l.name)
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -217,7 +218,7 @@ func (l *lab) truthful() {
 			l.t.Errorf("component %s is not complete in the journal", c.Name)
 		}
 	}
-	copied, err := journal.ReadCopies(l.state)
+	copied, err := archive.ReadCopies(l.state)
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -6,8 +6,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -22,7 +22,7 @@ type PruneOptions struct {
 // PruneResult is what nothing needs any more.
 type PruneResult struct {
 	Stack     string             `json:"stack"`
-	Documents []journal.Document `json:"documents"` // kept in the cluster for past runs
+	Documents []archive.Document `json:"documents"` // kept in the cluster for past runs
 	// Images are those that only past runs needed, by the site's names. They are
 	// not removed: other things at the site may use them.
 	Images  []string `json:"images"`

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -26,7 +27,7 @@ type session struct {
 	verb    journal.Verb
 	sink    event.Sink
 	dir     string
-	store   *journal.Store
+	store   *archive.Store
 	timeout time.Duration // for each thing that is waited for
 
 	overrides []string // checks that the operator overruled, for the run
@@ -46,10 +47,10 @@ func open(ctx context.Context, target Target, verb journal.Verb, sink event.Sink
 	if s.uid, err = c.UID(ctx); err != nil {
 		return nil, err
 	}
-	if s.dir, err = journal.Dir(target.StateDir); err != nil {
+	if s.dir, err = archive.Dir(target.StateDir); err != nil {
 		return nil, err
 	}
-	s.store = journal.Open(c, s.uid, s.dir)
+	s.store = archive.Open(c, s.uid, s.dir)
 	if s.stack == "" {
 		if s.stack, err = s.only(ctx); err != nil {
 			return nil, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/rules/decide"
@@ -36,7 +37,7 @@ func tell(ctx context.Context, c *kube.Client, p *plan.Plan, pieces []*piece) er
 		t.pulls.Secret = ref.Name
 	}
 	var err error
-	if t.journal, err = journal.Open(c, p.Cluster.UID, "").Load(ctx, p.Name); err != nil {
+	if t.journal, err = archive.Open(c, p.Cluster.UID, "").Load(ctx, p.Name); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

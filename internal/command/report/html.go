@@ -15,7 +15,6 @@ import (
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/bytesize"
-	"github.com/caisson/caisson/internal/client/kube"
 )
 
 //go:embed report.html.tmpl
@@ -97,7 +96,7 @@ func percent(part, whole int64) string {
 	return fmt.Sprintf("%.1f %%", 100*float64(part)/float64(whole))
 }
 
-func operator(id kube.Identity) string {
+func operator(id journal.Operator) string {
 	who := id.User
 	if who == "" {
 		who = id.AuthInfo

@@ -93,13 +93,13 @@ type Share struct {
 
 // Trust is one verification of a bundle at this site.
 type Trust struct {
-	When     time.Time     `json:"when"`
-	What     string        `json:"what"`
-	Index    digest.Digest `json:"index"`
-	Sequence int64         `json:"sequence"`
-	KeyIDs   []string      `json:"keyIDs"`
-	Operator kube.Identity `json:"operator"`
-	Result   string        `json:"result"`
+	When     time.Time        `json:"when"`
+	What     string           `json:"what"`
+	Index    digest.Digest    `json:"index"`
+	Sequence int64            `json:"sequence"`
+	KeyIDs   []string         `json:"keyIDs"`
+	Operator journal.Operator `json:"operator"`
+	Result   string           `json:"result"`
 }
 
 // build makes a report from its sources.

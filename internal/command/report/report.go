@@ -21,6 +21,7 @@ import (
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/atomicfile"
+	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -36,7 +37,7 @@ type Options struct {
 	Output     string // directory; made if absent
 	Kubeconfig string
 	Context    string
-	StateDir   string   // default: see journal.Dir
+	StateDir   string   // default: see archive.Dir
 	Stack      string   // default: the only one
 	Bundles    []string // where to find the bundle, for its ledger and a lock that the site lost
 	Keys       []string // public key files; without them a bundle is read untrusted
@@ -94,7 +95,7 @@ func (s *sources) miss(format string, args ...any) {
 }
 
 func collect(ctx context.Context, opt Options) (*sources, error) {
-	dir, err := journal.Dir(opt.StateDir)
+	dir, err := archive.Dir(opt.StateDir)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +133,7 @@ func (s *sources) fromCluster(ctx context.Context, opt Options) error {
 	if err != nil {
 		return err
 	}
-	store := journal.Open(c, uid, "")
+	store := archive.Open(c, uid, "")
 	stack, err := pick(ctx, store, opt.Stack)
 	if err != nil {
 		return err
@@ -145,7 +146,7 @@ func (s *sources) fromCluster(ctx context.Context, opt Options) error {
 	return s.keptLock(ctx, store)
 }
 
-func pick(ctx context.Context, store *journal.Store, stack string) (string, error) {
+func pick(ctx context.Context, store *archive.Store, stack string) (string, error) {
 	if stack != "" {
 		return stack, nil
 	}
@@ -160,7 +161,7 @@ func pick(ctx context.Context, store *journal.Store, stack string) (string, erro
 }
 
 // keptLock reads the lock of what is installed beside the journal.
-func (s *sources) keptLock(ctx context.Context, store *journal.Store) error {
+func (s *sources) keptLock(ctx context.Context, store *archive.Store) error {
 	run := source(s.journal)
 	if run == nil {
 		return nil
@@ -208,7 +209,7 @@ func source(j *journal.Journal) *journal.Run {
 
 // fromDisk reads the copy of the journal.
 func (s *sources) fromDisk(dir, stack string) error {
-	all, err := journal.ReadCopies(dir)
+	all, err := archive.ReadCopies(dir)
 	if err != nil {
 		return err
 	}
@@ -223,7 +224,7 @@ func (s *sources) fromDisk(dir, stack string) error {
 	}
 	s.journal, s.origin = found[0], "the state directory "+dir
 	if run := source(s.journal); run != nil {
-		if data, err := journal.ReadLockCopy(dir, s.journal.Cluster, run.Lock); err == nil {
+		if data, err := archive.ReadLockCopy(dir, s.journal.Cluster, run.Lock); err == nil {
 			return s.parse(data)
 		}
 	}

@@ -17,7 +17,6 @@ import (
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/lock"
-	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/bundletest"
 )
@@ -28,7 +27,7 @@ func history(b *bundletest.Bundle, index digest.Digest) *journal.Journal {
 	j := &journal.Journal{Format: journal.Format, Stack: "demo", Cluster: "5d3c0a3e-0000-4000-8000-000000000001"}
 	r := j.Begin(journal.Run{
 		ID: "a", Verb: journal.Install, Began: at(0), Version: "1.0.0", Index: index, Lock: b.Lock.Digest(), Plan: digest.FromString("plan"), Sequence: 3,
-		KeyIDs: []string{b.Key.Public.ID}, Operator: kube.Identity{User: "ops@example", Host: "jump-1"},
+		KeyIDs: []string{b.Key.Public.ID}, Operator: journal.Operator{User: "ops@example", Host: "jump-1"},
 	})
 	for i, name := range []string{"certs", "database", "web <script>"} {
 		c := r.Component(name)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/kube"
 )
 
@@ -28,9 +29,9 @@ const (
 
 // gatherer reads a cluster into an archive.
 type gatherer struct {
-	*archive
+	*ticket
 	client *kube.Client
-	store  *journal.Store
+	store  *archive.Store
 	blind  bool // Secrets or values cannot be read: free text stays out
 	logs   int  // pods whose logs were read
 }
@@ -40,7 +41,7 @@ func (g *gatherer) gather(ctx context.Context, tool string) {
 	if err != nil {
 		g.miss("the cluster's identity", err)
 	}
-	g.store = journal.Open(g.client, uid, "")
+	g.store = archive.Open(g.client, uid, "")
 	journals := g.journals(ctx)
 	namespaces := namespacesOf(journals)
 	// What is secret is learned before anything is written down.
@@ -194,7 +195,7 @@ func (g *gatherer) about(ctx context.Context) map[string]any {
 }
 
 // versions adds what runs here.
-func (a *archive) versions(tool string, cluster map[string]any) {
+func (a *ticket) versions(tool string, cluster map[string]any) {
 	a.json("versions.json", map[string]any{"caisson": tool, "made": time.Now().UTC().Truncate(time.Second), "cluster": cluster})
 }
 

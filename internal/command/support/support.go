@@ -22,7 +22,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -37,7 +37,7 @@ type Options struct {
 	Output     string // archive to write: FILE.tar.gz; an existing one is an error
 	Kubeconfig string
 	Context    string
-	StateDir   string // default: see journal.Dir
+	StateDir   string // default: see archive.Dir
 	Tool       string // version of the tool
 }
 
@@ -70,8 +70,8 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 }
 
 func run(ctx context.Context, opt Options) (Result, error) {
-	a := &archive{files: map[string][]byte{}, clean: newRedactor()}
-	dir, err := journal.Dir(opt.StateDir)
+	a := &ticket{files: map[string][]byte{}, clean: newRedactor()}
+	dir, err := archive.Dir(opt.StateDir)
 	if err != nil {
 		return Result{}, err
 	}
@@ -81,7 +81,7 @@ func run(ctx context.Context, opt Options) (Result, error) {
 		a.versions(opt.Tool, nil)
 		a.copies(dir)
 	} else {
-		(&gatherer{archive: a, client: client}).gather(ctx, opt.Tool)
+		(&gatherer{ticket: a, client: client}).gather(ctx, opt.Tool)
 	}
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
@@ -89,20 +89,20 @@ func run(ctx context.Context, opt Options) (Result, error) {
 	return a.write(opt.Output)
 }
 
-// archive is what will be written. Whatever enters it is redacted.
-type archive struct {
+// ticket is what will be written. Whatever enters it is redacted.
+type ticket struct {
 	files   map[string][]byte
 	size    int
 	missing []string
 	clean   *redactor
 }
 
-func (a *archive) miss(what string, err error) {
+func (a *ticket) miss(what string, err error) {
 	a.missing = append(a.missing, a.clean.text(fmt.Sprintf("%s: %v", what, err)))
 }
 
 // json adds v as a file.
-func (a *archive) json(name string, v any) {
+func (a *ticket) json(name string, v any) {
 	data, err := json.Marshal(v)
 	if err == nil {
 		var tree any
@@ -120,11 +120,11 @@ func (a *archive) json(name string, v any) {
 }
 
 // text adds a text as a file.
-func (a *archive) text(name, text string) { a.put(name, []byte(a.clean.text(text))) }
+func (a *ticket) text(name, text string) { a.put(name, []byte(a.clean.text(text))) }
 
 var errFull = errors.New("the archive is full")
 
-func (a *archive) put(name string, data []byte) {
+func (a *ticket) put(name string, data []byte) {
 	if a.size += len(data); a.size > maxArchive {
 		a.miss(name, errFull)
 		return
@@ -133,8 +133,8 @@ func (a *archive) put(name string, data []byte) {
 }
 
 // copies adds the journals of the state directory.
-func (a *archive) copies(dir string) {
-	list, err := journal.ReadCopies(dir)
+func (a *ticket) copies(dir string) {
+	list, err := archive.ReadCopies(dir)
 	if err != nil {
 		a.miss("the copies of journals", err)
 	}
@@ -148,7 +148,7 @@ func safe(name string) string {
 	return strings.NewReplacer("/", "_", "\\", "_", "..", "_").Replace(name)
 }
 
-func (a *archive) write(path string) (Result, error) {
+func (a *ticket) write(path string) (Result, error) {
 	if len(a.missing) > 0 {
 		a.text("missing.txt", strings.Join(a.missing, "\n")+"\n")
 	}
@@ -167,7 +167,7 @@ func (a *archive) write(path string) (Result, error) {
 	return r, nil
 }
 
-func (a *archive) names() []string {
+func (a *ticket) names() []string {
 	var out []string
 	for name := range a.files {
 		out = append(out, name)
@@ -176,7 +176,7 @@ func (a *archive) names() []string {
 	return out
 }
 
-func (a *archive) pack(f *os.File) error {
+func (a *ticket) pack(f *os.File) error {
 	z := gzip.NewWriter(f)
 	t := tar.NewWriter(z)
 	root := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(f.Name()), ".gz"), ".tar")

@@ -19,6 +19,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/clustertest"
@@ -69,7 +70,7 @@ func site(t *testing.T) *clustertest.Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := journal.Open(client, uid, "")
+	store := archive.Open(client, uid, "")
 	d, err := store.PutPlan(t.Context(), "ticket", data)
 	if err != nil {
 		t.Fatal(err)

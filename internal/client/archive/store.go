@@ -1,4 +1,9 @@
-package journal
+// Package archive keeps journals, and the documents that they name by digest, in
+// two places: the cluster, which is the authority, and the state directory, which
+// is a copy for when the cluster does not answer.
+//
+// It decides nothing, and changes nothing in a cluster but its own records.
+package archive
 
 import (
 	"context"
@@ -11,6 +16,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/client/kube"
 )
@@ -74,15 +80,15 @@ func (s *Store) Stacks(ctx context.Context) ([]string, error) {
 }
 
 // Load reads a stack's journal from the cluster. There being none is ErrNone.
-func (s *Store) Load(ctx context.Context, stack string) (*Journal, error) {
+func (s *Store) Load(ctx context.Context, stack string) (*journal.Journal, error) {
 	rec, err := s.records.Get(ctx, journalName(stack))
 	if errors.Is(err, kube.ErrNoRecord) {
-		return nil, fmt.Errorf("reading the journal of stack %s: %w", stack, ErrNone)
+		return nil, fmt.Errorf("reading the journal of stack %s: %w", stack, journal.ErrNone)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the journal of stack %s: %w", stack, err)
 	}
-	j, err := Parse(rec.Payload)
+	j, err := journal.Parse(rec.Payload)
 	if err != nil {
 		return nil, fmt.Errorf("reading the journal of stack %s: %w", stack, err)
 	}
@@ -92,7 +98,7 @@ func (s *Store) Load(ctx context.Context, stack string) (*Journal, error) {
 
 // Save writes a journal to the cluster, then to disk. The cluster's copy must
 // still be the one that this Store read or wrote last, else ErrChanged.
-func (s *Store) Save(ctx context.Context, j *Journal) error {
+func (s *Store) Save(ctx context.Context, j *journal.Journal) error {
 	payload, err := j.Marshal()
 	if err != nil {
 		return err
@@ -104,7 +110,7 @@ func (s *Store) Save(ctx context.Context, j *Journal) error {
 		s.version, err = s.update(ctx, rec)
 	}
 	if errors.Is(err, kube.ErrConflict) || errors.Is(err, kube.ErrExists) {
-		err = ErrChanged
+		err = journal.ErrChanged
 	}
 	if err != nil {
 		return fmt.Errorf("writing the journal of stack %s: %w", j.Stack, err)
@@ -239,20 +245,20 @@ func (s *Store) copy(stack string, payload []byte) error {
 
 // Copy reads a stack's journal from the state directory. There being none is
 // ErrNone; one that cannot be read as a journal of the stack is ErrInvalid.
-func (s *Store) Copy(stack string) (*Journal, error) {
+func (s *Store) Copy(stack string) (*journal.Journal, error) {
 	if s.dir == "" || !stackName.MatchString(stack) {
-		return nil, fmt.Errorf("reading the copy of the journal: %w", ErrNone)
+		return nil, fmt.Errorf("reading the copy of the journal: %w", journal.ErrNone)
 	}
 	data, err := os.ReadFile(filepath.Join(s.dir, stack+".journal.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading the copy of the journal: %w", ErrNone)
+		return nil, fmt.Errorf("reading the copy of the journal: %w", journal.ErrNone)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the copy of the journal: %w", err)
 	}
-	j, err := Parse(data)
+	j, err := journal.Parse(data)
 	if err == nil && (j.Stack != stack || j.Cluster != s.cluster) {
-		err = fmt.Errorf("%w: it is that of stack %s on cluster %s", ErrInvalid, j.Stack, j.Cluster)
+		err = fmt.Errorf("%w: it is that of stack %s on cluster %s", journal.ErrInvalid, j.Stack, j.Cluster)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the copy of the journal: %w", err)
@@ -262,8 +268,8 @@ func (s *Store) Copy(stack string) (*Journal, error) {
 
 // ReadCopies reads the journals in a state directory, for when no cluster
 // answers. Files that are not journals are left out.
-func ReadCopies(dir string) ([]*Journal, error) {
-	var out []*Journal
+func ReadCopies(dir string) ([]*journal.Journal, error) {
+	var out []*journal.Journal
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || filepath.Ext(path) != ".json" {
 			return err
@@ -272,7 +278,7 @@ func ReadCopies(dir string) ([]*Journal, error) {
 		if err != nil {
 			return err
 		}
-		if j, err := Parse(data); err == nil {
+		if j, err := journal.Parse(data); err == nil {
 			out = append(out, j)
 		}
 		return nil

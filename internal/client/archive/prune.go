@@ -1,4 +1,4 @@
-package journal
+package archive
 
 import (
 	"cmp"
@@ -10,17 +10,18 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/client/kube"
 )
 
 // Prune deletes the documents of the journal's stack that nothing in the
 // journal speaks of any more.
-func (s *Store) Prune(ctx context.Context, j *Journal) error {
+func (s *Store) Prune(ctx context.Context, j *journal.Journal) error {
 	keep, err := s.others(ctx, j.Stack)
 	if err != nil {
 		return fmt.Errorf("pruning the journal of stack %s: %w", j.Stack, err)
 	}
-	maps.Copy(keep, j.documents())
+	maps.Copy(keep, documents(j))
 	for _, kind := range []string{kindPlan, kindLock, kindLedger, kindObjects} {
 		names, err := s.records.Names(ctx, map[string]string{labelKind: kind, labelStack: j.Stack})
 		if err != nil {
@@ -54,13 +55,13 @@ func (s *Store) others(ctx context.Context, stack string) (map[string]bool, erro
 		if err != nil {
 			return nil, err
 		}
-		maps.Copy(keep, other.documents())
+		maps.Copy(keep, documents(other))
 	}
 	return keep, nil
 }
 
 // documents are the record names that the journal speaks of.
-func (j *Journal) documents() map[string]bool {
+func documents(j *journal.Journal) map[string]bool {
 	keep := map[string]bool{}
 	add := func(kind string, d digest.Digest) {
 		if d.Validate() == nil {
@@ -72,13 +73,13 @@ func (j *Journal) documents() map[string]bool {
 		add(kindLock, r.Lock)
 		add(kindLedger, r.Ledger)
 	}
-	maps.Copy(keep, j.reachable())
+	maps.Copy(keep, reachable(j))
 	return keep
 }
 
 // reachable are the record names of what is installed, of what it can go back
 // to, and of the newest installation.
-func (j *Journal) reachable() map[string]bool {
+func reachable(j *journal.Journal) map[string]bool {
 	keep := map[string]bool{}
 	add := func(kind string, d digest.Digest) {
 		if d.Validate() == nil {
@@ -97,8 +98,8 @@ func (j *Journal) reachable() map[string]bool {
 	}
 	newest := true
 	for _, r := range slices.Backward(j.Runs) {
-		if r.Verb == Install && newest || r.Plan != "" && keep[documentName(kindPlan, r.Plan)] {
-			newest = newest && r.Verb != Install
+		if r.Verb == journal.Install && newest || r.Plan != "" && keep[documentName(kindPlan, r.Plan)] {
+			newest = newest && r.Verb != journal.Install
 			add(kindPlan, r.Plan)
 			add(kindLock, r.Lock)
 			add(kindLedger, r.Ledger)
@@ -119,12 +120,12 @@ type Document struct {
 // Unreachable lists, in order of the runs, the documents in the cluster that
 // only past runs speak of: nothing installed needs them, nothing can go back to
 // them, and they are not the newest installation's.
-func (s *Store) Unreachable(ctx context.Context, j *Journal) ([]Document, error) {
+func (s *Store) Unreachable(ctx context.Context, j *journal.Journal) ([]Document, error) {
 	keep, err := s.others(ctx, j.Stack)
 	if err != nil {
 		return nil, fmt.Errorf("looking for what is no longer needed: %w", err)
 	}
-	maps.Copy(keep, j.reachable())
+	maps.Copy(keep, reachable(j))
 	there, err := s.there(ctx, j.Stack)
 	if err != nil {
 		return nil, fmt.Errorf("looking for what is no longer needed: %w", err)
