@@ -44,6 +44,9 @@ func surround(ctx context.Context, from source, c *kube.Client, s *decide.Select
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := findBreaches(found, f.Version); err != nil {
+		return nil, nil, err
+	}
 	f.Around.Serves = set(apis)
 	a := &around{cluster: c, stack: stack, selection: s, pieces: found, facts: f, known: set(f.CRDs), nodes: int64(len(f.Around.Nodes))}
 	if err := a.look(ctx); err != nil {

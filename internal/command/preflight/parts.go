@@ -179,7 +179,7 @@ func number(n *int32) int64 {
 }
 
 func (p *piece) run(t *corev1.PodTemplateSpec, copies int64) {
-	p.template, p.part.Copies, p.part.Breaches = t, copies, breaches(t)
+	p.template, p.part.Copies = t, copies
 	for _, c := range t.Spec.InitContainers {
 		sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 		p.part.Containers = append(p.part.Containers, container(c, !sidecar))
