@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -569,10 +571,35 @@ func TestRetryAfter(t *testing.T) {
 		at.Add(9 * time.Second).Format(http.TimeFormat): 9 * time.Second,
 		at.Add(-time.Hour).Format(http.TimeFormat):      0,
 	} {
-		if got := retryAfter(http.Header{"Retry-After": {v}}, at); got != want {
+		if got := RetryAfter(http.Header{"Retry-After": {v}}, at); got != want {
 			t.Errorf("%q: %s, want %s", v, got, want)
 		}
 	}
+}
+
+// The waits double from the first to half a minute and vary by a quarter; what
+// an answer asks for bounds them from below, and progress starts them over.
+func TestTriesWait(t *testing.T) {
+	tries := NewTries(9, time.Second)
+	within := func(step string, want time.Duration) {
+		t.Helper()
+		if got := tries.NextBackOff(); got < want-want/4 || got > want+want/4+1 {
+			t.Errorf("%s: %s, want about %s", step, got, want)
+		}
+	}
+	for _, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
+		within("doubling", want*time.Second)
+	}
+	tries.AtLeast(time.Minute)
+	if got := tries.NextBackOff(); got != time.Minute {
+		t.Errorf("%s, want the minute that was asked for", got)
+	}
+	if got := tries.NextBackOff(); got != backoff.Stop {
+		t.Errorf("a tenth attempt after %s", got)
+	}
+	tries.AtLeast(0)
+	tries.Reset()
+	within("after progress", time.Second)
 }
 
 func FuzzContentRange(f *testing.F) {

@@ -5,12 +5,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
 )
 
 const (
@@ -18,19 +18,57 @@ const (
 	maxRetryAfter = 5 * time.Minute
 )
 
-// backoff doubles with each try up to maxBackoff, and varies by a quarter so
-// that workers which failed together do not return together.
-func (c *Client) backoff(try int) time.Duration {
-	d := c.opt.Backoff
-	for i := 1; i < try && d < maxBackoff; i++ {
-		d *= 2
-	}
-	d = min(d, maxBackoff)
-	return d - d/4 + rand.N(d/2+1)
+// Tries are the attempts at one thing: how many may fail, and how long to wait
+// between them. It is for one goroutine.
+type Tries struct {
+	waits   backoff.ExponentialBackOff
+	allowed int
+	failed  int           // since the last progress
+	atLeast time.Duration // what the last answer asked to wait
 }
 
-// retryAfter reads the header of RFC 9110, section 10.2.3: seconds or a date.
-func retryAfter(h http.Header, now time.Time) time.Duration {
+// NewTries allows as many attempts without progress. The wait after the first
+// that fails is first; it doubles up to half a minute, and varies by a quarter
+// so that workers which failed together do not return together.
+func NewTries(allowed int, first time.Duration) *Tries {
+	return &Tries{allowed: allowed, waits: backoff.ExponentialBackOff{
+		InitialInterval: first, Multiplier: 2, RandomizationFactor: 0.25, MaxInterval: maxBackoff,
+	}}
+}
+
+// AtLeast bounds the next wait from below, as a Retry-After header asks; 0 takes
+// the bound away.
+func (t *Tries) AtLeast(d time.Duration) { t.atLeast = d }
+
+// Reset forgets the attempts that failed so far.
+func (t *Tries) Reset() {
+	t.failed = 0
+	t.waits.Reset()
+}
+
+// NextBackOff is the wait before the next attempt, or backoff.Stop. With Reset it
+// implements backoff.BackOff.
+func (t *Tries) NextBackOff() time.Duration {
+	if t.failed++; t.failed >= t.allowed {
+		return backoff.Stop
+	}
+	return max(t.waits.NextBackOff(), t.atLeast)
+}
+
+// Do calls attempt until it succeeds, fails with an error that
+// backoff.Permanent marks, or has failed too often without progress. again hears
+// of each failure that another attempt follows, before the wait. The error is
+// the last attempt's, or the context's cause when it ended the wait.
+func (t *Tries) Do(ctx context.Context, attempt func() error, again func(failed int, wait time.Duration, why error)) error {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, attempt() },
+		backoff.WithBackOff(t), backoff.WithMaxElapsedTime(0),
+		backoff.WithNotify(func(why error, wait time.Duration) { again(t.failed, wait, why) }))
+	return err
+}
+
+// RetryAfter reads the header of RFC 9110, section 10.2.3: seconds or a date. It
+// is five minutes at most, and 0 without the header.
+func RetryAfter(h http.Header, now time.Time) time.Duration {
 	v := h.Get("Retry-After")
 	if v == "" {
 		return 0
@@ -43,17 +81,6 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 		return 0
 	}
 	return max(0, min(at.Sub(now), maxRetryAfter))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 func transientStatus(code int) bool {
@@ -97,11 +124,4 @@ func permanent(err error) bool {
 func isNetTimeout(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Timeout()
-}
-
-func reason(resp *http.Response, err error) string {
-	if err != nil {
-		return cleanError("", err).Error()
-	}
-	return fmt.Sprintf("the upstream answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 }

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
 )
 
 // Dst takes a stream. Offset is how many bytes it holds; Write appends; Reset
@@ -48,26 +50,27 @@ func (c *Client) Stream(ctx context.Context, r Request, dst Dst) error {
 
 func (c *Client) stream(ctx context.Context, r Request, dst Dst) (http.Header, error) {
 	s := &stream{client: c, req: r, dst: dst, best: dst.Offset()}
-	for try := 1; ; try++ {
+	tries := NewTries(c.opt.Attempts, c.opt.Backoff)
+	err := tries.Do(ctx, func() error {
 		err := s.try(ctx)
-		if err == nil {
-			return s.header, nil
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
 		if s.advanced() {
-			try = 1
+			tries.Reset()
 		}
-		if try >= c.opt.Attempts || !transient(err) {
-			return nil, cleanError(r.name(), unwrapLocal(err))
+		tries.AtLeast(s.after)
+		if err != nil && (ctx.Err() != nil || !transient(err)) {
+			return backoff.Permanent(err)
 		}
-		wait := max(c.backoff(try), s.after)
-		c.emitRetry(r.name(), try, wait, cleanError("", err).Error())
-		if err := sleep(ctx, wait); err != nil {
-			return nil, err
-		}
+		return err
+	}, func(failed int, wait time.Duration, why error) {
+		c.emitRetry(r.name(), failed, wait, why)
+	})
+	switch {
+	case err == nil:
+		return s.header, nil
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
 	}
+	return nil, cleanError(r.name(), unwrapLocal(err))
 }
 
 func unwrapLocal(err error) error {
@@ -149,7 +152,7 @@ func (s *stream) open(ctx context.Context) (*http.Response, error) {
 // accept compares the answer's head with what was asked for.
 func (s *stream) accept(resp *http.Response) error {
 	s.header = resp.Header
-	s.after = retryAfter(resp.Header, time.Now())
+	s.after = RetryAfter(resp.Header, time.Now())
 	switch resp.StatusCode {
 	case http.StatusPartialContent:
 		return s.acceptPart(resp)

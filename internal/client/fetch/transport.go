@@ -1,12 +1,13 @@
 package fetch
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
 
 	"github.com/caisson/caisson/internal/event"
 )
@@ -54,20 +55,37 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Context().Value(singleTry{}) != nil || !repeatable(req) {
 		return t.once(req)
 	}
-	for try := 1; ; try++ {
-		resp, err := t.once(req)
-		wait, again := t.client.judge(req.Context(), try, resp, err)
-		if !again {
-			return resp, err
+	return t.repeat(req)
+}
+
+// repeat sends req until it gets an answer that will not change by itself, or
+// has been refused too often. The last answer is returned as it is.
+func (t transport) repeat(req *http.Request) (resp *http.Response, err error) {
+	ctx, tries := req.Context(), NewTries(t.client.opt.Attempts, t.client.opt.Backoff)
+	refusal := tries.Do(ctx, func() error {
+		tries.AtLeast(0)
+		resp, err = t.once(req)
+		switch {
+		case err != nil && (ctx.Err() != nil || !transient(err)):
+			return backoff.Permanent(err)
+		case err != nil:
+			return err
+		case ctx.Err() == nil && transientStatus(resp.StatusCode):
+			tries.AtLeast(RetryAfter(resp.Header, time.Now()))
+			return fmt.Errorf("the upstream answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 		}
+		return nil
+	}, func(failed int, wait time.Duration, why error) {
 		if resp != nil {
 			drain(resp.Body)
+			resp = nil
 		}
-		t.client.emitRetry(Redact(req.URL.String()), try, wait, reason(resp, err))
-		if err := sleep(req.Context(), wait); err != nil {
-			return nil, err
-		}
+		t.client.emitRetry(Redact(req.URL.String()), failed, wait, why)
+	})
+	if resp != nil {
+		return resp, nil
 	}
+	return nil, refusal
 }
 
 func repeatable(req *http.Request) bool {
@@ -132,26 +150,11 @@ func dropForeignCredentials(req *http.Request) {
 	}
 }
 
-// judge says whether a try that ended with resp or err is worth another, and
-// after how long.
-func (c *Client) judge(ctx context.Context, try int, resp *http.Response, err error) (time.Duration, bool) {
-	if ctx.Err() != nil || try >= c.opt.Attempts {
-		return 0, false
-	}
-	if err != nil {
-		return c.backoff(try), transient(err)
-	}
-	if !transientStatus(resp.StatusCode) {
-		return 0, false
-	}
-	return max(c.backoff(try), retryAfter(resp.Header, time.Now())), true
-}
-
-func (c *Client) emitRetry(item string, try int, wait time.Duration, why string) {
+func (c *Client) emitRetry(item string, try int, wait time.Duration, why error) {
 	c.opt.Sink.Emit(event.Event{
 		Kind:    event.Retry,
 		Item:    item,
-		Message: fmt.Sprintf("%s; trying again in %s", why, wait.Round(time.Millisecond)),
+		Message: fmt.Sprintf("%s; trying again in %s", cleanError("", why), wait.Round(time.Millisecond)),
 		Fields:  map[string]any{"try": try, "attempts": c.opt.Attempts, "wait": wait.Seconds()},
 	})
 }

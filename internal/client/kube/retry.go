@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
 )
 
 // outage is how long a request outlives an API server that is away, as while
@@ -27,20 +29,27 @@ type patient struct {
 // RoundTrip implements http.RoundTripper. It gives up when the request's
 // context ends or the outage has lasted too long.
 func (p patient) RoundTrip(req *http.Request) (*http.Response, error) {
-	give := time.Now().Add(p.within)
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		resp, err := p.inner.RoundTrip(req)
-		if err == nil || !worthAnother(req, err) || time.Now().After(give) {
-			return resp, err
+	var last error
+	final := false
+	attempt := func() (resp *http.Response, err error) {
+		if last != nil {
+			if req, err = again(req); err != nil {
+				final = true
+				return nil, backoff.Permanent(err)
+			}
 		}
-		pause(req.Context(), wait)
-		if req.Context().Err() != nil {
-			return nil, fmt.Errorf("%w: %w", context.Cause(req.Context()), err)
+		resp, last = p.inner.RoundTrip(req)
+		if final = last != nil && !worthAnother(req, last); final {
+			return resp, backoff.Permanent(last)
 		}
-		if req, err = again(req); err != nil {
-			return nil, err
-		}
+		return resp, last
 	}
+	waits := &backoff.ExponentialBackOff{InitialInterval: 100 * time.Millisecond, Multiplier: 2, MaxInterval: 2 * time.Second}
+	resp, err := backoff.Retry(req.Context(), attempt, backoff.WithBackOff(waits), backoff.WithMaxElapsedTime(p.within))
+	if cause := context.Cause(req.Context()); err != nil && cause != nil && !final {
+		return nil, fmt.Errorf("%w: %w", cause, last)
+	}
+	return resp, err
 }
 
 func worthAnother(req *http.Request, err error) bool {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/opencontainers/go-digest"
@@ -272,7 +273,7 @@ func (u *upload) attempt(ctx context.Context) error {
 func (u *upload) begin(ctx context.Context) (*url.URL, error) {
 	target, err := url.Parse(u.pusher.url(u.repository, "blobs", "uploads/"))
 	if err != nil {
-		return nil, permanent(err)
+		return nil, backoff.Permanent(err)
 	}
 	if u.from != "" {
 		target.RawQuery = url.Values{"mount": {u.desc.Digest.String()}, "from": {u.pusher.path(u.from)}}.Encode()
@@ -286,7 +287,7 @@ func (u *upload) begin(ctx context.Context) (*url.URL, error) {
 	_ = resp.Body.Close()
 	if resp.StatusCode == http.StatusCreated {
 		if u.from == "" {
-			return nil, permanent(errors.New("the registry took a blob that was not sent"))
+			return nil, backoff.Permanent(errors.New("the registry took a blob that was not sent"))
 		}
 		u.outcome = Mounted
 		return nil, nil
@@ -299,13 +300,13 @@ func (u *upload) begin(ctx context.Context) (*url.URL, error) {
 func (u *upload) session(base *url.URL, location string) (*url.URL, error) {
 	to, err := base.Parse(location)
 	if err != nil || location == "" {
-		return nil, permanent(errors.New("the registry names no place for the blob"))
+		return nil, backoff.Permanent(errors.New("the registry names no place for the blob"))
 	}
 	if to.Hostname() == base.Hostname() {
 		to.Scheme, to.Host = base.Scheme, base.Host
 	}
 	if to.User != nil || to.Scheme != base.Scheme && to.Scheme != "https" {
-		return nil, permanent(errRedirected)
+		return nil, backoff.Permanent(errRedirected)
 	}
 	q := to.Query()
 	q.Set("digest", u.desc.Digest.String())
@@ -322,14 +323,14 @@ func (u *upload) send(ctx context.Context, to *url.URL) error {
 		content: src, want: []int{http.StatusCreated},
 	})
 	if bad := src.finish(); bad != nil {
-		return permanent(bad)
+		return backoff.Permanent(bad)
 	}
 	if err != nil {
 		return err
 	}
 	_ = resp.Body.Close()
 	if d := resp.Header.Get("Docker-Content-Digest"); d != "" && d != u.desc.Digest.String() {
-		return permanent(fmt.Errorf("%w: it states %s", ErrDigest, d))
+		return backoff.Permanent(fmt.Errorf("%w: it states %s", ErrDigest, d))
 	}
 	u.outcome = Uploaded
 	return nil

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
@@ -17,15 +16,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
+
+	"github.com/caisson/caisson/internal/client/fetch"
 )
 
-const (
-	maxPushBackoff = 30 * time.Second
-	maxPushWait    = 5 * time.Minute // of a Retry-After
-	maxRefusal     = 16 << 10        // bytes of an error answer that are read
-)
+const maxRefusal = 16 << 10 // bytes of an error answer that are read
 
 var errStalled = errors.New("the registry took no byte for too long")
 
@@ -65,7 +63,7 @@ func (e *RefusedError) Incomplete() bool {
 }
 
 func refused(resp *http.Response) *RefusedError {
-	e := &RefusedError{Status: resp.StatusCode, wait: retryAfter(resp.Header)}
+	e := &RefusedError{Status: resp.StatusCode, wait: fetch.RetryAfter(resp.Header, time.Now())}
 	raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
 	var doc struct {
 		Errors []struct{ Code, Message string } `json:"errors"`
@@ -96,14 +94,6 @@ func printable(s string) string {
 		s = strings.ToValidUTF8(s[:300], "") + "…"
 	}
 	return s
-}
-
-func retryAfter(h http.Header) time.Duration {
-	n, err := strconv.ParseUint(h.Get("Retry-After"), 10, 31)
-	if err != nil {
-		return 0
-	}
-	return min(time.Duration(n)*time.Second, maxPushWait)
 }
 
 // content is a request body that can be had again from the start.
@@ -158,7 +148,7 @@ func (r *releasing) Close() error {
 func (p *Pusher) once(ctx context.Context, c call) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, c.method, c.url, nil)
 	if err != nil {
-		return nil, permanent(plainError(err))
+		return nil, backoff.Permanent(plainError(err))
 	}
 	for k, v := range c.header {
 		req.Header[k] = v
@@ -166,7 +156,7 @@ func (p *Pusher) once(ctx context.Context, c call) (*http.Response, error) {
 	if c.content != nil && c.content.length() > 0 {
 		req.ContentLength, req.GetBody = c.content.length(), c.content.body
 		if req.Body, err = c.content.body(); err != nil {
-			return nil, permanent(err)
+			return nil, backoff.Permanent(err)
 		}
 	}
 	resp, err := p.client.Do(req)
@@ -183,41 +173,34 @@ func (p *Pusher) once(ctx context.Context, c call) (*http.Response, error) {
 	return resp, nil
 }
 
-// final marks an error that another attempt cannot cure.
-type final struct{ error }
-
-func (f final) Unwrap() error { return f.error }
-
-func permanent(err error) error { return final{err} }
-
-// attempts calls try until it succeeds, fails for good or has failed too often,
-// and waits between.
+// attempts calls try until it succeeds, fails for good (see backoff.Permanent)
+// or has failed too often, and waits between.
 func (p *Pusher) attempts(ctx context.Context, what string, try func(context.Context) error) error {
-	for n := 1; ; n++ {
+	tries := fetch.NewTries(p.opt.Attempts, p.opt.Backoff)
+	err := tries.Do(ctx, func() error {
 		err := try(ctx)
-		if err == nil {
-			return nil
+		tries.AtLeast(waitAskedBy(err))
+		if marked := new(backoff.PermanentError); err == nil || errors.As(err, &marked) || ctx.Err() == nil && worthAnother(err) {
+			return err
 		}
-		if n >= p.opt.Attempts || ctx.Err() != nil || !worthAnother(err) {
-			return fmt.Errorf("%s: %w", what, unmark(err))
-		}
-		p.opt.Retry(what, n, err)
-		if err := p.pause(ctx, n, err); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
+		return backoff.Permanent(err)
+	}, func(failed int, _ time.Duration, why error) { p.opt.Retry(what, failed, why) })
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
+	return nil
 }
 
-func unmark(err error) error {
-	if f, ok := err.(final); ok {
-		return f.error
+// waitAskedBy is how long a refusal asks to wait.
+func waitAskedBy(err error) time.Duration {
+	if r := new(RefusedError); errors.As(err, &r) {
+		return r.wait
 	}
-	return err
+	return 0
 }
 
 func worthAnother(err error) bool {
-	var f final
-	if errors.As(err, &f) || hopeless(err) {
+	if hopeless(err) {
 		return false
 	}
 	r := new(RefusedError)
@@ -245,22 +228,6 @@ func hopeless(err error) bool {
 	}
 	return errors.Is(err, auth.ErrBasicCredentialNotFound) || errors.As(err, &verify) || errors.As(err, &record) || errors.As(err, &unknown) ||
 		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
-}
-
-func (p *Pusher) pause(ctx context.Context, n int, err error) error {
-	d := min(p.opt.Backoff<<min(n-1, 10), maxPushBackoff)
-	d = d - d/4 + rand.N(d/2+1) // so that workers do not come back together
-	if r := new(RefusedError); errors.As(err, &r) {
-		d = max(d, r.wait)
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // source is a blob as request content. It remembers what was wrong with the
