@@ -57,7 +57,7 @@ export CAISSON_PASSWORD=demo
 step "Connected side: pin, pack, sign"
 run keys generate --out keys
 run resolve -f up/stack.yaml --upstreams up/upstreams.yaml -o stack.lock.yaml
-run pack stack.lock.yaml --upstreams up/upstreams.yaml -o out --key keys/caisson.key --volume-size 4MiB
+run pack stack.lock.yaml --upstreams up/upstreams.yaml -o out --signing-key keys/caisson.key --volume-size 4MiB
 
 step "Across the gap, on two media"
 mkdir -p "$dir/usb1" "$dir/usb2"

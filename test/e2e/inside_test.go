@@ -129,7 +129,7 @@ func (r *road) pack(t *testing.T) {
 	t.Helper()
 	r.caisson(t, "keys", "generate", "--out", "keys")
 	r.caisson(t, "resolve", "-f", "stack.yaml", "--upstreams", "upstreams.yaml", "-o", "stack.lock.yaml")
-	r.caisson(t, "pack", "stack.lock.yaml", "--upstreams", "upstreams.yaml", "-o", "out", "--key", "keys/caisson.key", "--sequence", strconv.Itoa(r.sequence))
+	r.caisson(t, "pack", "stack.lock.yaml", "--upstreams", "upstreams.yaml", "-o", "out", "--signing-key", "keys/caisson.key", "--sequence", strconv.Itoa(r.sequence))
 	r.caisson(t, "verify", "out", "--key", "keys/caisson.pub")
 	var err error
 	r.lock, err = lock.Read(filepath.Join(r.dir, "stack.lock.yaml"))

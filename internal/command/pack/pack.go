@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -48,8 +47,10 @@ type Options struct {
 	Workers    int           // blobs under way at once; 0: by the number of CPUs
 	Sequence   int64         // release number of the statement; 0: its creation in Unix seconds
 	Expires    time.Duration // how long the statement counts; 0: for ever
+	Now        time.Time     // that things are said to be made at; zero: the machine's clock
 	Tool       []string      // caisson binaries to put beside the bundle
 	Agent      string        // binary of the node agent's image; empty: the running one
+	HubToken   string        // for the model hub; empty: none
 	Fetch      fetch.Options // retries, limits and waits; Upstreams and Sink are set by Run
 }
 
@@ -137,7 +138,7 @@ func newFiller(opt Options, sink event.Sink, slots []lock.Slot) (*filler, error)
 	if err != nil {
 		return nil, err
 	}
-	models, err := hub.New(client, hub.Options{Token: os.Getenv("HF_TOKEN")})
+	models, err := hub.New(client, hub.Options{Token: opt.HubToken})
 	if err != nil {
 		return nil, err
 	}
@@ -319,12 +320,8 @@ func (p *packing) files() (bundle.Files, error) {
 }
 
 func (p *packing) term() (term, error) {
-	created, err := now()
-	if err != nil {
-		return term{}, err
-	}
 	binaries, err := copyTools(p.opt.Tool, p.opt.Output)
-	return term{created: created, sequence: p.opt.Sequence, expires: p.opt.Expires, binaries: binaries}, err
+	return term{created: creation(p.opt.Now), sequence: p.opt.Sequence, expires: p.opt.Expires, binaries: binaries}, err
 }
 
 // ledger writes the ledger, unless one about this very bundle is there: the

@@ -47,6 +47,9 @@ type world struct {
 	lock string
 }
 
+// made is when the tests' bundles are made.
+var made = time.Unix(1700000000, 0)
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	return newWorldOf(t, upstreamtest.Options{}, "stack.yaml")
@@ -54,8 +57,6 @@ func newWorld(t *testing.T) *world {
 
 func newWorldOf(t *testing.T, opt upstreamtest.Options, stack string) *world {
 	t.Helper()
-	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
-	t.Setenv("HF_TOKEN", "")
 	t.Setenv("NETRC", filepath.Join(t.TempDir(), "none"))
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	w := &world{t: t, up: upstreamtest.New(t, opt), dir: t.TempDir()}
@@ -81,7 +82,7 @@ func (w *world) resolve(stack string) {
 // options pack into a folder, with waits that a test can afford.
 func (w *world) options(out string) pack.Options {
 	return pack.Options{
-		Lock: w.lock, Output: out, Upstreams: filepath.Join(w.dir, "upstreams.yaml"), VolumeSize: 1 << 20,
+		Lock: w.lock, Output: out, Upstreams: filepath.Join(w.dir, "upstreams.yaml"), VolumeSize: 1 << 20, Now: made,
 		Fetch: fetch.Options{Backoff: time.Millisecond, Stall: 300 * time.Millisecond},
 	}
 }
@@ -331,7 +332,7 @@ func TestSignAgain(t *testing.T) {
 	opt := w.options(out)
 	opt.Key, opt.Sequence = one, 5
 	w.pack(opt)
-	r, err := pack.Sign(t.Context(), pack.SignOptions{Paths: []string{out}, Key: two, Countersign: []string{onePub}}, nil)
+	r, err := pack.Sign(t.Context(), pack.SignOptions{Paths: []string{out}, Key: two, Countersign: []string{onePub}, Now: made}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -376,7 +377,7 @@ func TestSignRefusesForeignStatement(t *testing.T) {
 		t.Fatal(err)
 	}
 	two, twoPub := w.key()
-	r, err := pack.Sign(t.Context(), pack.SignOptions{Paths: []string{out}, Key: two}, nil)
+	r, err := pack.Sign(t.Context(), pack.SignOptions{Paths: []string{out}, Key: two, Now: made}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -430,7 +431,7 @@ func TestSignTakesNothingUnproven(t *testing.T) {
 	more := func(p *bundle.Predicate) { p.Sequence = 1 << 62 }
 	forge(t, out, load(courier), first.Statement, more)
 
-	sig := pack.SignOptions{Paths: []string{out}, Key: two}
+	sig := pack.SignOptions{Paths: []string{out}, Key: two, Now: made}
 	refused := func(what string, countersign ...string) {
 		t.Helper()
 		sig.Countersign = countersign
@@ -625,7 +626,7 @@ func TestMain(m *testing.M) {
 	workers, _ := strconv.Atoi(os.Getenv("PACK_TEST_WORKERS"))
 	_, err := pack.Run(context.Background(), pack.Options{
 		Lock: os.Getenv("PACK_TEST_LOCK"), Output: os.Getenv("PACK_TEST_OUT"), Upstreams: os.Getenv("PACK_TEST_UPSTREAMS"),
-		VolumeSize: 1 << 20, Workers: workers, Fetch: fetch.Options{Backoff: time.Millisecond, Stall: 800 * time.Millisecond},
+		VolumeSize: 1 << 20, Workers: workers, Now: made, Fetch: fetch.Options{Backoff: time.Millisecond, Stall: 800 * time.Millisecond},
 	}, event.Func(func(e event.Event) { fmt.Println(e.Kind) }))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -875,7 +876,7 @@ func TestTool(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("%v %v", info, err)
 	}
-	countersign := pack.SignOptions{Paths: []string{out}, Key: two, Countersign: []string{onePub}}
+	countersign := pack.SignOptions{Paths: []string{out}, Key: two, Countersign: []string{onePub}, Now: made}
 	if err := os.WriteFile(path, []byte("other"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,7 @@ type SignOptions struct {
 	Countersign []string
 	Sequence    int64         // see Options; with Expires, 0 to sign the statement that is there
 	Expires     time.Duration //
+	Now         time.Time     // see Options
 }
 
 // SignResult says what was signed.
@@ -63,16 +64,12 @@ func Sign(ctx context.Context, opt SignOptions, sink event.Sink) (SignResult, er
 	if err != nil {
 		return SignResult{}, err
 	}
-	created, err := now()
-	if err != nil {
-		return SignResult{}, err
-	}
 	var result SignResult
 	for _, files := range found {
 		if err := ctx.Err(); err != nil {
 			return result, err
 		}
-		s := signer{key: key, first: first, term: term{created: created, sequence: opt.Sequence, expires: opt.Expires}, sink: sink}
+		s := signer{key: key, first: first, term: term{created: creation(opt.Now), sequence: opt.Sequence, expires: opt.Expires}, sink: sink}
 		one, err := s.signBundle(files)
 		if err != nil {
 			return result, fmt.Errorf("signing %s: %w", files.Name, err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -25,18 +24,13 @@ type term struct {
 	binaries map[string]digest.Digest
 }
 
-// now is the time that things are said to be made at: SOURCE_DATE_EPOCH (Unix
-// seconds) where it is set, so that a build can be repeated.
-func now() (time.Time, error) {
-	s := os.Getenv("SOURCE_DATE_EPOCH")
-	if s == "" {
-		return time.Now().UTC().Truncate(time.Second), nil
+// creation is the time that things are said to be made at: the given one, so that
+// a build can be repeated, or the present.
+func creation(given time.Time) time.Time {
+	if given.IsZero() {
+		given = time.Now()
 	}
-	n, err := strconv.ParseInt(s, 10, 40)
-	if err != nil || n < 0 {
-		return time.Time{}, fmt.Errorf("reading SOURCE_DATE_EPOCH: %q is not a number of seconds", s)
-	}
-	return time.Unix(n, 0).UTC(), nil
+	return given.UTC().Truncate(time.Second)
 }
 
 // statement says of b what b and its ledger are, under the term.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/event"
@@ -19,7 +20,6 @@ import (
 // and whose shelf is nvcr.io too.
 func driverSite(t *testing.T) (*site, *shelf) {
 	s, h := shelfSite(t)
-	t.Setenv("SOURCE_DATE_EPOCH", "1767225600")
 	path := filepath.Join(s.dir, "upstreams.yaml")
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *site) forNodes(nodes ...string) Options {
 	s.Helper()
 	s.write("nodes.yaml", "apiVersion: caisson.dev/v1alpha1\nkind: NodeInventory\nnodes:\n"+strings.Join(nodes, "\n")+"\n")
 	opt := s.options("l.yaml")
-	opt.Site = filepath.Join(s.dir, "nodes.yaml")
+	opt.Site, opt.Now = filepath.Join(s.dir, "nodes.yaml"), time.Unix(1767225600, 0)
 	s.events = event.Recorder{}
 	return opt
 }
@@ -180,16 +180,5 @@ func TestAStackWithoutTheOperator(t *testing.T) {
 	r, _ := s.mustResolve(s.forNodes(list...))
 	if got := judged(s, event.CodeNoGPUOperator); len(got) != 1 || !strings.HasSuffix(got[0], "for n0, n1, n2, n3, n4 and 2 more") || r.Lock.Drivers != nil {
 		t.Errorf("said %q, drivers %v", got, r.Lock.Drivers)
-	}
-}
-
-func TestTheMonthIsTheEpochs(t *testing.T) {
-	t.Setenv("SOURCE_DATE_EPOCH", "1767225600")
-	if m, err := month(); m != "2026-01" || err != nil {
-		t.Errorf("%s, %v", m, err)
-	}
-	t.Setenv("SOURCE_DATE_EPOCH", "soon")
-	if _, err := month(); err == nil {
-		t.Error("soon is a number")
 	}
 }

@@ -3,9 +3,7 @@ package resolve
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -48,11 +46,7 @@ func (s *session) checkNodes(opt Options) error {
 	if err != nil {
 		return err
 	}
-	now, err := month()
-	if err != nil {
-		return err
-	}
-	rules := gpu.Options{Operator: s.operator(v.Operator), Month: now}
+	rules := gpu.Options{Operator: s.operator(v.Operator), Month: month(opt.Now)}
 	s.nodes.list = v.Nodes
 	foreign := s.judge(s.keepPlatforms(len(opt.Platforms) > 0), ErrNodePlatform)
 	for _, n := range s.nodes.list {
@@ -61,18 +55,12 @@ func (s *session) checkNodes(opt Options) error {
 	return errors.Join(foreign, s.judge(gpu.Judge(s.nodes.list, s.nodes.payloads, event.Error), ErrNoDriver))
 }
 
-// month is the one that says which drivers have support: that of
-// SOURCE_DATE_EPOCH (Unix seconds), or else the present one.
-func month() (string, error) {
-	now := time.Now()
-	if s := os.Getenv("SOURCE_DATE_EPOCH"); s != "" {
-		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			return "", fmt.Errorf("reading SOURCE_DATE_EPOCH: %q is not a number of seconds", s)
-		}
-		now = time.Unix(n, 0)
+// month is the one of a time, or else the present one.
+func month(now time.Time) string {
+	if now.IsZero() {
+		now = time.Now()
 	}
-	return now.UTC().Format("2006-01"), nil
+	return now.UTC().Format("2006-01")
 }
 
 // keepPlatforms leaves out the stack's platforms that no node has, and finds the

@@ -10,7 +10,6 @@ package resolve
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,10 +37,12 @@ type Options struct {
 	// AllPlatforms carries every platform that an image has, for registries that
 	// take no index with parts missing. The stack's must be among them all the same.
 	AllPlatforms bool
-	Site         string   // inventory of a site's nodes, whose drivers and platforms are carried; \"\": none
-	Workers      int      // items resolved side by side; 0: 8
-	Agent        string   // binary of the node agent's image; "": the running one
-	Renderer     []string // command line of a process that renders charts, see helm.RenderOptions; nil renders them here
+	Site         string    // inventory of a site's nodes, whose drivers and platforms are carried; \"\": none
+	Workers      int       // items resolved side by side; 0: 8
+	Now          time.Time // says which drivers have support; zero: the machine's clock
+	HubToken     string    // for the model hub; empty: none
+	Agent        string    // binary of the node agent's image; "": the running one
+	Renderer     []string  // command line of a process that renders charts, see helm.RenderOptions; nil renders them here
 
 	backoff time.Duration // tests shorten it
 }
@@ -162,7 +163,7 @@ func (s *session) connect(o Options) error {
 		return err
 	}
 	s.puller = registry.NewPuller(s.fetch)
-	s.hub, err = hub.New(s.fetch, hub.Options{Token: os.Getenv("HF_TOKEN")})
+	s.hub, err = hub.New(s.fetch, hub.Options{Token: o.HubToken})
 	return err
 }
 

@@ -28,7 +28,6 @@ func newSite(tb testing.TB, opt upstreamtest.Options) *site {
 	tb.Helper()
 	tb.Setenv("NETRC", filepath.Join(tb.TempDir(), "none"))
 	tb.Setenv("DOCKER_CONFIG", tb.TempDir())
-	tb.Setenv("HF_TOKEN", "")
 	s := &site{Upstream: upstreamtest.New(tb, opt), TB: tb, dir: tb.TempDir()}
 	if err := s.WriteDir(s.dir); err != nil {
 		tb.Fatal(err)

@@ -329,7 +329,7 @@ func (d *gpuMaker) images(g *plan.GPU) {
 		d.find(event.Finding{Severity: event.Error, Code: event.CodeDriverNotInBundle, Item: group.Payload.Image,
 			What: fmt.Sprintf("the bundle has no driver image %s, which %s needs", group.Payload.Image, nodeWords(group.Nodes)),
 			Why:  "without it the GPUs there stay without a driver",
-			Hint: "caisson nodes export -o site-nodes.yaml here; on the connected side caisson resolve --site site-nodes.yaml, and pack again"})
+			Hint: "caisson nodes export -o site-nodes.yaml here; on the connected side caisson resolve --nodes site-nodes.yaml, and pack again"})
 	}
 }
 

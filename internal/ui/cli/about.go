@@ -14,6 +14,7 @@ import (
 
 	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/ui/output"
 	"github.com/caisson/caisson/manifests"
 )
 
@@ -28,10 +29,10 @@ func (a *app) version() *cobra.Command {
 		Use: "version", Short: "Show this program's version",
 		Args: args(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, "version", func(_ context.Context, sink event.Sink) (func(*page), error) {
-				b := build()
+			return a.do(cmd, "version", func(_ context.Context, sink event.Sink) (*output.Page, error) {
+				b := describeBuild()
 				sink.Emit(event.Event{Verb: "version", Kind: event.Result, Message: b.Version, Fields: b.fields()})
-				return b.show, nil
+				return shown(b.page(), nil)
 			})
 		},
 	}
@@ -44,7 +45,7 @@ type buildInfo struct {
 	Format                        int
 }
 
-func build() buildInfo {
+func describeBuild() buildInfo {
 	return buildInfo{
 		Version: version, Commit: sourceCommit(), Go: runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, FIPS: fips140.Enabled(), Format: bundle.FormatVersion,
@@ -71,14 +72,17 @@ func (b buildInfo) fields() map[string]any {
 	return map[string]any{"version": b.Version, "commit": b.Commit, "go": b.Go, "platform": b.Platform, "fips": b.FIPS, "format": b.Format}
 }
 
-func (b buildInfo) show(p *page) {
+func (b buildInfo) page() (p output.Page) {
 	fips := "off"
 	if b.FIPS {
 		fips = "on"
 	}
-	p.line("caisson %s", b.Version)
-	p.facts([2]string{"commit", b.Commit}, [2]string{"go", b.Go}, [2]string{"platform", b.Platform},
-		[2]string{"FIPS 140-3", fips}, [2]string{"bundle format", fmt.Sprint(b.Format)})
+	p.Say("caisson %s", b.Version)
+	p.Add(output.Facts{
+		{Label: "commit", Value: b.Commit}, {Label: "go", Value: b.Go}, {Label: "platform", Value: b.Platform},
+		{Label: "FIPS 140-3", Value: fips}, {Label: "bundle format", Value: fmt.Sprint(b.Format)},
+	})
+	return p
 }
 
 func (a *app) schema() *cobra.Command {

@@ -30,7 +30,7 @@ func (a *app) agentRender() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			debug.SetMaxStack(renderStack)
 			debug.SetMemoryLimit(renderHeap)
-			if err := limit(); err != nil {
+			if err := limitProcess(); err != nil {
 				return err
 			}
 			out := bufio.NewWriter(a.streams.Out)
@@ -42,9 +42,9 @@ func (a *app) agentRender() *cobra.Command {
 	}
 }
 
-// worker is the command line of a process that renders charts; nil where this
+// renderCommand is the command line of a process that renders charts; nil where this
 // program's own file is not known, which renders them here.
-func worker() []string {
+func renderCommand() []string {
 	self, err := os.Executable()
 	if err != nil {
 		return nil

@@ -23,9 +23,10 @@ const kindError event.Kind = "error"
 // events while a verb runs.
 type app struct {
 	streams Streams
-	args    []string // the command line
-	worker  []string // command line of a process that renders charts; nil renders them here
-	format  string   // text or json
+	lookup  func(name string) (string, bool) // finds a variable of the environment
+	args    []string                         // the command line
+	worker  []string                         // command line of a process that renders charts; nil renders them here
+	format  string                           // text or json
 	quiet   bool
 	noColor bool
 	text    *output.Text // while a verb runs with text output
@@ -36,13 +37,19 @@ func (a *app) json() bool { return a.format == "json" }
 
 // style is plain unless w is a terminal that may be coloured.
 func (a *app) style(w io.Writer) output.Style {
-	_, refused := os.LookupEnv("NO_COLOR")
-	return output.Style{On: isTerminal(w) && !a.noColor && os.Getenv("TERM") != "dumb" && (!refused || os.Getenv("NO_COLOR") == "")}
+	refused, _ := a.lookup("NO_COLOR")
+	return output.Style{On: isTerminal(w) && !a.noColor && !a.dumb() && refused == ""}
 }
 
 // live says whether a line on the error stream can be drawn again and again.
 func (a *app) live() bool {
-	return isTerminal(a.streams.Err) && os.Getenv("TERM") != "dumb"
+	return isTerminal(a.streams.Err) && !a.dumb()
+}
+
+// dumb says whether the terminal knows no colours and cannot draw over a line.
+func (a *app) dumb() bool {
+	name, _ := a.lookup("TERM")
+	return name == "dumb"
 }
 
 func (a *app) width() int {
@@ -56,9 +63,17 @@ func (a *app) width() int {
 	return 80
 }
 
-// work is what a command does: it emits events and returns how its outcome
-// reads as text, which may be nil.
-type work func(ctx context.Context, sink event.Sink) (func(*page), error)
+// work is what a command does: it emits events and returns its outcome for
+// people, which may be nil.
+type work func(ctx context.Context, sink event.Sink) (*output.Page, error)
+
+// shown is the outcome of work that has one unless it fails.
+func shown(page output.Page, err error) (*output.Page, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &page, nil
+}
 
 // do runs a verb between the renderer that the flags ask for. The outcome is
 // shown when there is one, even beside an error.
@@ -72,12 +87,11 @@ func (a *app) do(cmd *cobra.Command, verb string, f work) error {
 		Style: a.style(a.streams.Err), OutStyle: a.style(a.streams.Out),
 	})
 	defer a.text.Close()
-	show, err := f(cmd.Context(), a.text)
+	page, err := f(cmd.Context(), a.text)
 	a.text.Close()
-	if show != nil {
-		p := a.page()
-		show(p)
-		if _, werr := io.WriteString(a.streams.Out, p.String()); err == nil && werr != nil {
+	if page != nil {
+		text := page.Text(a.style(a.streams.Out), a.width())
+		if _, werr := io.WriteString(a.streams.Out, text); err == nil && werr != nil {
 			err = fmt.Errorf("writing the result: %w", werr)
 		}
 	}
@@ -92,8 +106,6 @@ func (a *app) doJSON(cmd *cobra.Command, verb string, f work) error {
 	}
 	return err
 }
-
-func (a *app) page() *page { return &page{style: a.style(a.streams.Out), width: a.width()} }
 
 // fail tells what went wrong and returns the exit code.
 func (a *app) fail(err error) int {

@@ -1,9 +1,9 @@
-// Package cli is the command line: it turns words into the Options of a verb,
-// runs it, and shows its events and its outcome.
+// Package cli is the command line: it fills the answers of package ask from
+// flags, runs the verb, and shows its events and its outcome.
 //
-// It holds the commands, their flags and their summaries. It never does a
-// verb's work and decides nothing that the terminal interface would have to
-// decide again. Nobody imports it but main.
+// It holds the commands and their help. It never does a verb's work and decides
+// nothing that the terminal interface would have to decide again. Nobody imports
+// it but main.
 package cli
 
 import (
@@ -38,13 +38,13 @@ func Main() int {
 	log.SetOutput(io.Discard) // libraries log there and to klog; a verb speaks in events
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
-	return run(ctx, &app{streams: Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, args: os.Args[1:], worker: worker()})
+	return run(ctx, &app{streams: Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, lookup: os.LookupEnv, args: os.Args[1:], worker: renderCommand()})
 }
 
 // Run runs one command line and returns its exit code. An ended context is an
 // interruption. Charts are rendered in this process.
 func Run(ctx context.Context, args []string, s Streams) int {
-	return run(ctx, &app{streams: s, args: args})
+	return run(ctx, &app{streams: s, lookup: os.LookupEnv, args: args})
 }
 
 func run(ctx context.Context, a *app) int {

@@ -131,7 +131,7 @@ func TestExitCodesAtACluster(t *testing.T) {
 	}
 	r.must("keys", "generate", "--out", r.path("keys"))
 	r.resolve()
-	r.must("pack", r.path("demo.lock.yaml"), "-o", r.path("out"), "--upstreams", r.path("upstreams.yaml"), "--key", r.path("keys/caisson.key"))
+	r.must("pack", r.path("demo.lock.yaml"), "-o", r.path("out"), "--upstreams", r.path("upstreams.yaml"), "--signing-key", r.path("keys/caisson.key"))
 	plan := func(site string) []string {
 		return []string{"plan", r.path("out"), "--key", r.key(), "--site", r.path(site), "-o", r.path("plan.json")}
 	}

@@ -74,6 +74,9 @@ func helpFlags(w io.Writer, title string, flags *pflag.FlagSet) {
 func nearestFlag(cmd *cobra.Command, name string) string {
 	probe := &cobra.Command{Use: "flags", SuggestionsMinimumDistance: 2}
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
 		probe.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
 	})
 	if near := probe.SuggestionsFor(name); len(near) > 0 {

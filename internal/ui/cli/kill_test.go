@@ -31,7 +31,7 @@ const (
 func (r *road) packing(out string, workers int) *exec.Cmd {
 	r.t.Helper()
 	cmd := exec.CommandContext(r.t.Context(), "caisson", "pack", r.path("demo.lock.yaml"), "-o", r.path(out), "--upstreams", r.path("upstreams.yaml"),
-		"--key", r.path("keys/caisson.key"), "--volume-size", "1MiB", "--sequence", "1", "--workers", strconv.Itoa(workers))
+		"--signing-key", r.path("keys/caisson.key"), "--volume-size", "1MiB", "--sequence", "1", "--workers", strconv.Itoa(workers))
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}

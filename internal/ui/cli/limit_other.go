@@ -2,6 +2,6 @@
 
 package cli
 
-// limit bounds nothing where the system has no such bounds; whoever asked still
+// limitProcess bounds nothing where the system has no such bounds; whoever asked still
 // ends the process in time.
-func limit() error { return nil }
+func limitProcess() error { return nil }

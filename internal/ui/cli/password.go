@@ -7,37 +7,26 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"github.com/caisson/caisson/internal/ui/ask"
 )
 
-// Variables that hold a key's password, in the order they are asked.
-var passwordVariables = []string{"CAISSON_PASSWORD", "COSIGN_PASSWORD"}
-
-// password returns what opens or seals a key: a variable's value, set even if
-// empty, or an answer typed at the terminal, twice for a new key.
-func (a *app) password(fresh bool) func() ([]byte, error) {
-	return func() ([]byte, error) {
-		for _, name := range passwordVariables {
-			if v, ok := os.LookupEnv(name); ok {
-				return []byte(v), nil
-			}
+// askPassword asks for a key's password at the terminal, for a new key twice.
+func (a *app) askPassword(newKey bool) (answer []byte, err error) {
+	in, ok := a.streams.In.(*os.File)
+	if !ok || !isTerminal(in) {
+		return nil, &usageError{
+			text: ask.ErrNoPassword.Error(),
+			hint: "set CAISSON_PASSWORD (or COSIGN_PASSWORD); empty means no password",
 		}
-		in, ok := a.streams.In.(*os.File)
-		if !ok || !isTerminal(in) {
-			return nil, &usageError{text: "the key needs a password and there is no terminal to ask at",
-				hint: "set CAISSON_PASSWORD (or COSIGN_PASSWORD); empty means no password"}
-		}
-		return a.ask(in, fresh)
 	}
-}
-
-func (a *app) ask(in *os.File, fresh bool) (answer []byte, err error) {
-	quietly := func(f func()) { f() }
+	undrawn := func(f func()) { f() }
 	if a.text != nil {
-		quietly = a.text.Pause
+		undrawn = a.text.Pause
 	}
-	quietly(func() {
+	undrawn(func() {
 		answer, err = a.prompt(in, "Password for the key: ")
-		if err != nil || !fresh {
+		if err != nil || !newKey {
 			return
 		}
 		var again []byte

@@ -48,7 +48,7 @@ func packedRoad(t *testing.T, volumeSize string) *road {
 	r.must("keys", "generate", "--out", r.path("keys"))
 	r.resolve()
 	r.must("pack", r.path("demo.lock.yaml"), "-o", r.path("out"), "--upstreams", r.path("upstreams.yaml"),
-		"--key", r.path("keys/caisson.key"), "--volume-size", volumeSize)
+		"--signing-key", r.path("keys/caisson.key"), "--volume-size", volumeSize)
 	return r
 }
 

@@ -38,7 +38,9 @@ func (a *app) root() *cobra.Command {
 	a.globalFlags(root.PersistentFlags())
 	a.addGroup(root, groupConnected, a.resolve(), a.pack())
 	a.addGroup(root, groupBoth, a.keys(), a.sign(), a.verify(), a.inspect(), a.diff())
-	a.addGroup(root, groupSite, a.serve(), a.load(), a.nodes(), a.preflight(), a.plan(), a.install(), a.status(), a.history(), a.rollback(), a.uninstall(), a.prune(), a.support(), a.report())
+	a.addGroup(root, groupSite,
+		a.serve(), a.load(), a.nodes(), a.preflight(), a.plan(), a.install(), a.status(),
+		a.history(), a.rollback(), a.uninstall(), a.prune(), a.support(), a.report())
 	a.addGroup(root, groupOther, a.schema(), a.completion(), a.version(), a.agent())
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetHelpFunc(a.help)
@@ -70,7 +72,7 @@ func (a *app) checkGlobal(cmd *cobra.Command) error {
 		return usagef(cmd, "--output is text or json, not %q", given)
 	}
 	a.verb = cmd.Name()
-	return checkRequired(cmd)
+	return nil
 }
 
 // unknownCommand is the argument check of commands that only hold others.
@@ -132,39 +134,8 @@ func refusedFlag(cmd *cobra.Command, err error) error {
 	return e
 }
 
-// Annotations of commands and flags.
-const (
-	annotationRequired = "caisson_required"
-	annotationOrder    = "caisson_order" // of a command in the help
-)
-
-// require marks flags without which a command cannot run.
-func require(cmd *cobra.Command, names ...string) {
-	for _, n := range names {
-		_ = cmd.Flags().SetAnnotation(n, annotationRequired, []string{"true"})
-	}
-}
-
-func checkRequired(cmd *cobra.Command) error {
-	var missing []string
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Annotations[annotationRequired] != nil && !f.Changed {
-			missing = append(missing, flagName(f))
-		}
-	})
-	if len(missing) == 0 {
-		return nil
-	}
-	return usagef(cmd, "%s needs %s", cmd.CommandPath(), strings.Join(missing, " and "))
-}
-
-func flagName(f *pflag.Flag) string {
-	value, _ := pflag.UnquoteUsage(f)
-	if f.Shorthand != "" {
-		return "-" + f.Shorthand + " " + value
-	}
-	return "--" + f.Name + " " + value
-}
+// annotationOrder is the place of a command in the help.
+const annotationOrder = "caisson_order"
 
 // args checks the number of positional arguments; names says what they are.
 func args(least, most int, names string) cobra.PositionalArgs {

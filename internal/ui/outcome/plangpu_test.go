@@ -1,4 +1,4 @@
-package cli
+package outcome
 
 import (
 	"strings"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/rules/gpu"
+	"github.com/caisson/caisson/internal/ui/output"
 )
 
 const gpuSection = `
@@ -31,22 +32,23 @@ func TestPlanShowsGPUNodes(t *testing.T) {
 			Payload: gpu.Payload{Kind: gpu.Installed, Driver: "580.95.05", Because: "the host has a driver for its GPUs"}},
 	}, Groups: []gpu.Group{{Name: "r580-open-ubuntu22.04-5.15.0-105-generic", Nodes: []string{"a", "b"}}, {Name: "r595-open-rhel9.4", Nodes: []string{"a100"}}}}
 	for _, width := range []int{80, 40} {
-		p := &page{width: width}
-		p.gpuNodes(g)
-		if width == 80 && p.String() != gpuSection {
-			t.Errorf("it shows\n%s", p)
+		var p output.Page
+		addGPUNodes(&p, g)
+		shown := p.Text(output.Style{}, width)
+		if width == 80 && shown != gpuSection {
+			t.Errorf("it shows\n%s", shown)
 		}
-		for line := range strings.Lines(p.String()) {
+		for line := range strings.Lines(shown) {
 			if len(strings.TrimRight(line, "\n")) > width {
 				t.Errorf("longer than %d: %q", width, line)
 			}
 		}
 	}
-	if got := gpuSummary(g); got != "2: 1 conventional, 1 installed; 1 labelled" {
+	if got := countGPUNodes(g); got != "2: 1 conventional, 1 installed; 1 labelled" {
 		t.Errorf("in short %q", got)
 	}
-	p := &page{width: 80}
-	if p.gpuNodes(nil); p.String() != "" {
-		t.Errorf("without GPUs it shows %q", p)
+	var p output.Page
+	if addGPUNodes(&p, nil); len(p.Blocks) != 0 {
+		t.Errorf("without GPUs it shows %v", p)
 	}
 }

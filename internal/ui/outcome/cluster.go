@@ -1,0 +1,192 @@
+package outcome
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/bytesize"
+	"github.com/caisson/caisson/internal/command/install"
+	"github.com/caisson/caisson/internal/command/preflight"
+	"github.com/caisson/caisson/internal/command/report"
+	"github.com/caisson/caisson/internal/command/support"
+	"github.com/caisson/caisson/internal/ui/output"
+)
+
+// Planned shows the order of installation and what each component costs. path is
+// the plan's file.
+func Planned(m *plan.Plan, path string) (p output.Page) {
+	p.Line(output.Say("%s: ", path), output.Name(m.Name), output.Say(" %s onto %s", m.Version, output.Clean(m.Cluster.Server)))
+	rows := [][]string{{"component", "namespace", "what", "images"}}
+	for _, c := range m.Components {
+		rows = append(rows, []string{c.Name, c.Namespace, countActions(c), bytesize.Text(c.Bytes.Total)})
+	}
+	p.Add(output.Table{Rows: rows, Right: []int{3}})
+	p.Add(output.Facts{
+		{Label: "images", Value: fmt.Sprintf("%d, %s in all, %s not in the registry yet", len(m.Images), bytesize.Text(m.Bytes.Total), bytesize.Text(m.Bytes.Missing))},
+		{Label: "registry", Value: m.Site.Registry.Base()},
+	})
+	if n := m.Nodes; n != nil {
+		p.Add(output.Facts{{Label: "nodes", Value: describeNodeChange(n)}})
+	}
+	if g := m.GPU; g != nil && g.Component != "" && len(g.Nodes) > 0 {
+		p.Add(output.Facts{{Label: "GPU nodes", Value: countGPUNodes(g)}})
+	}
+	p.Next("caisson install %s", path)
+	return p
+}
+
+// describeNodeChange says what happens on every node.
+func describeNodeChange(n *plan.NodeChange) string {
+	what := "mirror sets"
+	if n.Strategy == plan.Mirror {
+		what = output.Count(len(n.Files), "file") + " for " + strings.Join(n.Runtimes, " and ")
+	}
+	return fmt.Sprintf("%s: %s, leading %s to the registry", n.Strategy, what, strings.Join(n.Hosts, ", "))
+}
+
+// countActions says what happens to a component: install 2 charts, upgrade 1
+// chart, 3 CRDs.
+func countActions(c plan.Component) string {
+	counts := map[plan.Action]int{}
+	for _, r := range c.Releases {
+		counts[r.Action]++
+	}
+	var parts []string
+	for _, a := range []plan.Action{plan.Install, plan.Upgrade, plan.Keep} {
+		if n := counts[a]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %s", a, output.Count(n, "chart")))
+		}
+	}
+	if n := len(c.CRDs); n > 0 {
+		parts = append(parts, output.Count(n, "CRD"))
+	}
+	if n := len(c.Manifests); n > 0 {
+		parts = append(parts, output.Count(n, "manifest"))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Checked says that nothing forbids an installation.
+func Checked(c preflight.Checked) (p output.Page) {
+	rest := "nothing stands in the way"
+	if n := c.Warnings + c.Notices; n > 0 {
+		rest = "nothing forbids it; " + output.Count(n, "finding") + " above to look at"
+	}
+	p.Line(output.Span{Text: "met", Look: output.Good}, output.Say(": "), output.Name(c.Stack),
+		output.Say(" %s onto %s: %s", c.Version, output.Clean(c.Server), rest))
+	p.Next("caisson plan PATH... --key FILE.pub --site SITE.yaml -o PLAN.json")
+	return p
+}
+
+// Changed shows what a verb did to a cluster, and the command that follows.
+func Changed(r install.Result, next string) (p output.Page) {
+	addStack(&p, r.Stack, r.Version, r.Generation)
+	var rows [][]string
+	for _, name := range slices.Sorted(maps.Keys(r.Components)) {
+		rows = append(rows, []string{name, string(r.Components[name])})
+	}
+	p.Add(output.Table{Rows: rows}, output.Facts{{Label: "journal", Value: r.StatePath}})
+	p.Next("%s", next)
+	return p
+}
+
+func addStack(p *output.Page, stack, version string, generation int) {
+	p.Line(output.Name(stack), output.Say(" %s, generation %d", version, generation))
+}
+
+// Status shows each component, and why it is not as it should be.
+func Status(r install.StatusResult) (p output.Page) {
+	addStack(&p, r.Stack, r.Version, r.Generation)
+	for _, c := range r.Components {
+		p.Line(output.Say("  %-20s ", output.Clean(c.Name)), healthOf(c), output.Say("  %s", output.Count(c.Objects, "object")))
+		for _, why := range c.Why {
+			p.Add(output.Paragraph{First: "    ", Rest: "      ", Text: why})
+		}
+	}
+	return p
+}
+
+func healthOf(c install.ComponentStatus) output.Span {
+	switch {
+	case !c.Ready:
+		return output.Span{Text: "not ready", Look: output.Bad}
+	case c.Drifted:
+		return output.Span{Text: "drifted  ", Look: output.Caution}
+	}
+	return output.Span{Text: "ready    ", Look: output.Good}
+}
+
+// History lists the runs that changed a stack, oldest first.
+func History(r install.HistoryResult) (p output.Page) {
+	p.Line(output.Name(r.Stack))
+	var rows [][]string
+	for _, e := range r.Entries {
+		rows = append(rows, []string{
+			fmt.Sprint(e.Generation), e.Began.UTC().Format(time.DateTime), string(e.Verb), e.Version, string(e.State), timeTaken(e), e.Operator,
+		})
+	}
+	p.Add(output.Table{Rows: rows})
+	for _, e := range r.Entries {
+		for _, o := range e.Overrides {
+			p.Say("  %d: with --%s", e.Generation, o)
+		}
+		if e.Error != "" {
+			p.Say("  %d: %s", e.Generation, output.Clean(e.Error))
+		}
+	}
+	return p
+}
+
+func timeTaken(e install.Entry) string {
+	if e.Ended.IsZero() || e.State == journal.Running {
+		return ""
+	}
+	return output.Duration(e.Ended.Sub(e.Began))
+}
+
+// Pruned lists what nothing needs any more.
+func Pruned(r install.PruneResult) (p output.Page) {
+	if len(r.Documents) == 0 {
+		p.Line(output.Name(r.Stack), output.Say(": everything that is kept is needed"))
+		return p
+	}
+	what := "would be removed"
+	if r.Removed {
+		what = "removed"
+	}
+	p.Line(output.Name(r.Stack), output.Say(": %s %s", output.Count(len(r.Documents), "document"), what))
+	var rows [][]string
+	for _, d := range r.Documents {
+		rows = append(rows, []string{d.Kind, d.Digest.Encoded()[:12], "generation " + strings.Trim(fmt.Sprint(d.Generations), "[]")})
+	}
+	p.Add(output.Table{Rows: rows})
+	if len(r.Images) > 0 {
+		p.Say("%s in the registry that nothing here needs any more:", output.Count(len(r.Images), "image"))
+	}
+	for _, i := range r.Images {
+		p.Say("  %s", output.Clean(i))
+	}
+	if !r.Removed {
+		p.Next("caisson prune --yes")
+	}
+	return p
+}
+
+// Reported names the files of a report.
+func Reported(r report.Result) (p output.Page) {
+	p.Say("%s", r.HTML)
+	p.Say("%s", r.JSON)
+	return p
+}
+
+// Supported says what is in a support archive.
+func Supported(r support.Result) (p output.Page) {
+	p.Say("%s: %s in %s", r.Path, output.Count(len(r.Files), "file"), bytesize.Text(r.Bytes))
+	p.Next("tar tzf %s", r.Path)
+	return p
+}

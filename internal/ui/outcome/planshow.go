@@ -1,0 +1,282 @@
+package outcome
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/bytesize"
+	"github.com/caisson/caisson/internal/rules/decide"
+	"github.com/caisson/caisson/internal/rules/gpu"
+	"github.com/caisson/caisson/internal/ui/output"
+)
+
+// Plan shows a whole plan from the file at path, and every object that changes
+// where objects are asked for.
+func Plan(m *plan.Plan, e decide.Estimate, path string, objects bool) (p output.Page) {
+	p.Line(output.Say("%s: ", path), output.Name(output.Clean(m.Name)),
+		output.Say(" %s for site %s", output.Clean(m.Version), output.Clean(m.Site.Name)))
+	p.Add(output.Facts{
+		{Label: "cluster", Value: fmt.Sprintf("%s, Kubernetes %s", m.Cluster.Server, m.Cluster.Version)},
+		{Label: "registry", Value: m.Site.Registry.Base()},
+		{Label: "references", Value: strings.Join(m.Site.References, ", ") + whyReferences(m.Site)},
+		{Label: "bundle", Value: m.Index.Encoded()[:12] + figure(int(m.Sequence), ", sequence %d")},
+		{Label: "signed by", Value: strings.Join(m.KeyIDs, ", ")},
+	})
+	for i := range m.Components {
+		addComponent(&p, &m.Components[i], objects)
+	}
+	addGPUNodes(&p, m.GPU)
+	addNodeChange(&p, m.Nodes)
+	addImages(&p, m.Images)
+	addCost(&p, m, e)
+	if len(m.Findings) > 0 {
+		p.Heading("findings")
+		p.Add(output.Found(m.Findings))
+	}
+	p.Next("caisson install %s", path)
+	return p
+}
+
+// whyReferences says why images are found the way they are.
+func whyReferences(s plan.Site) string {
+	if s.ReferencesWhy == "" {
+		return " (the site file says so)"
+	}
+	return " (" + s.ReferencesWhy + ")"
+}
+
+// addText adds text at an indentation; lines after the first stand four columns
+// further.
+func addText(p *output.Page, indent, format string, args ...any) {
+	p.Add(output.Paragraph{First: indent, Rest: indent + "    ", Text: fmt.Sprintf(format, args...), Cut: true})
+}
+
+func addComponent(p *output.Page, c *plan.Component, objects bool) {
+	p.Line()
+	after := ""
+	if len(c.Needs) > 0 {
+		after = ", after " + strings.Join(c.Needs, ", ")
+	}
+	addText(p, "", "%d. %s in namespace %s%s", c.Level+1, c.Name, c.Namespace, after)
+	for _, d := range c.CRDs {
+		word := "define"
+		if d.Exists {
+			word = "update definition"
+		}
+		addText(p, "   ", "%s %s (from %s)", word, d.Name, d.Source)
+	}
+	for _, r := range c.Releases {
+		addRelease(p, r)
+		addObjectChanges(p, "objects", r.ObjectChanges, objects)
+	}
+	for _, f := range c.Manifests {
+		addText(p, "   ", "apply %s: %s", baseName(f.Item), output.Count(f.Objects, "object"))
+	}
+	addObjectChanges(p, otherObjects(c), c.Objects, objects)
+	if len(c.Images) > 0 {
+		p.Say("   images: %d, %s, %s of them not in the registry", len(c.Images), bytesize.Text(c.Bytes.Total), bytesize.Text(c.Bytes.Missing))
+	}
+	if ready := describeConditions(c.Ready); ready != "" {
+		addText(p, "   ", "ready: %s", ready)
+	}
+	if len(c.Rollback) > 0 {
+		addText(p, "   ", "going back: %s", strings.Join(c.Rollback, "; "))
+	}
+}
+
+func addRelease(p *output.Page, r plan.Release) {
+	chart := fmt.Sprintf("%s (chart %s %s, %s)", r.Name, baseName(r.Chart), r.ChartVersion, output.Count(r.Objects, "object"))
+	switch r.Action {
+	case plan.Install:
+		addText(p, "   ", "install %s", chart)
+	case plan.Keep:
+		addText(p, "   ", "keep %s as it is, revision %d", chart, r.Revision)
+	case plan.Upgrade:
+		addText(p, "   ", "upgrade %s from revision %d; changed: %s", chart, r.Revision, strings.Join(r.Changes, ", "))
+	}
+	for _, d := range r.Differences {
+		addText(p, "     ", "%s", d)
+	}
+}
+
+// baseName is the last part of a reference, without a tag.
+func baseName(ref string) string {
+	name := ref[strings.LastIndexByte(ref, '/')+1:]
+	name, _, _ = strings.Cut(name, ":")
+	return name
+}
+
+// otherObjects is how the objects are called that belong to no release of a
+// component.
+func otherObjects(c *plan.Component) string {
+	if len(c.Releases) == 0 {
+		return "objects"
+	}
+	return "other objects"
+}
+
+// addObjectChanges shows what becomes of objects: in one line, or, where all is
+// asked for, one by one.
+func addObjectChanges(p *output.Page, of string, list []plan.ObjectChange, all bool) {
+	added, changed, removed := decide.Tally(list)
+	var parts []string
+	for _, c := range []struct {
+		n    int
+		word string
+	}{{added, "added"}, {changed, "changed"}, {removed, "removed"}} {
+		if c.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", c.n, c.word))
+		}
+	}
+	if len(parts) == 0 {
+		return
+	}
+	addText(p, "     ", "%s: %s", of, strings.Join(parts, ", "))
+	if !all {
+		return
+	}
+	marks := map[string]string{plan.Add: "+ ", plan.Change: "~ ", plan.Remove: "- "}
+	for _, c := range list {
+		addText(p, "       "+marks[c.Action], "%s", c.Object)
+		for _, f := range c.Fields {
+			addText(p, "           ", "%s", f)
+		}
+	}
+}
+
+func describeConditions(list []lock.Condition) string {
+	var out []string
+	for _, c := range list {
+		s := c.Kind + " " + c.Name
+		if c.Condition != "" {
+			s += " is " + c.Condition
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, ", ")
+}
+
+// addGPUNodes shows what becomes of the nodes with GPUs.
+func addGPUNodes(p *output.Page, g *plan.GPU) {
+	if g == nil || len(g.Nodes) == 0 {
+		return
+	}
+	p.Heading("nodes with GPUs")
+	for _, n := range g.Nodes {
+		addGPUNode(p, n)
+	}
+	switch {
+	case g.Component == "":
+		addText(p, "   ", "No component of the plan drives them.")
+	case g.BySite:
+		addText(p, "   ", "Which driver %s brings, its values say.", g.Component)
+	case g.Drivers():
+		for _, group := range g.Groups {
+			addText(p, "   ", "NVIDIADriver %s, for %s", group.Name, output.Count(len(group.Nodes), "node"))
+		}
+	}
+}
+
+func addGPUNode(p *output.Page, n plan.GPUNode) {
+	gpus := n.GPUs()
+	if gpus == "" {
+		gpus = "no GPU is known"
+	}
+	addText(p, "   ", "%s: %s", n.Facts.Name, gpus)
+	addText(p, "     ", "driver: %s", describeDriver(n.Payload))
+	if n.Layout != "" {
+		addText(p, "     ", "MIG, of each GPU: %s", n.Layout)
+	}
+	if n.Sharing != "" {
+		addText(p, "     ", "time slicing: %s", n.Sharing)
+	}
+	for _, key := range slices.Sorted(maps.Keys(n.Labels)) {
+		addText(p, "     ", "label %s=%s", key, n.Labels[key])
+	}
+}
+
+// describeDriver says what a node needs: precompiled 580, open modules.
+func describeDriver(p gpu.Payload) string {
+	parts := []string{p.Kind}
+	if p.Driver != "" {
+		parts[0] += " " + p.Driver
+	}
+	if p.Modules != "" {
+		parts = append(parts, p.Modules+" modules")
+	}
+	if p.Image != "" {
+		parts = append(parts, p.Image)
+	}
+	if p.Because != "" {
+		parts = append(parts, p.Because)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// countGPUNodes counts the nodes with GPUs by what drives them: 3: 1 installed,
+// 2 precompiled; 2 labelled.
+func countGPUNodes(g *plan.GPU) string {
+	kinds, labelled := map[string]int{}, 0
+	for _, n := range g.Nodes {
+		kinds[n.Payload.Kind]++
+		if len(n.Labels) > 0 {
+			labelled++
+		}
+	}
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		parts = append(parts, fmt.Sprintf("%d %s", kinds[kind], kind))
+	}
+	out := fmt.Sprintf("%d: %s", len(g.Nodes), strings.Join(parts, ", "))
+	if labelled > 0 {
+		out += fmt.Sprintf("; %d labelled", labelled)
+	}
+	return out
+}
+
+func addNodeChange(p *output.Page, n *plan.NodeChange) {
+	if n == nil {
+		return
+	}
+	p.Heading("on every node")
+	addText(p, "   ", "strategy %s: pulls from %s go to the site's registry", n.Strategy, strings.Join(n.Hosts, ", "))
+	for _, f := range n.Files {
+		addText(p, "   ", "write %s", f.Path)
+	}
+	if n.CA != "" {
+		addText(p, "   ", "put the CA of the registry beside them, unless a node has its own for it: %s", n.CA)
+	}
+}
+
+func addImages(p *output.Page, images []plan.Image) {
+	if len(images) == 0 {
+		return
+	}
+	p.Heading("images")
+	rows := make([][]string, len(images))
+	for i, image := range images {
+		there := "in the registry"
+		if !image.Present {
+			there = "to be loaded"
+		}
+		rows[i] = []string{image.Ref, image.Digest.Encoded()[:12], there}
+	}
+	p.Add(output.Table{Rows: rows})
+}
+
+// addCost says what an installation takes, and by which rates.
+func addCost(p *output.Page, m *plan.Plan, e decide.Estimate) {
+	p.Heading("cost")
+	for _, text := range []string{
+		fmt.Sprintf("%s of images, %s of them not in the registry yet.", bytesize.Text(m.Bytes.Total), bytesize.Text(m.Bytes.Missing)),
+		fmt.Sprintf("About %s: %s for a node to pull all of it at %s/s, and %s to apply (2s for each release, 1s for definitions or manifests "+
+			"of a component, a reckoning and no measurement of this site). What programs need to start comes on top.",
+			output.Duration(e.Total()), output.Duration(e.Pull), bytesize.Text(e.Rate), output.Duration(e.Apply)),
+	} {
+		p.Add(output.Paragraph{First: "  ", Rest: "    ", Text: text, Cut: true})
+	}
+}
