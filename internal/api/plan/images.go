@@ -6,6 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/site"
 )
 
 // Rewriter maps references, as charts write them, to the site's. It answers for
@@ -44,7 +45,7 @@ type Check struct {
 }
 
 // Check is what to ask the site registry for.
-func (i Image) Check(r Registry) Check {
+func (i Image) Check(r site.Registry) Check {
 	name, _, _ := strings.Cut(i.Site, "@")
 	return Check{Repository: strings.TrimPrefix(name, r.Base()+"/"), Digest: i.Digest}
 }

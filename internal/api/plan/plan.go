@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/gpu"
@@ -71,41 +72,12 @@ type Site struct {
 	Name          string            `json:"name"`
 	Digest        digest.Digest     `json:"digest"` // of the site file
 	Context       string            `json:"context,omitempty"`
-	Registry      Registry          `json:"registry"`
+	Registry      site.Registry     `json:"registry"`
 	References    []string          `json:"references"`
 	ReferencesWhy string            `json:"referencesWhy,omitempty"` // where the site file names none
 	StorageClass  string            `json:"storageClass,omitempty"`
 	Components    map[string]Choice `json:"components,omitempty"`
 	GPU           *gpu.Policy       `json:"gpu,omitempty"`
-}
-
-// Registry is where the site's nodes pull from.
-type Registry struct {
-	Mode          string  `json:"mode"` // embedded or external
-	Address       string  `json:"address"`
-	Prefix        string  `json:"prefix,omitempty"`
-	PlainHTTP     bool    `json:"plainHTTP,omitempty"`
-	CAFile        string  `json:"caFile,omitempty"`
-	PullSecretRef *Secret `json:"pullSecretRef,omitempty"`
-}
-
-// Secret names a Secret.
-type Secret struct {
-	Name      string `json:"name"`
-	Namespace string `json:"namespace,omitempty"` // "" is each component's own
-}
-
-// Base is what every image name at the site begins with: ADDRESS[/PREFIX].
-func (r Registry) Base() string {
-	if r.Prefix == "" {
-		return r.Address
-	}
-	return r.Address + "/" + r.Prefix
-}
-
-// Place is what the site's nodes pull for a manifest of an upstream reference.
-func (r Registry) Place(ref string, dg digest.Digest) string {
-	return r.Base() + "/" + lock.RepositoryPath(ref) + "@" + dg.String()
 }
 
 // Choice is what a site says about one component.

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/yamlfile"
 )
@@ -72,29 +74,30 @@ type Cluster struct {
 	Context string `yaml:"context,omitempty"`
 }
 
-// Registry is the registry that the cluster's nodes pull from.
+// Registry is the registry that the cluster's nodes pull from. A plan holds it as
+// the site file does. Read leaves no slash around Prefix.
 type Registry struct {
 	// Mode is external for the site's own registry, embedded for one that
 	// caisson serves.
-	Mode string `yaml:"mode" jsonschema:"required,enum=embedded,enum=external"`
+	Mode string `yaml:"mode" json:"mode" jsonschema:"required,enum=embedded,enum=external"`
 	// Address is HOST[:PORT] as the nodes reach it.
-	Address string `yaml:"address" jsonschema:"required,minLength=1,example=registry.site.example:5000"`
+	Address string `yaml:"address" json:"address" jsonschema:"required,minLength=1,example=registry.site.example:5000"`
 	// Prefix is put before every repository, such as mirror/.
-	Prefix string `yaml:"prefix,omitempty"`
+	Prefix string `yaml:"prefix,omitempty" json:"prefix,omitempty"`
 	// CAFile is a PEM file with the registry's certificate authority.
-	CAFile string `yaml:"caFile,omitempty"`
+	CAFile string `yaml:"caFile,omitempty" json:"caFile,omitempty"`
 	// PlainHTTP says that the registry speaks HTTP without TLS.
-	PlainHTTP bool `yaml:"plainHTTP,omitempty"`
+	PlainHTTP bool `yaml:"plainHTTP,omitempty" json:"plainHTTP,omitempty"`
 	// PullSecretRef names a Secret of type kubernetes.io/dockerconfigjson.
-	PullSecretRef *SecretRef `yaml:"pullSecretRef,omitempty"`
+	PullSecretRef *SecretRef `yaml:"pullSecretRef,omitempty" json:"pullSecretRef,omitempty"`
 }
 
 // SecretRef names a Secret.
 type SecretRef struct {
 	// Name of the Secret.
-	Name string `yaml:"name" jsonschema:"required,minLength=1"`
+	Name string `yaml:"name" json:"name" jsonschema:"required,minLength=1"`
 	// Namespace of the Secret; the component's where absent.
-	Namespace string `yaml:"namespace,omitempty"`
+	Namespace string `yaml:"namespace,omitempty" json:"namespace,omitempty"`
 }
 
 // Component is what a site says about one component.
@@ -106,8 +109,9 @@ type Component struct {
 	Values map[string]map[string]any `yaml:"values,omitempty"`
 }
 
-// Read reads the Site document of the file at path and checks it. The error is
-// a *yamlfile.Error that lists every problem, or yamlfile.ErrNoDocument.
+// Read reads the Site document of the file at path and checks it. The registry's
+// CA file then counts from where this process stands. The error is a
+// *yamlfile.Error that lists every problem, or yamlfile.ErrNoDocument.
 func Read(path string) (*Site, error) {
 	doc, err := yamlfile.ReadFile(path, KindSite, yamlfile.MaxBytes)
 	if err != nil {
@@ -118,6 +122,9 @@ func Read(path string) (*Site, error) {
 		return nil, err
 	}
 	s.Dir = filepath.Dir(path)
+	if s.Registry.CAFile != "" {
+		s.Registry.CAFile = s.Path(s.Registry.CAFile)
+	}
 	return s, nil
 }
 
@@ -138,6 +145,7 @@ func decode(doc *yamlfile.Document) (*Site, error) {
 	if err := doc.Err(); err != nil {
 		return nil, err
 	}
+	s.Registry.Prefix = strings.Trim(s.Registry.Prefix, "/")
 	return &s, nil
 }
 
@@ -153,6 +161,11 @@ func (r Registry) Base() string {
 		return r.Address + "/" + p
 	}
 	return r.Address
+}
+
+// Place is what the site's nodes pull for a manifest of an upstream reference.
+func (r Registry) Place(ref string, dg digest.Digest) string {
+	return r.Base() + "/" + lock.RepositoryPath(ref) + "@" + dg.String()
 }
 
 // Path leads to a file that the site names: a relative one lies beside it.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
-	"github.com/caisson/caisson/internal/client/presence"
+	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -71,7 +71,7 @@ type Options struct {
 	Timeout    time.Duration     // for each release, and for each component to become ready; default 15 min
 	AllowOlder bool              // install a bundle older than one installed before
 	Tool       string            // version of the tool, for the journal
-	Registry   presence.Registry // how to ask the registry; nil for the real one
+	Registry   registry.Presence // how to ask the registry; nil for the real one
 
 	AllowExpired bool // install a bundle although its statement has expired
 }
@@ -144,7 +144,7 @@ func imagesThere(ctx context.Context, opt Options, p *plan.Plan) error {
 	r := opt.Registry
 	if r == nil {
 		var err error
-		if r, err = presence.Dial(p.Site.Registry); err != nil {
+		if r, err = registry.DialSite(p.Site.Registry); err != nil {
 			return err
 		}
 	}
@@ -152,7 +152,7 @@ func imagesThere(ctx context.Context, opt Options, p *plan.Plan) error {
 	for i, image := range p.Images {
 		checks[i] = image.Check(p.Site.Registry)
 	}
-	has, err := presence.Ask(ctx, r, checks)
+	has, err := registry.AskPresence(ctx, r, checks)
 	if err != nil {
 		return fmt.Errorf("asking the site registry: %w", err)
 	}

@@ -28,7 +28,12 @@ func bound(t *testing.T, site *stacktest.Site) *plan.Plan {
 	for _, s := range b.Signers() {
 		trust = append(trust, s.Digest)
 	}
-	return &plan.Plan{Name: "demo", Version: "1.0.0", Index: b.IndexDigest(), Lock: b.LockDigest(), Bundles: []string{dir}, Keys: keys, Trust: trust, Site: plan.Site{Registry: plan.Registry{Address: "reg.site:5000"}}}
+	p := &plan.Plan{
+		Name: "demo", Version: "1.0.0", Index: b.IndexDigest(), Lock: b.LockDigest(),
+		Bundles: []string{dir}, Keys: keys, Trust: trust,
+	}
+	p.Site.Registry.Address = "reg.site:5000"
+	return p
 }
 
 func TestOpenBundleSaysWhomThePlanTrusts(t *testing.T) {

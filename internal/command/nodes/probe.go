@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/caisson/caisson/charts"
-	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/client/agent"
 	"github.com/caisson/caisson/internal/client/kube"
@@ -46,7 +45,7 @@ func newProber(opt Options) (*prober, error) {
 	}
 	it := im.Item()
 	_, p.arch, _ = strings.Cut(im.Platform, "/")
-	p.image = plan.Registry{Address: s.Registry.Address, Prefix: s.Registry.Prefix}.Place(it.Ref, it.Digest)
+	p.image = s.Registry.Place(it.Ref, it.Digest)
 	return p, nil
 }
 

@@ -8,15 +8,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
-	"github.com/caisson/caisson/internal/client/presence"
+	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/rules/decide"
 )
 
 // gather collects the facts a plan is made from.
-func gather(ctx context.Context, c *kube.Client, r presence.Registry, s *decide.Selection, reg plan.Registry) (decide.Facts, error) {
+func gather(ctx context.Context, c *kube.Client, r registry.Presence, s *decide.Selection, reg site.Registry) (decide.Facts, error) {
 	f := decide.Facts{Server: c.Server()}
 	var err error
 	if f.UID, err = c.UID(ctx); err != nil {
@@ -137,18 +137,18 @@ func releases(ctx context.Context, c *kube.Client, s *decide.Selection, f *decid
 
 // ask asks the registry for every manifest of the selection. A registry that
 // does not answer is a fact, not an error.
-func ask(ctx context.Context, r presence.Registry, s *decide.Selection, reg plan.Registry) (decide.RegistryFacts, error) {
+func ask(ctx context.Context, r registry.Presence, s *decide.Selection, reg site.Registry) (decide.RegistryFacts, error) {
 	checks := s.Checks()
 	if len(checks) == 0 {
 		return decide.RegistryFacts{}, nil
 	}
 	var err error
 	if r == nil {
-		if r, err = presence.Dial(reg); err != nil {
+		if r, err = registry.DialSite(reg); err != nil {
 			return decide.RegistryFacts{}, err
 		}
 	}
-	has, err := presence.Ask(ctx, r, checks)
+	has, err := registry.AskPresence(ctx, r, checks)
 	if ctx.Err() != nil {
 		return decide.RegistryFacts{}, ctx.Err()
 	}

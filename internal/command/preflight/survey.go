@@ -17,7 +17,7 @@ import (
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/kube"
-	"github.com/caisson/caisson/internal/client/presence"
+	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/decide"
 )
@@ -32,7 +32,7 @@ type Options struct {
 	Output     string   // plan file; "" writes none
 	Kubeconfig string
 	Context    string            // over the site file's
-	Registry   presence.Registry // how to ask the registry; nil for the real one
+	Registry   registry.Presence // how to ask the registry; nil for the real one
 
 	Renderer []string // command line of a process that renders charts, see helm.RenderOptions; nil renders them here
 
@@ -182,13 +182,7 @@ func readSite(opt Options) (_ plan.Site, nodes string, _ error) {
 	out := plan.Site{
 		Name: s.Metadata.Name, Digest: digest.FromBytes(raw), Context: s.Cluster.Context,
 		References: s.References, StorageClass: s.StorageClass, Components: map[string]plan.Choice{},
-		Registry: plan.Registry{Mode: s.Registry.Mode, Address: s.Registry.Address, Prefix: s.Registry.Prefix, PlainHTTP: s.Registry.PlainHTTP},
-	}
-	if s.Registry.CAFile != "" {
-		out.Registry.CAFile = s.Path(s.Registry.CAFile)
-	}
-	if r := s.Registry.PullSecretRef; r != nil {
-		out.Registry.PullSecretRef = &plan.Secret{Name: r.Name, Namespace: r.Namespace}
+		Registry: s.Registry,
 	}
 	for name, c := range s.Components {
 		out.Components[name] = plan.Choice{Enabled: c.Enabled, Values: c.Values}

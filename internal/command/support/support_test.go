@@ -60,12 +60,13 @@ func site(t *testing.T) *clustertest.Cluster {
 	p := &plan.Plan{
 		APIVersion: plan.APIVersion, Kind: plan.Kind, Name: "ticket", Version: "1.0.0", Index: digest.FromString("i"), Lock: digest.FromString("l"),
 		Cluster: plan.Cluster{UID: uid, Version: "v1", Digest: plan.Bind(uid, "v1")},
-		Site:    plan.Site{Name: "lab", Digest: digest.FromString("s"), References: []string{"rewrite"}, Registry: plan.Registry{Mode: "external", Address: "reg:5000"}},
+		Site:    plan.Site{Name: "lab", Digest: digest.FromString("s"), References: []string{"rewrite"}},
 		Components: []plan.Component{{Name: "web", Namespace: "ticket-web", Releases: []plan.Release{{
 			Name: "web", Chart: "ghcr.io/acme/charts/web:1.0.0", ChartDigest: digest.FromString("c"), ChartVersion: "1.0.0",
 			Values: values, ValuesDigest: sum, ImagesDigest: digest.FromString("m"), Action: plan.Install,
 		}}}},
 	}
+	p.Site.Registry.Mode, p.Site.Registry.Address = "external", "reg:5000"
 	data, err := p.Marshal()
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/site"
 )
 
 // Fit holds a plan against the lock of the trusted bundle it names, whose
@@ -35,7 +36,7 @@ func Fit(p *plan.Plan, l *lock.Lock, dg digest.Digest) error {
 	return nil
 }
 
-func fitImage(i plan.Image, set imageSet, r plan.Registry) error {
+func fitImage(i plan.Image, set imageSet, r site.Registry) error {
 	it, asked := set.byRef[i.Ref], digest.Digest("")
 	if it == nil || it.Ref != i.Ref {
 		it, asked = set.find(i.Ref)

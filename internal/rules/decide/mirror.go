@@ -11,6 +11,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/mirror"
 )
@@ -20,7 +21,7 @@ func MirrorConfig(p *plan.Plan, ca []byte) mirror.Config {
 	return mirrorConfig(p.Name, p.Site.Registry, p.Nodes.Hosts, string(ca))
 }
 
-func mirrorConfig(stack string, r plan.Registry, hosts []string, ca string) mirror.Config {
+func mirrorConfig(stack string, r site.Registry, hosts []string, ca string) mirror.Config {
 	return mirror.Config{Stack: stack, Registry: r.Base(), PlainHTTP: r.PlainHTTP, CA: ca, Hosts: hosts}
 }
 

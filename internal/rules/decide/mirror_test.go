@@ -8,6 +8,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -131,7 +132,7 @@ func TestMirrorFindings(t *testing.T) {
 		"image-not-in-registry": func(_ *lock.Lock, _ *plan.Site, f *Facts) {
 			delete(f.Registry.Has, lock.ToolRepository+"@"+dg("agent").String())
 		},
-		"mirror-pull-secret": func(_ *lock.Lock, s *plan.Site, _ *Facts) { s.Registry.PullSecretRef = &plan.Secret{Name: "s"} },
+		"mirror-pull-secret": func(_ *lock.Lock, s *plan.Site, _ *Facts) { s.Registry.PullSecretRef = &site.SecretRef{Name: "s"} },
 		"no-mirror-sets":     func(_ *lock.Lock, s *plan.Site, _ *Facts) { s.References = []string{plan.IDMS} },
 		"reference-strategy": func(_ *lock.Lock, s *plan.Site, _ *Facts) { s.References = []string{"ansible"} },
 	} {

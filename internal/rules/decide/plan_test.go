@@ -13,6 +13,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -52,7 +53,7 @@ func sample() *lock.Lock {
 }
 
 func lab() plan.Site {
-	return plan.Site{Name: "lab", Digest: dg("site"), References: []string{"rewrite"}, Registry: plan.Registry{Mode: "external", Address: "reg.site:5000", Prefix: "mirror"}}
+	return plan.Site{Name: "lab", Digest: dg("site"), References: []string{"rewrite"}, Registry: site.Registry{Mode: "external", Address: "reg.site:5000", Prefix: "mirror"}}
 }
 
 func renders() map[Key]Rendered {

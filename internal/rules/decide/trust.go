@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/mirror"
 )
@@ -67,7 +68,7 @@ func (m *maker) reload() {
 
 // unproven is the finding for a registry whose certificate is not proven by the
 // site's CA, or by those that this machine trusts.
-func unproven(r plan.Registry, problem string) event.Finding {
+func unproven(r site.Registry, problem string) event.Finding {
 	f := event.Finding{
 		Severity: event.Error, Code: event.CodeRegistryUntrusted,
 		What: fmt.Sprintf("the certificate of the site registry %s is not proven by the CA in %s: %s", r.Base(), r.CAFile, problem),

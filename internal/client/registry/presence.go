@@ -1,7 +1,4 @@
-// Package presence asks a site's registry which manifests it holds.
-//
-// It asks and never writes, and it keeps nothing.
-package presence
+package registry
 
 import (
 	"context"
@@ -17,14 +14,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caisson/caisson/internal/api/plan"
-	"github.com/caisson/caisson/internal/client/registry"
+	"github.com/caisson/caisson/internal/api/site"
 )
 
 // questions is how many are asked at once.
 const questions = 8
 
-// Registry is one registry. *registry.Pusher is one.
-type Registry interface {
+// Presence says which manifests a registry holds. *Pusher is one.
+type Presence interface {
 	// Check asks whether the registry answers at all.
 	Check(ctx context.Context) error
 	// ManifestDigest returns the digest of the manifest under a tag or digest
@@ -32,23 +29,23 @@ type Registry interface {
 	ManifestDigest(ctx context.Context, repository, reference string) (digest.Digest, error)
 }
 
-// Dial makes the Registry of a site. Nothing is asked yet. Credentials come
-// from the Docker configuration.
-func Dial(reg plan.Registry) (Registry, error) {
-	opt := registry.PushOptions{PlainHTTP: reg.PlainHTTP, Attempts: 2}
+// DialSite prepares to ask the registry of a site. Nothing is asked yet.
+// Credentials come from the Docker configuration.
+func DialSite(reg site.Registry) (Presence, error) {
+	opt := PushOptions{PlainHTTP: reg.PlainHTTP, Attempts: 2}
 	if reg.CAFile != "" {
-		t, err := trusting(reg.CAFile)
+		t, err := trustAlso(reg.CAFile)
 		if err != nil {
 			return nil, err
 		}
 		opt.Transport = t
 	}
-	return registry.NewPusher(reg.Base(), opt)
+	return NewPusher(reg.Base(), opt)
 }
 
-// Ask asks for every manifest and returns, by REPOSITORY@DIGEST, which are
-// there. The first error ends it.
-func Ask(ctx context.Context, r Registry, checks []plan.Check) (map[string]bool, error) {
+// AskPresence asks for every manifest and returns, by REPOSITORY@DIGEST, which
+// are there. The first error ends it.
+func AskPresence(ctx context.Context, r Presence, checks []plan.Check) (map[string]bool, error) {
 	if err := r.Check(ctx); err != nil {
 		return nil, err
 	}
@@ -73,8 +70,8 @@ func Ask(ctx context.Context, r Registry, checks []plan.Check) (map[string]bool,
 
 var errNoCertificate = errors.New("it holds no PEM certificate")
 
-// trusting is a transport that also trusts the certificates of a PEM file.
-func trusting(caFile string) (*http.Transport, error) {
+// trustAlso makes a transport that also trusts the certificates of a PEM file.
+func trustAlso(caFile string) (*http.Transport, error) {
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading the registry's CA: %w", err)
