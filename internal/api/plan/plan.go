@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 
@@ -229,14 +228,12 @@ func Parse(data []byte) (*Plan, error) {
 // Read reads a plan file. Errors wrap ErrInvalid or are those of the file
 // system.
 func Read(path string) (*Plan, error) {
-	f, err := os.Open(path)
+	data, err := atomicfile.ReadFile(path, maxPlan)
+	if errors.As(err, new(*atomicfile.TooLargeError)) {
+		return nil, fmt.Errorf("reading plan %s: %w: %w", path, ErrInvalid, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading plan: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxPlan+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading plan %s: %w", path, err)
 	}
 	p, err := Parse(data)
 	if err != nil {

@@ -12,13 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"sort"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/caisson/caisson/internal/atomicfile"
 )
 
 // APIVersion is the only value of apiVersion that documents may carry.
@@ -93,27 +94,14 @@ type Document struct {
 
 // ReadFile reads at most limit bytes of path and returns its document of kind.
 func ReadFile(path, kind string, limit int64) (*Document, error) {
-	data, err := readBounded(path, limit)
+	data, err := atomicfile.ReadFile(path, limit)
+	if errors.As(err, new(*atomicfile.TooLargeError)) {
+		return nil, fileError(path, "is larger than %d bytes", limit)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return Parse(path, data, kind)
-}
-
-func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
-	}
-	if int64(len(data)) > limit {
-		return nil, fileError(path, "is larger than %d bytes", limit)
-	}
-	return data, nil
 }
 
 func fileError(file, format string, args ...any) *Error {

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/mirror"
 )
@@ -193,15 +193,7 @@ func (a *agent) runtime(s *Status) {
 
 func readConfig(path string, want digest.Digest) (mirror.Config, error) {
 	var c mirror.Config
-	f, err := os.Open(path)
-	if err != nil {
-		return c, fmt.Errorf("reading the agent's configuration: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
-	if err == nil && len(data) > maxConfig {
-		err = fmt.Errorf("it has more than %d bytes", maxConfig)
-	}
+	data, err := atomicfile.ReadFile(path, maxConfig)
 	if err != nil {
 		return c, fmt.Errorf("reading the agent's configuration: %w", err)
 	}

@@ -3,15 +3,14 @@ package keeper
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/rules/mirror"
 )
 
@@ -72,17 +71,12 @@ type containerdConfig struct {
 }
 
 func readContainerd(path string) (*containerdConfig, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxFile {
+	data, err := atomicfile.ReadFile(path, maxFile)
+	if errors.As(err, new(*atomicfile.TooLargeError)) {
 		return nil, fmt.Errorf("%s has more than %d bytes", filepath.Base(path), maxFile)
+	}
+	if err != nil {
+		return nil, err
 	}
 	var c containerdConfig
 	if err := toml.Unmarshal(data, &c); err != nil {

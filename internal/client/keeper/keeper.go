@@ -3,7 +3,6 @@ package keeper
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -12,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/rules/mirror"
 )
 
@@ -174,17 +174,8 @@ func (k *keeper) look(name string) (state, error) {
 	if !info.Mode().IsRegular() || info.Size() > maxFile {
 		return state{}, &Conflict{name, "is no plain file of at most 1 MiB"}
 	}
-	data, err := k.read(name)
+	data, err := atomicfile.ReadIn(k.root, name, maxFile)
 	return state{info, data, owners(data)}, err
-}
-
-func (k *keeper) read(name string) ([]byte, error) {
-	f, err := k.root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
 // owners are the stacks for which a file was written.

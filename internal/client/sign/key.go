@@ -2,8 +2,8 @@
 // writes them, in-toto statements in DSSE envelopes in Sigstore bundles, and
 // the checker that turns a bundle that was read into one that is trusted.
 //
-// Open alone looks at the clock. The package never asks a network or a
-// transparency log, never keeps a password, and never overwrites a key.
+// The package never looks at the clock, never asks a network or a transparency
+// log, never keeps a password, and never overwrites a key.
 package sign
 
 import (
@@ -20,12 +20,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
+
+	"github.com/caisson/caisson/internal/atomicfile"
 )
 
 // File names of a key pair.
@@ -164,14 +165,9 @@ func LoadPrivateKey(path string, password func() ([]byte, error)) (*PrivateKey, 
 }
 
 func readKeyFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
-	if err == nil && len(data) > maxKeyFile {
-		err = fmt.Errorf("%w: larger than %d bytes", ErrKeyFormat, maxKeyFile)
+	data, err := atomicfile.ReadFile(path, maxKeyFile)
+	if errors.As(err, new(*atomicfile.TooLargeError)) {
+		return nil, fmt.Errorf("%w: larger than %d bytes", ErrKeyFormat, maxKeyFile)
 	}
 	return data, err
 }

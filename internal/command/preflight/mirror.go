@@ -3,11 +3,11 @@ package preflight
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/client/kube"
 )
 
@@ -39,19 +39,14 @@ func authority(s plan.Site) ([]byte, error) {
 	if s.Mirrors() != plan.Mirror || s.Registry.CAFile == "" {
 		return nil, nil
 	}
-	f, err := os.Open(s.Registry.CAFile)
-	if err != nil {
+	data, err := atomicfile.ReadFile(s.Registry.CAFile, maxAuthority)
+	if err != nil && !errors.As(err, new(*atomicfile.TooLargeError)) {
 		return nil, fmt.Errorf("reading the registry's CA: %w", err)
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxAuthority+1))
-	if err == nil && len(data) > maxAuthority {
-		err = fmt.Errorf("it has more than %d bytes", maxAuthority)
+	if err == nil {
+		err = onlyCertificates(data)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the registry's CA %s: %w", s.Registry.CAFile, err)
-	}
-	if err := onlyCertificates(data); err != nil {
 		return nil, fmt.Errorf("reading the registry's CA %s: %w", s.Registry.CAFile, err)
 	}
 	return data, nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/stack"
+	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/client/helm"
 )
@@ -131,7 +132,7 @@ func readFile(path string, max int64) ([]byte, error) {
 	if !info.Mode().IsRegular() || info.Size() > max {
 		return nil, fmt.Errorf("%s: not a file of at most %d bytes", path, max)
 	}
-	return os.ReadFile(path)
+	return atomicfile.ReadFile(path, max)
 }
 
 // pullChart fetches a chart once, however many releases use it.
