@@ -15,10 +15,10 @@ import (
 	check "github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/api/stack"
-	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
 var update = flag.Bool("update", false, "write the schemas")
@@ -28,7 +28,7 @@ var kinds = map[string]any{
 	"upstreams": &stack.Upstreams{},
 	"site":      &site.Site{},
 	"lock":      &lock.Lock{},
-	"nodes":     &gpu.Inventory{},
+	"nodes":     &inventory.Inventory{},
 }
 
 // generate makes the schema of a kind from its Go type, its tags and its
@@ -45,7 +45,7 @@ func generate(t *testing.T, kind string, of any) []byte {
 			return nil
 		},
 	}
-	for _, dir := range []string{"api/stack", "api/site", "api/lock", "rules/gpu"} {
+	for _, dir := range []string{"api/stack", "api/site", "api/lock", "api/inventory"} {
 		if err := r.AddGoComments("github.com/caisson/caisson/manifests", "../internal/"+dir); err != nil {
 			t.Fatal(err)
 		}

@@ -5,36 +5,31 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caisson/caisson/internal/rules/gpu"
-)
-
-// Labels that a plan puts onto nodes, beside gpu.LabelDriver.
-const (
-	LabelMIG    = "nvidia.com/mig.config"
-	LabelPlugin = "nvidia.com/device-plugin.config"
+	"github.com/caisson/caisson/internal/api/inventory"
+	"github.com/caisson/caisson/internal/api/site"
 )
 
 // NodeLabels are the labels that a plan may put onto nodes.
-var NodeLabels = []string{LabelMIG, LabelPlugin, gpu.LabelDriver}
+var NodeLabels = []string{site.LabelMIG, site.LabelPlugin, inventory.LabelDriver}
 
 // GPU is what becomes of the nodes with GPUs. All of it follows from the lock,
 // the site, the month and what is written here of the nodes.
 type GPU struct {
-	Component string         `json:"component,omitempty"` // that holds the operator; empty: none does
-	Release   string         `json:"release,omitempty"`   // of the operator
-	Operator  string         `json:"operator,omitempty"`  // its version
-	Month     string         `json:"month,omitempty"`
-	BySite    bool           `json:"bySite,omitempty"`   // values of the stack or the site choose the driver
-	Strategy  string         `json:"strategy,omitempty"` // of MIG, where the site has a policy for it
-	Nodes     []GPUNode      `json:"nodes,omitempty"`
-	Groups    []gpu.Group    `json:"groups,omitempty"` // several: a NVIDIADriver each
-	Values    map[string]any `json:"values,omitempty"` // of the operator's release, beneath the site's
+	Component string            `json:"component,omitempty"` // that holds the operator; empty: none does
+	Release   string            `json:"release,omitempty"`   // of the operator
+	Operator  string            `json:"operator,omitempty"`  // its version
+	Month     string            `json:"month,omitempty"`
+	BySite    bool              `json:"bySite,omitempty"`   // values of the stack or the site choose the driver
+	Strategy  string            `json:"strategy,omitempty"` // of MIG, where the site has a policy for it
+	Nodes     []GPUNode         `json:"nodes,omitempty"`
+	Groups    []inventory.Group `json:"groups,omitempty"` // several: an object each
+	Values    map[string]any    `json:"values,omitempty"` // of the operator's release, beneath the site's
 }
 
 // GPUNode is one node.
 type GPUNode struct {
-	Facts   gpu.Node          `json:"facts"`
-	Payload gpu.Payload       `json:"payload"`
+	Facts   inventory.Node    `json:"facts"`
+	Payload inventory.Payload `json:"payload"`
 	Layout  string            `json:"layout,omitempty"`  // of MIG, for people
 	Sharing string            `json:"sharing,omitempty"` // for people
 	Labels  map[string]string `json:"labels,omitempty"`  // to be set

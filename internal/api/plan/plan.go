@@ -20,7 +20,6 @@ import (
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/event"
-	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
 // APIVersion and Kind head every plan file.
@@ -76,7 +75,7 @@ type Site struct {
 	ReferencesWhy string            `json:"referencesWhy,omitempty"` // where the site file names none
 	StorageClass  string            `json:"storageClass,omitempty"`
 	Components    map[string]Choice `json:"components,omitempty"`
-	GPU           *gpu.Policy       `json:"gpu,omitempty"`
+	GPU           *site.Policy      `json:"gpu,omitempty"`
 }
 
 // Choice is what a site says about one component.

@@ -3,11 +3,9 @@ package site
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 
 	"github.com/caisson/caisson/internal/api/yamlfile"
-	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
 // GPU is what a site says of its GPU nodes.
@@ -16,7 +14,7 @@ type GPU struct {
 	// the cluster's labels say.
 	Nodes string `yaml:"nodes,omitempty"`
 	// Policy is the driver, MIG and time slicing.
-	Policy gpu.Policy `yaml:"policy,omitempty"`
+	Policy Policy `yaml:"policy,omitempty"`
 }
 
 // Bounds on a policy.
@@ -28,11 +26,6 @@ const (
 	maxProduct  = 128   // bytes of a name
 )
 
-var (
-	driverRule   = regexp.MustCompile(`^[0-9]{3}(\.[0-9]{1,4}){0,2}$`)
-	resourceRule = regexp.MustCompile(`^nvidia\.com/(gpu|mig-[1-9]g\.[1-9][0-9]{0,3}gb(\.me(\.all)?|-me|\.gfx)?)$`)
-)
-
 func checkGPU(doc *yamlfile.Document, g *GPU) {
 	if g == nil {
 		return
@@ -41,7 +34,7 @@ func checkGPU(doc *yamlfile.Document, g *GPU) {
 	if p.Driver != "" && !driverRule.MatchString(p.Driver) {
 		doc.Problemf("gpu.policy.driver", "%q is neither a branch such as 580 nor a version such as 580.95.05", p.Driver)
 	}
-	known := []string{gpu.MIGNone, gpu.MIGSingle, gpu.MIGMixed}
+	known := []string{MIGNone, MIGSingle, MIGMixed}
 	if s := p.MIG.Strategy; s != "" && !slices.Contains(known, s) {
 		doc.Problemf("gpu.policy.mig.strategy", "unknown strategy %q%s", s, yamlfile.Suggest(s, known))
 	}
@@ -58,11 +51,11 @@ func checkGPU(doc *yamlfile.Document, g *GPU) {
 			checkWhom(doc, at, s.Product, s.Nodes)
 			if s.Replicas == 0 {
 				doc.Missing(at + ".replicas")
-			} else if s.Replicas < 2 || s.Replicas > gpu.MaxReplicas {
-				doc.Problemf(at+".replicas", "%d is not a number from 2 to %d", s.Replicas, gpu.MaxReplicas)
+			} else if s.Replicas < 2 || s.Replicas > MaxReplicas {
+				doc.Problemf(at+".replicas", "%d is not a number from 2 to %d", s.Replicas, MaxReplicas)
 			}
-			if s.Resource != "" && !resourceRule.MatchString(s.Resource) {
-				doc.Problemf(at+".resource", "%q is neither nvidia.com/gpu nor such as nvidia.com/mig-1g.5gb", s.Resource)
+			if s.Resource != "" && !sharedRule.MatchString(s.Resource) {
+				doc.Problemf(at+".resource", "%q is "+sharedForms, s.Resource)
 			}
 		}
 	}
@@ -108,7 +101,7 @@ func checkProfiles(doc *yamlfile.Document, at string, profiles map[string]int) {
 		return
 	}
 	for _, name := range slices.Sorted(maps.Keys(profiles)) {
-		if !gpu.ProfileRule.MatchString(name) {
+		if !ProfileRule.MatchString(name) {
 			doc.Problemf(at, "%q is not a MIG profile such as 1g.5gb", name)
 		} else if n := profiles[name]; n < 1 || n > maxParts {
 			doc.Problemf(at, "%s: %d is not a number from 1 to %d", name, n, maxParts)

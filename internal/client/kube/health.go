@@ -3,11 +3,14 @@ package kube
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
 // rule is how a kind says that it is ready, beyond what kstatus knows.
@@ -16,15 +19,14 @@ type rule struct {
 	field     []string // must hold value
 	value     string
 	counts    []string // of status: each has availableNumber and desiredNumber
+	unfit     []string // reasons of a true condition Ready that mean the opposite
 }
 
 // rules are for the kinds whose own word kstatus does not know.
 func rules(kind schema.GroupKind) rule {
 	switch kind {
-	case schema.GroupKind{Group: "nvidia.com", Kind: "ClusterPolicy"}, schema.GroupKind{Group: "nvidia.com", Kind: "NVIDIADriver"}, schema.GroupKind{Group: "mellanox.com", Kind: "NicClusterPolicy"}:
+	case schema.GroupKind{Group: "mellanox.com", Kind: "NicClusterPolicy"}:
 		return rule{field: []string{"status", "state"}, value: "ready"}
-	case schema.GroupKind{Group: "amd.com", Kind: "DeviceConfig"}:
-		return rule{counts: []string{"devicePlugin", "driver", "metricsExporter", "configManager"}}
 	case schema.GroupKind{Group: "feast.dev", Kind: "FeatureStore"}:
 		return rule{condition: "FeatureStore"}
 	case schema.GroupKind{Group: "kueue.x-k8s.io", Kind: "ClusterQueue"}, schema.GroupKind{Group: "kueue.x-k8s.io", Kind: "LocalQueue"}, schema.GroupKind{Group: "kueue.x-k8s.io", Kind: "AdmissionCheck"}:
@@ -34,12 +36,13 @@ func rules(kind schema.GroupKind) rule {
 	case schema.GroupKind{Group: "operators.coreos.com", Kind: "ClusterServiceVersion"}:
 		return rule{field: []string{"status", "phase"}, value: "Succeeded"}
 	}
+	for _, r := range gpu.Readinesses() {
+		if kind == (schema.GroupKind{Group: r.Group, Kind: r.Kind}) {
+			return rule{field: r.Field, value: r.Value, counts: r.Counts, unfit: r.Unfit}
+		}
+	}
 	return rule{}
 }
-
-// unfit are reasons of a true Ready condition that mean the opposite: the
-// operator found nothing to work on.
-var unfit = map[string]bool{"NoGPUNodes": true, "NFDLabelsMissing": true}
 
 // judgeKind applies what is known of u's kind. A kind of which nothing is known
 // is not ready only where it reports Available to be False and nothing of Ready.
@@ -53,7 +56,7 @@ func judgeKind(u *unstructured.Unstructured) State {
 		return State{Ready: true}
 	}
 	ready, found := conditionOf(u, "Ready")
-	if reason, _ := ready["reason"].(string); unfit[reason] {
+	if reason, _ := ready["reason"].(string); slices.Contains(r.unfit, reason) {
 		return State{Message: fmt.Sprintf("condition Ready is %v, but for the reason %s: %v", ready["status"], reason, ready["message"])}
 	}
 	if available, has := conditionOf(u, "Available"); has && !found && available["status"] == "False" {

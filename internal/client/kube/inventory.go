@@ -30,12 +30,8 @@ func (c *Client) Inventory(ctx context.Context) (Inventory, error) {
 	if err != nil {
 		return v, err
 	}
-	for _, n := range nodes {
-		os, arch := n.Labels["kubernetes.io/os"], n.Labels["kubernetes.io/arch"]
-		if os == "" || arch == "" {
-			os, arch = n.Status.NodeInfo.OperatingSystem, n.Status.NodeInfo.Architecture
-		}
-		v.Platforms = append(v.Platforms, os+"/"+arch)
+	for i := range nodes {
+		v.Platforms = append(v.Platforms, Platform(&nodes[i]))
 	}
 	v.Platforms = sorted(v.Platforms)
 	if v.Namespaces, err = c.names(ctx, schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}); err != nil {

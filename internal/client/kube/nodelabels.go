@@ -10,15 +10,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
 // NodeLabeller is the field manager of the labels that a stack puts onto nodes.
 // Each stack has its own, so that one takes nothing from another.
 func NodeLabeller(stack string) string { return Manager + "-nodes-" + stack }
-
-// spare are values that an operator gives a node of which nobody has chosen
-// otherwise: they count as nobody's.
-var spare = map[string]string{"nvidia.com/mig.config": "all-disabled"}
 
 // OwnLabels are the labels of n that the manager has applied.
 func OwnLabels(n *corev1.Node, manager string) map[string]string {
@@ -45,12 +43,12 @@ func OwnLabels(n *corev1.Node, manager string) map[string]string {
 }
 
 // ForeignLabels are those of keys that n has and that are neither the manager's
-// nor nobody's.
+// nor nobody's, as values are that an operator gives where nobody has chosen one.
 func ForeignLabels(n *corev1.Node, manager string, keys []string) map[string]string {
 	own, out := OwnLabels(n, manager), map[string]string{}
 	for _, key := range keys {
 		value, has := n.Labels[key]
-		if _, ours := own[key]; has && !ours && spare[key] != value {
+		if _, ours := own[key]; has && !ours && !gpu.IsUnchosen(key, value) {
 			out[key] = value
 		}
 	}
@@ -95,7 +93,7 @@ func (c *Client) LabelNode(ctx context.Context, name, manager string, labels map
 	if err != nil {
 		return false, fmt.Errorf("labelling node %s: %w", name, err)
 	}
-	force := true // what is not spare was looked at just now
+	force := true // what somebody else has chosen was looked at just now
 	if _, err := api.Patch(ctx, name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: manager, Force: &force}); err != nil {
 		return false, fmt.Errorf("labelling node %s: %w", name, err)
 	}

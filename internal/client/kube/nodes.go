@@ -4,6 +4,9 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/caisson/caisson/internal/api/inventory"
+	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
 // NodeFacts is what the API server holds about one node.
@@ -13,6 +16,18 @@ type NodeFacts struct {
 	Info        corev1.NodeSystemInfo
 	Capacity    map[string]int64
 	Allocatable map[string]int64
+}
+
+// Observed is what the server holds, for those who look for accelerators in it.
+func (f NodeFacts) Observed() gpu.Observed {
+	o := gpu.Observed{
+		Name: f.Name, Labels: f.Labels, Kernel: f.Info.KernelVersion, OSImage: f.Info.OSImage,
+		Runtime: f.Info.ContainerRuntimeVersion, Arch: f.Info.Architecture,
+	}
+	for name, n := range f.Capacity {
+		o.Resources = append(o.Resources, inventory.Resource{Name: name, Capacity: n, Allocatable: f.Allocatable[name]})
+	}
+	return o
 }
 
 // NodeFacts lists all nodes with their labels and status, in the server's order.

@@ -15,8 +15,8 @@ import (
 	"github.com/caisson/caisson/internal/rules/decide"
 )
 
-// gpuObjects gives the component with NVIDIA's operator the objects that say
-// which driver goes where.
+// gpuObjects gives the component with the operator the objects that say which
+// driver goes where.
 func (in *installer) gpuObjects() error {
 	list, err := decide.DriverObjects(in.plan)
 	if err != nil || len(list) == 0 {
@@ -33,8 +33,8 @@ func (in *installer) gpuObjects() error {
 	return nil
 }
 
-// nodeLabels makes the labels of nodes those of the plan. A component without
-// NVIDIA's operator has none.
+// nodeLabels makes the labels of nodes those of the plan. A component without an
+// operator of GPUs has none.
 func (w *work) nodeLabels(ctx context.Context) error {
 	if !w.drives() {
 		return nil
@@ -44,14 +44,14 @@ func (w *work) nodeLabels(ctx context.Context) error {
 	return err
 }
 
-// drives says whether the component holds NVIDIA's operator, or held it.
+// drives says whether the component holds an operator of GPUs, or held one.
 func (w *work) drives() bool {
 	operator := func(r plan.Release) bool { return decide.IsOperator(r.Chart) }
 	before := w.in.installed(w.c.Name)
 	return slices.ContainsFunc(w.c.Releases, operator) || (before != nil && operates(before))
 }
 
-// operates says whether an installed component holds NVIDIA's operator, or did.
+// operates says whether an installed component holds an operator of GPUs, or did.
 func operates(c *journal.Installed) bool {
 	releases := slices.Clone(c.Releases)
 	if c.Former != nil {

@@ -7,11 +7,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
-	"github.com/caisson/caisson/internal/rules/gpu"
 	"github.com/caisson/caisson/internal/testkit/clustertest"
 	"github.com/caisson/caisson/internal/testkit/stacktest"
 )
@@ -132,10 +133,10 @@ func TestGPUNodes(t *testing.T) {
 	}
 	l.install(first)
 
-	if got := l.labelsOf("h100"); got[plan.LabelMIG] != "1g.10gb.3-3g.40gb.1" || !strings.HasPrefix(got[gpu.LabelDriver], "r595-open-ubuntu22.04") {
+	if got := l.labelsOf("h100"); got[site.LabelMIG] != "1g.10gb.3-3g.40gb.1" || !strings.HasPrefix(got[inventory.LabelDriver], "r595-open-ubuntu22.04") {
 		t.Errorf("labels of h100: %v", got)
 	}
-	if got := l.labelsOf("v100"); got[plan.LabelPlugin] != "gpu-4" || !strings.HasPrefix(got[gpu.LabelDriver], "r580-proprietary-ubuntu22.04") {
+	if got := l.labelsOf("v100"); got[site.LabelPlugin] != "gpu-4" || !strings.HasPrefix(got[inventory.LabelDriver], "r580-proprietary-ubuntu22.04") {
 		t.Errorf("labels of v100: %v", got)
 	}
 	if got := l.drivers(); len(got) != 2 {
@@ -169,7 +170,7 @@ func TestGPUNodes(t *testing.T) {
 		l.cluster.Kubectl(t, "label", "node", "v100", "nvidia.com/device-plugin.config-")
 		l.install(first) // ends the change that was refused
 		l.cluster.Kubectl(t, "label", "node", "v100", "nvidia.com/device-plugin.config-")
-		if s, err := Status(t.Context(), l.target(), event.Discard); !errors.Is(err, ErrDrift) || !strings.Contains(strings.Join(s.Components[0].Why, " "), "node v100: label "+plan.LabelPlugin) {
+		if s, err := Status(t.Context(), l.target(), event.Discard); !errors.Is(err, ErrDrift) || !strings.Contains(strings.Join(s.Components[0].Why, " "), "node v100: label "+site.LabelPlugin) {
 			t.Errorf("%+v, %v", s, err)
 		}
 		l.install(first)
@@ -177,7 +178,7 @@ func TestGPUNodes(t *testing.T) {
 
 	t.Run("without the policy", func(t *testing.T) {
 		l.install(l.plan(gpuStack(3), ""))
-		if got := l.labelsOf("h100"); len(got) != 1 || got[gpu.LabelDriver] == "" {
+		if got := l.labelsOf("h100"); len(got) != 1 || got[inventory.LabelDriver] == "" {
 			t.Errorf("labels of h100: %v", got)
 		}
 		if text := l.cluster.Kubectl(t, "get", "configmaps", "-n", "gpu", "-o", "name"); strings.Contains(text, "caisson-mig-layouts") {
@@ -189,7 +190,7 @@ func TestGPUNodes(t *testing.T) {
 		if _, err := Rollback(t.Context(), RollbackOptions{Target: l.target(), Component: "gpu"}, event.Discard); err != nil {
 			t.Fatal(err)
 		}
-		if got := l.labelsOf("h100"); got[plan.LabelMIG] != "1g.10gb.3-3g.40gb.1" {
+		if got := l.labelsOf("h100"); got[site.LabelMIG] != "1g.10gb.3-3g.40gb.1" {
 			t.Errorf("labels of h100: %v", got)
 		}
 	})

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/caisson/caisson/internal/api/inventory"
+	"github.com/caisson/caisson/internal/client/host"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/gpu"
@@ -40,7 +42,7 @@ type Options struct {
 	Image   string        // the image in place of this program's own
 	Timeout time.Duration // how long pods may take to answer; zero for two minutes
 
-	Operator  string    // release of NVIDIA's operator; "" for the newest known
+	Operator  string    // release of the operator that brings drivers; "" for the newest known
 	AMDDriver string    // version of amdgpu that images are built with
 	Now       time.Time // judges which drivers have support; zero for all
 
@@ -48,11 +50,11 @@ type Options struct {
 	HashNames bool   // in that file
 }
 
-// Result is what was found. Payloads belong to the nodes of the same place.
+// Result is what was found. Payloads belong to the nodes of the same index.
 type Result struct {
-	Nodes    []gpu.Node
-	Payloads []gpu.Payload
-	Groups   []gpu.Group
+	Nodes    []inventory.Node
+	Payloads []inventory.Payload
+	Groups   []inventory.Group
 	Lacking  int // nodes for which no payload exists
 	Written  string
 }
@@ -69,7 +71,7 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 		return Result{}, err
 	}
 	sink.Emit(end)
-	sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Message: count(len(res.Nodes)), Fields: fields(res)})
+	sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Message: countNodes(len(res.Nodes)), Fields: documentOf(res)})
 	return res, nil
 }
 
@@ -78,110 +80,115 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	list, salt, found, err := look(ctx, c, opt)
+	g, err := gatherNodes(ctx, c, opt)
 	if err != nil {
 		return Result{}, err
 	}
-	res := match(c, list, opt)
-	for _, f := range append(found, gpu.Judge(res.Nodes, res.Payloads, event.Warn)...) {
+	res := matchNodes(c, g.nodes, opt)
+	for _, f := range append(g.found, gpu.PayloadFindings(res.Nodes, res.Payloads, event.Warn)...) {
 		sink.Emit(event.Event{Verb: Verb, Kind: event.FindingKind, Item: f.Item, Finding: &f})
 	}
 	if opt.Output != "" {
 		res.Written = opt.Output
-		err = write(opt, list, salt)
+		err = writeInventory(opt, g)
 	}
 	return res, err
 }
 
-// look gathers the nodes, and a salt for hashes of their names.
-func look(ctx context.Context, c *gpu.Catalogue, opt Options) ([]gpu.Node, string, []event.Finding, error) {
+// gathered are nodes, a salt for hashes of their names, and what reading them came
+// upon.
+type gathered struct {
+	nodes []inventory.Node
+	salt  string
+	found []event.Finding
+}
+
+// gatherNodes reads the nodes from where the options say.
+func gatherNodes(ctx context.Context, c *gpu.Catalogue, opt Options) (gathered, error) {
 	switch {
 	case opt.Inventory != "":
-		v, err := c.Inventory(opt.Inventory)
+		v, err := inventory.Read(opt.Inventory)
 		if err != nil {
-			return nil, "", nil, err
+			return gathered{}, err
 		}
-		return v.Nodes, "", nil, nil
+		c.Describe(v.Nodes)
+		return gathered{nodes: v.Nodes}, nil
 	case opt.Sysfs != "":
-		n, err := tree(c, opt.Sysfs, filepath.Base(filepath.Clean(opt.Sysfs)))
-		return []gpu.Node{n}, opt.Sysfs, nil, err
+		n, err := readTree(c, opt.Sysfs, filepath.Base(filepath.Clean(opt.Sysfs)))
+		return gathered{nodes: []inventory.Node{n}, salt: opt.Sysfs}, err
 	case opt.Local:
-		return local(c)
+		return readLocal(c)
 	}
-	return cluster(ctx, c, opt)
+	return readCluster(ctx, c, opt)
 }
 
-func local(c *gpu.Catalogue) ([]gpu.Node, string, []event.Finding, error) {
+func readLocal(c *gpu.Catalogue) (gathered, error) {
 	name, err := os.Hostname()
 	if err != nil {
-		return nil, "", nil, fmt.Errorf("asking for the host's name: %w", err)
+		return gathered{}, fmt.Errorf("asking for the host's name: %w", err)
 	}
 	id, _ := os.ReadFile("/etc/machine-id")
-	n, err := tree(c, "/", name)
-	return []gpu.Node{n}, string(id), nil, err
+	n, err := readTree(c, "/", name)
+	return gathered{nodes: []inventory.Node{n}, salt: string(id)}, err
 }
 
-func tree(c *gpu.Catalogue, dir, name string) (gpu.Node, error) {
+func readTree(c *gpu.Catalogue, dir, name string) (inventory.Node, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return gpu.Node{}, fmt.Errorf("opening the tree: %w", err)
+		return inventory.Node{}, fmt.Errorf("opening the tree: %w", err)
 	}
 	defer root.Close()
 	if _, err := root.Stat("sys"); err != nil {
-		return gpu.Node{}, fmt.Errorf("reading %s: %w: it has no directory sys", dir, ErrNoTree)
+		return inventory.Node{}, fmt.Errorf("reading %s: %w: it has no directory sys", dir, ErrNoTree)
 	}
-	return gpu.ReadTree(c, root, name), nil
+	return host.ReadTree(c, root, name), nil
 }
 
-func cluster(ctx context.Context, c *gpu.Catalogue, opt Options) ([]gpu.Node, string, []event.Finding, error) {
+func readCluster(ctx context.Context, c *gpu.Catalogue, opt Options) (gathered, error) {
 	var p *prober
 	if opt.Probe {
 		var err error
 		if p, err = newProber(opt); err != nil {
-			return nil, "", nil, err
+			return gathered{}, err
 		}
 		opt.Context = cmp.Or(opt.Context, p.site.Cluster.Context)
 	}
 	client, err := kube.Connect(ctx, kube.Options{Kubeconfig: opt.Kubeconfig, Context: opt.Context})
 	if err != nil {
-		return nil, "", nil, err
+		return gathered{}, err
 	}
 	facts, err := client.NodeFacts(ctx)
 	if err != nil {
-		return nil, "", nil, err
+		return gathered{}, err
 	}
 	salt, err := client.UID(ctx)
 	if err != nil {
-		return nil, "", nil, err
+		return gathered{}, err
 	}
-	nodes, found := FromFacts(c, facts)
+	g := gathered{salt: salt}
+	g.nodes, g.found = fromFacts(c, facts)
 	if p != nil {
-		more, err := p.probe(ctx, c, client, nodes)
+		more, err := p.probeNodes(ctx, c, client, g.nodes)
 		if err != nil {
-			return nil, "", nil, err
+			return gathered{}, err
 		}
-		found = append(found, more...)
+		g.found = append(g.found, more...)
 	}
-	return nodes, salt, found, nil
+	return g, nil
 }
 
-// FromFacts turns what the API server holds into nodes, with a finding for each
+// fromFacts turns what the API server holds into nodes, with a finding for each
 // two sources that disagree.
-func FromFacts(c *gpu.Catalogue, facts []kube.NodeFacts) (nodes []gpu.Node, found []event.Finding) {
+func fromFacts(c *gpu.Catalogue, facts []kube.NodeFacts) (nodes []inventory.Node, found []event.Finding) {
 	for _, f := range facts {
-		o := gpu.Observed{Name: f.Name, Labels: f.Labels, Kernel: f.Info.KernelVersion, OSImage: f.Info.OSImage,
-			Runtime: f.Info.ContainerRuntimeVersion, Arch: f.Info.Architecture}
-		for name, n := range f.Capacity {
-			o.Resources = append(o.Resources, gpu.Resource{Name: name, Capacity: n, Allocatable: f.Allocatable[name]})
-		}
-		n, more := gpu.FromCluster(c, o)
+		n, more := gpu.FromCluster(c, f.Observed())
 		nodes, found = append(nodes, n), append(found, more...)
 	}
 	return nodes, found
 }
 
-// match finds a payload for each node.
-func match(c *gpu.Catalogue, list []gpu.Node, opt Options) Result {
+// matchNodes finds a payload for each node.
+func matchNodes(c *gpu.Catalogue, list []inventory.Node, opt Options) Result {
 	res := Result{Nodes: list}
 	rules := gpu.Options{Operator: opt.Operator, AMDDriver: opt.AMDDriver}
 	if !opt.Now.IsZero() {
@@ -189,7 +196,7 @@ func match(c *gpu.Catalogue, list []gpu.Node, opt Options) Result {
 	}
 	for _, n := range list {
 		p := gpu.Match(c, n, rules)
-		if p.Kind == gpu.None {
+		if p.Kind == inventory.NoPayload {
 			res.Lacking++
 		}
 		res.Payloads = append(res.Payloads, p)
@@ -198,8 +205,8 @@ func match(c *gpu.Catalogue, list []gpu.Node, opt Options) Result {
 	return res
 }
 
-func write(opt Options, list []gpu.Node, salt string) error {
-	v := gpu.NewInventory(list, opt.HashNames, salt)
+func writeInventory(opt Options, g gathered) error {
+	v := inventory.New(g.nodes, opt.HashNames, g.salt)
 	v.Operator = opt.Operator
 	text, err := v.Marshal()
 	if err != nil {
@@ -211,7 +218,7 @@ func write(opt Options, list []gpu.Node, salt string) error {
 	return nil
 }
 
-func count(n int) string {
+func countNodes(n int) string {
 	if n == 1 {
 		return "1 node"
 	}
@@ -219,9 +226,9 @@ func count(n int) string {
 }
 
 // JSON is the result as one document: the nodes with the payload of each, the
-// NVIDIADriver groups, and how many nodes lack a payload.
+// groups of nodes with a driver image each, and how many nodes lack a payload.
 func (r Result) JSON() ([]byte, error) {
-	doc := fields(r)
+	doc := documentOf(r)
 	delete(doc, "output")
 	out, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {
@@ -231,13 +238,13 @@ func (r Result) JSON() ([]byte, error) {
 }
 
 // YAML is the nodes as a NodeInventory.
-func (r Result) YAML() ([]byte, error) { return gpu.NewInventory(r.Nodes, false, "").Marshal() }
+func (r Result) YAML() ([]byte, error) { return inventory.New(r.Nodes, false, "").Marshal() }
 
-// fields is the result for programs.
-func fields(res Result) map[string]any {
+// documentOf is the result for programs.
+func documentOf(res Result) map[string]any {
 	type row struct {
-		gpu.Node
-		Payload gpu.Payload `json:"payload"`
+		inventory.Node
+		Payload inventory.Payload `json:"payload"`
 	}
 	rows := make([]row, len(res.Nodes))
 	for i, n := range res.Nodes {

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/gpu"
@@ -40,7 +41,7 @@ func TestNineNodesOfACluster(t *testing.T) {
 	}
 	stale := fact("stale", "6.8.0-61-generic", "ubuntu", "24.04", bus("0302_10de_2330"), nil)
 	stale.Labels[nfd+"kernel-version.full"] = "6.8.0-60-generic"
-	list, found := FromFacts(c, []kube.NodeFacts{
+	list, found := fromFacts(c, []kube.NodeFacts{
 		fact("v100", "5.15.0-105-generic", "ubuntu", "22.04", bus("0302_10de_1db6"), nil),
 		fact("b200", "6.8.0-60-generic", "ubuntu", "24.04", bus("0302_10de_2901"), nil),
 		fact("a100", "5.14.0-427.el9.x86_64", "rhel", "9.4", bus("0302_10de_20b2"), nil),
@@ -55,8 +56,8 @@ func TestNineNodesOfACluster(t *testing.T) {
 	if len(found) != 1 || found[0].Item != "stale" || found[0].Code != event.CodeSourcesDisagree {
 		t.Errorf("findings %+v", found)
 	}
-	res := match(c, list, Options{Now: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)})
-	want := []string{gpu.Precompiled, gpu.Precompiled, gpu.Conventional, gpu.Installed, gpu.InTreeDriver, gpu.NoGPU, gpu.Precompiled, gpu.None, gpu.None}
+	res := matchNodes(c, list, Options{Now: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)})
+	want := []string{inventory.Precompiled, inventory.Precompiled, inventory.Conventional, inventory.Installed, inventory.InTreeDriver, inventory.NoGPU, inventory.Precompiled, inventory.NoPayload, inventory.NoPayload}
 	for i, p := range res.Payloads {
 		if p.Kind != want[i] {
 			t.Errorf("%s: %+v", res.Nodes[i].Name, p)

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/caisson/caisson/charts"
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/client/agent"
 	"github.com/caisson/caisson/internal/client/kube"
@@ -49,10 +50,10 @@ func newProber(opt Options) (*prober, error) {
 	return p, nil
 }
 
-// probe adds to nodes what their own files say, and finds those that did not
+// probeNodes adds to nodes what their own files say, and finds those that did not
 // answer and what sources differ on.
-func (p *prober) probe(ctx context.Context, c *gpu.Catalogue, client *kube.Client, nodes []gpu.Node) ([]event.Finding, error) {
-	q, err := p.question(ctx, c, client)
+func (p *prober) probeNodes(ctx context.Context, c *gpu.Catalogue, client *kube.Client, nodes []inventory.Node) ([]event.Finding, error) {
+	q, err := p.makeQuestion(ctx, c, client)
 	if err != nil {
 		return nil, err
 	}
@@ -60,29 +61,29 @@ func (p *prober) probe(ctx context.Context, c *gpu.Catalogue, client *kube.Clien
 	var found []event.Finding
 	switch {
 	case errors.Is(err, kube.ErrLeft) && answers != nil:
-		found = append(found, left(q.Set.GetName(), err))
+		found = append(found, reportLeftover(q.Set.GetName(), err))
 	case err != nil:
 		return nil, fmt.Errorf("probing the nodes: %w", err)
 	}
 	for _, a := range answers {
-		found = append(found, p.hear(c, nodes, a)...)
+		found = append(found, p.mergeAnswer(c, nodes, a)...)
 	}
 	return found, nil
 }
 
-// hear merges one answer into the node it is of.
-func (p *prober) hear(c *gpu.Catalogue, nodes []gpu.Node, a kube.Answer) []event.Finding {
+// mergeAnswer merges one answer into the node it is of.
+func (p *prober) mergeAnswer(c *gpu.Catalogue, nodes []inventory.Node, a kube.Answer) []event.Finding {
 	for i := range nodes {
 		if nodes[i].Name != a.Node {
 			continue
 		}
 		if a.Log == nil {
-			return []event.Finding{p.silent(a)}
+			return []event.Finding{p.reportSilence(a)}
 		}
 		said, err := c.ParseProbe(a.Log, a.Node)
 		if err != nil {
 			a.Trouble = err.Error()
-			return []event.Finding{p.silent(a)}
+			return []event.Finding{p.reportSilence(a)}
 		}
 		var found []event.Finding
 		nodes[i], found = gpu.Merge(nodes[i], said)
@@ -91,7 +92,7 @@ func (p *prober) hear(c *gpu.Catalogue, nodes []gpu.Node, a kube.Answer) []event
 	return nil // it came after the nodes were listed
 }
 
-func (p *prober) silent(a kube.Answer) event.Finding {
+func (p *prober) reportSilence(a kube.Answer) event.Finding {
 	f := event.Finding{Severity: event.Warn, Code: event.CodeProbeSilent, Item: a.Node,
 		What: fmt.Sprintf("node %s: the probe says nothing: %s", a.Node, a.Trouble),
 		Why:  "only labels and status tell of the node",
@@ -102,28 +103,28 @@ func (p *prober) silent(a kube.Answer) event.Finding {
 	return f
 }
 
-func left(name string, err error) event.Finding {
+func reportLeftover(name string, err error) event.Finding {
 	return event.Finding{Severity: event.Warn, Code: event.CodeProbeLeft, Item: name,
 		What: fmt.Sprintf("the probe is still in the cluster: %v", err),
 		Why:  "its pods wait on every node, and do nothing more",
 		Hint: fmt.Sprintf("remove it with: kubectl -n %s delete daemonset %s", kube.SystemNamespace, name)}
 }
 
-// question is the DaemonSet and how to hear it.
-func (p *prober) question(ctx context.Context, c *gpu.Catalogue, client *kube.Client) (kube.Question, error) {
-	set, err := p.set()
+// makeQuestion makes the DaemonSet and how to hear it.
+func (p *prober) makeQuestion(ctx context.Context, c *gpu.Catalogue, client *kube.Client) (kube.Question, error) {
+	set, err := p.makeSet()
 	if err != nil {
 		return kube.Question{}, err
 	}
-	secret, err := p.secret(ctx, client, set)
+	secret, err := p.makeSecret(ctx, client, set)
 	return kube.Question{Set: set, Secret: secret, Timeout: p.timeout, Limit: gpu.MaxProbe, Enough: func(log []byte) bool {
 		_, err := c.ParseProbe(log, "any")
 		return !errors.Is(err, gpu.ErrNoProbe)
 	}}, err
 }
 
-// set fills in the probe's manifest, under a name of its own.
-func (p *prober) set() (*unstructured.Unstructured, error) {
+// makeSet fills in the probe's manifest, under a name of its own.
+func (p *prober) makeSet() (*unstructured.Unstructured, error) {
 	name := "caisson-probe-" + strings.ToLower(rand.Text()[:8])
 	objects, err := kube.Parse([]byte(strings.NewReplacer("$NAME", name, "$IMAGE", p.image).Replace(string(charts.Probe))))
 	if err != nil || len(objects) != 1 {
@@ -135,9 +136,9 @@ func (p *prober) set() (*unstructured.Unstructured, error) {
 	return objects[0], err
 }
 
-// secret lets the set's pods pull as the site says: with a copy of its secret, or
+// makeSecret lets the set's pods pull as the site says: with a copy of its secret, or
 // with the one of that name in the set's own namespace.
-func (p *prober) secret(ctx context.Context, client *kube.Client, set *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+func (p *prober) makeSecret(ctx context.Context, client *kube.Client, set *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	ref := p.site.Registry.PullSecretRef
 	if ref == nil {
 		return nil, nil

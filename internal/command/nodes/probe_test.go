@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/gpu"
@@ -106,15 +107,15 @@ func TestAnAnswerIsMergedOrTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &prober{image: "registry.example/caisson@sha256:0"}
-	line, err := gpu.ProbeLine(gpu.Node{Kernel: "6.8.0-60-generic", GPUs: []gpu.GPU{{Vendor: gpu.NVIDIA, Device: "2330", Class: "0302", Count: 8}}})
+	line, err := gpu.ProbeLine(inventory.Node{Kernel: "6.8.0-60-generic", GPUs: []inventory.GPU{{Vendor: gpu.NVIDIA, Device: "2330", Class: "0302", Count: 8}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	nodes := []gpu.Node{{Name: "a", Sources: []string{gpu.FromStatus}}, {Name: "b"}}
-	if found := p.hear(c, nodes, kube.Answer{Node: "a", Log: line}); len(found) != 0 || len(nodes[0].GPUs) != 1 || nodes[0].Kernel == "" {
+	nodes := []inventory.Node{{Name: "a", Sources: []string{inventory.FromStatus}}, {Name: "b"}}
+	if found := p.mergeAnswer(c, nodes, kube.Answer{Node: "a", Log: line}); len(found) != 0 || len(nodes[0].GPUs) != 1 || nodes[0].Kernel == "" {
 		t.Errorf("found %+v, node %+v", found, nodes[0])
 	}
-	if found := p.hear(c, nodes, kube.Answer{Node: "new", Log: line}); found != nil {
+	if found := p.mergeAnswer(c, nodes, kube.Answer{Node: "new", Log: line}); found != nil {
 		t.Errorf("a node that was not listed: %+v", found)
 	}
 	for want, a := range map[string]kube.Answer{
@@ -123,7 +124,7 @@ func TestAnAnswerIsMergedOrTold(t *testing.T) {
 		"is no":   {Node: "b", Log: []byte(`{"caissonProbe":1,"node":{"switches":-1}}` + "\n")},
 		"not 1":   {Node: "b", Log: []byte(`{"caissonProbe":7,"node":{}}` + "\n")},
 	} {
-		found := p.hear(c, nodes, a)
+		found := p.mergeAnswer(c, nodes, a)
 		if len(found) != 1 || found[0].Code != event.CodeProbeSilent || !strings.Contains(found[0].What+found[0].Hint, want) {
 			t.Errorf("%s: %+v", want, found)
 		}

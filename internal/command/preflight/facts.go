@@ -63,12 +63,9 @@ func overview(f *decide.Facts, v kube.Overview) {
 
 // node reduces a node to what the checks look at.
 func node(n *corev1.Node) decide.NodeFact {
-	f := decide.NodeFact{Name: n.Name, Runtime: n.Status.NodeInfo.ContainerRuntimeVersion, Cordoned: n.Spec.Unschedulable}
-	os, arch := n.Labels[corev1.LabelOSStable], n.Labels[corev1.LabelArchStable]
-	if os == "" || arch == "" {
-		os, arch = n.Status.NodeInfo.OperatingSystem, n.Status.NodeInfo.Architecture
+	f := decide.NodeFact{
+		Name: n.Name, Platform: kube.Platform(n), Runtime: n.Status.NodeInfo.ContainerRuntimeVersion, Cordoned: n.Spec.Unschedulable,
 	}
-	f.Platform = os + "/" + arch
 	disk := n.Status.Allocatable[corev1.ResourceEphemeralStorage]
 	f.Disk = disk.Value()
 	for _, c := range n.Status.Conditions {

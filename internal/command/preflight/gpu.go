@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
@@ -14,26 +15,26 @@ import (
 
 // gpus looks at the cluster's nodes, has it decided what becomes of those with
 // GPUs, and says what else the operator must be allowed to do for that.
-func gpus(ctx context.Context, c *kube.Client, s *decide.Selection, stack, inventory string, f *decide.Facts) error {
+func gpus(ctx context.Context, c *kube.Client, s *decide.Selection, stack, file string, f *decide.Facts) error {
 	var err error
-	if f.GPU, err = gpuFacts(ctx, c, stack, inventory); err != nil {
+	if f.GPU, err = gpuFacts(ctx, c, stack, file); err != nil {
 		return err
 	}
 	if err := s.Configure(f.GPU); err != nil || s.GPU() == nil {
 		return err
 	}
-	lacking, err := c.Denied(ctx, gpuRights(s.GPU()))
+	lacking, err := c.Denied(ctx, gpuRights(s.GPU(), s.Operator()))
 	f.Denied = append(f.Denied, lacking...)
 	return err
 }
 
 // gpuFacts reads the nodes, and what the site's inventory adds to them.
-func gpuFacts(ctx context.Context, c *kube.Client, stack, inventory string) (f decide.GPUFacts, _ error) {
+func gpuFacts(ctx context.Context, c *kube.Client, stack, file string) (f decide.GPUFacts, _ error) {
 	catalogue, err := gpu.Read()
 	if err != nil {
 		return f, err
 	}
-	extra, found, err := readNodes(catalogue, inventory)
+	extra, found, err := readNodes(catalogue, file)
 	if err != nil {
 		return f, err
 	}
@@ -46,7 +47,7 @@ func gpuFacts(ctx context.Context, c *kube.Client, stack, inventory string) (f d
 		return f, err
 	}
 	for _, n := range facts {
-		node, more := observed(catalogue, n)
+		node, more := gpu.FromCluster(catalogue, n.Observed())
 		f.Found = append(f.Found, more...)
 		if other, ok := extra[n.Name]; ok {
 			node, more = gpu.Merge(node, other)
@@ -56,25 +57,18 @@ func gpuFacts(ctx context.Context, c *kube.Client, stack, inventory string) (f d
 		f.Nodes = append(f.Nodes, node)
 	}
 	if len(extra) > 0 {
-		f.Found = append(f.Found, event.Finding{Severity: event.Warn, Code: event.CodeGPUPolicyNode, Item: inventory,
-			What: fmt.Sprintf("%d nodes of the inventory %s are not in the cluster", len(extra), inventory),
-			Why:  "what it says of them is left aside", Hint: "write it anew: caisson nodes export -o site-nodes.yaml"})
+		f.Found = append(f.Found, event.Finding{
+			Severity: event.Warn, Code: event.CodeGPUPolicyNode, Item: file,
+			What: fmt.Sprintf("%d nodes of the inventory %s are not in the cluster", len(extra), file),
+			Why:  "what it says of them is left aside",
+			Hint: "write it anew: caisson nodes export -o site-nodes.yaml",
+		})
 	}
-	return f, taken(ctx, c, stack, f.Taken)
+	return f, findTaken(ctx, c, stack, f.Taken)
 }
 
-// observed is a node as its labels and status tell of it.
-func observed(c *gpu.Catalogue, n kube.NodeFacts) (gpu.Node, []event.Finding) {
-	o := gpu.Observed{Name: n.Name, Labels: n.Labels, Kernel: n.Info.KernelVersion, OSImage: n.Info.OSImage,
-		Runtime: n.Info.ContainerRuntimeVersion, Arch: n.Info.Architecture}
-	for name, count := range n.Capacity {
-		o.Resources = append(o.Resources, gpu.Resource{Name: name, Capacity: count, Allocatable: n.Allocatable[name]})
-	}
-	return gpu.FromCluster(c, o)
-}
-
-// taken finds labels that a plan may set and that somebody else has set.
-func taken(ctx context.Context, c *kube.Client, stack string, out map[string]map[string]string) error {
+// findTaken finds labels that a plan may set and that somebody else has set.
+func findTaken(ctx context.Context, c *kube.Client, stack string, out map[string]map[string]string) error {
 	nodes, err := c.Nodes(ctx)
 	if err != nil {
 		return err
@@ -88,20 +82,24 @@ func taken(ctx context.Context, c *kube.Client, stack string, out map[string]map
 }
 
 // readNodes reads the site's inventory, by name.
-func readNodes(c *gpu.Catalogue, path string) (map[string]gpu.Node, []event.Finding, error) {
+func readNodes(c *gpu.Catalogue, path string) (map[string]inventory.Node, []event.Finding, error) {
 	if path == "" {
 		return nil, nil, nil
 	}
-	v, err := c.Inventory(path)
+	v, err := inventory.Read(path)
 	if err != nil {
 		return nil, nil, err
 	}
+	c.Describe(v.Nodes)
 	if v.HashedNames {
-		return nil, []event.Finding{{Severity: event.Error, Code: event.CodeGPUPolicyNode, Item: path,
+		return nil, []event.Finding{{
+			Severity: event.Error, Code: event.CodeGPUPolicyNode, Item: path,
 			What: fmt.Sprintf("the inventory %s, named under gpu.nodes, has hashes in place of the nodes' names", path),
-			Why:  "nothing says which node of the cluster is which", Hint: "write it without --hash-names: caisson nodes export -o site-nodes.yaml"}}, nil
+			Why:  "nothing says which node of the cluster is which",
+			Hint: "write it without --hash-names: caisson nodes export -o site-nodes.yaml",
+		}}, nil
 	}
-	out := map[string]gpu.Node{}
+	out := map[string]inventory.Node{}
 	for _, n := range v.Nodes {
 		out[n.Name] = n
 	}
@@ -109,7 +107,7 @@ func readNodes(c *gpu.Catalogue, path string) (map[string]gpu.Node, []event.Find
 }
 
 // gpuRights are those that GPU nodes need beside what is rendered.
-func gpuRights(g *plan.GPU) []kube.Right {
+func gpuRights(g *plan.GPU, o *gpu.Operator) []kube.Right {
 	var out []kube.Right
 	for _, n := range g.Nodes {
 		if len(n.Labels) > 0 {
@@ -119,9 +117,9 @@ func gpuRights(g *plan.GPU) []kube.Right {
 			break
 		}
 	}
-	if g.Drivers() {
+	if o != nil && g.Drivers() {
 		for _, verb := range verbsOf {
-			out = append(out, kube.Right{Verb: verb, Group: "nvidia.com", Resource: "nvidiadrivers"})
+			out = append(out, kube.Right{Verb: verb, Group: o.Group, Resource: o.Resource})
 		}
 	}
 	return out

@@ -6,16 +6,16 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/decide"
-	"github.com/caisson/caisson/internal/rules/gpu"
 	"github.com/caisson/caisson/internal/testkit/clustertest"
 )
 
-func inventory(t *testing.T, hashed bool, nodes ...gpu.Node) string {
+func writeInventory(t *testing.T, hashed bool, nodes ...inventory.Node) string {
 	t.Helper()
-	text, err := gpu.NewInventory(nodes, hashed, "salt").Marshal()
+	text, err := inventory.New(nodes, hashed, "salt").Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,19 +33,19 @@ func TestGPUFactsWithInventory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	there := gpu.Node{Name: "gpu-1", SecureBoot: "on", Switches: 4}
-	f, err := gpuFacts(t.Context(), client, "demo", inventory(t, false, there, gpu.Node{Name: "gone"}))
+	there := inventory.Node{Name: "gpu-1", SecureBoot: "on", Switches: 4}
+	f, err := gpuFacts(t.Context(), client, "demo", writeInventory(t, false, there, inventory.Node{Name: "gone"}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(f.Nodes, func(n gpu.Node) bool { return n.Name == "gpu-1" })
+	i := slices.IndexFunc(f.Nodes, func(n inventory.Node) bool { return n.Name == "gpu-1" })
 	if i < 0 || f.Nodes[i].SecureBoot != "on" || f.Nodes[i].Switches != 4 || len(f.Nodes[i].GPUs) != 1 || f.Nodes[i].GPUs[0].Count != 8 {
 		t.Fatalf("%+v", f.Nodes)
 	}
-	if slices.ContainsFunc(f.Nodes, func(n gpu.Node) bool { return n.Name == "gone" }) || !slices.ContainsFunc(f.Found, func(x event.Finding) bool { return x.Code == event.CodeGPUPolicyNode && x.Severity == event.Warn }) {
+	if slices.ContainsFunc(f.Nodes, func(n inventory.Node) bool { return n.Name == "gone" }) || !slices.ContainsFunc(f.Found, func(x event.Finding) bool { return x.Code == event.CodeGPUPolicyNode && x.Severity == event.Warn }) {
 		t.Errorf("a node that is not there: %+v", f.Found)
 	}
-	if f, err = gpuFacts(t.Context(), client, "demo", inventory(t, true, there)); err != nil || !decide.HasErrors(f.Found) {
+	if f, err = gpuFacts(t.Context(), client, "demo", writeInventory(t, true, there)); err != nil || !decide.HasErrors(f.Found) {
 		t.Errorf("hashed names: %+v, %v", f.Found, err)
 	}
 	if _, err := gpuFacts(t.Context(), client, "demo", "absent.yaml"); err == nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
@@ -33,7 +34,7 @@ func (t *tags) missing(ref string) {
 }
 
 // driverTasks ask for each driver image whether it exists: those for one kernel
-// are not published for all. A stack without NVIDIA's operator has none.
+// are not published for all. A stack without the operator has none.
 func (s *session) driverTasks() []task {
 	i, j := s.operatorChart()
 	images := s.driverImages()
@@ -41,7 +42,7 @@ func (s *session) driverTasks() []task {
 	case len(images) == 0:
 		return nil
 	case i < 0:
-		s.noOperator()
+		s.reportNoOperator()
 		return nil
 	}
 	out := make([]task, len(images))
@@ -64,7 +65,7 @@ func (s *session) driverImages() []string {
 	var out []string
 	for _, p := range s.nodes.payloads {
 		for at := &p; at != nil; at = at.Instead {
-			if at.Image != "" && (at.Kind == gpu.Precompiled || at.Kind == gpu.Conventional) {
+			if at.Image != "" && at.DriverImage() {
 				out = append(out, at.Image)
 			}
 		}
@@ -73,17 +74,26 @@ func (s *session) driverImages() []string {
 	return slices.Compact(out)
 }
 
-func (s *session) noOperator() {
-	var names []string
-	for i, p := range s.nodes.payloads {
-		if p.Kind == gpu.Precompiled || p.Kind == gpu.Conventional {
-			names = append(names, s.nodes.list[i].Name)
+// reportNoOperator tells of nodes whose driver image no operator of the stack would
+// start.
+func (s *session) reportNoOperator() {
+	for _, o := range gpu.Operators() {
+		var names []string
+		for i, p := range s.nodes.payloads {
+			if n := s.nodes.list[i]; p.DriverImage() && o.Drives(n) {
+				names = append(names, n.Name)
+			}
 		}
+		if len(names) == 0 {
+			continue
+		}
+		_ = s.judge([]event.Finding{{
+			Severity: event.Notice, Code: event.CodeNoGPUOperator,
+			What: "the stack does not install " + o.Title + ": no driver image is carried for " + few(names),
+			Why:  "their GPUs compute only with a driver",
+			Hint: "add a component with the chart " + o.Chart + " to the stack, or install a driver on these hosts",
+		}}, nil)
 	}
-	_ = s.judge([]event.Finding{{Severity: event.Notice, Code: event.CodeNoGPUOperator,
-		What: "the stack does not install NVIDIA's gpu-operator: no driver image is carried for " + few(names),
-		Why:  "their GPUs compute only with a driver",
-		Hint: "add a component with the chart gpu-operator to the stack, or install a driver on these hosts"}}, nil)
 }
 
 // few names the first of many.
@@ -153,8 +163,8 @@ func (s *session) settleNode(k int) (event.Finding, bool) {
 }
 
 // wantDriver notes the image of one node.
-func (s *session) wantDriver(n gpu.Node, p gpu.Payload, component, chart int) {
-	if p.Kind != gpu.Precompiled && p.Kind != gpu.Conventional {
+func (s *session) wantDriver(n inventory.Node, p inventory.Payload, component, chart int) {
+	if !p.DriverImage() {
 		return
 	}
 	want := s.platforms
@@ -173,7 +183,7 @@ func (s *session) wantDriver(n gpu.Node, p gpu.Payload, component, chart int) {
 }
 
 // drivers are the groups of nodes that one image drives, as the lock has them.
-func drivers(nodes []gpu.Node, payloads []gpu.Payload) []lock.Driver {
+func drivers(nodes []inventory.Node, payloads []inventory.Payload) []lock.Driver {
 	groups := gpu.Groups(nodes, payloads)
 	out := make([]lock.Driver, len(groups))
 	for i, g := range groups {

@@ -9,6 +9,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/gpu"
@@ -25,8 +26,8 @@ var (
 // siteNodes are the nodes of the site and what drives them. Payloads belong to
 // the nodes of the same place.
 type siteNodes struct {
-	list     []gpu.Node
-	payloads []gpu.Payload
+	list     []inventory.Node
+	payloads []inventory.Payload
 	drivers  []lock.Driver
 	tags     tags // of driver images
 }
@@ -42,17 +43,18 @@ func (s *session) checkNodes(opt Options) error {
 	if err != nil {
 		return err
 	}
-	v, err := c.Inventory(opt.Site)
+	v, err := inventory.Read(opt.Site)
 	if err != nil {
 		return err
 	}
+	c.Describe(v.Nodes)
 	rules := gpu.Options{Operator: s.operator(v.Operator), Month: month(opt.Now)}
 	s.nodes.list = v.Nodes
 	foreign := s.judge(s.keepPlatforms(len(opt.Platforms) > 0), ErrNodePlatform)
 	for _, n := range s.nodes.list {
 		s.nodes.payloads = append(s.nodes.payloads, gpu.Match(c, n, rules))
 	}
-	return errors.Join(foreign, s.judge(gpu.Judge(s.nodes.list, s.nodes.payloads, event.Error), ErrNoDriver))
+	return errors.Join(foreign, s.judge(gpu.PayloadFindings(s.nodes.list, s.nodes.payloads, event.Error), ErrNoDriver))
 }
 
 // month is the one of a time, or else the present one.
@@ -80,7 +82,7 @@ func (s *session) keepPlatforms(chosen bool) []event.Finding {
 	}
 	switch {
 	case chosen:
-		s.nodes.list = slices.DeleteFunc(s.nodes.list, func(n gpu.Node) bool { p, ok := platformOfNode(n); return ok && !s.isFor(p) })
+		s.nodes.list = slices.DeleteFunc(s.nodes.list, func(n inventory.Node) bool { p, ok := platformOfNode(n); return ok && !s.isFor(p) })
 		return found
 	case len(found) > 0 || len(has) == 0:
 		return found
@@ -90,7 +92,7 @@ func (s *session) keepPlatforms(chosen bool) []event.Finding {
 }
 
 // platformOfNode is a node's without the variant, which no inventory has.
-func platformOfNode(n gpu.Node) (platform, bool) {
+func platformOfNode(n inventory.Node) (platform, bool) {
 	if n.Arch == "" {
 		return platform{}, false
 	}
@@ -103,7 +105,7 @@ func (s *session) isFor(p platform) bool {
 	return slices.ContainsFunc(s.platforms, func(q platform) bool { return q.os == p.os && q.arch == p.arch })
 }
 
-func (s *session) foreign(n gpu.Node, p platform, chosen bool) event.Finding {
+func (s *session) foreign(n inventory.Node, p platform, chosen bool) event.Finding {
 	var have []string
 	for _, q := range s.platforms {
 		have = append(have, q.String())
@@ -119,7 +121,7 @@ func (s *session) foreign(n gpu.Node, p platform, chosen bool) event.Finding {
 	return f
 }
 
-// operator is the stack's release of NVIDIA's operator, or else the inventory's.
+// operator is the release of the operator in the stack, or else the inventory's.
 func (s *session) operator(otherwise string) string {
 	if i, j := s.operatorChart(); i >= 0 {
 		return s.stack.Components[i].Charts[j].Version
@@ -130,11 +132,12 @@ func (s *session) operator(otherwise string) string {
 // operatorChart finds the chart whose version says how driver images are tagged:
 // its component and its place there, or -1.
 func (s *session) operatorChart() (component, chart int) {
-	const name = "gpu-operator"
 	for i, comp := range s.stack.Components {
 		for j, ch := range comp.Charts {
-			if ch.Name == name || ch.Chart == name {
-				return i, j
+			for _, o := range gpu.Operators() {
+				if ch.Name == o.Chart || ch.Chart == o.Chart {
+					return i, j
+				}
 			}
 		}
 	}

@@ -4,8 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/gpu"
 )
@@ -21,7 +23,7 @@ func model(files map[string]int64) lock.Item {
 
 func TestModelsAndTheMemoryOfGPUs(t *testing.T) {
 	box := func(product string, each, count int) GPUFacts {
-		return GPUFacts{Nodes: []gpu.Node{{Name: "plain"}, {Name: "box", GPUs: []gpu.GPU{{Vendor: gpu.AMD, Architecture: "cdna3", Product: product, MemoryGiB: each, Count: count}}}}}
+		return GPUFacts{Nodes: []inventory.Node{{Name: "plain"}, {Name: "box", GPUs: []inventory.GPU{{Vendor: gpu.AMD, Architecture: "cdna3", Product: product, MemoryGiB: each, Count: count}}}}}
 	}
 	shards := map[string]int64{"model-00001-of-00002.safetensors": 70, "model-00002-of-00002.safetensors": 70, "consolidated.safetensors": 140, "original/consolidated.00.pth": 140}
 	for name, tc := range map[string]struct {
@@ -34,7 +36,7 @@ func TestModelsAndTheMemoryOfGPUs(t *testing.T) {
 		"fits several":     {shards, box("a", 80, 8), "notice: about 168 GiB of GPU memory, 140 GiB of it for its weights; one GPU has 80.0 GiB"},
 		"fits none":        {shards, box("a", 80, 2), "warn: the GPUs of no node have more than 160 GiB"},
 		"unknown memory":   {shards, box("a", 0, 2), ""},
-		"no GPU at all":    {shards, GPUFacts{Nodes: []gpu.Node{{Name: "plain"}}}, ""},
+		"no GPU at all":    {shards, GPUFacts{Nodes: []inventory.Node{{Name: "plain"}}}, ""},
 		"nobody looked":    {shards, GPUFacts{}, ""},
 		"quantised":        {map[string]int64{"chat.Q2.gguf": 20, "chat.Q8-00001-of-00002.gguf": 50, "chat.Q8-00002-of-00002.gguf": 50}, box("a", 24, 1), ""},
 		"quantised, large": {map[string]int64{"chat.Q8-00001-of-00002.gguf": 50, "chat.Q8-00002-of-00002.gguf": 50}, box("a", 24, 1), "warn: 120 GiB"},
@@ -72,23 +74,23 @@ func TestPodsThatAskForGPUs(t *testing.T) {
 	}
 	h100 := GPUFacts{Nodes: nine(t)[:1]}
 	parted := lab()
-	parted.GPU = &gpu.Policy{MIG: gpu.MIGPolicy{Strategy: gpu.MIGMixed, Layouts: []gpu.Layout{{Nodes: []string{"h100"}, Profiles: map[string]int{"1g.10gb": 7}}}}}
+	parted.GPU = &site.Policy{MIG: site.MIGPolicy{Strategy: site.MIGMixed, Layouts: []site.Layout{{Nodes: []string{"h100"}, Profiles: map[string]int{"1g.10gb": 7}}}}}
 	for name, tc := range map[string]struct {
 		s    plan.Site
 		f    GPUFacts
 		part Part
 		want string // "CODE SEVERITY: part of what is said, and of the hint"
 	}{
-		"as many as there are": {lab(), h100, asks("Deployment", 1, 7, gpu.WholeGPU), ""},
-		"one more":             {lab(), h100, asks("Deployment", 1, 8, gpu.WholeGPU), "gpu-request warn: asks for 9 nvidia.com/gpu; no node offers more than 8"},
-		"twice":                {lab(), h100, asks("Deployment", 2, 4, gpu.WholeGPU), "gpu-capacity warn: ask for 10 nvidia.com/gpu together; the nodes offer 8"},
-		"of a custom resource": {lab(), h100, Part{Kind: "InferenceService", Name: "p", Within: asks("", 0, 9, gpu.WholeGPU).Containers}, "gpu-request warn: asks for 9"},
-		"cut into parts":       {parted, h100, asks("Deployment", 1, 1, gpu.WholeGPU), "gpu-request warn: which no node offers|nvidia.com/mig-1g.10gb"},
+		"as many as there are": {lab(), h100, asks("Deployment", 1, 7, site.WholeGPU), ""},
+		"one more":             {lab(), h100, asks("Deployment", 1, 8, site.WholeGPU), "gpu-request warn: asks for 9 nvidia.com/gpu; no node offers more than 8"},
+		"twice":                {lab(), h100, asks("Deployment", 2, 4, site.WholeGPU), "gpu-capacity warn: ask for 10 nvidia.com/gpu together; the nodes offer 8"},
+		"of a custom resource": {lab(), h100, Part{Kind: "InferenceService", Name: "p", Within: asks("", 0, 9, site.WholeGPU).Containers}, "gpu-request warn: asks for 9"},
+		"cut into parts":       {parted, h100, asks("Deployment", 1, 1, site.WholeGPU), "gpu-request warn: which no node offers|nvidia.com/mig-1g.10gb"},
 		"of the parts":         {parted, h100, asks("Deployment", 8, 6, "nvidia.com/mig-1g.10gb"), ""},
 		"of another vendor":    {lab(), h100, asks("Deployment", 1, 1, "amd.com/gpu"), "gpu-request warn: asks for 2 amd.com/gpu, which no node offers|nvidia.com/gpu"},
-		"no GPU there":         {lab(), GPUFacts{Nodes: nine(t)[6:]}, asks("Deployment", 1, 1, gpu.WholeGPU), "gpu-request warn: which no node offers|gpu.nodes"},
-		"nobody looked":        {lab(), GPUFacts{}, asks("Deployment", 1, 1, gpu.WholeGPU), ""},
-		"on every node":        {lab(), h100, asks("DaemonSet", -1, 1, gpu.WholeGPU), ""},
+		"no GPU there":         {lab(), GPUFacts{Nodes: nine(t)[6:]}, asks("Deployment", 1, 1, site.WholeGPU), "gpu-request warn: which no node offers|gpu.nodes"},
+		"nobody looked":        {lab(), GPUFacts{}, asks("Deployment", 1, 1, site.WholeGPU), ""},
+		"on every node":        {lab(), h100, asks("DaemonSet", -1, 1, site.WholeGPU), ""},
 	} {
 		l := operated(nineTags...)
 		selection, found := Select(l, tc.s)
@@ -136,8 +138,8 @@ func TestRoomOfTheRegistry(t *testing.T) {
 
 // A device plugin that is there says for certain what there is.
 func TestPodsAskMoreThanADevicePluginCounts(t *testing.T) {
-	node := gpu.Node{Name: "a", GPUs: []gpu.GPU{{Vendor: gpu.AMD, Architecture: "cdna3", MemoryGiB: 192}}, Resources: []gpu.Resource{{Name: "nvidia.com/gpu", Allocatable: 8}}}
-	f := GPUFacts{Nodes: []gpu.Node{node}}
+	node := inventory.Node{Name: "a", GPUs: []inventory.GPU{{Vendor: gpu.AMD, Architecture: "cdna3", MemoryGiB: 192}}, Resources: []inventory.Resource{{Name: "nvidia.com/gpu", Allocatable: 8}}}
+	f := GPUFacts{Nodes: []inventory.Node{node}}
 	l := sample()
 	for copies, want := range map[int64]event.Severity{1: event.Error, 0: event.Warn} {
 		selection, _ := Select(l, lab())
@@ -146,7 +148,7 @@ func TestPodsAskMoreThanADevicePluginCounts(t *testing.T) {
 		}
 		all, made := facts(l), renders()
 		all.GPU = f
-		with(made, Part{Kind: "Deployment", Namespace: "front", Name: "p", Copies: copies, Containers: []Container{{Limits: map[string]int64{gpu.WholeGPU: 9000}}}})
+		with(made, Part{Kind: "Deployment", Namespace: "front", Name: "p", Copies: copies, Containers: []Container{{Limits: map[string]int64{site.WholeGPU: 9000}}}})
 		_, found := Make(ofBundle(), selection, made, all)
 		if got := of(found, "gpu-request"); got == nil || got.Severity != want {
 			t.Errorf("%d copies: %+v", copies, got)

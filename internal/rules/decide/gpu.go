@@ -8,70 +8,84 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
-// Names of what the operator's chart is made to create.
-const (
-	migConfigMap    = "caisson-mig-layouts"
-	pluginConfigMap = "caisson-device-plugin"
-)
-
-// operatorChart is the chart that the GPU nodes are for.
-const operatorChart = "gpu-operator"
-
 // GPUFacts are what was found of the nodes with GPUs.
 type GPUFacts struct {
-	Month string     // today's, 2026-11
-	Nodes []gpu.Node // all nodes of the cluster
-	// Taken are labels of NodeLabels that somebody else has set, by node.
+	Month string           // today's, 2026-11
+	Nodes []inventory.Node // all nodes of the cluster
+	// Taken are labels of plan.NodeLabels that somebody else has set, by node.
 	Taken map[string]map[string]string
 	// Found is what reading the nodes came upon.
 	Found []event.Finding
 }
 
-// IsOperator says whether a chart is the one that drives NVIDIA's GPUs.
-func IsOperator(chart string) bool {
+// IsOperator says whether a chart is one that brings drivers of GPUs.
+func IsOperator(chart string) bool { return operatorOf(chart) != nil }
+
+// operatorOf is the operator that a chart installs; nil where it is none.
+func operatorOf(chart string) *gpu.Operator {
 	repository, _, _ := lock.SplitReference(chart)
-	return path.Base(repository) == operatorChart
+	o, _ := gpu.OperatorOf(path.Base(repository))
+	return o
 }
 
-// DriverObjects are the objects of kind NVIDIADriver, one for each group, or
-// nothing where the operator's own values say all.
+// DriverObjects say which driver each group of nodes has; nothing where the
+// operator's own values say all.
 func DriverObjects(p *plan.Plan) ([]map[string]any, error) {
-	if !p.GPU.Drivers() {
+	o := operatorIn(p)
+	if o == nil || !p.GPU.Drivers() {
 		return nil, nil
 	}
 	var out []map[string]any
 	for _, g := range p.GPU.Groups {
-		d, err := driverOf(p, g)
+		im, err := plannedImage(p, g)
 		if err != nil {
 			return nil, err
 		}
-		selector := map[string]any{}
-		for k, v := range g.NodeSelector {
-			selector[k] = v
-		}
-		spec := map[string]any{"driverType": "gpu", "nodeSelector": selector}
-		maps.Copy(spec, d)
-		out = append(out, map[string]any{
-			"apiVersion": "nvidia.com/v1alpha1", "kind": "NVIDIADriver", "metadata": map[string]any{"name": g.Name}, "spec": spec,
-		})
+		out = append(out, o.Object(g, im))
 	}
 	return out, nil
 }
 
-// driverOf is the part of a NVIDIADriver that says which image.
-func driverOf(p *plan.Plan, g gpu.Group) (map[string]any, error) {
+// operatorIn is the operator whose release a plan has values for.
+func operatorIn(p *plan.Plan) *gpu.Operator {
+	if p.GPU == nil {
+		return nil
+	}
+	c, _ := p.Component(p.GPU.Component)
+	for _, r := range c.Releases {
+		if r.Name == p.GPU.Release {
+			return operatorOf(r.Chart)
+		}
+	}
+	return nil
+}
+
+// plannedImage is the image of a group's driver, where the plan puts it.
+func plannedImage(p *plan.Plan, g inventory.Group) (gpu.DriverImage, error) {
 	i := slices.IndexFunc(p.Images, func(i plan.Image) bool { return i.Ref == g.Payload.Image })
 	if i < 0 {
-		return nil, fmt.Errorf("the plan has no image %s", g.Payload.Image)
+		return gpu.DriverImage{}, fmt.Errorf("the plan has no image %s", g.Payload.Image)
 	}
 	image := p.Images[i]
-	return driverValues(p.Site, g.Payload, pulledRepository(p.Site, image.Ref, image.Site), image.Digest.String()), nil
+	repository := pulledRepository(p.Site, image.Ref, image.Site)
+	return driverImage(p.Site, g.Payload, repository, image.Digest.String()), nil
+}
+
+// driverImage is an image of a driver as a site's nodes pull it.
+func driverImage(s plan.Site, p inventory.Payload, repository, digest string) gpu.DriverImage {
+	out := gpu.DriverImage{Payload: p, Repository: repository, Digest: digest}
+	if ref := s.Registry.PullSecretRef; ref != nil {
+		out.PullSecret = ref.Name
+	}
+	return out
 }
 
 // pulledRepository is the repository from which nodes pull, without tag or digest.
@@ -81,23 +95,6 @@ func pulledRepository(s plan.Site, ref, site string) string {
 	}
 	repository, _, _ := lock.SplitReference(site)
 	return repository
-}
-
-// driverValues say which driver image to use. An image for one kernel goes by
-// its tag, whose end the operator adds itself and in place of which it takes no
-// digest; all others go by digest.
-func driverValues(s plan.Site, p gpu.Payload, repository, digest string) map[string]any {
-	out := map[string]any{
-		"repository": path.Dir(repository), "image": path.Base(repository), "version": digest,
-		"usePrecompiled": p.Kind == gpu.Precompiled, "kernelModuleType": p.Modules,
-	}
-	if p.Kind == gpu.Precompiled {
-		out["version"] = p.Driver
-	}
-	if ref := s.Registry.PullSecretRef; ref != nil {
-		out["imagePullSecrets"] = []any{ref.Name}
-	}
-	return out
 }
 
 // Configure decides what becomes of GPU nodes and lays the values that follow
@@ -111,7 +108,7 @@ func (s *Selection) Configure(f GPUFacts) error {
 		return err
 	}
 	g := d.decide(f.Month, f.Nodes)
-	s.gpu, s.gpuFound, s.offers = g, d.found, d.offers(f.Nodes)
+	s.gpu, s.operator, s.gpuFound, s.offers = g, d.operator, d.found, d.offers(f.Nodes)
 	if g != nil || HasErrors(f.Found) { // of other nodes it does not matter what sources say
 		s.gpuFound = append(slices.Clone(f.Found), d.found...)
 	}
@@ -134,15 +131,20 @@ func (s *Selection) Configure(f GPUFacts) error {
 // GPU is what Configure decided; nil where nothing has to do with GPUs.
 func (s *Selection) GPU() *plan.GPU { return s.gpu }
 
+// Operator is the one that Configure has written values for; nil where there is
+// none.
+func (s *Selection) Operator() *gpu.Operator { return s.operator }
+
 // gpuMaker decides, from nothing but the lock, the site and the nodes.
 type gpuMaker struct {
 	c         *gpu.Catalogue
 	set       imageSet
 	site      plan.Site
-	policy    gpu.Policy
+	policy    site.Policy
 	component string
 	release   lock.Release // of the operator
-	operator  string
+	operator  *gpu.Operator
+	version   string                  // of the operator
 	assigned  map[string]gpu.Assigned // of the policy, by node
 	found     []event.Finding
 }
@@ -158,9 +160,9 @@ func newGPUMaker(l *lock.Lock, s plan.Site, on func(component string) bool) (*gp
 	}
 	for _, comp := range l.Components {
 		for _, r := range comp.Releases {
-			if d.component == "" && on(comp.Name) && IsOperator(r.Chart) {
-				d.component, d.release = comp.Name, r
-				_, d.operator, _ = lock.SplitReference(r.Chart)
+			if o := operatorOf(r.Chart); d.component == "" && on(comp.Name) && o != nil {
+				d.component, d.release, d.operator = comp.Name, r, o
+				_, d.version, _ = lock.SplitReference(r.Chart)
 			}
 		}
 	}
@@ -170,17 +172,19 @@ func newGPUMaker(l *lock.Lock, s plan.Site, on func(component string) bool) (*gp
 func (d *gpuMaker) find(f event.Finding) { d.found = append(d.found, f) }
 
 // decide is nil where neither nodes nor the stack have to do with GPUs.
-func (d *gpuMaker) decide(month string, all []gpu.Node) *plan.GPU {
+func (d *gpuMaker) decide(month string, all []inventory.Node) *plan.GPU {
 	nodes := d.chosen(all)
 	if len(nodes) == 0 && d.component == "" {
-		d.idle()
+		d.warnOfIdlePolicy()
 		return nil
 	}
-	g := &plan.GPU{Component: d.component, Release: d.release.Name, Operator: d.operator, Month: month, BySite: d.bySite()}
-	payloads := make([]gpu.Payload, len(nodes))
+	g := &plan.GPU{
+		Component: d.component, Release: d.release.Name, Operator: d.version, Month: month, BySite: d.choosesItself(),
+	}
+	payloads := make([]inventory.Payload, len(nodes))
 	for i, n := range nodes {
 		payloads[i] = d.payload(n, month)
-		d.judge(n, payloads[i])
+		d.checkPayload(n, payloads[i])
 	}
 	assigned, found := d.c.Assign(d.policy, nodes)
 	d.found = append(d.found, found...)
@@ -189,14 +193,14 @@ func (d *gpuMaker) decide(month string, all []gpu.Node) *plan.GPU {
 		g.Nodes = append(g.Nodes, d.node(g, n, payloads[i], assigned[i]))
 	}
 	if d.component == "" {
-		d.idle()
+		d.warnOfIdlePolicy()
 		return g
 	}
 	if !d.policy.Empty() && (d.policy.MIG.Strategy != "" || len(d.policy.MIG.Layouts) > 0) {
-		g.Strategy = d.policy.MIG.Of()
+		g.Strategy = d.policy.MIG.EffectiveStrategy()
 	}
 	d.images(g)
-	g.Values = d.generate(g)
+	g.Values = d.generateValues(g)
 	d.overridden(g)
 	if len(nodes) == 0 {
 		d.find(event.Finding{Severity: event.Notice, Code: event.CodeNoGPUNodes, Item: d.component,
@@ -207,30 +211,39 @@ func (d *gpuMaker) decide(month string, all []gpu.Node) *plan.GPU {
 }
 
 // offers are what the nodes come to offer, by name; after decide.
-func (d *gpuMaker) offers(nodes []gpu.Node) map[string]gpu.Offer {
+func (d *gpuMaker) offers(nodes []inventory.Node) map[string]gpu.Offer {
 	out := map[string]gpu.Offer{}
 	for _, n := range nodes {
 		got, ok := d.assigned[n.Name]
 		if !ok {
 			got = gpu.Assigned{Layout: -1, Slicing: -1}
 		}
-		out[n.Name] = d.policy.Offer(n, got, d.component != "")
+		out[n.Name] = gpu.OfferOf(n, d.policy, got, d.component != "")
 	}
 	return out
 }
 
-// idle warns of a policy that nothing carries out.
-func (d *gpuMaker) idle() {
-	if d.component == "" && !d.policy.Empty() {
-		d.find(event.Finding{Severity: event.Warn, Code: event.CodeGPUPolicyUnused, Item: "gpu.policy",
-			What: "the site file has gpu.policy, and no component of the plan holds the chart gpu-operator",
-			Why:  "nothing would carry the policy out", Hint: "remove gpu.policy from the site file, or enable the component with gpu-operator"})
+// warnOfIdlePolicy tells of a policy that nothing carries out.
+func (d *gpuMaker) warnOfIdlePolicy() {
+	if d.component != "" || d.policy.Empty() {
+		return
 	}
+	var names []string
+	for _, o := range gpu.Operators() {
+		names = append(names, o.Chart)
+	}
+	charts := strings.Join(names, " or ")
+	d.find(event.Finding{
+		Severity: event.Warn, Code: event.CodeGPUPolicyUnused, Item: "gpu.policy",
+		What: "the site file has gpu.policy, and no component of the plan holds the chart " + charts,
+		Why:  "nothing would carry the policy out",
+		Hint: "remove gpu.policy from the site file, or enable the component with " + charts,
+	})
 }
 
 // chosen are the nodes that matter, with what of them matters: those with GPUs,
 // and those that the policy names.
-func (d *gpuMaker) chosen(all []gpu.Node) []gpu.Node {
+func (d *gpuMaker) chosen(all []inventory.Node) []inventory.Node {
 	named := map[string]bool{}
 	for _, l := range d.policy.MIG.Layouts {
 		for _, n := range l.Nodes {
@@ -242,7 +255,7 @@ func (d *gpuMaker) chosen(all []gpu.Node) []gpu.Node {
 			named[n] = true
 		}
 	}
-	var out []gpu.Node
+	var out []inventory.Node
 	for _, n := range all {
 		if len(n.Physical()) == 0 && !named[n.Name] {
 			continue
@@ -250,15 +263,15 @@ func (d *gpuMaker) chosen(all []gpu.Node) []gpu.Node {
 		n.Resources, n.HugePages, n.Runtime, n.Cgroup, n.IOMMUGroups = nil, nil, "", 0, 0
 		out = append(out, n)
 	}
-	slices.SortFunc(out, func(a, b gpu.Node) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b inventory.Node) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
 // payload is what a node needs; among images that would do, one that the bundle
 // has.
-func (d *gpuMaker) payload(n gpu.Node, month string) gpu.Payload {
+func (d *gpuMaker) payload(n inventory.Node, month string) inventory.Payload {
 	best := d.match(n, month)
-	for _, p := range []gpu.Payload{best, d.match(n, "")} {
+	for _, p := range []inventory.Payload{best, d.match(n, "")} {
 		for q := &p; q != nil; q = q.Instead {
 			if it := d.item(q.Image); it != nil {
 				q.Image, q.Instead = it.Ref, nil
@@ -270,8 +283,8 @@ func (d *gpuMaker) payload(n gpu.Node, month string) gpu.Payload {
 	return best
 }
 
-func (d *gpuMaker) match(n gpu.Node, month string) gpu.Payload {
-	return gpu.Match(d.c, n, gpu.Options{Operator: d.operator, Month: month, Driver: d.policy.Driver})
+func (d *gpuMaker) match(n inventory.Node, month string) inventory.Payload {
+	return gpu.Match(d.c, n, gpu.Options{Operator: d.version, Month: month, Driver: d.policy.Driver})
 }
 
 func (d *gpuMaker) item(image string) *lock.Item {
@@ -282,36 +295,41 @@ func (d *gpuMaker) item(image string) *lock.Item {
 	return it
 }
 
-// judge finds what a node lacks: an error where the operator is there to bring
-// it.
-func (d *gpuMaker) judge(n gpu.Node, p gpu.Payload) {
-	ours := slices.ContainsFunc(n.Physical(), func(g gpu.GPU) bool { return g.Vendor == gpu.NVIDIA })
+// checkPayload finds what a node lacks: an error where the operator is there to
+// bring it.
+func (d *gpuMaker) checkPayload(n inventory.Node, p inventory.Payload) {
+	ours := slices.ContainsFunc(n.Physical(), func(g inventory.GPU) bool {
+		v, _ := gpu.VendorOf(g.Vendor)
+		return v.Operator != nil
+	})
 	severity := event.Error
 	switch {
 	case d.component == "":
 		severity = event.Notice
-	case !ours || d.bySite():
+	case !ours || d.choosesItself():
 		severity = event.Warn
 	}
-	d.found = append(d.found, gpu.Judge([]gpu.Node{n}, []gpu.Payload{p}, severity)...)
+	d.found = append(d.found, gpu.PayloadFindings([]inventory.Node{n}, []inventory.Payload{p}, severity)...)
 }
 
 // node puts together what becomes of one node.
-func (d *gpuMaker) node(g *plan.GPU, n gpu.Node, p gpu.Payload, got gpu.Assigned) plan.GPUNode {
+func (d *gpuMaker) node(g *plan.GPU, n inventory.Node, p inventory.Payload, got gpu.Assigned) plan.GPUNode {
 	d.assigned[n.Name] = got
 	out := plan.GPUNode{Facts: n, Payload: p}
 	labels := map[string]string{}
+	if d.operator != nil {
+		labels = d.operator.Labels(d.policy, got)
+	}
 	if got.Layout >= 0 {
-		l := d.policy.MIG.Layouts[got.Layout]
-		out.Layout, labels[plan.LabelMIG] = l.Words(), l.Name()
+		out.Layout = d.policy.MIG.Layouts[got.Layout].Words()
 	}
 	if got.Slicing >= 0 {
 		s := d.policy.TimeSlicing[got.Slicing]
-		out.Sharing, labels[plan.LabelPlugin] = fmt.Sprintf("%s by %d", s.Shared(), s.Replicas), s.Name()
+		out.Sharing = fmt.Sprintf("%s by %d", s.Shared(), s.Replicas)
 	}
 	for _, group := range g.Groups {
 		if group.Labelled && slices.Contains(group.Nodes, n.Name) && !g.BySite {
-			labels[gpu.LabelDriver] = group.Name
+			labels[inventory.LabelDriver] = group.Name
 		}
 	}
 	if d.component != "" && len(labels) > 0 {
@@ -340,74 +358,43 @@ func nodeWords(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// bySite says whether values choose the driver already: the site's, or the
+// choosesItself says whether values choose the driver already: the site's, or the
 // stack's where they turn it off.
-func (d *gpuMaker) bySite() bool {
-	site, _ := d.site.Components[d.component].Values[d.release.Name]["driver"].(map[string]any)
-	for _, key := range []string{"enabled", "repository", "image", "version", "usePrecompiled", "nvidiaDriverCRD"} {
-		if _, has := site[key]; has {
-			return true
-		}
+func (d *gpuMaker) choosesItself() bool {
+	if d.operator == nil {
+		return false
 	}
-	stack, _ := d.release.Values["driver"].(map[string]any)
-	return stack["enabled"] == false
+	return d.operator.ChoosesDriver(d.release.Values, d.site.Components[d.component].Values[d.release.Name])
 }
 
-// generate makes the values of the operator's release.
-func (d *gpuMaker) generate(g *plan.GPU) map[string]any {
-	out := map[string]any{}
-	if driver := d.driver(g); len(driver) > 0 && !g.BySite {
-		out["driver"] = driver
-	}
-	if g.Strategy != "" {
-		out["mig"] = map[string]any{"strategy": g.Strategy}
-	}
-	if len(d.policy.MIG.Layouts) > 0 {
-		text, err := d.policy.MIG.MIGConfig()
-		d.failed(err)
-		out["migManager"] = map[string]any{"config": map[string]any{"name": migConfigMap, "create": true, "default": "all-disabled", "data": map[string]any{"config.yaml": text}}}
-	}
-	if configs, err := d.policy.PluginConfigs(); len(configs) > 0 || err != nil {
-		d.failed(err)
-		data := map[string]any{}
-		for name, text := range configs {
-			data[name] = text
+// generateValues makes the values of the operator's release.
+func (d *gpuMaker) generateValues(g *plan.GPU) map[string]any {
+	var drivers []gpu.DriverImage
+	onHost := false
+	if !g.BySite {
+		for _, group := range g.Groups {
+			drivers = append(drivers, d.carriedImage(group.Payload))
 		}
-		out["devicePlugin"] = map[string]any{"config": map[string]any{"name": pluginConfigMap, "create": true, "default": gpu.PluginDefault, "data": data}}
+		onHost = slices.ContainsFunc(g.Nodes, func(n plan.GPUNode) bool { return n.Payload.Kind == inventory.Installed })
 	}
-	return out
-}
-
-func (d *gpuMaker) failed(err error) {
+	out, err := d.operator.Values(drivers, onHost, d.policy)
 	if err != nil {
 		d.find(event.Finding{Severity: event.Error, Code: event.CodeValues, Item: d.component, What: err.Error()})
 	}
+	return out
 }
 
-// driver are the values of the driver itself. With several groups each has an
-// object of its own, and the values name the first group's image for nothing but
-// that they name one of the bundle.
-func (d *gpuMaker) driver(g *plan.GPU) map[string]any {
-	if len(g.Groups) == 0 {
-		if slices.ContainsFunc(g.Nodes, func(n plan.GPUNode) bool { return n.Payload.Kind == gpu.Installed }) {
-			return map[string]any{"enabled": false}
-		}
-		return nil
-	}
-	p := g.Groups[0].Payload
+// carriedImage is the image of a driver, as the bundle has it and nodes pull it.
+func (d *gpuMaker) carriedImage(p inventory.Payload) gpu.DriverImage {
 	it := d.item(p.Image)
 	if it == nil {
-		return nil
+		return gpu.DriverImage{Payload: p}
 	}
 	repository, _, _ := lock.SplitReference(it.Ref)
-	if p.Kind == gpu.Precompiled && d.site.Rewrites() { // a tag alone finds nothing to be rewritten
+	if p.Kind == inventory.Precompiled && d.site.Rewrites() { // a tag alone finds nothing to be rewritten
 		repository, _, _ = lock.SplitReference(d.site.Registry.Place(it.Ref, it.Digest))
 	}
-	out := driverValues(d.site, p, repository, it.Digest.String())
-	if len(g.Groups) > 1 {
-		out["nvidiaDriverCRD"] = map[string]any{"enabled": true, "deployDefaultCR": false}
-	}
-	return out
+	return driverImage(d.site, p, repository, it.Digest.String())
 }
 
 // values are those of the operator's release: the stack's, what is generated,
@@ -474,7 +461,7 @@ func fitGPU(p *plan.Plan, l *lock.Lock) error {
 		return err
 	}
 	var month string
-	var nodes []gpu.Node
+	var nodes []inventory.Node
 	if p.GPU != nil {
 		month = p.GPU.Month
 		for _, n := range p.GPU.Nodes {

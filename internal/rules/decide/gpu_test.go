@@ -7,8 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/gpu"
 )
@@ -29,7 +31,7 @@ func operated(tags ...string) *lock.Lock {
 }
 
 // gpuNode is a node of n GPUs of a device.
-func gpuNode(t *testing.T, name, os, version, kernel, device string, n int) gpu.Node {
+func gpuNode(t *testing.T, name, os, version, kernel, device string, n int) inventory.Node {
 	t.Helper()
 	c, err := gpu.Read()
 	if err != nil {
@@ -39,23 +41,23 @@ func gpuNode(t *testing.T, name, os, version, kernel, device string, n int) gpu.
 	if !ok {
 		t.Fatalf("no device %s", device)
 	}
-	return gpu.Node{Name: name, Sources: []string{gpu.FromProbe}, Arch: "amd64", OS: gpu.OS{ID: os, Version: version}, Kernel: kernel, Driver: gpu.Driver{State: gpu.DriverNone},
-		GPUs: []gpu.GPU{{Vendor: gpu.NVIDIA, Device: device, Class: "0302", Product: d.Product, Architecture: d.Architecture, MIG: d.MIG != "", Count: n}}}
+	return inventory.Node{Name: name, Sources: []string{inventory.FromProbe}, Arch: "amd64", OS: inventory.OS{ID: os, Version: version}, Kernel: kernel, Driver: inventory.Driver{State: inventory.DriverNone},
+		GPUs: []inventory.GPU{{Vendor: gpu.NVIDIA, Device: device, Class: "0302", Product: d.Product, Architecture: d.Architecture, MIG: d.MIG != "", Count: n}}}
 }
 
 // nine is a mixed cluster of which every GPU can be driven.
-func nine(t *testing.T) []gpu.Node {
+func nine(t *testing.T) []inventory.Node {
 	own := gpuNode(t, "own-driver", "sles", "15.6", "6.4.0-150600.21-default", "26b9", 4)
-	own.Driver = gpu.Driver{State: gpu.DriverInstalled, Names: []string{"nvidia"}, Version: "580.95.05", Modules: gpu.OpenModules}
-	return []gpu.Node{
+	own.Driver = inventory.Driver{State: inventory.DriverInstalled, Names: []string{"nvidia"}, Version: "580.95.05", Modules: inventory.OpenModules}
+	return []inventory.Node{
 		gpuNode(t, "h100", "ubuntu", "22.04", "5.15.0-105-generic", "2330", 8),
 		gpuNode(t, "v100", "ubuntu", "22.04", "5.15.0-105-generic", "1db5", 4),
 		gpuNode(t, "b200", "ubuntu", "24.04", "6.11.0-26-generic", "2901", 8),
 		gpuNode(t, "a100", "rhel", "9.4", "5.14.0-427.13.1.el9_4.x86_64", "20b1", 4),
 		own,
-		{Name: "mi300x", Arch: "amd64", OS: gpu.OS{ID: "ubuntu", Version: "24.04"}, Kernel: "6.8.0-60-generic", Driver: gpu.Driver{State: gpu.DriverInTree, Names: []string{"amdgpu"}},
-			GPUs: []gpu.GPU{{Vendor: gpu.AMD, Device: "74a1", Class: "1200", Product: "Instinct MI300X", Architecture: "cdna3", Count: 8}}},
-		{Name: "plain", OS: gpu.OS{ID: "ubuntu", Version: "24.04"}},
+		{Name: "mi300x", Arch: "amd64", OS: inventory.OS{ID: "ubuntu", Version: "24.04"}, Kernel: "6.8.0-60-generic", Driver: inventory.Driver{State: inventory.DriverInTree, Names: []string{"amdgpu"}},
+			GPUs: []inventory.GPU{{Vendor: gpu.AMD, Device: "74a1", Class: "1200", Product: "Instinct MI300X", Architecture: "cdna3", Count: 8}}},
+		{Name: "plain", OS: inventory.OS{ID: "ubuntu", Version: "24.04"}},
 		{Name: "plain-2"}, {Name: "plain-3"},
 	}
 }
@@ -107,7 +109,7 @@ func TestSeveralDrivers(t *testing.T) {
 		t.Errorf("%v", crd)
 	}
 	labels := p.Labels("gpu")
-	if len(labels) != 2 || labels["v100"][gpu.LabelDriver] != "r580-proprietary-ubuntu22.04-5.15.0-105-generic" || len(p.Labels("other")) != 0 {
+	if len(labels) != 2 || labels["v100"][inventory.LabelDriver] != "r580-proprietary-ubuntu22.04-5.15.0-105-generic" || len(p.Labels("other")) != 0 {
 		t.Errorf("%v", labels)
 	}
 	if err := Fit(p, l, dg("lock")); err != nil {
@@ -117,7 +119,7 @@ func TestSeveralDrivers(t *testing.T) {
 
 func TestOneDriver(t *testing.T) {
 	l := operated("595.91.07-ubuntu24.04")
-	nodes := []gpu.Node{gpuNode(t, "a", "ubuntu", "24.04", "6.11.0-26-generic", "2901", 8), gpuNode(t, "b", "ubuntu", "24.04", "6.11.0-30-generic", "2330", 8)}
+	nodes := []inventory.Node{gpuNode(t, "a", "ubuntu", "24.04", "6.11.0-26-generic", "2901", 8), gpuNode(t, "b", "ubuntu", "24.04", "6.11.0-30-generic", "2330", 8)}
 	p, found := gpuPlan(t, l, lab(), GPUFacts{Nodes: nodes})
 	if p == nil {
 		t.Fatalf("%+v", found)
@@ -134,8 +136,8 @@ func TestOneDriver(t *testing.T) {
 
 func TestHostsHaveDrivers(t *testing.T) {
 	n := gpuNode(t, "a", "sles", "15.6", "6.4.0-default", "26b9", 4)
-	n.Driver = gpu.Driver{State: gpu.DriverInstalled, Names: []string{"nvidia"}, Version: "580.95.05", Modules: gpu.OpenModules}
-	p, found := gpuPlan(t, operated(), lab(), GPUFacts{Nodes: []gpu.Node{n}})
+	n.Driver = inventory.Driver{State: inventory.DriverInstalled, Names: []string{"nvidia"}, Version: "580.95.05", Modules: inventory.OpenModules}
+	p, found := gpuPlan(t, operated(), lab(), GPUFacts{Nodes: []inventory.Node{n}})
 	if p == nil {
 		t.Fatalf("%+v", found)
 	}
@@ -146,9 +148,9 @@ func TestHostsHaveDrivers(t *testing.T) {
 
 func policed() plan.Site {
 	s := lab()
-	s.GPU = &gpu.Policy{
-		MIG:         gpu.MIGPolicy{Strategy: gpu.MIGMixed, Layouts: []gpu.Layout{{Product: "A100 PCIe 40GB", Profiles: map[string]int{"1g.5gb": 2, "2g.10gb": 1}}}},
-		TimeSlicing: []gpu.Slicing{{Nodes: []string{"v100"}, Replicas: 4}},
+	s.GPU = &site.Policy{
+		MIG:         site.MIGPolicy{Strategy: site.MIGMixed, Layouts: []site.Layout{{Product: "A100 PCIe 40GB", Profiles: map[string]int{"1g.5gb": 2, "2g.10gb": 1}}}},
+		TimeSlicing: []site.Slicing{{Nodes: []string{"v100"}, Replicas: 4}},
 	}
 	return s
 }
@@ -172,7 +174,7 @@ func TestPolicyBecomesValues(t *testing.T) {
 		}
 	}
 	labels := p.Labels("gpu")
-	if labels["a100"][plan.LabelMIG] != "1g.5gb.2-2g.10gb.1" || labels["v100"][plan.LabelPlugin] != "gpu-4" {
+	if labels["a100"][site.LabelMIG] != "1g.5gb.2-2g.10gb.1" || labels["v100"][site.LabelPlugin] != "gpu-4" {
 		t.Errorf("%v", labels)
 	}
 	if err := Fit(p, l, dg("lock")); err != nil {
@@ -193,7 +195,7 @@ func TestForgedGPUPlanIsRefused(t *testing.T) {
 	for name, edit := range map[string]func(p *plan.Plan){
 		"another group":    func(p *plan.Plan) { p.GPU.Groups[0].Payload.Image = p.GPU.Groups[1].Payload.Image },
 		"another selector": func(p *plan.Plan) { p.GPU.Groups[0].NodeSelector["x"] = "y" },
-		"another label":    func(p *plan.Plan) { p.GPU.Nodes[0].Labels[plan.LabelMIG] = "all-disabled" },
+		"another label":    func(p *plan.Plan) { p.GPU.Nodes[0].Labels[site.LabelMIG] = "all-disabled" },
 		"no nodes":         func(p *plan.Plan) { p.GPU.Nodes = nil },
 		"nothing":          func(p *plan.Plan) { p.GPU = nil },
 		"other values": func(p *plan.Plan) {
@@ -228,8 +230,8 @@ func TestGPUFindings(t *testing.T) {
 		fine bool // a plan is made all the same
 	}{
 		"driver-not-in-bundle":    {operated(), lab(), GPUFacts{Nodes: nine(t)[2:3]}, false},
-		event.CodeNoDriverPayload: {operated(), lab(), GPUFacts{Nodes: []gpu.Node{debian}}, false},
-		"node-label-taken":        {operated(nineTags...), policed(), GPUFacts{Nodes: nine(t), Taken: map[string]map[string]string{"a100": {plan.LabelMIG: "all-1g.5gb"}}}, false},
+		event.CodeNoDriverPayload: {operated(), lab(), GPUFacts{Nodes: []inventory.Node{debian}}, false},
+		"node-label-taken":        {operated(nineTags...), policed(), GPUFacts{Nodes: nine(t), Taken: map[string]map[string]string{"a100": {site.LabelMIG: "all-1g.5gb"}}}, false},
 		"no-gpu-nodes":            {operated(), lab(), GPUFacts{Nodes: nine(t)[6:]}, true},
 		event.CodeGPUPolicyUnused: {sample(), policed(), GPUFacts{}, true},
 		"sources-disagree":        {operated(nineTags...), lab(), GPUFacts{Nodes: nine(t), Found: []event.Finding{{Severity: event.Warn, Code: event.CodeSourcesDisagree}}}, true},
@@ -245,7 +247,7 @@ func TestGPUFindings(t *testing.T) {
 
 // Without the operator a node that nothing drives is told of and forbids nothing.
 func TestNodesWithoutOperator(t *testing.T) {
-	p, found := gpuPlan(t, sample(), lab(), GPUFacts{Nodes: []gpu.Node{gpuNode(t, "debian", "debian", "12", "6.1.0-18-amd64", "2331", 2)}})
+	p, found := gpuPlan(t, sample(), lab(), GPUFacts{Nodes: []inventory.Node{gpuNode(t, "debian", "debian", "12", "6.1.0-18-amd64", "2331", 2)}})
 	if p == nil || len(p.GPU.Nodes) != 1 || p.GPU.Values != nil || !slices.ContainsFunc(found, func(f event.Finding) bool { return f.Code == event.CodeNoDriverPayload && f.Severity == event.Notice }) {
 		t.Errorf("%+v", found)
 	}
@@ -265,5 +267,13 @@ func TestSiteChoosesTheDriver(t *testing.T) {
 	}
 	if err := Fit(p, l, dg("lock")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPlansMaySetEveryLabelOfOperators: what a plan's file may have follows what
+// operators read.
+func TestPlansMaySetEveryLabelOfOperators(t *testing.T) {
+	if want := gpu.NodeLabels(); !slices.Equal(slices.Sorted(slices.Values(plan.NodeLabels)), want) {
+		t.Errorf("a plan may set %v, operators read %v", plan.NodeLabels, want)
 	}
 }

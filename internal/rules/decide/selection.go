@@ -17,8 +17,9 @@ import (
 type Selection struct {
 	lock       *lock.Lock
 	site       plan.Site
-	Components []Chosen  // in order: by level, then the lock's order
-	gpu        *plan.GPU // nil until Configure
+	Components []Chosen      // in order: by level, then the lock's order
+	gpu        *plan.GPU     // nil until Configure
+	operator   *gpu.Operator // of gpu
 	gpuFound   []event.Finding
 	offers     map[string]gpu.Offer // of the nodes, by name
 }

@@ -77,82 +77,16 @@ type Drivers struct {
 	Sources       map[string]Source `yaml:"sources"`
 	Architectures []Architecture    `yaml:"architectures"` // oldest first
 	Branches      []Branch          `yaml:"branches"`
-	Operators     []Operator        `yaml:"operators"` // newest first
+	Operators     []Release         `yaml:"operators"` // newest first
 	Images        Images            `yaml:"images"`
 	InTree        []InTree          `yaml:"inTree"`
 }
 
-// Modules of NVIDIA's driver.
-const (
-	OpenModules        = "open"
-	ProprietaryModules = "proprietary"
-)
-
-// Architecture is a generation of NVIDIA's GPUs.
-type Architecture struct {
-	Name      string   `yaml:"name"`
-	Modules   []string `yaml:"modules"`
-	FirstCUDA int      `yaml:"firstCUDA"` // major
-	LastCUDA  int      `yaml:"lastCUDA"`  // major; 0: no end
-	Source    string   `yaml:"source"`
-}
-
-// Branch is a line of NVIDIA's driver.
-type Branch struct {
-	Branch  int      `yaml:"branch"`
-	Kind    string   `yaml:"kind"` // long-term, production, new-feature
-	EOL     string   `yaml:"eol"`  // month, 2028-06
-	CUDAMax int      `yaml:"cudaMax"`
-	First   string   `yaml:"first"` // architecture
-	Last    string   `yaml:"last"`
-	Modules []string `yaml:"modules"`
-	Source  string   `yaml:"source"`
-}
-
-// Operator is what a release of the operator does and all later ones, up to the
-// next row's.
-type Operator struct {
-	Name      string   `yaml:"name"`
-	From      string   `yaml:"from"`
-	MajorOnly []string `yaml:"majorOnly"`
-	Drivers   []string `yaml:"drivers"`
-	Source    string   `yaml:"source"`
-}
-
-// Images says where driver images are published.
-type Images struct {
-	Repository  string      `yaml:"repository"`
-	Systems     []System    `yaml:"systems"`
-	Precompiled []KernelSet `yaml:"precompiled"`
-}
-
-// System is a distribution with conventional driver images.
-type System struct {
-	ID       string   `yaml:"id"`
-	Versions []string `yaml:"versions"`
-	Packages []string `yaml:"packages"` // needed at start; {kernel} stands for uname -r
-	Toolkit  bool     `yaml:"toolkit"`  // the platform's release brings what is needed
-	Source   string   `yaml:"source"`
-}
-
-// KernelSet is a set of kernels with precompiled driver images.
-type KernelSet struct {
-	ID            string   `yaml:"id"`
-	Version       string   `yaml:"version"`
-	Kernels       []string `yaml:"kernels"` // major.minor
-	Branches      []int    `yaml:"branches"`
-	Flavours      []string `yaml:"flavours"`
-	Architectures []string `yaml:"architectures"` // of the processor
-	Source        string   `yaml:"source"`
-}
-
 // InTree is a vendor whose driver is the kernel's own.
 type InTree struct {
-	Vendor    string   `yaml:"vendor"`
-	Modules   []string `yaml:"modules"`
-	Plugin    string   `yaml:"plugin"`
-	Resources []string `yaml:"resources"`
-	Source    string   `yaml:"source"`
+	Vendor string `yaml:"vendor"`
+	Plugin string `yaml:"plugin"` // image of the device plugin
+	Source string `yaml:"source"`
 }
 
 // Read reads the program's own catalogue.
@@ -211,59 +145,3 @@ func (c *Catalogue) Profiles(vendor, device string) map[string]int {
 	d, _ := c.Device(vendor, device)
 	return c.Devices.MIG[d.MIG].Profiles
 }
-
-// Operator finds the rules of a release such as v26.7.0; an empty version is the
-// newest that is known.
-func (d *Drivers) Operator(version string) (Operator, bool) {
-	for _, o := range d.Operators {
-		if version == "" || !before(version, o.From) {
-			return o, true
-		}
-	}
-	return Operator{}, false
-}
-
-// Tag is how driver images name a system.
-func (o Operator) Tag(s OS) string {
-	if slices.Contains(o.MajorOnly, s.ID) {
-		return s.ID + major(s.Version)
-	}
-	return s.ID + s.Version
-}
-
-func major(version string) string {
-	m, _, _ := strings.Cut(version, ".")
-	return m
-}
-
-// age is an architecture's place among all, -1 where unknown.
-func (d *Drivers) age(architecture string) int {
-	return slices.IndexFunc(d.Architectures, func(a Architecture) bool { return a.Name == architecture })
-}
-
-// Architecture finds an architecture of NVIDIA's.
-func (d *Drivers) Architecture(name string) (Architecture, bool) {
-	if i := d.age(name); i >= 0 {
-		return d.Architectures[i], true
-	}
-	return Architecture{}, false
-}
-
-// Branch finds a branch.
-func (d *Drivers) Branch(n int) (Branch, bool) {
-	i := slices.IndexFunc(d.Branches, func(b Branch) bool { return b.Branch == n })
-	if i < 0 {
-		return Branch{}, false
-	}
-	return d.Branches[i], true
-}
-
-// Drives says whether a branch drives an architecture.
-func (d *Drivers) Drives(b Branch, architecture string) bool {
-	a := d.age(architecture)
-	return a >= 0 && a >= d.age(b.First) && a <= d.age(b.Last)
-}
-
-// Ended says whether a branch has no support any more in a month like 2026-11; an
-// empty month ends nothing.
-func (b Branch) Ended(month string) bool { return month != "" && b.EOL != "" && b.EOL < month }

@@ -6,9 +6,12 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+
+	"github.com/caisson/caisson/internal/api/inventory"
+	"github.com/caisson/caisson/internal/api/site"
 )
 
-func catalogue(t testing.TB) *Catalogue {
+func readCatalogue(t testing.TB) *Catalogue {
 	t.Helper()
 	c, err := Read()
 	if err != nil {
@@ -26,7 +29,7 @@ var (
 )
 
 func TestDevicesAreWhole(t *testing.T) {
-	c := catalogue(t)
+	c := readCatalogue(t)
 	seen := map[string]bool{}
 	for _, d := range c.Devices.Devices {
 		id := d.Vendor + ":" + d.Device
@@ -66,7 +69,7 @@ func sourced(t *testing.T, sources map[string]Source, row, name string) {
 }
 
 func TestMIGFitsMemory(t *testing.T) {
-	c := catalogue(t)
+	c := readCatalogue(t)
 	raw, err := data.ReadFile("data/devices.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +89,7 @@ func TestMIGFitsMemory(t *testing.T) {
 			t.Errorf("no device has MIG profiles %s", name)
 		}
 		for p, n := range m.Profiles {
-			if !ProfileRule.MatchString(p) || n < 1 || n > 7 {
+			if !site.ProfileRule.MatchString(p) || n < 1 || n > 7 {
 				t.Errorf("%s: %s x %d", name, p, n)
 			}
 		}
@@ -103,7 +106,7 @@ func TestMIGFitsMemory(t *testing.T) {
 
 // TestRulesAgree: no architecture asks for what no branch has.
 func TestRulesAgree(t *testing.T) {
-	d := &catalogue(t).Drivers
+	d := &readCatalogue(t).Drivers
 	for _, a := range d.Architectures {
 		sourced(t, d.Sources, a.Name, a.Source)
 		if len(a.Modules) == 0 || a.FirstCUDA == 0 || (a.LastCUDA != 0 && a.LastCUDA < a.FirstCUDA) {
@@ -138,13 +141,13 @@ func TestRulesAgree(t *testing.T) {
 }
 
 func TestEveryDeviceHasALiveDriver(t *testing.T) {
-	c := catalogue(t)
-	newest, _ := c.Drivers.Operator("")
+	c := readCatalogue(t)
+	newest, _ := c.Drivers.Release("")
 	for _, dev := range c.Devices.Devices {
 		if dev.Vendor != NVIDIA {
 			continue
 		}
-		if _, _, ok := c.Drivers.choose(newest, []Device{dev}, readAt); !ok {
+		if _, _, ok := c.Drivers.chooseDriver(newest, []Device{dev}, readAt); !ok {
 			t.Errorf("%s has no driver in %s", dev.Product, newest.From)
 		}
 		a, _ := c.Drivers.Architecture(dev.Architecture)
@@ -155,7 +158,7 @@ func TestEveryDeviceHasALiveDriver(t *testing.T) {
 }
 
 func TestOperatorsAndImages(t *testing.T) {
-	d := &catalogue(t).Drivers
+	d := &readCatalogue(t).Drivers
 	for i, o := range d.Operators {
 		sourced(t, d.Sources, o.From, o.Source)
 		if i > 0 && !before(o.From, d.Operators[i-1].From) {
@@ -184,24 +187,24 @@ func TestOperatorsAndImages(t *testing.T) {
 }
 
 func TestTagFollowsTheOperator(t *testing.T) {
-	d := &catalogue(t).Drivers
+	d := &readCatalogue(t).Drivers
 	for _, tc := range []struct {
 		operator string
-		os       OS
+		os       inventory.OS
 		want     string
 	}{
-		{"v26.7.0", OS{ID: "rhel", Version: "9.4"}, "rhel9"},
-		{"v26.3.2", OS{ID: "rhel", Version: "9.4"}, "rhel9.4"},
-		{"v27.1.0", OS{ID: "rocky", Version: "9.6"}, "rocky9"},
-		{"v26.7.0", OS{ID: "ubuntu", Version: "24.04"}, "ubuntu24.04"},
-		{"", OS{ID: "rhcos", Version: "4.18"}, "rhcos4.18"},
+		{"v26.7.0", inventory.OS{ID: "rhel", Version: "9.4"}, "rhel9"},
+		{"v26.3.2", inventory.OS{ID: "rhel", Version: "9.4"}, "rhel9.4"},
+		{"v27.1.0", inventory.OS{ID: "rocky", Version: "9.6"}, "rocky9"},
+		{"v26.7.0", inventory.OS{ID: "ubuntu", Version: "24.04"}, "ubuntu24.04"},
+		{"", inventory.OS{ID: "rhcos", Version: "4.18"}, "rhcos4.18"},
 	} {
-		o, ok := d.Operator(tc.operator)
+		o, ok := d.Release(tc.operator)
 		if got := o.Tag(tc.os); !ok || got != tc.want {
 			t.Errorf("%s %+v: %q, want %q", tc.operator, tc.os, got, tc.want)
 		}
 	}
-	if _, ok := d.Operator("v1.2.3"); ok {
+	if _, ok := d.Release("v1.2.3"); ok {
 		t.Error("an operator from before the catalogue is known")
 	}
 }

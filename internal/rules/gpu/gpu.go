@@ -1,156 +1,141 @@
-// Package gpu knows accelerators: what a PCI id stands for, which driver drives
-// it, what a node's own files or a cluster's labels say about it, and which driver
-// payload a node therefore needs.
+// Package gpu decides about accelerators: what a PCI id stands for, which driver
+// drives it, what a node's own files or a cluster's labels say about it, which
+// driver payload a node therefore needs, and what pods can have of it.
 //
-// It holds two data files, their rules and the kind NodeInventory. It never guesses
-// a product from an id it does not know, never talks to a cluster, and never runs a
-// program.
+// It holds two data files, their rules and a table of vendors, each of which has a
+// file of its own. It never guesses a product from an id it does not know, never
+// talks to a cluster, reads no host, and never runs a program.
 package gpu
 
-// PCI vendors.
-const (
-	NVIDIA   = "10de"
-	AMD      = "1002"
-	Intel    = "8086"
-	Habana   = "1da3"
-	Mellanox = "15b3"
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caisson/caisson/internal/api/inventory"
 )
 
-// Node is what is known of one node. A field that nothing told is empty.
-type Node struct {
-	// Name of the node, or a hash of it.
-	Name string `yaml:"name" json:"name" jsonschema:"required,minLength=1,maxLength=253"`
-	// Sources say where this was read: sysfs, labels, probe, status.
-	Sources []string `yaml:"sources,omitempty" json:"sources,omitempty"`
-	// Arch is the processor's, as Go writes it: amd64, arm64.
-	Arch string `yaml:"arch,omitempty" json:"arch,omitempty"`
-	// Kernel is the running release, as uname -r prints it.
-	Kernel string `yaml:"kernel,omitempty" json:"kernel,omitempty"`
-	// OS is the distribution.
-	OS OS `yaml:"os,omitempty" json:"os,omitzero"`
-	// Runtime is the container runtime, with its version where known.
-	Runtime string `yaml:"runtime,omitempty" json:"runtime,omitempty"`
-	// Cgroup is the version of control groups in use: 1 or 2.
-	Cgroup int `yaml:"cgroup,omitempty" json:"cgroup,omitempty"`
-	// GPUs are the accelerators, like ones counted together.
-	GPUs []GPU `yaml:"gpus,omitempty" json:"gpus,omitempty"`
-	// Switches is the number of NVSwitch bridges, which are no GPUs.
-	Switches int `yaml:"switches,omitempty" json:"switches,omitempty"`
-	// Driver is the driver of the node's GPUs.
-	Driver Driver `yaml:"driver,omitempty" json:"driver,omitzero"`
-	// SecureBoot is on, off, or none where the machine has no UEFI.
-	SecureBoot string `yaml:"secureBoot,omitempty" json:"secureBoot,omitempty" jsonschema:"enum=on,enum=off,enum=none"`
-	// IOMMUGroups is the number of groups; 0 means that it is off.
-	IOMMUGroups int `yaml:"iommuGroups,omitempty" json:"iommuGroups,omitempty"`
-	// HugePages are the pools that hold pages.
-	HugePages []HugePages `yaml:"hugePages,omitempty" json:"hugePages,omitempty"`
-	// RDMA are the network adapters that can move memory.
-	RDMA []RDMA `yaml:"rdma,omitempty" json:"rdma,omitempty"`
-	// Resources are what the node offers to pods, by resource name.
-	Resources []Resource `yaml:"resources,omitempty" json:"resources,omitempty"`
-}
+// maxCount bounds a number of GPUs that labels tell, which anybody can write who
+// may label nodes.
+const maxCount = 4096
 
-// OS is a distribution.
-type OS struct {
-	// ID is the distribution, such as ubuntu.
-	ID string `yaml:"id,omitempty" json:"id,omitempty"`
-	// Version is its VERSION_ID, such as 24.04.
-	Version string `yaml:"version,omitempty" json:"version,omitempty"`
-	// OSTree is the image version of an RHCOS.
-	OSTree string `yaml:"ostree,omitempty" json:"ostree,omitempty"`
-}
-
-// GPU is a number of like accelerators.
-type GPU struct {
-	// Vendor and Device are PCI ids in four hexadecimal digits; empty where only
-	// labels tell.
-	Vendor string `yaml:"vendor,omitempty" json:"vendor,omitempty" jsonschema:"pattern=^[0-9a-f]{4}$"`
-	// Device is the PCI device id.
-	Device string `yaml:"device,omitempty" json:"device,omitempty" jsonschema:"pattern=^[0-9a-f]{4}$"`
-	// Class is the PCI class in four digits, such as 0302.
-	Class string `yaml:"class,omitempty" json:"class,omitempty" jsonschema:"pattern=^[0-9a-f]{4}$"`
-	// Product is the catalogue's name, or the one in the node's labels; empty
-	// where neither knows it.
-	Product string `yaml:"product,omitempty" json:"product,omitempty"`
-	// Architecture such as hopper; empty where unknown.
-	Architecture string `yaml:"architecture,omitempty" json:"architecture,omitempty"`
-	// Compute is NVIDIA's compute capability, such as 9.0.
-	Compute string `yaml:"compute,omitempty" json:"compute,omitempty"`
-	// MemoryGiB is the nominal memory of one; 0 where unknown.
-	MemoryGiB int `yaml:"memoryGiB,omitempty" json:"memoryGiB,omitempty"`
-	// MIG says that one can be cut into several.
-	MIG bool `yaml:"mig,omitempty" json:"mig,omitempty"`
-	// Virtual says that these are SR-IOV functions of others.
-	Virtual bool `yaml:"virtual,omitempty" json:"virtual,omitempty"`
-	// Bound is the kernel driver that holds them, such as nvidia or vfio-pci.
-	Bound string `yaml:"bound,omitempty" json:"bound,omitempty"`
-	// Count of them; 0 where it is only known that there are some.
-	Count int `yaml:"count" json:"count" jsonschema:"required,minimum=0"`
-}
-
-// States of a driver.
+// PCI classes in four digits.
 const (
-	DriverNone      = "none"      // no module is loaded
-	DriverInTree    = "in-tree"   // the kernel's own: amdgpu, i915, xe
-	DriverNouveau   = "nouveau"   // holds NVIDIA cards, and computes nothing
-	DriverInstalled = "installed" // NVIDIA's
+	classDisplay     = "0300" // VGA
+	class3D          = "0302"
+	classOtherScreen = "0380"
+	classAudio       = "0403"
+	classUSB         = "0c03"
+	classAccelerator = "1200"
 )
 
-// Driver is the driver of a node's GPUs.
-type Driver struct {
-	// State is none, in-tree, nouveau or installed.
-	State string `yaml:"state,omitempty" json:"state,omitempty" jsonschema:"enum=none,enum=in-tree,enum=nouveau,enum=installed"`
-	// Names are the modules.
-	Names []string `yaml:"names,omitempty" json:"names,omitempty"`
-	// Version of NVIDIA's.
-	Version string `yaml:"version,omitempty" json:"version,omitempty"`
-	// Contained says that an operator's container brought it, not the host.
-	Contained bool `yaml:"contained,omitempty" json:"contained,omitempty"`
-	// Modules are open or proprietary.
-	Modules string `yaml:"modules,omitempty" json:"modules,omitempty" jsonschema:"enum=open,enum=proprietary"`
-}
-
-// HugePages is one pool.
-type HugePages struct {
-	// SizeKiB of one page.
-	SizeKiB int `yaml:"sizeKiB" json:"sizeKiB" jsonschema:"required"`
-	// Count of pages.
-	Count int `yaml:"count" json:"count" jsonschema:"required"`
-}
-
-// RDMA is an adapter.
-type RDMA struct {
-	// Name such as mlx5_0.
-	Name string `yaml:"name" json:"name" jsonschema:"required"`
-	// Link is InfiniBand or Ethernet.
-	Link string `yaml:"link,omitempty" json:"link,omitempty"`
-	// Switch says that it manages NVLink switches rather than a network.
-	Switch bool `yaml:"switch,omitempty" json:"switch,omitempty"`
-}
-
-// Resource is what a node offers of one kind.
-type Resource struct {
-	// Name such as nvidia.com/gpu.
-	Name string `yaml:"name" json:"name" jsonschema:"required"`
-	// Capacity is what the device plugin registered.
-	Capacity int64 `yaml:"capacity" json:"capacity"`
-	// Allocatable is what pods can have of it.
-	Allocatable int64 `yaml:"allocatable" json:"allocatable"`
-}
-
-// Physical lists the GPUs that are no virtual functions.
-func (n Node) Physical() []GPU {
-	var out []GPU
-	for _, g := range n.GPUs {
-		if !g.Virtual {
-			out = append(out, g)
+// Accelerators picks the accelerators among a host's PCI functions, like ones
+// counted together and described, and counts the bridges between them.
+func (c *Catalogue) Accelerators(functions []inventory.GPU) (gpus []inventory.GPU, switches int) {
+	for _, f := range functions {
+		v, known := VendorOf(f.Vendor)
+		switch {
+		case known && v.SwitchClass != "" && (f.Class == v.SwitchClass || c.IsSwitch(f.Vendor, f.Device)):
+			switches++
+		case c.accelerates(f):
+			gpus = countLike(gpus, c.describe(f))
 		}
 	}
-	return out
+	slices.SortFunc(gpus, compareGPUs)
+	return gpus, switches
 }
 
-// Known says whether the catalogue or the labels name it.
-func (g GPU) Known() bool { return g.Architecture != "" }
+// accelerates tells GPUs from the functions beside them: audio, USB, bridges, and
+// the display of a board's management controller.
+func (c *Catalogue) accelerates(g inventory.GPU) bool {
+	if len(g.Vendor) != 4 || len(g.Device) != 4 {
+		return false
+	}
+	switch g.Class {
+	case classDisplay, class3D, classOtherScreen:
+		v, known := VendorOf(g.Vendor)
+		return known && v.Displays
+	case classAccelerator:
+		return true
+	}
+	_, known := c.Device(g.Vendor, g.Device)
+	return known && g.Class != classAudio && g.Class != classUSB
+}
 
-// ID is vendor:device.
-func (g GPU) ID() string { return g.Vendor + ":" + g.Device }
+// Describe adds to each GPU of the nodes that has an id what the catalogue knows
+// of it.
+func (c *Catalogue) Describe(nodes []inventory.Node) {
+	for _, n := range nodes {
+		for i, g := range n.GPUs {
+			n.GPUs[i] = c.describe(g)
+		}
+	}
+}
+
+// describe adds what the catalogue knows of an id.
+func (c *Catalogue) describe(g inventory.GPU) inventory.GPU {
+	d, ok := c.Device(g.Vendor, g.Device)
+	if !ok {
+		return g
+	}
+	g.Product, g.Architecture, g.Compute = d.Product, d.Architecture, d.Compute
+	g.MemoryGiB, g.MIG = d.MemoryGiB, d.MIG != ""
+	return g
+}
+
+// countLike adds g to its like.
+func countLike(list []inventory.GPU, g inventory.GPU) []inventory.GPU {
+	for i, x := range list {
+		if x.Count -= list[i].Count; compareGPUs(x, g) == 0 {
+			list[i].Count += g.Count
+			return list
+		}
+	}
+	return append(list, g)
+}
+
+func compareGPUs(a, b inventory.GPU) int {
+	return cmp.Or(
+		strings.Compare(a.Vendor, b.Vendor), strings.Compare(a.Device, b.Device), strings.Compare(a.Class, b.Class),
+		strings.Compare(a.Bound, b.Bound), strings.Compare(strconv.FormatBool(a.Virtual), strconv.FormatBool(b.Virtual)),
+	)
+}
+
+// isPassedThrough says whether a virtual machine has the GPU.
+func isPassedThrough(g inventory.GPU) bool { return g.Bound == "vfio-pci" }
+
+// needsDriver leaves out what virtual machines have, and displays that the
+// catalogue does not know and that may be part of a processor.
+func needsDriver(g inventory.GPU) bool {
+	v, known := VendorOf(g.Vendor)
+	display := g.Class == classDisplay && !g.Known() && !(known && v.Discrete)
+	return !g.Virtual && !isPassedThrough(g) && !display
+}
+
+// vendorsToDrive are the ids of vendors whose GPUs on a node need a driver, sorted.
+func vendorsToDrive(n inventory.Node) []string {
+	var out []string
+	for _, g := range n.Physical() {
+		if needsDriver(g) {
+			out = append(out, g.Vendor)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func hasVendor(gpus []inventory.GPU, vendor string) bool {
+	return slices.ContainsFunc(gpus, func(g inventory.GPU) bool { return g.Vendor == vendor })
+}
+
+// nameGPU is the best name that is known of a GPU.
+func nameGPU(g inventory.GPU) string { return cmp.Or(g.Product, g.Architecture, g.ID()) }
+
+func joinIDs(gpus []inventory.GPU) string {
+	var out []string
+	for _, g := range gpus {
+		out = append(out, g.ID())
+	}
+	return strings.Join(slices.Compact(slices.Sorted(slices.Values(out))), ", ")
+}

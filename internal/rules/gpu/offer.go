@@ -3,6 +3,9 @@ package gpu
 import (
 	"slices"
 	"strings"
+
+	"github.com/caisson/caisson/internal/api/inventory"
+	"github.com/caisson/caisson/internal/api/site"
 )
 
 // Offer is what pods can have of one node's accelerators.
@@ -20,62 +23,35 @@ type Offer struct {
 // Some stands for an unknown number that is not 0.
 const Some = -1
 
-// plugged are the resources that the device plugins of other vendors register
-// for whole accelerators.
-var plugged = map[string][]string{
-	AMD:    {"amd.com/gpu"},
-	Intel:  {"gpu.intel.com/i915", "gpu.intel.com/xe"},
-	Habana: {"habana.ai/gaudi"},
-}
-
-// IsAccelerator says whether a resource of pods stands for accelerators.
-func IsAccelerator(resource string) bool {
-	if resource == WholeGPU || resource == WholeGPU+".shared" || strings.HasPrefix(resource, migResource) {
-		return true
-	}
-	for _, names := range plugged {
-		if slices.Contains(names, resource) {
-			return true
-		}
-	}
-	return false
-}
-
-// Offer is what the node comes to offer under a policy. NVIDIA's GPUs are
-// offered by the operator, or else as the node's status says already.
-func (p Policy) Offer(n Node, got Assigned, operator bool) Offer {
+// OfferOf is what a node comes to offer under a policy. GPUs whose vendor has an
+// operator are offered by it, or else as the node's status says already.
+func OfferOf(n inventory.Node, p site.Policy, got Assigned, operator bool) Offer {
 	o := Offer{Resources: map[string]int64{}}
 	for _, r := range n.Resources {
-		if IsAccelerator(r.Name) {
+		if IsAccelerator(r.Name) && !(operator && got != nothing && isPlanned(r.Name)) {
 			o.Resources[r.Name] = r.Allocatable
-		}
-	}
-	if operator && got != (Assigned{-1, -1}) {
-		for name := range o.Resources { // the policy takes their place
-			if strings.HasPrefix(name, "nvidia.com/") {
-				delete(o.Resources, name)
-			}
 		}
 	}
 	made := map[string]int64{}
 	known := true
 	for _, g := range n.Physical() {
-		if g.display() {
+		v := vendorOffering(g)
+		if v.Graphics && !g.Known() {
 			continue
 		}
 		o.GPUs = true
-		parts := p.parts(g, got)
+		parts := partsOf(g, p, got)
 		switch {
-		case g.Vendor == NVIDIA || g.Vendor == "": // only labels tell of it, which are NVIDIA's
-			if operator {
-				p.offerNVIDIA(g, parts, made)
+		case v.Offer == nil:
+			for _, name := range v.Resources.Whole {
+				addResource(made, name, int64(g.Count), g.Count)
 			}
-		default:
-			for _, name := range plugged[g.Vendor] {
-				add(made, name, int64(g.Count), g.Count)
+		case operator:
+			for name, n := range v.Offer(p, parts) {
+				addResource(made, name, n*int64(g.Count), g.Count)
 			}
 		}
-		known = known && o.memory(g, parts)
+		known = known && o.addMemory(g, parts)
 	}
 	if !known {
 		o.LargestGiB, o.TotalGiB = 0, 0
@@ -94,33 +70,34 @@ func (p Policy) Offer(n Node, got Assigned, operator bool) Offer {
 	return o
 }
 
-// display says whether it is a processor's own graphics, as far as that can be
-// told: Intel's, that the catalogue does not know.
-func (g GPU) display() bool { return g.Vendor == Intel && !g.Known() }
+// isPlanned says whether a policy decides how much there is of a resource.
+func isPlanned(resource string) bool {
+	return slices.ContainsFunc(Vendors(), func(v Vendor) bool {
+		return v.Offer != nil && strings.HasPrefix(resource, v.Resources.Prefix)
+	})
+}
 
-// parts are those that one GPU is cut into; nil where it stays whole.
-func (p Policy) parts(g GPU, got Assigned) map[string]int {
+// vendorOffering is the vendor whose device plugin offers a GPU. Of one without an
+// id only labels tell, which are those of the vendor with a policy.
+func vendorOffering(g inventory.GPU) Vendor {
+	for _, v := range Vendors() {
+		if v.ID == g.Vendor || g.Vendor == "" && v.Offer != nil {
+			return v
+		}
+	}
+	return Vendor{}
+}
+
+// partsOf are those that one GPU is cut into; nil where it stays whole.
+func partsOf(g inventory.GPU, p site.Policy, got Assigned) map[string]int {
 	if got.Layout < 0 || !g.MIG {
 		return nil
 	}
 	return p.MIG.Layouts[got.Layout].Profiles
 }
 
-func (p Policy) offerNVIDIA(g GPU, parts map[string]int, made map[string]int64) {
-	if len(parts) == 0 {
-		add(made, WholeGPU, int64(g.Count), g.Count)
-	}
-	for profile, n := range parts {
-		name := MIGResource(profile)
-		if p.MIG.Of() == MIGSingle {
-			name = WholeGPU
-		}
-		add(made, name, int64(n)*int64(g.Count), g.Count)
-	}
-}
-
-// add adds n of a resource; a count of 0 GPUs means that it is unknown.
-func add(made map[string]int64, name string, n int64, count int) {
+// addResource adds n of a resource; a count of 0 GPUs means that it is unknown.
+func addResource(made map[string]int64, name string, n int64, count int) {
 	if count == 0 || made[name] == Some {
 		made[name] = Some
 		return
@@ -128,9 +105,9 @@ func add(made map[string]int64, name string, n int64, count int) {
 	made[name] += n
 }
 
-// memory adds what a kind of GPU has; false where that is unknown. A pod does
+// addMemory adds what a kind of GPU has; false where that is unknown. A pod does
 // not get several parts to work as one.
-func (o *Offer) memory(g GPU, parts map[string]int) bool {
+func (o *Offer) addMemory(g inventory.GPU, parts map[string]int) bool {
 	largest, total := g.MemoryGiB, g.MemoryGiB*g.Count
 	if len(parts) > 0 {
 		largest = 0

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/caisson/caisson/internal/api/inventory"
 )
 
 // MaxProbe bounds what a probe says, in bytes.
@@ -24,14 +26,14 @@ var ErrNoProbe = errors.New("it holds no line of a probe")
 
 // probeLine is what a probe says of its node.
 type probeLine struct {
-	Version int  `json:"caissonProbe"`
-	Node    Node `json:"node"`
+	Version int            `json:"caissonProbe"`
+	Node    inventory.Node `json:"node"`
 }
 
 // ProbeLine writes what was read on a node as one line of at most MaxProbe
 // bytes, for ParseProbe. Of lists longer than it takes, it writes the beginning.
-func ProbeLine(n Node) ([]byte, error) {
-	n.GPUs, n.HugePages, n.RDMA, n.Resources = first(n.GPUs), first(n.HugePages), first(n.RDMA), nil
+func ProbeLine(n inventory.Node) ([]byte, error) {
+	n.GPUs, n.HugePages, n.RDMA, n.Resources = cutList(n.GPUs), cutList(n.HugePages), cutList(n.RDMA), nil
 	line, err := json.Marshal(probeLine{probeVersion, n})
 	if err == nil && len(line) >= MaxProbe {
 		err = fmt.Errorf("it has more than %d bytes", MaxProbe)
@@ -42,27 +44,27 @@ func ProbeLine(n Node) ([]byte, error) {
 	return append(line, '\n'), nil
 }
 
-func first[E any](list []E) []E { return list[:min(len(list), maxListed)] }
+func cutList[E any](list []E) []E { return list[:min(len(list), maxListed)] }
 
 // ParseProbe finds a probe's line in the log of its pod, which may be hostile, and
 // makes of it a node of the given name. What the catalogue knows of a GPU comes
 // from the catalogue, and what cannot be a name is left out; a line that no
 // inventory could hold is an error. Without a whole line the error is ErrNoProbe.
-func (c *Catalogue) ParseProbe(log []byte, name string) (Node, error) {
+func (c *Catalogue) ParseProbe(log []byte, name string) (inventory.Node, error) {
 	line, ok := findProbe(log)
 	if !ok {
-		return Node{}, ErrNoProbe
+		return inventory.Node{}, ErrNoProbe
 	}
 	var p probeLine
 	if err := json.Unmarshal(line, &p); err != nil {
-		return Node{}, fmt.Errorf("reading what the probe found: %w", err)
+		return inventory.Node{}, fmt.Errorf("reading what the probe found: %w", err)
 	}
 	if p.Version != probeVersion {
-		return Node{}, fmt.Errorf("reading what the probe found: it is in form %d, not %d", p.Version, probeVersion)
+		return inventory.Node{}, fmt.Errorf("reading what the probe found: it is in form %d, not %d", p.Version, probeVersion)
 	}
-	n := c.probed(p.Node, name)
-	if err := n.possible(); err != nil {
-		return Node{}, fmt.Errorf("reading what the probe found: %w", err)
+	n := c.takeOver(p.Node, name)
+	if err := checkProbed(n); err != nil {
+		return inventory.Node{}, fmt.Errorf("reading what the probe found: %w", err)
 	}
 	return n, nil
 }
@@ -77,36 +79,36 @@ func findProbe(log []byte) ([]byte, bool) {
 	return nil, false
 }
 
-// probed takes over of a line what a probe can know.
-func (c *Catalogue) probed(said Node, name string) Node {
-	n := Node{Name: name, Sources: []string{FromProbe}, Arch: said.Arch, Kernel: said.Kernel, OS: said.OS, Cgroup: said.Cgroup,
-		Switches: said.Switches, Driver: said.Driver, SecureBoot: said.SecureBoot, IOMMUGroups: said.IOMMUGroups, HugePages: first(said.HugePages)}
-	n.OS.OSTree, n.Driver.Names = word(said.OS.OSTree), nil
-	for _, name := range first(said.Driver.Names) {
-		if word(name) != "" {
+// takeOver takes of a line what a probe can know.
+func (c *Catalogue) takeOver(said inventory.Node, name string) inventory.Node {
+	n := inventory.Node{Name: name, Sources: []string{inventory.FromProbe}, Arch: said.Arch, Kernel: said.Kernel, OS: said.OS, Cgroup: said.Cgroup,
+		Switches: said.Switches, Driver: said.Driver, SecureBoot: said.SecureBoot, IOMMUGroups: said.IOMMUGroups, HugePages: cutList(said.HugePages)}
+	n.OS.OSTree, n.Driver.Names = inventory.TagWord(said.OS.OSTree), nil
+	for _, name := range cutList(said.Driver.Names) {
+		if inventory.TagWord(name) != "" {
 			n.Driver.Names = append(n.Driver.Names, name)
 		}
 	}
-	for _, g := range first(said.GPUs) {
-		n.GPUs = append(n.GPUs, c.describe(GPU{Vendor: g.Vendor, Device: g.Device, Class: g.Class, Virtual: g.Virtual, Bound: word(g.Bound), Count: g.Count}))
+	for _, g := range cutList(said.GPUs) {
+		n.GPUs = append(n.GPUs, c.describe(inventory.GPU{Vendor: g.Vendor, Device: g.Device, Class: g.Class, Virtual: g.Virtual, Bound: inventory.TagWord(g.Bound), Count: g.Count}))
 	}
-	for _, r := range first(said.RDMA) {
-		if word(r.Name) != "" {
-			n.RDMA = append(n.RDMA, RDMA{Name: r.Name, Link: word(r.Link), Switch: r.Switch})
+	for _, r := range cutList(said.RDMA) {
+		if inventory.TagWord(r.Name) != "" {
+			n.RDMA = append(n.RDMA, inventory.RDMA{Name: r.Name, Link: inventory.TagWord(r.Link), Switch: r.Switch})
 		}
 	}
 	return n
 }
 
-// possible checks n as an inventory checks its nodes, and its numbers.
-func (n Node) possible() error {
+// checkProbed checks n as an inventory checks its nodes, and its numbers.
+func checkProbed(n inventory.Node) error {
 	numbers := []int{n.Cgroup, n.Switches, n.IOMMUGroups}
 	for _, h := range n.HugePages {
 		numbers = append(numbers, h.SizeKiB, h.Count)
 	}
 	for _, v := range numbers {
 		if v < 0 {
-			return fmt.Errorf("%d is no number of anything", v)
+			return fmt.Errorf("%d is a number below zero", v)
 		}
 	}
 	for _, g := range n.GPUs {
@@ -114,9 +116,9 @@ func (n Node) possible() error {
 			return errors.New("a GPU lacks its id or its number")
 		}
 	}
-	text, err := NewInventory([]Node{n}, false, "").Marshal()
+	text, err := inventory.New([]inventory.Node{n}, false, "").Marshal()
 	if err == nil {
-		_, err = ParseInventory(n.Name, text)
+		_, err = inventory.Parse(n.Name, text)
 	}
 	return err
 }

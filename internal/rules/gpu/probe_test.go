@@ -5,12 +5,14 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/caisson/caisson/internal/api/inventory"
 )
 
 func TestAProbesLineComesBack(t *testing.T) {
-	c := mustRead(t)
-	n := probedNode(c, GPU{Vendor: NVIDIA, Device: "2330", Class: "0302", Count: 8, Bound: "nvidia"})
-	n.HugePages, n.RDMA = []HugePages{{2048, 16}}, []RDMA{{Name: "mlx5_0", Link: "InfiniBand"}}
+	c := readCatalogue(t)
+	n := probedNode(c, inventory.GPU{Vendor: NVIDIA, Device: "2330", Class: "0302", Count: 8, Bound: "nvidia"})
+	n.HugePages, n.RDMA = []inventory.HugePages{{SizeKiB: 2048, Count: 16}}, []inventory.RDMA{{Name: "mlx5_0", Link: "InfiniBand"}}
 	line, err := ProbeLine(n)
 	if err != nil {
 		t.Fatal(err)
@@ -24,7 +26,7 @@ func TestAProbesLineComesBack(t *testing.T) {
 }
 
 func TestAProbesLineIsNotTrusted(t *testing.T) {
-	c := mustRead(t)
+	c := readCatalogue(t)
 	for name, log := range map[string]string{
 		"nothing":       "",
 		"other lines":   "hello\n{}\n",
@@ -58,8 +60,8 @@ func TestAProbesLineIsNotTrusted(t *testing.T) {
 }
 
 func FuzzProbe(f *testing.F) {
-	c := mustRead(f)
-	line, err := ProbeLine(probedNode(c, GPU{Vendor: NVIDIA, Device: "2330", Class: "0302", Count: 8}))
+	c := readCatalogue(f)
+	line, err := ProbeLine(probedNode(c, inventory.GPU{Vendor: NVIDIA, Device: "2330", Class: "0302", Count: 8}))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -73,11 +75,11 @@ func FuzzProbe(f *testing.F) {
 		if n.Name != "n" {
 			t.Errorf("the probe named its node %q", n.Name)
 		}
-		text, err := NewInventory([]Node{n}, false, "").Marshal()
+		text, err := inventory.New([]inventory.Node{n}, false, "").Marshal()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ParseInventory("f", text); err != nil {
+		if _, err := inventory.Parse("f", text); err != nil {
 			t.Errorf("what was accepted cannot be written down: %v\n%s", err, text)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caisson/caisson/internal/client/host"
 	"github.com/caisson/caisson/internal/rules/gpu"
 	"github.com/caisson/caisson/internal/ui/ask"
 )
@@ -39,7 +40,7 @@ func (a *app) printProbe(opt ask.AgentProbeOptions) error {
 	if err != nil {
 		return err
 	}
-	var p gpu.Parts
+	var p host.Parts
 	for _, part := range []struct {
 		dir  string
 		root **os.Root
@@ -49,7 +50,7 @@ func (a *app) printProbe(opt ask.AgentProbeOptions) error {
 		}
 		defer (*part.root).Close()
 	}
-	line, err := gpu.ProbeLine(gpu.ReadParts(c, p, opt.Name))
+	line, err := gpu.ProbeLine(host.ReadParts(c, p, opt.Name))
 	if err != nil {
 		return err
 	}

@@ -39,10 +39,7 @@ var doors = map[string][]string{
 }
 
 // owed are imports against the direction that stand until their packages are cut.
-var owed = []string{
-	"internal/api/plan internal/rules/gpu",
-	"internal/api/site internal/rules/gpu",
-}
+var owed []string
 
 // outside is what a decision without I/O cannot need.
 var outside = []string{"net", "net/http", "os/exec"}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/command/nodes"
 	"github.com/caisson/caisson/internal/rules/gpu"
@@ -32,7 +33,7 @@ func Nodes(res nodes.Result) (p output.Page) {
 }
 
 // rowsOfNode is a row for each kind of GPU of a node.
-func rowsOfNode(n gpu.Node, pl gpu.Payload) [][]string {
+func rowsOfNode(n inventory.Node, pl inventory.Payload) [][]string {
 	system := output.Fit(systemOf(n), 12)
 	rows := [][]string{{n.Name, "-", system, "-", "-"}}
 	for i, g := range n.GPUs {
@@ -48,26 +49,26 @@ func rowsOfNode(n gpu.Node, pl gpu.Payload) [][]string {
 
 // payloadWords are the words for kinds of payload.
 var payloadWords = map[string]string{
-	gpu.NoGPU: "-", gpu.Installed: "nothing", gpu.InTreeDriver: "nothing", gpu.Passthrough: "nothing", gpu.Precompiled: "image",
-	gpu.Conventional: "packages", gpu.Built: "building", gpu.None: "NONE",
+	inventory.NoGPU: "-", inventory.Installed: "nothing", inventory.InTreeDriver: "nothing", inventory.Passthrough: "nothing", inventory.Precompiled: "image",
+	inventory.Conventional: "packages", inventory.Built: "building", inventory.NoPayload: "NONE",
 }
 
-func systemOf(n gpu.Node) string { return strings.TrimSpace(n.OS.ID + " " + n.OS.Version) }
+func systemOf(n inventory.Node) string { return strings.TrimSpace(n.OS.ID + " " + n.OS.Version) }
 
 // shortGPU is nameGPU for a narrow column: without the name of the product line.
-func shortGPU(g gpu.GPU) string {
-	for _, line := range []string{"NVIDIA ", "Tesla ", "Instinct ", "Data Center "} {
-		g.Product = strings.TrimPrefix(g.Product, line)
-	}
+func shortGPU(g inventory.GPU) string {
+	g.Product = gpu.ShortProduct(g.Product)
 	return strings.Replace(nameGPU(g), ", unknown", " ?", 1)
 }
 
 // nameGPU reads 8 x H100 SXM5 80GB.
-func nameGPU(g gpu.GPU) string {
+func nameGPU(g inventory.GPU) string {
 	name := g.Product
 	switch {
 	case name == "" && g.Device == "":
-		name = map[string]string{gpu.NVIDIA: "NVIDIA, unknown", gpu.AMD: "AMD, unknown", gpu.Intel: "Intel, unknown"}[g.Vendor]
+		if v, known := gpu.VendorOf(g.Vendor); known {
+			name = v.Name + ", unknown"
+		}
 	case name == "":
 		name = g.ID() + ", unknown"
 	}
@@ -80,11 +81,11 @@ func nameGPU(g gpu.GPU) string {
 	return fmt.Sprintf("%d x %s", g.Count, name)
 }
 
-func shortDriver(d gpu.Driver) string {
+func shortDriver(d inventory.Driver) string {
 	switch d.State {
-	case gpu.DriverInstalled:
+	case inventory.DriverInstalled:
 		return strings.TrimSpace(d.Version + " " + moduleWords[d.Modules])
-	case gpu.DriverInTree:
+	case inventory.DriverInTree:
 		return strings.Join(d.Names, ", ")
 	case "":
 		return "?"
@@ -92,10 +93,10 @@ func shortDriver(d gpu.Driver) string {
 	return d.State
 }
 
-var moduleWords = map[string]string{gpu.OpenModules: "open", gpu.ProprietaryModules: "prop"}
+var moduleWords = map[string]string{inventory.OpenModules: "open", inventory.ProprietaryModules: "prop"}
 
 // addNode shows all that is known of one node.
-func addNode(p *output.Page, n gpu.Node, pl gpu.Payload) {
+func addNode(p *output.Page, n inventory.Node, pl inventory.Payload) {
 	p.Line()
 	for _, g := range n.GPUs {
 		p.Say("  %s", output.Clean(describeGPU(g)))
@@ -116,15 +117,15 @@ func addNode(p *output.Page, n gpu.Node, pl gpu.Payload) {
 }
 
 // describeIOMMU is off where the node's own files were read and name no group.
-func describeIOMMU(n gpu.Node) string {
-	if n.IOMMUGroups == 0 && slices.Contains(n.Sources, gpu.FromSysfs) {
+func describeIOMMU(n inventory.Node) string {
+	if n.IOMMUGroups == 0 && slices.Contains(n.Sources, inventory.FromSysfs) {
 		return "off"
 	}
 	return figure(n.IOMMUGroups, "%d groups")
 }
 
 // describeGPU reads 8 x H100 SXM5 80GB, 10de:2330, hopper 9.0, 80 GiB each, MIG, nvidia.
-func describeGPU(g gpu.GPU) string {
+func describeGPU(g inventory.GPU) string {
 	parts := []string{nameGPU(g)}
 	if g.Device != "" && g.Product != "" {
 		parts = append(parts, g.ID())
@@ -144,9 +145,9 @@ func describeGPU(g gpu.GPU) string {
 	return strings.Join(parts, ", ")
 }
 
-func describeNodeDriver(d gpu.Driver) string {
+func describeNodeDriver(d inventory.Driver) string {
 	text := strings.Join(append([]string{d.State}, d.Names...), " ")
-	if d.State == gpu.DriverNouveau || d.State == gpu.DriverNone {
+	if d.State == inventory.DriverNouveau || d.State == inventory.DriverNone {
 		text = d.State
 	}
 	text = strings.TrimSpace(text + " " + d.Version)
@@ -159,7 +160,7 @@ func describeNodeDriver(d gpu.Driver) string {
 	return text
 }
 
-func describeHugePages(pools []gpu.HugePages) string {
+func describeHugePages(pools []inventory.HugePages) string {
 	var out []string
 	for _, h := range pools {
 		out = append(out, fmt.Sprintf("%d x %s", h.Count, bytesize.Text(int64(h.SizeKiB)<<10)))
@@ -167,7 +168,7 @@ func describeHugePages(pools []gpu.HugePages) string {
 	return strings.Join(out, ", ")
 }
 
-func describeAdapters(list []gpu.RDMA) string {
+func describeAdapters(list []inventory.RDMA) string {
 	var out []string
 	for _, r := range list {
 		name := r.Name
@@ -181,7 +182,7 @@ func describeAdapters(list []gpu.RDMA) string {
 	return strings.Join(out, ", ")
 }
 
-func describeResources(list []gpu.Resource) string {
+func describeResources(list []inventory.Resource) string {
 	var out []string
 	for _, r := range list {
 		out = append(out, fmt.Sprintf("%d %s", r.Allocatable, r.Name))
@@ -189,34 +190,35 @@ func describeResources(list []gpu.Resource) string {
 	return strings.Join(out, ", ")
 }
 
-func describePayload(pl gpu.Payload) string {
+func describePayload(pl inventory.Payload) string {
 	switch pl.Kind {
-	case gpu.NoGPU:
+	case inventory.NoGPU:
 		return "nothing: no GPU"
-	case gpu.None:
+	case inventory.NoPayload:
 		return "a driver, and none fits: see above"
-	case gpu.Installed, gpu.InTreeDriver, gpu.Passthrough:
+	case inventory.Installed, inventory.InTreeDriver, inventory.Passthrough:
 		return "nothing: " + pl.Because
 	}
 	return pl.Image
 }
 
-// addDriverGroup shows one NVIDIADriver: its nodes, its image and what that needs.
-func addDriverGroup(p *output.Page, g gpu.Group) {
+// addDriverGroup shows nodes that one driver image serves, and what that image
+// needs.
+func addDriverGroup(p *output.Page, g inventory.Group) {
 	p.Line()
-	p.Line(output.Name("NVIDIADriver "+g.Name), output.Say("  for %s", output.Count(len(g.Nodes), "node")))
+	p.Line(output.Name(gpu.DriverKind+" "+g.Name), output.Say("  for %s", output.Count(len(g.Nodes), "node")))
 	addEntry(p, "nodes", strings.Join(g.Nodes, ", "))
 	addEntry(p, "image", g.Payload.Image)
 	addEntry(p, "modules", g.Payload.Modules)
 	addEntry(p, "packages", strings.Join(g.Payload.Packages, ", "))
-	if g.Payload.Kind == gpu.Precompiled {
+	if g.Payload.Kind == inventory.Precompiled {
 		addEntry(p, "check", "the image exists for this very kernel before it is mirrored")
 	}
 	if other := g.Payload.Instead; other != nil {
 		addEntry(p, "or else", other.Image+" with "+strings.Join(other.Packages, ", "))
 	}
 	if g.Labelled {
-		addEntry(p, "label", "its nodes need "+gpu.LabelDriver+" with this name: nothing else tells them apart")
+		addEntry(p, "label", "its nodes need "+inventory.LabelDriver+" with this name: nothing else tells them apart")
 	}
 }
 

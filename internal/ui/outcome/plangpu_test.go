@@ -4,8 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/plan"
-	"github.com/caisson/caisson/internal/rules/gpu"
+	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/ui/output"
 )
 
@@ -25,12 +26,12 @@ nodes with GPUs
 
 func TestPlanShowsGPUNodes(t *testing.T) {
 	g := &plan.GPU{Component: "gpu", Nodes: []plan.GPUNode{
-		{Facts: gpu.Node{Name: "a100", GPUs: []gpu.GPU{{Product: "A100 PCIe 40GB", Count: 4}}},
-			Payload: gpu.Payload{Kind: gpu.Conventional, Driver: "595.91.07", Modules: gpu.OpenModules, Image: "nvcr.io/nvidia/driver:595.91.07-rhel9"},
-			Layout:  "2 x 1g.5gb, 1 x 2g.10gb", Labels: map[string]string{plan.LabelMIG: "1g.5gb.2-2g.10gb.1"}},
-		{Facts: gpu.Node{Name: "own", GPUs: []gpu.GPU{{Product: "L4", Count: 2}}}, Sharing: "nvidia.com/gpu by 4",
-			Payload: gpu.Payload{Kind: gpu.Installed, Driver: "580.95.05", Because: "the host has a driver for its GPUs"}},
-	}, Groups: []gpu.Group{{Name: "r580-open-ubuntu22.04-5.15.0-105-generic", Nodes: []string{"a", "b"}}, {Name: "r595-open-rhel9.4", Nodes: []string{"a100"}}}}
+		{Facts: inventory.Node{Name: "a100", GPUs: []inventory.GPU{{Product: "A100 PCIe 40GB", Count: 4}}},
+			Payload: inventory.Payload{Kind: inventory.Conventional, Driver: "595.91.07", Modules: inventory.OpenModules, Image: "nvcr.io/nvidia/driver:595.91.07-rhel9"},
+			Layout:  "2 x 1g.5gb, 1 x 2g.10gb", Labels: map[string]string{site.LabelMIG: "1g.5gb.2-2g.10gb.1"}},
+		{Facts: inventory.Node{Name: "own", GPUs: []inventory.GPU{{Product: "L4", Count: 2}}}, Sharing: "nvidia.com/gpu by 4",
+			Payload: inventory.Payload{Kind: inventory.Installed, Driver: "580.95.05", Because: "the host has a driver for its GPUs"}},
+	}, Groups: []inventory.Group{{Name: "r580-open-ubuntu22.04-5.15.0-105-generic", Nodes: []string{"a", "b"}}, {Name: "r595-open-rhel9.4", Nodes: []string{"a100"}}}}
 	for _, width := range []int{80, 40} {
 		var p output.Page
 		addGPUNodes(&p, g)

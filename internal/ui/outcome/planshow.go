@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/bytesize"
@@ -176,7 +177,7 @@ func addGPUNodes(p *output.Page, g *plan.GPU) {
 		addText(p, "   ", "Which driver %s brings, its values say.", g.Component)
 	case g.Drivers():
 		for _, group := range g.Groups {
-			addText(p, "   ", "NVIDIADriver %s, for %s", group.Name, output.Count(len(group.Nodes), "node"))
+			addText(p, "   ", "%s %s, for %s", gpu.DriverKind, group.Name, output.Count(len(group.Nodes), "node"))
 		}
 	}
 }
@@ -200,7 +201,7 @@ func addGPUNode(p *output.Page, n plan.GPUNode) {
 }
 
 // describeDriver says what a node needs: precompiled 580, open modules.
-func describeDriver(p gpu.Payload) string {
+func describeDriver(p inventory.Payload) string {
 	parts := []string{p.Kind}
 	if p.Driver != "" {
 		parts[0] += " " + p.Driver

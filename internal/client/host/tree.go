@@ -1,4 +1,4 @@
-package gpu
+package host
 
 import (
 	"io"
@@ -22,8 +22,8 @@ type tree struct {
 	parts map[string]*os.Root // first directories of a name that lie elsewhere
 }
 
-// in finds the root that holds a name, and the name below it.
-func (t tree) in(name string) (root *os.Root, below string, ok bool) {
+// rootOf finds the root that holds a name, and the name below it.
+func (t tree) rootOf(name string) (root *os.Root, below string, ok bool) {
 	first, rest, _ := strings.Cut(name, "/")
 	if part := t.parts[first]; part != nil {
 		return part, path.Join(".", rest), true
@@ -31,9 +31,9 @@ func (t tree) in(name string) (root *os.Root, below string, ok bool) {
 	return t.root, name, t.root != nil
 }
 
-// bytes is the beginning of a regular file, nil where there is none.
-func (t tree) bytes(name string) []byte {
-	root, name, ok := t.in(name)
+// readBytes is the beginning of a regular file, nil where there is none.
+func (t tree) readBytes(name string) []byte {
+	root, name, ok := t.rootOf(name)
 	if !ok {
 		return nil
 	}
@@ -53,14 +53,14 @@ func (t tree) bytes(name string) []byte {
 	return data
 }
 
-// word is a file's text without the space around it.
-func (t tree) word(parts ...string) string {
-	return strings.TrimSpace(string(t.bytes(path.Join(parts...))))
+// readText is a file's text without the space around it.
+func (t tree) readText(parts ...string) string {
+	return strings.TrimSpace(string(t.readBytes(path.Join(parts...))))
 }
 
-// names lists a directory, sorted.
-func (t tree) names(name string) []string {
-	root, name, ok := t.in(name)
+// listNames lists a directory, sorted.
+func (t tree) listNames(name string) []string {
+	root, name, ok := t.rootOf(name)
 	if !ok {
 		return nil
 	}
@@ -79,7 +79,7 @@ func (t tree) names(name string) []string {
 
 // has says whether something is there, a link that leads nowhere included.
 func (t tree) has(name string) bool {
-	root, name, ok := t.in(name)
+	root, name, ok := t.rootOf(name)
 	if !ok {
 		return false
 	}
@@ -87,9 +87,9 @@ func (t tree) has(name string) bool {
 	return err == nil
 }
 
-// link is the last step of where a link leads; empty where it is none.
-func (t tree) link(name string) string {
-	root, name, ok := t.in(name)
+// readLink is the last step of where a link leads; empty where it is none.
+func (t tree) readLink(name string) string {
+	root, name, ok := t.rootOf(name)
 	if !ok {
 		return ""
 	}

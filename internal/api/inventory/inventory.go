@@ -1,9 +1,16 @@
-package gpu
+// Package inventory holds what a site's nodes are like: their systems, their
+// accelerators and the drivers of these, and the file kind NodeInventory that
+// carries this to where drivers are chosen.
+//
+// It reads, checks and writes that file. What a node needs is decided elsewhere,
+// and no cluster and no host is read here.
+package inventory
 
 import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -12,8 +19,8 @@ import (
 	"github.com/caisson/caisson/internal/api/yamlfile"
 )
 
-// KindNodeInventory heads an inventory file.
-const KindNodeInventory = "NodeInventory"
+// Kind heads an inventory file.
+const Kind = "NodeInventory"
 
 // Inventory is the kind NodeInventory: what a site's nodes are like, to be
 // carried to where drivers are chosen.
@@ -30,20 +37,20 @@ type Inventory struct {
 	Nodes []Node `yaml:"nodes" json:"nodes" jsonschema:"required"`
 }
 
-// NewInventory makes an inventory of nodes, sorted by name. Hashed names are equal
+// New makes an inventory of nodes, sorted by name. Hashed names are equal
 // where names are, within and across inventories with the same salt.
-func NewInventory(nodes []Node, hash bool, salt string) Inventory {
-	v := Inventory{APIVersion: yamlfile.APIVersion, Kind: KindNodeInventory, HashedNames: hash, Nodes: slices.Clone(nodes)}
+func New(nodes []Node, hash bool, salt string) Inventory {
+	v := Inventory{APIVersion: yamlfile.APIVersion, Kind: Kind, HashedNames: hash, Nodes: slices.Clone(nodes)}
 	if hash {
 		for i := range v.Nodes {
-			v.Nodes[i].Name = hashed(v.Nodes[i].Name, salt)
+			v.Nodes[i].Name = hashName(v.Nodes[i].Name, salt)
 		}
 	}
 	slices.SortFunc(v.Nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
 	return v
 }
 
-func hashed(name, salt string) string {
+func hashName(name, salt string) string {
 	return fmt.Sprintf("node-%.6x", sha256.Sum256([]byte(salt+"\x00"+name)))
 }
 
@@ -58,47 +65,35 @@ func (v Inventory) Marshal() ([]byte, error) {
 	return b.Bytes(), enc.Close()
 }
 
-// MaxInventory bounds an inventory file, in bytes.
-const MaxInventory = 16 << 20
+// MaxSize bounds an inventory file, in bytes.
+const MaxSize = 16 << 20
 
-// maxNodes bounds an inventory.
-const maxNodes = 10000
+// Bounds on an inventory.
+const (
+	maxNodes = 10000
+	maxCount = 4096 // GPUs of one kind on a node
+)
 
-// ReadInventory reads the inventory of the file at path and checks it. The error
+// Read reads the inventory of the file at path and checks it. The error
 // is a *yamlfile.Error that lists every problem, or yamlfile.ErrNoDocument.
-func ReadInventory(path string) (*Inventory, error) {
-	doc, err := yamlfile.ReadFile(path, KindNodeInventory, MaxInventory)
+func Read(path string) (*Inventory, error) {
+	doc, err := yamlfile.ReadFile(path, Kind, MaxSize)
 	if err != nil {
 		return nil, err
 	}
-	return decodeInventory(doc)
+	return decode(doc)
 }
 
-// Inventory reads the inventory of the file at path and adds to each GPU with an
-// id what the catalogue knows of it.
-func (c *Catalogue) Inventory(path string) (*Inventory, error) {
-	v, err := ReadInventory(path)
+// Parse is Read for bytes; name stands for the file in messages.
+func Parse(name string, text []byte) (*Inventory, error) {
+	doc, err := yamlfile.Parse(name, text, Kind)
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range v.Nodes {
-		for i, g := range n.GPUs {
-			n.GPUs[i] = c.describe(g)
-		}
-	}
-	return v, nil
+	return decode(doc)
 }
 
-// ParseInventory is ReadInventory for bytes; name stands for the file in messages.
-func ParseInventory(name string, text []byte) (*Inventory, error) {
-	doc, err := yamlfile.Parse(name, text, KindNodeInventory)
-	if err != nil {
-		return nil, err
-	}
-	return decodeInventory(doc)
-}
-
-func decodeInventory(doc *yamlfile.Document) (*Inventory, error) {
+func decode(doc *yamlfile.Document) (*Inventory, error) {
 	var v Inventory
 	doc.Decode(&v)
 	if len(v.Nodes) > maxNodes {
@@ -127,14 +122,17 @@ func (n Node) check(doc *yamlfile.Document, at string) {
 	case len(n.Name) > 253:
 		doc.Problemf(at+".name", "is longer than 253 bytes")
 	}
-	for field, value := range map[string]string{"kernel": n.Kernel, "arch": n.Arch, "os.id": n.OS.ID, "os.version": n.OS.Version, "driver.version": n.Driver.Version} {
-		if value != "" && word(value) == "" {
+	words := map[string]string{
+		"kernel": n.Kernel, "arch": n.Arch, "os.id": n.OS.ID, "os.version": n.OS.Version, "driver.version": n.Driver.Version,
+	}
+	for field, value := range words {
+		if value != "" && TagWord(value) == "" {
 			doc.Problemf(at+"."+field, "%q cannot stand in the tag of an image", value)
 		}
 	}
-	oneOf(doc, at+".secureBoot", n.SecureBoot, "on", "off", "none")
-	oneOf(doc, at+".driver.state", n.Driver.State, DriverNone, DriverInTree, DriverNouveau, DriverInstalled)
-	oneOf(doc, at+".driver.modules", n.Driver.Modules, OpenModules, ProprietaryModules)
+	checkOneOf(doc, at+".secureBoot", n.SecureBoot, "on", "off", "none")
+	checkOneOf(doc, at+".driver.state", n.Driver.State, DriverNone, DriverInTree, DriverNouveau, DriverInstalled)
+	checkOneOf(doc, at+".driver.modules", n.Driver.Modules, OpenModules, ProprietaryModules)
 	for i, g := range n.GPUs {
 		g.check(doc, fmt.Sprintf("%s.gpus[%d]", at, i))
 	}
@@ -145,14 +143,34 @@ func (g GPU) check(doc *yamlfile.Document, at string) {
 		doc.Problemf(at+".count", "%d is not a number of GPUs", g.Count)
 	}
 	for field, id := range map[string]string{"vendor": g.Vendor, "device": g.Device, "class": g.Class} {
-		if id != "" && (len(id) != 4 || hex(id) != id) {
+		if id != "" && (len(id) != 4 || HexDigits(id) != id) {
 			doc.Problemf(at+"."+field, "%q is not four hexadecimal digits in quotes", id)
 		}
 	}
 }
 
-func oneOf(doc *yamlfile.Document, field, value string, known ...string) {
+func checkOneOf(doc *yamlfile.Document, field, value string, known ...string) {
 	if value != "" && !slices.Contains(known, value) {
 		doc.Problemf(field, "unknown value %q%s", value, yamlfile.Suggest(value, known))
 	}
+}
+
+var tagRule = regexp.MustCompile(`^[A-Za-z0-9._~+-]{1,64}$`)
+
+// TagWord is a word that can stand in the tag of an image; empty for any other.
+func TagWord(s string) string {
+	if !tagRule.MatchString(s) {
+		return ""
+	}
+	return s
+}
+
+// HexDigits takes 0x from a number of at most eight hexadecimal digits; what is
+// none becomes empty.
+func HexDigits(s string) string {
+	s = strings.ToLower(strings.TrimPrefix(s, "0x"))
+	if len(s) > 8 || strings.Trim(s, "0123456789abcdef") != "" {
+		return ""
+	}
+	return s
 }

@@ -1,14 +1,28 @@
-package gpu
+package host
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
-	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caisson/caisson/internal/api/inventory"
+	"github.com/caisson/caisson/internal/rules/gpu"
+	"github.com/caisson/caisson/internal/testkit/nodetest"
 )
+
+func catalogue(t testing.TB) *gpu.Catalogue {
+	t.Helper()
+	c, err := gpu.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// mellanox makes network adapters.
+const mellanox = "15b3"
 
 // capture is a node's tree as it would come from the machine.
 type capture struct {
@@ -68,7 +82,7 @@ func (c *capture) functions(n int, vendor, device, class, driver string, more ..
 	return c
 }
 
-func (c *capture) read() Node {
+func (c *capture) read() inventory.Node {
 	c.t.Helper()
 	root, err := os.OpenRoot(c.dir)
 	if err != nil {
@@ -93,24 +107,25 @@ func (c *capture) bmc() *capture { return c.functions(1, "1a03", "2000", "030000
 // trees are captured nodes by name, and what is to be read from each.
 func trees(t testing.TB) map[string]*capture {
 	return map[string]*capture{
-		"DGX H100": newCapture(t).host("5.15.0-105-generic", jammy).bmc().functions(8, NVIDIA, "2330", "030200", "nvidia").
-			functions(4, NVIDIA, "22a3", "068000", "nvidia-nvswitch").functions(8, Mellanox, "1021", "020700", "mlx5_core").
+		"DGX H100": newCapture(t).host("5.15.0-105-generic", jammy).bmc().functions(8, gpu.NVIDIA, "2330", "030200", "nvidia").
+			functions(4, gpu.NVIDIA, "22a3", "068000", "nvidia-nvswitch").functions(8, mellanox, "1021", "020700", "mlx5_core").
 			file("proc/driver/nvidia/version", openDriver).file("sys/class/infiniband/mlx5_0/ports/1/link_layer", "InfiniBand\n").
 			file("sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c", "\x06\x00\x00\x00\x00").
 			file("sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "1024\n").file("sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages", "0\n").
 			file("sys/kernel/iommu_groups/0/type", "DMA\n").file("sys/kernel/iommu_groups/1/type", "DMA\n"),
-		"B200 HGX": newCapture(t).host("6.8.0-60-generic", noble).bmc().functions(8, NVIDIA, "2901", "030200", "").
+		"B200 HGX": newCapture(t).host("6.8.0-60-generic", noble).bmc().functions(8, gpu.NVIDIA, "2901", "030200", "").
 			file("sys/class/infiniband/mlx5_0/device/vpd", "....SW_MNG....").file("sys/class/infiniband/mlx5_4/ports/1/link_layer", "InfiniBand\n").
 			file("sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c", "\x06\x00\x00\x00\x01"),
-		"V100 box":  newCapture(t).host("5.15.0-105-generic", jammy).functions(4, NVIDIA, "1db5", "030200", "nouveau").file("sys/module/nouveau/refcnt", "1"),
-		"A100 MIG":  newCapture(t).host("5.14.0-427.13.1.el9_4.x86_64", rhel9).functions(2, NVIDIA, "20b0", "030200", "nvidia").functions(2, NVIDIA, "20b2", "030200", "nvidia").functions(1, NVIDIA, "20b5", "030200", "vfio-pci").file("proc/driver/nvidia/version", closedDriver),
-		"MI300X":    newCapture(t).host("6.8.0-60-generic", noble).bmc().functions(8, AMD, "74a1", "120000", "amdgpu").functions(16, AMD, "74b5", "120000", "", "physfn").file("sys/module/amdgpu/version", "6.12.12"),
-		"Intel Max": newCapture(t).host("6.8.0-60-generic", noble).functions(1, "102b", "0538", "030000", "mgag200").functions(4, Intel, "0bd5", "038000", "i915"),
-		"RTX workstation": newCapture(t).host("6.8.0-60-generic", noble).functions(2, NVIDIA, "2bb1", "030000", "nvidia").functions(2, NVIDIA, "22e8", "040300", "snd_hda_intel").
-			functions(1, NVIDIA, "1ad9", "0c0330", "xhci_hcd").functions(1, Intel, "a780", "030000", "i915").file("proc/driver/nvidia/version", openDriver).file("sys/module/i915/refcnt", "1"),
-		"VM":       newCapture(t).host("6.8.0-1013-azure", noble).functions(1, "1414", "5353", "030000", "hyperv").functions(1, NVIDIA, "2331", "030200", ""),
+		"V100 box":  newCapture(t).host("5.15.0-105-generic", jammy).functions(4, gpu.NVIDIA, "1db5", "030200", "nouveau").file("sys/module/nouveau/refcnt", "1"),
+		"A100 MIG":  newCapture(t).host("5.14.0-427.13.1.el9_4.x86_64", rhel9).functions(2, gpu.NVIDIA, "20b0", "030200", "nvidia").functions(2, gpu.NVIDIA, "20b2", "030200", "nvidia").functions(1, gpu.NVIDIA, "20b5", "030200", "vfio-pci").file("proc/driver/nvidia/version", closedDriver),
+		"MI300X":    newCapture(t).host("6.8.0-60-generic", noble).bmc().functions(8, gpu.AMD, "74a1", "120000", "amdgpu").functions(16, gpu.AMD, "74b5", "120000", "", "physfn").file("sys/module/amdgpu/version", "6.12.12"),
+		"Intel Max": newCapture(t).host("6.8.0-60-generic", noble).functions(1, "102b", "0538", "030000", "mgag200").functions(4, gpu.Intel, "0bd5", "038000", "i915"),
+		"RTX workstation": newCapture(t).host("6.8.0-60-generic", noble).functions(2, gpu.NVIDIA, "2bb1", "030000", "nvidia").functions(2, gpu.NVIDIA, "22e8", "040300", "snd_hda_intel").
+			functions(1, gpu.NVIDIA, "1ad9", "0c0330", "xhci_hcd").functions(1, gpu.Intel, "a780", "030000", "i915").file("proc/driver/nvidia/version", openDriver).file("sys/module/i915/refcnt", "1"),
+		"VM":       newCapture(t).host("6.8.0-1013-azure", noble).functions(1, "1414", "5353", "030000", "hyperv").functions(1, gpu.NVIDIA, "2331", "030200", ""),
 		"no GPU":   newCapture(t).host("6.1.0-18-amd64", "ID=debian\nVERSION_ID=\"12\"\n").bmc(),
-		"stranger": newCapture(t).host("6.8.0-60-generic", noble).functions(2, NVIDIA, "3fff", "030200", ""),
+		"Gaudi 3":  newCapture(t).host("5.15.0-105-generic", jammy).bmc().functions(8, gpu.Habana, "1060", "120000", "habanalabs"),
+		"stranger": newCapture(t).host("6.8.0-60-generic", noble).functions(2, gpu.NVIDIA, "3fff", "030200", ""),
 	}
 }
 
@@ -125,11 +140,12 @@ func TestReadTree(t *testing.T) {
 		"RTX workstation": "2 RTX PRO 6000 WS blackwell-rtx 96 mig nvidia | 1 8086:a780 i915 | installed 580.95.05 open",
 		"VM":              "1 H100 PCIe hopper 80 mig | none",
 		"no GPU":          "",
+		"Gaudi 3":         "8 Gaudi 3 gaudi3 0 habanalabs | in-tree habanalabs",
 		"stranger":        "2 10de:3fff | none",
 	}
 	for name, c := range trees(t) {
 		n := c.read()
-		if got := words(n); got != want[name] {
+		if got := nodetest.Words(n); got != want[name] {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, want[name])
 		}
 		if n.Arch != "amd64" || n.Cgroup != 2 || n.Runtime != "containerd" || n.Kernel == "" || n.OS.ID == "" {
@@ -138,52 +154,31 @@ func TestReadTree(t *testing.T) {
 	}
 }
 
-// words writes what matters of a node in one line.
-func words(n Node) string {
-	var out []string
-	for _, g := range n.GPUs {
-		parts := []string{fmt.Sprint(g.Count)}
-		if g.Product == "" {
-			parts = append(parts, g.ID())
-		} else {
-			parts = append(parts, g.Product, g.Architecture, fmt.Sprint(g.MemoryGiB))
+// TestReadTreeKnowsEveryVendor: from a tree with one device of it and nothing else,
+// and with each of its modules loaded.
+func TestReadTreeKnowsEveryVendor(t *testing.T) {
+	for _, v := range gpu.Vendors() {
+		class := "120000"
+		if v.Displays {
+			class = "030200"
 		}
-		if g.MIG {
-			parts = append(parts, "mig")
+		for _, d := range catalogue(t).Devices.Devices {
+			if d.Vendor != v.ID || d.Virtual {
+				continue
+			}
+			n := newCapture(t).functions(1, v.ID, d.Device, class, "").read()
+			if len(n.GPUs) != 1 || n.GPUs[0].Vendor != v.ID || n.GPUs[0].Product != d.Product || n.Driver.State != inventory.DriverNone {
+				t.Errorf("%s: %+v, driver %+v", d.Product, n.GPUs, n.Driver)
+			}
+			for _, m := range v.Modules {
+				loaded := newCapture(t).functions(1, v.ID, d.Device, class, "").file("sys/module/"+m.Name+"/refcnt", "1").read()
+				if got := loaded.Driver; got.State != m.State || len(got.Names) != 1 || got.Names[0] != m.Name {
+					t.Errorf("%s with %s loaded: %+v", d.Product, m.Name, got)
+				}
+			}
+			break // one device stands for all
 		}
-		if g.Virtual {
-			parts = append(parts, "virtual")
-		}
-		out = append(out, strings.TrimSpace(strings.Join(append(parts, g.Bound), " ")))
 	}
-	if n.Switches > 0 {
-		out = append(out, fmt.Sprintf("%d switches", n.Switches))
-	}
-	if d := n.Driver; d.State != "" {
-		text := d.State
-		if d.State == DriverInTree {
-			text += " " + strings.Join(d.Names, " ")
-		}
-		out = append(out, strings.TrimSpace(text+" "+d.Version+" "+d.Modules))
-	}
-	if n.SecureBoot == "on" || n.SecureBoot == "off" {
-		s := n.SecureBoot
-		if n.IOMMUGroups > 0 {
-			s += fmt.Sprintf(" %d groups", n.IOMMUGroups)
-		}
-		out = append(out, s)
-	}
-	for _, r := range n.RDMA {
-		text := r.Name + " " + r.Link
-		if r.Switch {
-			text = r.Name + " switch"
-		}
-		out = append(out, text)
-	}
-	for _, h := range n.HugePages {
-		out = append(out, fmt.Sprintf("%dx%d", h.Count, h.SizeKiB))
-	}
-	return strings.Join(out, " | ")
 }
 
 // TestReadTreeStaysInside: a captured tree may be made by an enemy.
@@ -192,12 +187,12 @@ func TestReadTreeStaysInside(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(outside, "secret"), []byte("ID=stolen\nVERSION_ID=1\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c := newCapture(t).functions(1, NVIDIA, "2330", "030200", "")
+	c := newCapture(t).functions(1, gpu.NVIDIA, "2330", "030200", "")
 	c.link("etc/os-release", filepath.Join(outside, "secret")).link("usr/lib/os-release", "../../../../../../../../../.."+filepath.Join(outside, "secret")).
 		link("proc", outside).link("sys/bus/pci/devices/loop", "loop").link("sys/bus/pci/devices/away", outside).
 		file("sys/bus/pci/devices/odd/vendor", strings.Repeat("0x10de", 100000)).file("sys/bus/pci/devices/odd/class", "0x030200\x1b[31m")
 	n := c.read()
-	if n.OS != (OS{}) || n.Kernel != "" || len(n.GPUs) != 1 || n.GPUs[0].Count != 1 {
+	if n.OS != (inventory.OS{}) || n.Kernel != "" || len(n.GPUs) != 1 || n.GPUs[0].Count != 1 {
 		t.Errorf("%+v", n)
 	}
 }
@@ -212,7 +207,7 @@ func TestReadTreeWithoutLinks(t *testing.T) {
 }
 
 func TestParseOSRelease(t *testing.T) {
-	for text, want := range map[string]OS{
+	for text, want := range map[string]inventory.OS{
 		"ID=ubuntu\nVERSION_ID=\"24.04\"\n":                           {ID: "ubuntu", Version: "24.04"},
 		"# x\nID='rhcos'\nVERSION_ID=4.18\nOSTREE_VERSION='418.94'":   {ID: "rhcos", Version: "4.18", OSTree: "418.94"},
 		"ID=$(reboot)\nVERSION_ID=\"1 2\"":                            {},
@@ -230,75 +225,19 @@ func FuzzParseOSRelease(f *testing.F) {
 	f.Add([]byte("ID=\"a\nVERSION_ID='"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for _, s := range []string{ParseOSRelease(text).ID, ParseOSRelease(text).Version, ParseOSRelease(text).OSTree} {
-			if s != "" && !plain.MatchString(s) {
+			if s != "" && inventory.TagWord(s) != s {
 				t.Errorf("%q came through", s)
 			}
 		}
 	})
 }
 
-func FuzzParseInventory(f *testing.F) {
-	text, err := NewInventory(site(), false, "").Marshal()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(text)
-	f.Add([]byte("apiVersion: caisson.dev/v1alpha1\nkind: NodeInventory\nnodes:\n- name: a\n  gpus:\n  - {vendor: \"10de\", count: 1}\n"))
-	c := catalogue(f)
-	f.Fuzz(func(t *testing.T, text []byte) {
-		v, err := ParseInventory("x", text)
-		if err != nil {
-			return
-		}
-		again, err := v.Marshal()
-		if err != nil {
-			t.Fatal(err)
-		}
-		w, err := ParseInventory("x", again)
-		if err != nil || !reflect.DeepEqual(v, w) {
-			t.Errorf("%v\n%+v\n%+v", err, v, w)
-		}
-		for _, n := range v.Nodes {
-			if p := Match(c, n, Options{}); p.Kind == "" || (p.Kind == None && (p.Because == "" || p.Fix == "")) || strings.ContainsAny(p.Image, " \n\x1b") {
-				t.Errorf("%+v: %+v", n, p)
-			}
-		}
-	})
-}
-
-func TestInventoryRoundTrip(t *testing.T) {
-	v := NewInventory(site(), true, "salt")
-	text, err := v.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := ParseInventory("x", text)
-	if err != nil || !reflect.DeepEqual(&v, w) {
-		t.Errorf("%v\n%s", err, text)
-	}
-	for _, n := range site() {
-		if strings.Contains(string(text), n.Name) {
-			t.Errorf("the name %s is in it", n.Name)
-		}
-	}
-	if slices.ContainsFunc(NewInventory(site(), true, "other").Nodes, func(n Node) bool { return n.Name == v.Nodes[0].Name }) {
-		t.Error("the salt does not matter")
-	}
-}
-
-func TestInventoryIsStrict(t *testing.T) {
-	head := "apiVersion: caisson.dev/v1alpha1\nkind: NodeInventory\nnodes:\n"
-	for body, want := range map[string]string{
-		"- kernel: x":                                     "nodes[0].name: is missing",
-		"- name: a\n- name: a":                            "twice",
-		"- name: a\n  kernal: x":                          "unknown field \"kernal\"",
-		"- name: a\n  kernel: \"6.8 $(x)\"":               "cannot stand in the tag",
-		"- name: a\n  secureBoot: maybe":                  "unknown value",
-		"- name: a\n  gpus: [{vendor: nvidia, count: 1}]": "four hexadecimal digits",
-		"- name: a\n  gpus: [{count: -1}]":                "not a number of GPUs",
-	} {
-		if _, err := ParseInventory("f", []byte(head+body)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", body, err)
+func TestMatchTrees(t *testing.T) {
+	want := map[string]string{"DGX H100": inventory.Installed, "B200 HGX": inventory.Precompiled, "V100 box": inventory.Precompiled, "A100 MIG": inventory.Installed, "MI300X": inventory.InTreeDriver,
+		"Intel Max": inventory.InTreeDriver, "Gaudi 3": inventory.InTreeDriver, "RTX workstation": inventory.Installed, "VM": inventory.Precompiled, "no GPU": inventory.NoGPU, "stranger": inventory.NoPayload}
+	for name, tree := range trees(t) {
+		if p := gpu.Match(catalogue(t), tree.read(), gpu.Options{Month: "2026-11"}); p.Kind != want[name] {
+			t.Errorf("%s: %+v", name, p)
 		}
 	}
 }
