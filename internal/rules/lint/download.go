@@ -246,7 +246,7 @@ func shellHits(script string, depth int) []hit {
 	var out []hit
 	for _, c := range commands(script) {
 		if v := judge(c.words); v.code != "" {
-			out = append(out, hit{v, c.line, strings.Join(c.words, " ")})
+			out = append(out, hit{v, c.line, c.text})
 		}
 		if depth < maxShells {
 			out = append(out, inner(c, depth)...)

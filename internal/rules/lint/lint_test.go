@@ -40,20 +40,33 @@ func TestShellScripts(t *testing.T) {
 		"pip install --index-url http://devpi.pypi.svc/simple kfp":                "",
 		"pip list; apk info; apt-get clean; npm run build; go build ./...; conda activate x; helm template ./chart": "",
 		"go install sigs.k8s.io/kind@v0.30.0; npm ci; hf download a/b":                                              "1 download go install sigs.k8s.io/kind@v0.30.0\n1 download npm ci\n1 download hf download a/b",
-		"sh -c 'yum install -y x'":                                         "1 download yum install -y x",
-		"bash -ec \"sh -c 'dnf install -y x'\"":                            "1 download dnf install -y x",
-		"cat <<EOF > f\napk add x\nEOF\napk add y":                         "4 download apk add y",
-		"cat <<-'EOF'\n\tapk add x\n\tEOF\nbash <<E\ntrue\napk add z\nE\n": "6 download apk add z",
-		"kubectl apply -f https://github.com/x/y/releases/a.yaml":          "1 remote kubectl apply -f https://github.com/x/y/releases/a.yaml",
-		"kubectl --server=https://api.acme.com apply -f a.yaml":            "",
-		"kubectl apply -k github.com/x/y?ref=v1":                           "1 remote kubectl apply -k github.com/x/y?ref=v1",
-		"uv pip install torch; uvx ruff; uv run x":                         "1 download uv pip install torch\n1 download uvx ruff",
-		"find . | xargs -n 1 wget https://dl.acme.org/x":                   "1 download xargs -n 1 wget https://dl.acme.org/x",
-		"case $1 in a) apk add x ;; esac":                                  "1 download apk add x",
-		"python3 <<EOF\nimport os\nos.system('pip install x')\nEOF":        "3 download os.system('pip install x')",
-		"eval \"apk add x\"":                                               "1 download apk add x",
-		"timeout 30 curl https://dl.acme.org/x":                            "1 download timeout 30 curl https://dl.acme.org/x",
-		"RUN apt-get update && \\\n  rm -rf /x":                            "1 download RUN apt-get update",
+		"sh -c 'yum install -y x'":                                            "1 download yum install -y x",
+		"bash -ec \"sh -c 'dnf install -y x'\"":                               "1 download dnf install -y x",
+		"cat <<EOF > f\napk add x\nEOF\napk add y":                            "4 download apk add y",
+		"cat <<-'EOF'\n\tapk add x\n\tEOF\nbash <<E\ntrue\napk add z\nE\n":    "6 download apk add z",
+		"kubectl apply -f https://github.com/x/y/releases/a.yaml":             "1 remote kubectl apply -f https://github.com/x/y/releases/a.yaml",
+		"kubectl --server=https://api.acme.com apply -f a.yaml":               "",
+		"kubectl apply -k github.com/x/y?ref=v1":                              "1 remote kubectl apply -k github.com/x/y?ref=v1",
+		"uv pip install torch; uvx ruff; uv run x":                            "1 download uv pip install torch\n1 download uvx ruff",
+		"find . | xargs -n 1 wget https://dl.acme.org/x":                      "1 download xargs -n 1 wget https://dl.acme.org/x",
+		"case $1 in a) apk add x ;; esac":                                     "1 download apk add x",
+		"python3 <<EOF\nimport os\nos.system('pip install x')\nEOF":           "3 download os.system('pip install x')",
+		"eval \"apk add x\"":                                                  "1 download apk add x",
+		"timeout 30 curl https://dl.acme.org/x":                               "1 download timeout 30 curl https://dl.acme.org/x",
+		"RUN apt-get update && \\\n  rm -rf /x":                               "1 download RUN apt-get update",
+		"x=$((4<<30))\ncurl https://dl.acme.org/x\n":                          "2 download curl https://dl.acme.org/x",
+		"2>&1 curl https://dl.acme.org/x":                                     "1 download curl https://dl.acme.org/x",
+		"curl https://dl.acme.org/x > /tmp/x 2>&1 | tee y":                    "1 download curl https://dl.acme.org/x /tmp/x",
+		"cat <<EOF\nat $(curl https://dl.acme.org/x)\nEOF":                    "2 download curl https://dl.acme.org/x",
+		"bash <<< 'apk add x'":                                                "1 download apk add x",
+		"[[ -n $(apk add x) && a =~ (b|c) ]] || apk add y":                    "1 download apk add x\n1 download apk add y",
+		"echo $(( $(curl https://dl.acme.org/x) + 1 ))":                       "1 download curl https://dl.acme.org/x",
+		"for i in a; do apk add $i; done":                                     "1 download do apk add $i",
+		"while ! apk add x; do :; done":                                       "1 download while ! apk add x",
+		"f() {\n  apk add ${X:-y}\n}\nf":                                      "2 download apk add ${X:-y}",
+		"export X=$(curl https://dl.acme.org/x)":                              "1 download curl https://dl.acme.org/x",
+		"cat > f <<'E' && apk add x\nnever $(apk add y)\nE":                   "1 download apk add x",
+		"apk add x\nfi\n2>&1 curl https://dl.acme.org/x $((1<<2))\napk add y": "1 download apk add x\n3 download curl https://dl.acme.org/x $\n4 download apk add y",
 	} {
 		if got := inScript(script); got != want {
 			t.Errorf("%q: found\n%s\nwant\n%s", script, got, want)
@@ -245,4 +258,14 @@ func FuzzShell(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestNestedScripts: what is nested without end is scanned and ends nothing.
+func TestNestedScripts(t *testing.T) {
+	for name, unit := range map[string]string{"parentheses": "(", "substitutions": "$(", "sums": "$((", "braces": "{ ", "pipes": "a|", "chains": "a&&", "conditions": "if ", "quotes": "\"$("} {
+		script := "apk add x\n" + strings.Repeat(unit, maxScript/len(unit)/2)
+		if got := inScript(script); !strings.HasPrefix(got, "1 download apk add x") {
+			t.Errorf("%s: found %q", name, got)
+		}
+	}
 }
