@@ -56,16 +56,15 @@ func (s *session) egress() {
 	has := s.carries()
 	for i := range s.stack.Components {
 		comp := &s.stack.Components[i]
-		found := lint.Images(s.linted(comp.Name), s.named(comp.Name), has)
-		open, settled, stale := lint.Settle(found, rules(comp))
-		for _, x := range settled {
+		out := lint.Decide(s.linted(comp.Name), s.named(comp.Name), has, rules(comp))
+		for _, x := range out.Settled {
 			s.events.Emit(event.Event{Verb: verb, Kind: event.Info, Item: comp.Name, Message: fmt.Sprintf("component %s: %s: %s; allowed: %s", comp.Name, x.Finding.Place(), x.Finding.What, x.Rule.Reason),
 				Fields: map[string]any{"code": x.Finding.Code, "reason": x.Rule.Reason}})
 		}
-		for _, r := range stale {
+		for _, r := range out.Stale {
 			s.warn(comp.Name, fmt.Sprintf("component %s: allow of %s for %q matches nothing; take it out of %s", comp.Name, r.Code, r.Match, s.source.name))
 		}
-		if n := s.speak(comp.Name, open); n > 0 {
+		if n := s.speak(comp.Name, out.Open); n > 0 {
 			s.problem(place{field: fmt.Sprintf("components[%d]", i), what: "component " + comp.Name}, fmt.Errorf("%w: %d of the findings above are not settled", ErrEgress, n))
 		}
 	}

@@ -2,6 +2,7 @@ package decide
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caisson/caisson/internal/api/lock"
@@ -13,21 +14,24 @@ import (
 // egress reports what a rendering would fetch from outside the site, less what
 // the stack accepts.
 func (m *maker) egress(c *Chosen, made Rendered, where string) {
-	found := lint.Images(made.Egress, named(made.Images), m.carries)
+	found, images := slices.Clone(made.Egress), named(made.Images)
 	for i := range found {
 		found[i].Template = m.written(found[i].Template)
+	}
+	for i := range images {
+		images[i].Template = m.written(images[i].Template)
 	}
 	rules := make([]lint.Rule, len(c.Component.Allow))
 	for i, a := range c.Component.Allow {
 		rules[i] = lint.Rule(a)
 	}
-	open, settled, _ := lint.Settle(found, rules)
-	for _, f := range open {
+	out := lint.Decide(found, images, m.carries, rules)
+	for _, f := range out.Open {
 		if f.Code != event.CodeEgressPullAlways || !m.selection.site.Rewrites() { // rewritten, it is no tag
 			m.find(calls(f, where, c.Component.Name))
 		}
 	}
-	for _, x := range settled {
+	for _, x := range out.Settled {
 		m.find(event.Finding{
 			Severity: event.Notice, Code: x.Finding.Code, Item: c.Component.Name,
 			What: fmt.Sprintf("%s: %s: %s", where, x.Finding.Place(), x.Finding.What), Why: "the stack allows it: " + x.Rule.Reason,

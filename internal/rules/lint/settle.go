@@ -3,6 +3,8 @@ package lint
 import (
 	"regexp"
 	"strings"
+
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // Rule accepts findings: those of Code whose place or text Match describes.
@@ -16,6 +18,22 @@ type Rule struct {
 type Settled struct {
 	Finding Finding
 	Rule    Rule
+}
+
+// Outcome is what would call out of a site, by whether a rule accepts it.
+type Outcome struct {
+	Open    []Finding
+	Settled []Settled
+	Stale   []Rule // that accept nothing
+}
+
+// Decide is the whole way from what was found in rendered documents to what is left
+// of it: found is Check's, named are the sites that may name an image, has says
+// whether the bundle holds what a reference means, rules accept findings.
+func Decide(found []Finding, named []document.Site, has func(ref string) bool, rules []Rule) Outcome {
+	var out Outcome
+	out.Open, out.Settled, out.Stale = Settle(Images(found, named, has), rules)
+	return out
 }
 
 // Settle parts findings into those that a rule accepts (the first that does) and
