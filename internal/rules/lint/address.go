@@ -21,9 +21,9 @@ var (
 // insideSuffixes end names that only a site or a cluster resolves.
 var insideSuffixes = []string{".svc", ".cluster.local", ".local", ".localhost", ".internal", ".intranet", ".lan", ".home", ".corp", ".private", ".home.arpa", ".localdomain", ".default"}
 
-// outside says whether an address certainly leads out of a site: its host is
+// leadsOutside says whether an address certainly leads out of a site: its host is
 // written out, has a public name or a public IP address.
-func outside(address string) bool {
+func leadsOutside(address string) bool {
 	u, err := url.Parse(strings.TrimRight(address, ".,:"))
 	if err != nil || strings.ContainsAny(u.Host, "${}%*") {
 		return false
@@ -60,7 +60,7 @@ func insideName(ref string) bool {
 // outsideIn finds the first address in text that leads out.
 func outsideIn(text string) string {
 	for _, a := range addressRule.FindAllString(text, 50) {
-		if outside(a) {
+		if leadsOutside(a) {
 			return a
 		}
 	}
@@ -73,7 +73,7 @@ func onlyInside(words []string) bool {
 	for _, w := range words {
 		for _, a := range addressRule.FindAllString(w, 50) {
 			some = true
-			if outside(a) {
+			if leadsOutside(a) {
 				return false
 			}
 		}
@@ -88,7 +88,7 @@ func repositoryOutside(s string) bool {
 	}
 	for _, scheme := range []string{"https://", "http://", "git://", "ssh://", "git+https://", "git::https://"} {
 		if rest, ok := strings.CutPrefix(s, scheme); ok {
-			return outside("https://" + rest)
+			return leadsOutside("https://" + rest)
 		}
 	}
 	return false

@@ -26,7 +26,7 @@ func Check(sites []document.Site) []Finding {
 			c.checkScript(s.Text, s.Language, s.LineOf)
 		}
 	}
-	return finish(c.found)
+	return finishFindings(c.found)
 }
 
 // checker checks one site after another.
@@ -41,12 +41,12 @@ func (c *checker) add(f Finding) {
 }
 
 func (c *checker) addHit(h hit, line int) {
-	c.add(Finding{Code: h.code, Line: line, Text: h.text, What: fmt.Sprintf("%q: %s", excerpt(h.text), h.what)})
+	c.add(Finding{Code: h.code, Line: line, Text: h.text, What: fmt.Sprintf("%q: %s", excerptOf(h.text), h.what)})
 }
 
 // checkAddress finds an address that a controller or kustomize would read.
 func (c *checker) checkAddress(s document.Site) {
-	if remote(s.Text) {
+	if isRemote(s.Text) {
 		c.add(Finding{Code: event.CodeEgressRemote, Line: s.Line, Text: s.Text, What: fmt.Sprintf("%s reads %s", s.Reader, s.Text)})
 	}
 }
@@ -68,11 +68,11 @@ func (c *checker) checkCommand(s document.Site) {
 	for i, w := range s.Words {
 		words[i] = w.Text
 	}
-	if v := judge(words); v.code != "" {
+	if v := verdictOf(words); v.code != "" {
 		c.addHit(hit{v, 1, strings.Join(words, " ")}, s.Line)
 	}
 	language := document.Shell
-	if in := unwrapped(words); len(in) > 0 && document.LanguageOf(in[0]) == document.Python {
+	if in := unwrapCommand(words); len(in) > 0 && document.LanguageOf(in[0]) == document.Python {
 		language = document.Python
 	}
 	for i, w := range s.Words {

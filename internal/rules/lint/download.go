@@ -27,9 +27,9 @@ var (
 	shellFlag        = regexp.MustCompile(`^-[a-z]*c[a-z]*$`)
 )
 
-// judge says what one command, given as its words, would fetch.
-func judge(words []string) verdict {
-	words = unwrapped(words)
+// verdictOf says what one command, given as its words, would fetch.
+func verdictOf(words []string) verdict {
+	words = unwrapCommand(words)
 	if len(words) == 0 {
 		return verdict{}
 	}
@@ -37,14 +37,14 @@ func judge(words []string) verdict {
 	switch {
 	case document.LanguageOf(name) == document.Python:
 		if i := slices.Index(args, "-m"); i >= 0 && i+1 < len(args) && pipName.MatchString(args[i+1]) {
-			return pip(args[i+2:])
+			return pipVerdict(args[i+2:])
 		}
 		return verdict{}
 	case pipName.MatchString(name):
-		return pip(args)
+		return pipVerdict(args)
 	}
 	if t, ok := tools[name]; ok {
-		return t.judge(name, args)
+		return t.verdictOf(name, args)
 	}
 	switch name {
 	case "curl", "wget", "aria2c", "axel":
@@ -52,19 +52,19 @@ func judge(words []string) verdict {
 			return verdict{event.CodeEgressDownload, name + " fetches " + a}
 		}
 	case "git":
-		return git(args)
+		return gitVerdict(args)
 	case "go":
-		return goTool(args)
+		return goVerdict(args)
 	case "kubectl", "oc", "kustomize", "helm":
-		return remoteFile(name, args)
+		return remoteFileVerdict(name, args)
 	case "uvx", "npx":
 		return verdict{event.CodeEgressDownload, name + " downloads the program it runs"}
 	}
 	return verdict{}
 }
 
-// unwrapped drops what precedes the command's own name.
-func unwrapped(words []string) []string {
+// unwrapCommand drops what precedes the command's own name.
+func unwrapCommand(words []string) []string {
 	for len(words) > 0 {
 		w := words[0]
 		switch base := path.Base(w); {
@@ -121,13 +121,13 @@ var tools = map[string]tool{
 	"snap":            {[]string{"install", "refresh"}, "downloads snaps", nil},
 }
 
-func (t tool) judge(name string, args []string) verdict {
-	verb, rest := subcommand(args, t.verbs)
+func (t tool) verdictOf(name string, args []string) verdict {
+	verb, rest := findSubcommand(args, t.verbs)
 	switch verb {
 	case "":
 		return verdict{}
 	case "pip": // uv pip install
-		return pip(rest)
+		return pipVerdict(rest)
 	}
 	if slices.ContainsFunc(args, func(a string) bool { return slices.Contains(t.offline, a) }) || onlyInside(args) || allFiles(rest) {
 		return verdict{}
@@ -135,9 +135,9 @@ func (t tool) judge(name string, args []string) verdict {
 	return verdict{event.CodeEgressDownload, name + " " + verb + " " + t.what}
 }
 
-// subcommand is the first word that is one of verbs, and what follows it; only
+// findSubcommand is the first word that is one of verbs, and what follows it; only
 // flags and their values may stand before it.
-func subcommand(args, verbs []string) (string, []string) {
+func findSubcommand(args, verbs []string) (string, []string) {
 	for i, a := range args {
 		switch {
 		case slices.Contains(verbs, a):
@@ -165,8 +165,8 @@ func allFiles(args []string) bool {
 	return some
 }
 
-func pip(args []string) verdict {
-	verb, rest := subcommand(args, []string{"install", "download", "wheel"})
+func pipVerdict(args []string) verdict {
+	verb, rest := findSubcommand(args, []string{"install", "download", "wheel"})
 	if verb == "" || slices.Contains(args, "--no-index") || slices.Contains(args, "--offline") || onlyInside(args) {
 		return verdict{}
 	}
@@ -176,8 +176,8 @@ func pip(args []string) verdict {
 	return verdict{event.CodeEgressDownload, "pip " + verb + " downloads Python packages"}
 }
 
-func git(args []string) verdict {
-	verb, rest := subcommand(args, []string{"clone", "fetch", "pull", "submodule", "ls-remote", "remote"})
+func gitVerdict(args []string) verdict {
+	verb, rest := findSubcommand(args, []string{"clone", "fetch", "pull", "submodule", "ls-remote", "remote"})
 	for _, a := range rest {
 		if repositoryOutside(a) {
 			return verdict{event.CodeEgressDownload, "git " + verb + " fetches " + a}
@@ -189,9 +189,9 @@ func git(args []string) verdict {
 // remoteVerbs are the subcommands whose files may lie at an address.
 var remoteVerbs = []string{"apply", "create", "replace", "delete", "diff", "kustomize", "build", "install", "upgrade", "repo", "pull", "template"}
 
-// remoteFile finds kubectl apply -f ADDRESS and its like.
-func remoteFile(name string, args []string) verdict {
-	verb, rest := subcommand(args, remoteVerbs)
+// remoteFileVerdict finds kubectl apply -f ADDRESS and its like.
+func remoteFileVerdict(name string, args []string) verdict {
+	verb, rest := findSubcommand(args, remoteVerbs)
 	for i, a := range rest {
 		flag, value, ok := strings.Cut(a, "=")
 		if ok && strings.HasPrefix(a, "-") {
@@ -199,16 +199,16 @@ func remoteFile(name string, args []string) verdict {
 		} else if i > 0 {
 			flag = rest[i-1]
 		}
-		if flag != "--server" && flag != "-s" && remote(a) {
+		if flag != "--server" && flag != "-s" && isRemote(a) {
 			return verdict{event.CodeEgressRemote, name + " " + verb + " reads " + a}
 		}
 	}
 	return verdict{}
 }
 
-// goTool is the go command: it downloads what is named with a version.
-func goTool(args []string) verdict {
-	verb, rest := subcommand(args, []string{"install", "get", "mod"})
+// goVerdict is the go command: it downloads what is named with a version.
+func goVerdict(args []string) verdict {
+	verb, rest := findSubcommand(args, []string{"install", "get", "mod"})
 	switch {
 	case verb == "install" && slices.ContainsFunc(rest, func(a string) bool { return strings.Contains(a, "@") }), verb == "get":
 		return verdict{event.CodeEgressDownload, "go " + verb + " downloads modules"}
@@ -218,8 +218,8 @@ func goTool(args []string) verdict {
 	return verdict{}
 }
 
-// remote says whether s names something that kustomize or kubectl would fetch.
-func remote(s string) bool {
+// isRemote says whether s names something that kustomize or kubectl would fetch.
+func isRemote(s string) bool {
 	if strings.ContainsAny(s, " \t\n${}") {
 		return false
 	}
@@ -244,45 +244,45 @@ type hit struct {
 // shellHits searches a shell script.
 func shellHits(script string, depth int) []hit {
 	var out []hit
-	for _, c := range commands(script) {
-		if v := judge(c.words); v.code != "" {
+	for _, c := range readCommands(script) {
+		if v := verdictOf(c.words); v.code != "" {
 			out = append(out, hit{v, c.line, c.text})
 		}
 		if depth < maxShells {
-			out = append(out, inner(c, depth)...)
+			out = append(out, innerHits(c, depth)...)
 		}
 	}
 	return out
 }
 
-// inner searches what a command hands to a shell or to Python.
-func inner(c command, depth int) []hit {
-	words := unwrapped(c.words)
+// innerHits searches what a command hands to a shell or to Python.
+func innerHits(c command, depth int) []hit {
+	words := unwrapCommand(c.words)
 	if len(words) == 0 {
 		return nil
 	}
 	search := searchOf(document.LanguageOf(words[0]))
 	switch {
 	case path.Base(words[0]) == "eval" && len(words) > 1:
-		return moved(shellHits(strings.Join(words[1:], " "), depth+1), c.line, true)
+		return moveHits(shellHits(strings.Join(words[1:], " "), depth+1), c.line, true)
 	case search == nil:
 		return nil
 	}
 	var out []hit
 	for i := 1; i+1 < len(words); i++ {
 		if shellFlag.MatchString(words[i]) {
-			out = moved(search(words[i+1], depth+1), c.line, !strings.Contains(words[i+1], "\n"))
+			out = moveHits(search(words[i+1], depth+1), c.line, !strings.Contains(words[i+1], "\n"))
 			break
 		}
 	}
 	if c.body != "" {
-		out = append(out, moved(search(c.body, depth+1), c.at, false)...)
+		out = append(out, moveHits(search(c.body, depth+1), c.at, false)...)
 	}
 	return out
 }
 
-// moved shifts hits to a script that begins at line, or puts all on it.
-func moved(hits []hit, line int, one bool) []hit {
+// moveHits shifts hits to a script that begins at line, or puts all on it.
+func moveHits(hits []hit, line int, one bool) []hit {
 	for i := range hits {
 		if one {
 			hits[i].line = line

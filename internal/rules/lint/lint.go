@@ -73,15 +73,15 @@ func Images(found []Finding, named []document.Site, has func(ref string) bool) [
 			What: fmt.Sprintf("%s %s image %s, which is not in the bundle", n.Path, verb, n.Ref),
 		})
 	}
-	return finish(out)
+	return finishFindings(out)
 }
 
-// finish sorts, drops repetitions, fills in what every finding of a code says
+// finishFindings sorts, drops repetitions, fills in what every finding of a code says
 // and keeps to the bound.
-func finish(found []Finding) []Finding {
+func finishFindings(found []Finding) []Finding {
 	for i := range found {
-		found[i].Text = excerpt(found[i].Text)
-		found[i].What = clean(found[i].What)
+		found[i].Text = excerptOf(found[i].Text)
+		found[i].What = cleanText(found[i].What)
 	}
 	slices.SortStableFunc(found, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Template, b.Template), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Text, b.Text))
@@ -128,17 +128,17 @@ func (f *Finding) advise() {
 	}
 }
 
-// excerpt is text on one line, within the bound.
-func excerpt(s string) string {
-	s = clean(s)
+// excerptOf is text on one line, within the bound.
+func excerptOf(s string) string {
+	s = cleanText(s)
 	if len(s) <= maxExcerpt {
 		return s
 	}
 	return strings.ToValidUTF8(s[:maxExcerpt-3], "") + "…"
 }
 
-// clean puts text on one line of printable characters.
-func clean(s string) string {
+// cleanText puts text on one line of printable characters.
+func cleanText(s string) string {
 	if len(s) > 4*maxExcerpt {
 		s = s[:4*maxExcerpt]
 	}

@@ -216,7 +216,7 @@ func TestOutside(t *testing.T) {
 		"http://[2606:4700::1111]/": true, "https://$(HOST).com/": false, "https://{{ x }}.com": false, "http://a.b.svc.cluster.local.": false, "http://x.local": false,
 		"http://192.168.1.1:5000": false, "http://100.64.1.1": false, "http://%zz": false, "https://": false,
 	} {
-		if got := outside(address); got != want {
+		if got := leadsOutside(address); got != want {
 			t.Errorf("%s: %v", address, got)
 		}
 	}
@@ -252,7 +252,7 @@ func FuzzCheck(f *testing.F) {
 func FuzzShell(f *testing.F) {
 	f.Add("a | b && c <<E\nx\nE\n\"$(d)\" 'e' `f` # g")
 	f.Fuzz(func(t *testing.T, script string) {
-		for _, c := range commands(script) {
+		for _, c := range readCommands(script) {
 			if len(c.words) == 0 || c.line < 1 || c.line > strings.Count(script, "\n")+1 {
 				t.Errorf("%+v", c)
 			}

@@ -7,8 +7,8 @@ import "strings"
 // what is no shell gives odd commands.
 func scanCommands(script string) []command {
 	p := &scanner{s: script, line: 1}
-	p.list(0, 0)
-	p.flush()
+	p.readList(0, 0)
+	p.flushCommand()
 	for i := range p.out {
 		p.out[i].text = strings.Join(p.out[i].words, " ")
 	}
@@ -31,68 +31,68 @@ type pendingBody struct {
 	command   int
 }
 
-func (p *scanner) more() bool { return p.pos < len(p.s) && len(p.out) < maxCommands }
+func (p *scanner) hasMore() bool { return p.pos < len(p.s) && len(p.out) < maxCommands }
 
-func (p *scanner) flush() {
+func (p *scanner) flushCommand() {
 	if len(p.cur.words) > 0 {
 		p.out = append(p.out, p.cur)
 	}
 	p.cur = command{}
 }
 
-// list reads commands up to end: ')', '`' or, for 0, the end of the text.
-func (p *scanner) list(end byte, depth int) {
-	for p.more() {
+// readList reads commands up to end: ')', '`' or, for 0, the end of the text.
+func (p *scanner) readList(end byte, depth int) {
+	for p.hasMore() {
 		switch c := p.s[p.pos]; c {
 		case '\n':
 			p.pos++
-			p.flush()
+			p.flushCommand()
 			p.line++
-			p.bodies()
+			p.readBodies()
 		case ' ', '\t', '\r':
 			p.pos++
 		case '#':
-			p.comment()
+			p.skipComment()
 		case '\\':
 			if strings.HasPrefix(p.s[p.pos:], "\\\n") {
 				p.pos += 2
 				p.line++
 			} else {
-				p.word(end, depth)
+				p.readWord(end, depth)
 			}
 		case '<':
-			p.redirect()
+			p.readRedirect()
 		case '>':
 			p.pos++
-			p.duplicate()
+			p.skipDuplicate()
 		case ';', '&', '|', '(', '{', '}':
 			p.pos++
-			p.flush()
+			p.flushCommand()
 		case ')', '`':
 			p.pos++
 			if c == end {
 				return
 			}
-			p.flush()
+			p.flushCommand()
 			if c == '`' && depth < maxNesting {
-				p.nested('`', depth)
+				p.readNested('`', depth)
 			}
 		default:
-			p.word(end, depth)
+			p.readWord(end, depth)
 		}
 	}
 }
 
-// nested reads a substitution as commands of their own.
-func (p *scanner) nested(end byte, depth int) {
+// readNested reads a substitution as commands of their own.
+func (p *scanner) readNested(end byte, depth int) {
 	outer := p.cur
 	p.cur = command{}
-	p.list(end, depth+1)
-	p.flush()
+	p.readList(end, depth+1)
+	p.flushCommand()
 	p.cur = outer
 }
 
-func (p *scanner) comment() {
+func (p *scanner) skipComment() {
 	if i := strings.IndexByte(p.s[p.pos:], '\n'); i >= 0 {
 		p.pos += i
 	} else {
@@ -100,8 +100,8 @@ func (p *scanner) comment() {
 	}
 }
 
-// duplicate skips what follows the > of 2>&1, and forgets the number before it.
-func (p *scanner) duplicate() {
+// skipDuplicate skips what follows the > of 2>&1, and forgets the number before it.
+func (p *scanner) skipDuplicate() {
 	if p.pos >= len(p.s) || p.s[p.pos] != '&' {
 		return
 	}
@@ -115,8 +115,8 @@ func (p *scanner) duplicate() {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// redirect handles '<': a here-document, a here-string or a file.
-func (p *scanner) redirect() {
+// readRedirect handles '<': a here-document, a here-string or a file.
+func (p *scanner) readRedirect() {
 	rest := p.s[p.pos:]
 	switch {
 	case strings.HasPrefix(rest, "<<<"):
@@ -139,12 +139,12 @@ func (p *scanner) redirect() {
 		}
 	default:
 		p.pos++
-		p.duplicate()
+		p.skipDuplicate()
 	}
 }
 
-// bodies reads the here-documents that begin on this line.
-func (p *scanner) bodies() {
+// readBodies reads the here-documents that begin on this line.
+func (p *scanner) readBodies() {
 	for _, b := range p.pending {
 		from, at := p.pos, p.line
 		for p.pos < len(p.s) {
@@ -156,7 +156,7 @@ func (p *scanner) bodies() {
 				line = strings.TrimLeft(line, "\t")
 			}
 			if strings.TrimRight(line, "\r") == b.delimiter {
-				p.keep(b.command, p.s[from:begin], at)
+				p.keepBody(b.command, p.s[from:begin], at)
 				break
 			}
 		}
@@ -164,46 +164,46 @@ func (p *scanner) bodies() {
 	p.pending = nil
 }
 
-func (p *scanner) keep(command int, body string, at int) {
+func (p *scanner) keepBody(command int, body string, at int) {
 	if command < len(p.out) && p.out[command].body == "" {
 		p.out[command].body, p.out[command].at = body, at
 	}
 }
 
-// word reads one word and adds it to the command.
-func (p *scanner) word(end byte, depth int) {
+// readWord reads one word and adds it to the command.
+func (p *scanner) readWord(end byte, depth int) {
 	var b strings.Builder
 	line := p.line
-	for p.more() {
+	for p.hasMore() {
 		c := p.s[p.pos]
 		switch {
 		case strings.IndexByte(" \t\r\n;&|()<>", c) >= 0 || c == '`' && end == '`':
-			p.add(b.String(), line)
+			p.addWord(b.String(), line)
 			return
 		case c == '\'':
-			p.single(&b)
+			p.readSingle(&b)
 		case c == '"':
-			p.double(&b, depth)
+			p.readDouble(&b, depth)
 		case c == '\\':
-			p.escape(&b)
+			p.readEscape(&b)
 		case c == '$' || c == '`':
-			p.dollar(&b, depth)
+			p.readDollar(&b, depth)
 		default:
 			b.WriteByte(c)
 			p.pos++
 		}
 	}
-	p.add(b.String(), line)
+	p.addWord(b.String(), line)
 }
 
-func (p *scanner) add(word string, line int) {
+func (p *scanner) addWord(word string, line int) {
 	if len(p.cur.words) == 0 {
 		p.cur.line = line
 	}
 	p.cur.words = append(p.cur.words, word)
 }
 
-func (p *scanner) single(b *strings.Builder) {
+func (p *scanner) readSingle(b *strings.Builder) {
 	p.pos++
 	i := strings.IndexByte(p.s[p.pos:], '\'')
 	if i < 0 {
@@ -215,17 +215,17 @@ func (p *scanner) single(b *strings.Builder) {
 	p.pos = min(p.pos+i+1, len(p.s))
 }
 
-func (p *scanner) double(b *strings.Builder, depth int) {
+func (p *scanner) readDouble(b *strings.Builder, depth int) {
 	p.pos++
-	for p.more() {
+	for p.hasMore() {
 		switch c := p.s[p.pos]; c {
 		case '"':
 			p.pos++
 			return
 		case '\\':
-			p.escape(b)
+			p.readEscape(b)
 		case '$', '`':
-			p.dollar(b, depth)
+			p.readDollar(b, depth)
 		default:
 			if c == '\n' {
 				p.line++
@@ -236,8 +236,8 @@ func (p *scanner) double(b *strings.Builder, depth int) {
 	}
 }
 
-// escape drops a backslash, and a line's end after one.
-func (p *scanner) escape(b *strings.Builder) {
+// readEscape drops a backslash, and a line's end after one.
+func (p *scanner) readEscape(b *strings.Builder) {
 	p.pos++
 	if p.pos >= len(p.s) {
 		return
@@ -253,20 +253,20 @@ func (p *scanner) escape(b *strings.Builder) {
 	p.pos++
 }
 
-// dollar handles what follows '$' or '`': a substitution leaves a '$' in the
+// readDollar handles what follows '$' or '`': a substitution leaves a '$' in the
 // word, so that nobody takes it for known.
-func (p *scanner) dollar(b *strings.Builder, depth int) {
+func (p *scanner) readDollar(b *strings.Builder, depth int) {
 	b.WriteByte('$')
 	back := p.s[p.pos] == '`'
 	p.pos++
 	switch {
 	case depth >= maxNesting:
 	case back:
-		p.nested('`', depth)
+		p.readNested('`', depth)
 	case p.skipArithmetic():
 	case p.pos < len(p.s) && p.s[p.pos] == '(':
 		p.pos++
-		p.nested(')', depth)
+		p.readNested(')', depth)
 	}
 }
 

@@ -42,7 +42,7 @@ func Settle(found []Finding, rules []Rule) (open []Finding, settled []Settled, s
 	patterns := make([]*regexp.Regexp, len(rules))
 	used := make([]bool, len(rules))
 	for i, r := range rules {
-		patterns[i] = glob(r.Match)
+		patterns[i] = compileGlob(r.Match)
 	}
 	for _, f := range found {
 		at := -1
@@ -68,9 +68,9 @@ func Settle(found []Finding, rules []Rule) (open []Finding, settled []Settled, s
 	return open, settled, stale
 }
 
-// glob makes a pattern of text in which * stands for any characters and ? for
+// compileGlob makes a pattern of text in which * stands for any characters and ? for
 // one. It takes time linear in what it is matched with.
-func glob(s string) *regexp.Regexp {
+func compileGlob(s string) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString(`(?s)\A`)
 	for _, r := range s {

@@ -28,9 +28,9 @@ const (
 	maxChain    = 5000 // pipes and && of a script
 )
 
-// commands takes a script of a POSIX-like shell apart. From where it cannot be
+// readCommands takes a script of a POSIX-like shell apart. From where it cannot be
 // parsed on it is scanned, as is what is too large or too deep to be parsed.
-func commands(script string) []command {
+func readCommands(script string) []command {
 	if !isParsable(script) {
 		return scanCommands(script)
 	}
