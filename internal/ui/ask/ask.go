@@ -55,13 +55,13 @@ func (a Arguments) count() int {
 	return n
 }
 
-// paths are arguments without an end.
-func paths(list *[]string, words string) Arguments {
+// pathArguments are arguments without an end.
+func pathArguments(list *[]string, words string) Arguments {
 	return Arguments{Words: words, Least: 1, Most: Any, list: list}
 }
 
-// one is a single argument.
-func one(text *string, words string) Arguments {
+// oneArgument is a single argument.
+func oneArgument(text *string, words string) Arguments {
 	return Arguments{Words: words, Least: 1, Most: 1, single: text}
 }
 

@@ -38,7 +38,7 @@ type Sign struct {
 
 // Form lists what can be said.
 func (a *Sign) Form() Form {
-	return Form{Arguments: paths(&a.Paths, "at least one PATH that holds a bundle's head"), Fields: []Field{
+	return Form{Arguments: pathArguments(&a.Paths, "at least one PATH that holds a bundle's head"), Fields: []Field{
 		signingKeyField(&a.SigningKey, "private key `FILE` to sign with").required(),
 		listField(&a.Countersign, "countersign", "public key `FILE.pub` of a first signer; repeat for more"),
 		numberField(&a.Sequence, "sequence", "release number `N` (default: that of the earlier signature)"),
@@ -64,7 +64,7 @@ type Verify struct {
 
 // Form lists what can be said.
 func (a *Verify) Form() Form {
-	return Form{Arguments: paths(&a.Paths, "at least one PATH that holds a bundle"), Fields: []Field{
+	return Form{Arguments: pathArguments(&a.Paths, "at least one PATH that holds a bundle"), Fields: []Field{
 		keysField(&a.Key).required(),
 		workersField(&a.Workers, "blocks are hashed"),
 	}}
@@ -84,7 +84,7 @@ type Inspect struct {
 // Form lists what can be said.
 func (a *Inspect) Form() Form {
 	return Form{
-		Arguments: paths(&a.Paths, "at least one PATH that holds a bundle's head"),
+		Arguments: pathArguments(&a.Paths, "at least one PATH that holds a bundle's head"),
 		Fields:    []Field{keysField(&a.Key)},
 	}
 }

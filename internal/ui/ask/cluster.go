@@ -48,7 +48,7 @@ type Preflight struct {
 // Form lists what can be said.
 func (a *Preflight) Form() Form {
 	return Form{
-		Arguments: paths(&a.Paths, "at least one PATH that holds a bundle"),
+		Arguments: pathArguments(&a.Paths, "at least one PATH that holds a bundle"),
 		Fields:    append(a.fields(), a.connectFields()...),
 	}
 }
@@ -64,7 +64,8 @@ func (a *Preflight) Options(p Program) (preflight.Options, error) {
 
 func (a *Preflight) options(p Program) preflight.Options {
 	return preflight.Options{
-		Paths: a.Paths, Keys: a.Key, Site: a.Site, Kubeconfig: a.Kubeconfig, Context: a.Context, Renderer: p.Renderer, AllowExpired: a.AllowExpired,
+		Paths: a.Paths, Keys: a.Key, Site: a.Site, Kubeconfig: a.Kubeconfig, Context: a.Context, Renderer: p.Renderer,
+		AllowExpired: a.AllowExpired,
 	}
 }
 
@@ -77,7 +78,10 @@ type Plan struct {
 // Form lists what can be said.
 func (a *Plan) Form() Form {
 	own := append(a.fields(), textField(&a.Out, "out", "the plan to write: `PLAN.json`").short("o").required())
-	return Form{Arguments: paths(&a.Paths, "at least one PATH that holds a bundle"), Fields: slices.Concat(own, a.Cluster.fields())}
+	return Form{
+		Arguments: pathArguments(&a.Paths, "at least one PATH that holds a bundle"),
+		Fields:    slices.Concat(own, a.Cluster.fields()),
+	}
 }
 
 // Options checks the answers.
@@ -103,7 +107,7 @@ type PlanShowOptions struct {
 
 // Form lists what can be said.
 func (a *PlanShow) Form() Form {
-	return Form{Arguments: one(&a.Plan, "one PLAN.json"), Fields: []Field{
+	return Form{Arguments: oneArgument(&a.Plan, "one PLAN.json"), Fields: []Field{
 		sizeField(&a.Rate, "rate", "how fast a node pulls, in bytes per second: `SIZE` (default 112MiB, 1 Gbit/s)"),
 		flagField(&a.Objects, "objects", "name every object that is added, changed or removed"),
 	}}
@@ -128,7 +132,7 @@ type Install struct {
 
 // Form lists what can be said.
 func (a *Install) Form() Form {
-	return Form{Arguments: one(&a.Plan, "one PLAN.json"), Fields: append(a.fields(),
+	return Form{Arguments: oneArgument(&a.Plan, "one PLAN.json"), Fields: append(a.fields(),
 		listField(&a.Bundle, "bundle", "`PATH` that holds the bundle now; repeat for more (default: as planned)"),
 		listField(&a.Key, "key", "public key `FILE.pub` (default: those the plan was made with)"),
 		workersField(&a.Workers, "components"),
@@ -141,8 +145,8 @@ func (a *Install) Form() Form {
 // Options checks the answers.
 func (a *Install) Options(p Program) (install.Options, error) {
 	return finish(checkForm(a.Form()), install.Options{
-		Target: a.target(""), Plan: a.Plan, Bundles: a.Bundle, Keys: a.Key, Workers: int(numberOf(a.Workers)), Timeout: durationOf(a.Timeout),
-		AllowOlder: a.AllowOlder, AllowExpired: a.AllowExpired, Tool: p.Version,
+		Target: a.target(""), Plan: a.Plan, Bundles: a.Bundle, Keys: a.Key, Workers: int(numberOf(a.Workers)),
+		Timeout: durationOf(a.Timeout), AllowOlder: a.AllowOlder, AllowExpired: a.AllowExpired, Tool: p.Version,
 	})
 }
 
@@ -168,19 +172,21 @@ type Rollback struct {
 	Component string
 }
 
-// component is the argument of commands that take all components without it.
-func component(to *string) Arguments {
+// componentArgument is the argument of commands that take all components without it.
+func componentArgument(to *string) Arguments {
 	return Arguments{Words: "one COMPONENT", Most: 1, single: to}
 }
 
 // Form lists what can be said.
 func (a *Rollback) Form() Form {
-	return Form{Arguments: component(&a.Component), Fields: a.fields()}
+	return Form{Arguments: componentArgument(&a.Component), Fields: a.fields()}
 }
 
 // Options checks the answers.
 func (a *Rollback) Options(p Program) (install.RollbackOptions, error) {
-	return finish(checkForm(a.Form()), install.RollbackOptions{Target: a.target(a.Stack.Stack), Component: a.Component, Tool: p.Version})
+	return finish(checkForm(a.Form()), install.RollbackOptions{
+		Target: a.target(a.Stack.Stack), Component: a.Component, Tool: p.Version,
+	})
 }
 
 // Uninstall are the answers of caisson uninstall.
@@ -192,7 +198,7 @@ type Uninstall struct {
 
 // Form lists what can be said.
 func (a *Uninstall) Form() Form {
-	return Form{Arguments: component(&a.Component), Fields: append(a.fields(),
+	return Form{Arguments: componentArgument(&a.Component), Fields: append(a.fields(),
 		flagField(&a.Purge, "purge", "forget the stack's journal in the cluster as well; caisson-system goes with the last one"),
 	)}
 }
@@ -253,7 +259,9 @@ type Support struct {
 
 // Form lists what can be said.
 func (a *Support) Form() Form {
-	return Form{Fields: append(a.fields(), textField(&a.Out, "out", "the archive to write: `FILE.tar.gz`").short("o").required())}
+	return Form{Fields: append(a.fields(),
+		textField(&a.Out, "out", "the archive to write: `FILE.tar.gz`").short("o").required(),
+	)}
 }
 
 // Options checks the answers.

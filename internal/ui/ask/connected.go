@@ -22,12 +22,14 @@ type Resolve struct {
 func (a *Resolve) Form() Form {
 	platforms := listField(&a.Platform, "platform", "`OS/ARCH` to carry in place of the stack's; repeat for more")
 	platforms.commas = true
-	nodes := textField(&a.Nodes, "nodes", "`SITE-NODES.yaml` that caisson nodes export wrote: carry these nodes' drivers and platforms")
+	nodes := textField(&a.Nodes, "nodes",
+		"`SITE-NODES.yaml` that caisson nodes export wrote: carry these nodes' drivers and platforms")
 	return Form{Fields: []Field{
 		textField(&a.File, "file", "the stack: `STACK.yaml`").short("f").required(),
 		textField(&a.Out, "out", "the lock to write: `LOCK.yaml`").short("o").required(),
 		upstreamsField(&a.Upstreams),
-		flagField(&a.AllPlatforms, "all-platforms", "carry every platform of each image, for a registry that takes no index with parts missing"),
+		flagField(&a.AllPlatforms, "all-platforms",
+			"carry every platform of each image, for a registry that takes no index with parts missing"),
 		platforms,
 		nodes.formerly("site"),
 		workersField(&a.Workers, "items"),
@@ -60,7 +62,7 @@ type Pack struct {
 func (a *Pack) Form() Form {
 	size := sizeField(&a.VolumeSize, "volume-size", "`SIZE` of a volume file, a multiple of 1MiB")
 	size.Default = fmt.Sprintf("%dMiB", bundle.DefaultVolumeSize>>20)
-	return Form{Arguments: one(&a.Lock, "one LOCK.yaml"), Fields: []Field{
+	return Form{Arguments: oneArgument(&a.Lock, "one LOCK.yaml"), Fields: []Field{
 		textField(&a.Out, "out", "`DIR` for the bundle's files").short("o").required(),
 		signingKeyField(&a.SigningKey, "private key `FILE` to sign with; without it the bundle is not signed"),
 		upstreamsField(&a.Upstreams),
@@ -77,7 +79,7 @@ func (a *Pack) Options(p Program) (pack.Options, error) {
 	c := checkForm(a.Form())
 	return finish(c, pack.Options{
 		Lock: a.Lock, Output: a.Out, Key: a.SigningKey, Password: p.password(false), Upstreams: a.Upstreams,
-		VolumeSize: sizeOf(a.VolumeSize), Workers: int(numberOf(a.Workers)), Sequence: numberOf(a.Sequence), Expires: spanOf(a.Expires),
-		Tool: a.Tool, Now: p.sourceDate(c), HubToken: p.hubToken(),
+		VolumeSize: sizeOf(a.VolumeSize), Workers: int(numberOf(a.Workers)), Sequence: numberOf(a.Sequence),
+		Expires: spanOf(a.Expires), Tool: a.Tool, Now: p.sourceDate(c), HubToken: p.hubToken(),
 	})
 }

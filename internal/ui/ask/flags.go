@@ -55,7 +55,8 @@ func (v *textValue) Set(text string) error {
 		}
 	}
 	if *v.saidBy != "" && *v.saidBy != v.name && *v.field.text != text {
-		return fmt.Errorf("--%s and --%s are the same flag, and --%s says %q", v.field.Former, v.field.Name, *v.saidBy, *v.field.text)
+		return fmt.Errorf("--%s and --%s are the same flag, and --%s says %q",
+			v.field.Former, v.field.Name, *v.saidBy, *v.field.text)
 	}
 	*v.saidBy, *v.field.text = v.name, text
 	return nil

@@ -97,7 +97,8 @@ func (a *NodesExport) Options(now time.Time) (nodes.Options, error) {
 func (a *nodeSource) check(c *checked) {
 	file := a.Local || a.Sysfs != "" || a.Inventory != ""
 	c.refuseIf(a.Probe && a.Site == "", "site", "--probe needs --site, which says where the probe's image is")
-	c.refuseIf(!a.Probe && (a.Site != "" || a.Image != "" || durationOf(a.Timeout) != 0), "probe", "--site, --image and --timeout are for --probe")
+	forProbe := a.Site != "" || a.Image != "" || durationOf(a.Timeout) != 0
+	c.refuseIf(!a.Probe && forProbe, "probe", "--site, --image and --timeout are for --probe")
 	c.refuseIf(a.Probe && file, "probe", "--probe is for a cluster's nodes, not for --local, --sysfs and --inventory")
 	ways := 0
 	for _, given := range []bool{a.Local, a.Sysfs != "", a.Inventory != "", a.Kubeconfig != "" || a.Context != ""} {

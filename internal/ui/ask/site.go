@@ -18,7 +18,7 @@ type Serve struct {
 
 // Form lists what can be said.
 func (a *Serve) Form() Form {
-	return Form{Arguments: paths(&a.Paths, "at least one PATH that holds a bundle"), Fields: []Field{
+	return Form{Arguments: pathArguments(&a.Paths, "at least one PATH that holds a bundle"), Fields: []Field{
 		keysField(&a.Key).required(),
 		textField(&a.Listen, "listen", "`HOST:PORT` to listen on; port 0 takes a free one").required(),
 		textField(&a.TLSCert, "tls-cert", "certificate `FILE` (PEM)"),
@@ -51,7 +51,7 @@ type Load struct {
 func (a *Load) Form() Form {
 	stateDir := stateDirField(&a.StateDir)
 	stateDir.Hidden = true
-	return Form{Arguments: paths(&a.Paths, "at least one PATH that holds a bundle"), Fields: []Field{
+	return Form{Arguments: pathArguments(&a.Paths, "at least one PATH that holds a bundle"), Fields: []Field{
 		keysField(&a.Key).required(),
 		textField(&a.Registry, "registry", "`HOST[:PORT][/PREFIX]` to push to").required(),
 		flagField(&a.PlainHTTP, "plain-http", "the registry has no TLS (a loopback address never needs it)"),

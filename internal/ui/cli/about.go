@@ -24,15 +24,15 @@ var (
 	commit  string  // of the source; empty where the build does not say
 )
 
-func (a *app) version() *cobra.Command {
+func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Show this program's version",
-		Args: args(0, 0, ""),
+		Args: checkArgs(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.do(cmd, "version", func(_ context.Context, sink event.Sink) (*output.Page, error) {
+			return a.runVerb(cmd, "version", func(_ context.Context, sink event.Sink) (*output.Page, error) {
 				b := describeBuild()
 				sink.Emit(event.Event{Verb: "version", Kind: event.Result, Message: b.Version, Fields: b.fields()})
-				return shown(b.page(), nil)
+				return pageUnlessFailed(b.page(), nil)
 			})
 		},
 	}
@@ -85,14 +85,14 @@ func (b buildInfo) page() (p output.Page) {
 	return p
 }
 
-func (a *app) schema() *cobra.Command {
+func (a *app) schemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:       "schema KIND",
 		Short:     "Print the JSON Schema of a file kind",
 		Long:      "Print the JSON Schema of a kind of file: " + strings.Join(schemaKinds(), ", ") + ". Editors check and\ncomplete YAML with it.",
 		Example:   "  caisson schema stack > stack.schema.json",
 		ValidArgs: schemaKinds(),
-		Args:      args(1, 1, "one KIND: "+strings.Join(schemaKinds(), ", ")),
+		Args:      checkArgs(1, 1, "one KIND: "+strings.Join(schemaKinds(), ", ")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text, ok := manifests.Schema(strings.ToLower(args[0]))
 			if !ok {
@@ -110,7 +110,7 @@ func schemaKinds() []string {
 	return kinds
 }
 
-func (a *app) completion() *cobra.Command {
+func (a *app) completionCommand() *cobra.Command {
 	shells := map[string]func(root *cobra.Command, w io.Writer) error{
 		"bash":       func(root *cobra.Command, w io.Writer) error { return root.GenBashCompletionV2(w, true) },
 		"zsh":        func(root *cobra.Command, w io.Writer) error { return root.GenZshCompletion(w) },
@@ -124,7 +124,7 @@ func (a *app) completion() *cobra.Command {
 		Example: "  source <(caisson completion bash)\n" +
 			"  caisson completion zsh > \"${fpath[1]}/_caisson\"",
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
-		Args:      args(1, 1, "one SHELL: bash, zsh, fish or powershell"),
+		Args:      checkArgs(1, 1, "one SHELL: bash, zsh, fish or powershell"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			write, ok := shells[args[0]]
 			if !ok {

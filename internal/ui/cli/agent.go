@@ -11,9 +11,9 @@ import (
 	"github.com/caisson/caisson/internal/ui/output"
 )
 
-// agent holds what runs on nodes, in containers of this binary. It is for the
+// agentCommand holds what runs on nodes, in containers of this binary. It is for the
 // manifests that caisson installs, not for people.
-func (a *app) agent() *cobra.Command {
+func (a *app) agentCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:    "agent COMMAND",
 		Short:  "What runs on nodes",
@@ -22,11 +22,11 @@ func (a *app) agent() *cobra.Command {
 		Args:   a.unknownCommand,
 		RunE:   func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.agentMirror(), a.agentProbe(), a.agentRender(), a.agentStatus())
+	cmd.AddCommand(a.agentMirrorCommand(), a.agentProbeCommand(), a.agentRenderCommand(), a.agentStatusCommand())
 	return cmd
 }
 
-func (a *app) agentMirror() *cobra.Command {
+func (a *app) agentMirrorCommand() *cobra.Command {
 	var answers ask.AgentMirror
 	return withAnswers(&cobra.Command{
 		Use:   "mirror --config FILE [flags]",
@@ -39,13 +39,13 @@ func (a *app) agentMirror() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, keeper.Verb, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, keeper.Verb, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			return nil, keeper.Run(ctx, opt, sink)
 		})
 	})
 }
 
-func (a *app) agentStatus() *cobra.Command {
+func (a *app) agentStatusCommand() *cobra.Command {
 	var answers ask.AgentStatus
 	return withAnswers(&cobra.Command{
 		Use:     "status --status FILE",

@@ -13,8 +13,8 @@ import (
 	"github.com/caisson/caisson/internal/ui/ask"
 )
 
-// agentProbe prints what a node's own files say, for caisson nodes --probe.
-func (a *app) agentProbe() *cobra.Command {
+// agentProbeCommand prints what a node's own files say, for caisson nodes --probe.
+func (a *app) agentProbeCommand() *cobra.Command {
 	var answers ask.AgentProbe
 	return withAnswers(&cobra.Command{
 		Use:   "probe --host DIR [flags]",

@@ -18,15 +18,15 @@ const (
 	renderCPU    = 120      // seconds
 )
 
-// agentRender renders one chart for a caisson that asks on standard input, in a
+// agentRenderCommand renders one chart for a caisson that asks on standard input, in a
 // process that hostile templates may bring down.
-func (a *app) agentRender() *cobra.Command {
+func (a *app) agentRenderCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "render",
 		Short:   "Render a chart for another caisson",
 		Long:    "Render a chart that another caisson sends, within bounds of memory and time.",
 		Example: "  caisson agent render <question.json",
-		Args:    args(0, 0, ""),
+		Args:    checkArgs(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			debug.SetMaxStack(renderStack)
 			debug.SetMemoryLimit(renderHeap)

@@ -17,7 +17,7 @@ func withAnswers(cmd *cobra.Command, answers ask.Answers, run func(cmd *cobra.Co
 	if cmd.Args == nil {
 		cmd.Args = func(cmd *cobra.Command, given []string) error {
 			form.Arguments.Set(given)
-			return args(0, form.Arguments.Most, form.Arguments.Words)(cmd, given)
+			return checkArgs(0, form.Arguments.Most, form.Arguments.Words)(cmd, given)
 		}
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return asWrongCall(cmd, run(cmd)) }

@@ -38,16 +38,16 @@ func (a *app) json() bool { return a.format == "json" }
 // style is plain unless w is a terminal that may be coloured.
 func (a *app) style(w io.Writer) output.Style {
 	refused, _ := a.lookup("NO_COLOR")
-	return output.Style{On: isTerminal(w) && !a.noColor && !a.dumb() && refused == ""}
+	return output.Style{On: isTerminal(w) && !a.noColor && !a.isDumb() && refused == ""}
 }
 
-// live says whether a line on the error stream can be drawn again and again.
-func (a *app) live() bool {
-	return isTerminal(a.streams.Err) && !a.dumb()
+// drawsLive says whether a line on the error stream can be drawn again and again.
+func (a *app) drawsLive() bool {
+	return isTerminal(a.streams.Err) && !a.isDumb()
 }
 
-// dumb says whether the terminal knows no colours and cannot draw over a line.
-func (a *app) dumb() bool {
+// isDumb says whether the terminal knows no colours and cannot draw over a line.
+func (a *app) isDumb() bool {
 	name, _ := a.lookup("TERM")
 	return name == "dumb"
 }
@@ -67,23 +67,23 @@ func (a *app) width() int {
 // people, which may be nil.
 type work func(ctx context.Context, sink event.Sink) (*output.Page, error)
 
-// shown is the outcome of work that has one unless it fails.
-func shown(page output.Page, err error) (*output.Page, error) {
+// pageUnlessFailed is the outcome of work that has one unless it fails.
+func pageUnlessFailed(page output.Page, err error) (*output.Page, error) {
 	if err != nil {
 		return nil, err
 	}
 	return &page, nil
 }
 
-// do runs a verb between the renderer that the flags ask for. The outcome is
+// runVerb runs a verb between the renderer that the flags ask for. The outcome is
 // shown when there is one, even beside an error.
-func (a *app) do(cmd *cobra.Command, verb string, f work) error {
+func (a *app) runVerb(cmd *cobra.Command, verb string, f work) error {
 	a.verb = verb
 	if a.json() {
-		return a.doJSON(cmd, verb, f)
+		return a.runVerbAsJSON(cmd, verb, f)
 	}
 	a.text = output.NewText(a.streams.Out, a.streams.Err, output.TextOptions{
-		Verb: verb, Terminal: a.live(), Width: a.width, Quiet: a.quiet,
+		Verb: verb, Terminal: a.drawsLive(), Width: a.width, Quiet: a.quiet,
 		Style: a.style(a.streams.Err), OutStyle: a.style(a.streams.Out),
 	})
 	defer a.text.Close()
@@ -98,7 +98,7 @@ func (a *app) do(cmd *cobra.Command, verb string, f work) error {
 	return err
 }
 
-func (a *app) doJSON(cmd *cobra.Command, verb string, f work) error {
+func (a *app) runVerbAsJSON(cmd *cobra.Command, verb string, f work) error {
 	sink := output.NewJSON(a.streams.Out, verb)
 	_, err := f(cmd.Context(), sink)
 	if werr := sink.Err(); err == nil && werr != nil {
@@ -107,28 +107,28 @@ func (a *app) doJSON(cmd *cobra.Command, verb string, f work) error {
 	return err
 }
 
-// fail tells what went wrong and returns the exit code.
-func (a *app) fail(err error) int {
+// explainFailure tells what went wrong and returns the exit code.
+func (a *app) explainFailure(err error) int {
 	x := explain.Explain(err)
 	if a.json() {
-		a.failJSON(x)
+		a.explainFailureAsJSON(x)
 	}
 	s := a.style(a.streams.Err)
-	a.complain(s.Red("error:")+" ", x.Sentence, 7)
+	a.printWrapped(s.Red("error:")+" ", x.Sentence, 7)
 	for _, line := range strings.Split(x.Why, "\n") {
 		if line != "" && line != x.Sentence {
-			a.complain("  ", line, 4)
+			a.printWrapped("  ", line, 4)
 		}
 	}
 	if x.Hint != "" {
-		a.complain(s.Bold("next:")+"  ", x.Hint, 7)
+		a.printWrapped(s.Bold("next:")+"  ", x.Hint, 7)
 	}
 	return x.Code
 }
 
-// complain writes text after a head, on a terminal broken into lines that are
+// printWrapped writes text after a head, on a terminal broken into lines that are
 // indented.
-func (a *app) complain(head, text string, indent int) {
+func (a *app) printWrapped(head, text string, indent int) {
 	width := 1 << 20
 	if isTerminal(a.streams.Err) {
 		width = a.width()
@@ -141,7 +141,7 @@ func (a *app) complain(head, text string, indent int) {
 	}
 }
 
-func (a *app) failJSON(x explain.Explanation) {
+func (a *app) explainFailureAsJSON(x explain.Explanation) {
 	output.NewJSON(a.streams.Out, a.verb).Emit(event.Event{Time: time.Now().UTC(), Kind: kindError, Message: x.Sentence,
 		Fields: map[string]any{"why": x.Why, "hint": x.Hint, "exitCode": x.Code}})
 }

@@ -16,17 +16,17 @@ import (
 	"github.com/caisson/caisson/internal/ui/output"
 )
 
-func (a *app) keys() *cobra.Command {
+func (a *app) keysCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "keys", Short: "Make the keys that sign bundles",
 		Args: a.unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.keysGenerate())
+	cmd.AddCommand(a.keysGenerateCommand())
 	return cmd
 }
 
-func (a *app) keysGenerate() *cobra.Command {
+func (a *app) keysGenerateCommand() *cobra.Command {
 	var answers ask.Keys
 	return withAnswers(&cobra.Command{
 		Use:   "generate --out DIR",
@@ -40,7 +40,7 @@ func (a *app) keysGenerate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "keys", func(_ context.Context, sink event.Sink) (*output.Page, error) { return generateKeys(opt, sink) })
+		return a.runVerb(cmd, "keys", func(_ context.Context, sink event.Sink) (*output.Page, error) { return generateKeys(opt, sink) })
 	})
 }
 
@@ -67,10 +67,10 @@ func generateKeys(opt ask.KeysOptions, sink event.Sink) (*output.Page, error) {
 	sink.Emit(event.Event{Verb: "keys", Kind: event.Result, Message: "generated", Fields: map[string]any{
 		"keyID": public.ID, "private": private, "public": publicFile,
 	}})
-	return shown(outcome.KeysMade(opt.Output, public.ID), nil)
+	return pageUnlessFailed(outcome.KeysMade(opt.Output, public.ID), nil)
 }
 
-func (a *app) sign() *cobra.Command {
+func (a *app) signCommand() *cobra.Command {
 	var answers ask.Sign
 	return withAnswers(&cobra.Command{
 		Use:   "sign PATH... --signing-key FILE [--countersign FILE.pub]",
@@ -84,14 +84,14 @@ func (a *app) sign() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "sign", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "sign", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := pack.Sign(ctx, opt, sink)
-			return shown(outcome.Signed(res), err)
+			return pageUnlessFailed(outcome.Signed(res), err)
 		})
 	})
 }
 
-func (a *app) verify() *cobra.Command {
+func (a *app) verifyCommand() *cobra.Command {
 	var answers ask.Verify
 	return withAnswers(&cobra.Command{
 		Use:   "verify PATH... --key FILE.pub [flags]",
@@ -105,7 +105,7 @@ func (a *app) verify() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "verify", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "verify", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := verify.Run(ctx, opt, sink)
 			if len(res.Bundles) == 0 {
 				return nil, err
@@ -116,7 +116,7 @@ func (a *app) verify() *cobra.Command {
 	})
 }
 
-func (a *app) inspect() *cobra.Command {
+func (a *app) inspectCommand() *cobra.Command {
 	var answers ask.Inspect
 	return withAnswers(&cobra.Command{
 		Use:   "inspect PATH... [--key FILE.pub]",
@@ -129,7 +129,7 @@ func (a *app) inspect() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, inspect.Verb, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, inspect.Verb, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := inspect.Run(ctx, opt, sink)
 			if len(res.Bundles) == 0 {
 				return nil, err
@@ -140,7 +140,7 @@ func (a *app) inspect() *cobra.Command {
 	})
 }
 
-func (a *app) diff() *cobra.Command {
+func (a *app) diffCommand() *cobra.Command {
 	var answers ask.Diff
 	return withAnswers(&cobra.Command{
 		Use:   "diff PATH_A PATH_B",
@@ -153,12 +153,12 @@ func (a *app) diff() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, inspect.VerbDiff, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, inspect.VerbDiff, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			c, err := inspect.Compare(ctx, opt.Older, opt.Newer, sink)
 			if err != nil {
 				return nil, err
 			}
-			return shown(outcome.Compared(c), nil)
+			return pageUnlessFailed(outcome.Compared(c), nil)
 		})
 	})
 }

@@ -49,7 +49,7 @@ func Run(ctx context.Context, args []string, s Streams) int {
 
 func run(ctx context.Context, a *app) int {
 	a.format = "text"
-	root := a.root()
+	root := a.rootCommand()
 	root.SetArgs(a.args)
 	root.SetIn(a.streams.In)
 	root.SetOut(a.streams.Out)
@@ -61,7 +61,7 @@ func run(ctx context.Context, a *app) int {
 	if ctx.Err() != nil {
 		err = context.Canceled
 	}
-	return a.fail(a.asUsage(root, err))
+	return a.explainFailure(a.asUsage(root, err))
 }
 
 // usageError is a wrong call.

@@ -16,7 +16,7 @@ import (
 	"github.com/caisson/caisson/internal/ui/output"
 )
 
-func (a *app) preflight() *cobra.Command {
+func (a *app) preflightCommand() *cobra.Command {
 	var answers ask.Preflight
 	return withAnswers(&cobra.Command{
 		Use:   "preflight PATH... --key FILE.pub --site SITE.yaml",
@@ -30,14 +30,14 @@ func (a *app) preflight() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "preflight", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "preflight", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := preflight.Preflight(ctx, opt, sink)
-			return shown(outcome.Checked(res), err)
+			return pageUnlessFailed(outcome.Checked(res), err)
 		})
 	})
 }
 
-func (a *app) plan() *cobra.Command {
+func (a *app) planCommand() *cobra.Command {
 	var answers ask.Plan
 	cmd := withAnswers(&cobra.Command{
 		Use:   "plan PATH... --key FILE.pub --site SITE.yaml -o PLAN.json",
@@ -50,19 +50,19 @@ func (a *app) plan() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "plan", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "plan", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			made, err := preflight.Run(ctx, opt, sink)
 			if err != nil {
 				return nil, err
 			}
-			return shown(outcome.Planned(made, opt.Output), nil)
+			return pageUnlessFailed(outcome.Planned(made, opt.Output), nil)
 		})
 	})
-	cmd.AddCommand(a.planShow())
+	cmd.AddCommand(a.planShowCommand())
 	return cmd
 }
 
-func (a *app) planShow() *cobra.Command {
+func (a *app) planShowCommand() *cobra.Command {
 	var answers ask.PlanShow
 	return withAnswers(&cobra.Command{
 		Use:   "show PLAN.json [flags]",
@@ -76,7 +76,7 @@ func (a *app) planShow() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "plan show", func(_ context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "plan show", func(_ context.Context, sink event.Sink) (*output.Page, error) {
 			p, err := plan.Read(opt.Plan)
 			if err != nil {
 				return nil, err
@@ -86,12 +86,12 @@ func (a *app) planShow() *cobra.Command {
 				Verb: "plan show", Kind: event.Result, Message: p.Name + " " + p.Version, Bytes: p.Bytes.Missing, Total: p.Bytes.Total,
 				Fields: map[string]any{"plan": p, "seconds": int64(e.Total().Seconds()), "rate": e.Rate},
 			})
-			return shown(outcome.Plan(p, e, opt.Plan, opt.Objects), nil)
+			return pageUnlessFailed(outcome.Plan(p, e, opt.Plan, opt.Objects), nil)
 		})
 	})
 }
 
-func (a *app) install() *cobra.Command {
+func (a *app) installCommand() *cobra.Command {
 	var answers ask.Install
 	return withAnswers(&cobra.Command{
 		Use:   "install PLAN.json [flags]",
@@ -104,7 +104,7 @@ func (a *app) install() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "install", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "install", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := install.Run(ctx, opt, sink)
 			return showChange(res, err, "caisson status")
 		})
@@ -120,7 +120,7 @@ func showChange(res install.Result, err error, next string) (*output.Page, error
 	return &page, err
 }
 
-func (a *app) status() *cobra.Command {
+func (a *app) statusCommand() *cobra.Command {
 	var answers ask.Stack
 	return withAnswers(&cobra.Command{
 		Use:   "status [flags]",
@@ -133,7 +133,7 @@ func (a *app) status() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "status", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "status", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := install.Status(ctx, target, sink)
 			if res.Stack == "" {
 				return nil, err
@@ -144,7 +144,7 @@ func (a *app) status() *cobra.Command {
 	})
 }
 
-func (a *app) history() *cobra.Command {
+func (a *app) historyCommand() *cobra.Command {
 	var answers ask.Stack
 	return withAnswers(&cobra.Command{
 		Use:     "history [flags]",
@@ -156,14 +156,14 @@ func (a *app) history() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "history", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "history", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := install.History(ctx, target, sink)
-			return shown(outcome.History(res), err)
+			return pageUnlessFailed(outcome.History(res), err)
 		})
 	})
 }
 
-func (a *app) rollback() *cobra.Command {
+func (a *app) rollbackCommand() *cobra.Command {
 	var answers ask.Rollback
 	return withAnswers(&cobra.Command{
 		Use:   "rollback [COMPONENT] [flags]",
@@ -176,14 +176,14 @@ func (a *app) rollback() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "rollback", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "rollback", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := install.Rollback(ctx, opt, sink)
 			return showChange(res, err, "caisson status")
 		})
 	})
 }
 
-func (a *app) uninstall() *cobra.Command {
+func (a *app) uninstallCommand() *cobra.Command {
 	var answers ask.Uninstall
 	return withAnswers(&cobra.Command{
 		Use:   "uninstall [COMPONENT] [flags]",
@@ -196,14 +196,14 @@ func (a *app) uninstall() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "uninstall", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "uninstall", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := install.Uninstall(ctx, opt, sink)
 			return showChange(res, err, "caisson history")
 		})
 	})
 }
 
-func (a *app) prune() *cobra.Command {
+func (a *app) pruneCommand() *cobra.Command {
 	var answers ask.Prune
 	return withAnswers(&cobra.Command{
 		Use:   "prune [flags]",
@@ -216,9 +216,9 @@ func (a *app) prune() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "prune", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "prune", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := install.Prune(ctx, opt, sink)
-			return shown(outcome.Pruned(res), err)
+			return pageUnlessFailed(outcome.Pruned(res), err)
 		})
 	})
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/caisson/caisson/internal/ui/output"
 )
 
-func (a *app) resolve() *cobra.Command {
+func (a *app) resolveCommand() *cobra.Command {
 	var answers ask.Resolve
 	return withAnswers(&cobra.Command{
 		Use:   "resolve -f STACK.yaml -o LOCK.yaml [flags]",
@@ -28,17 +28,17 @@ func (a *app) resolve() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "resolve", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "resolve", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := resolve.Run(ctx, opt, sink)
 			if err != nil {
 				return nil, err
 			}
-			return shown(outcome.Resolved(res), nil)
+			return pageUnlessFailed(outcome.Resolved(res), nil)
 		})
 	})
 }
 
-func (a *app) pack() *cobra.Command {
+func (a *app) packCommand() *cobra.Command {
 	var answers ask.Pack
 	return withAnswers(&cobra.Command{
 		Use:   "pack LOCK.yaml -o DIR [flags]",
@@ -52,9 +52,9 @@ func (a *app) pack() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "pack", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "pack", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := pack.Run(ctx, opt, sink)
-			return shown(outcome.Packed(res, opt.Key), err)
+			return pageUnlessFailed(outcome.Packed(res, opt.Key), err)
 		})
 	})
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// help writes a command's help, at most 80 columns wide.
-func (a *app) help(cmd *cobra.Command, _ []string) {
+// showHelp writes a command's help, at most 80 columns wide.
+func (a *app) showHelp(cmd *cobra.Command, _ []string) {
 	w := cmd.OutOrStdout()
 	text := cmd.Long
 	if text == "" {

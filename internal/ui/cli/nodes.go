@@ -13,7 +13,7 @@ import (
 	"github.com/caisson/caisson/internal/ui/output"
 )
 
-func (a *app) nodes() *cobra.Command {
+func (a *app) nodesCommand() *cobra.Command {
 	var answers ask.Nodes
 	cmd := withAnswers(&cobra.Command{
 		Use:   "nodes [flags]",
@@ -39,11 +39,11 @@ func (a *app) nodes() *cobra.Command {
 		}
 		return a.showNodes(cmd, opt)
 	})
-	cmd.AddCommand(a.nodesExport())
+	cmd.AddCommand(a.nodesExportCommand())
 	return cmd
 }
 
-func (a *app) nodesExport() *cobra.Command {
+func (a *app) nodesExportCommand() *cobra.Command {
 	var answers ask.NodesExport
 	return withAnswers(&cobra.Command{
 		Use:   "export -o SITE-NODES.yaml [flags]",
@@ -61,12 +61,12 @@ func (a *app) nodesExport() *cobra.Command {
 }
 
 func (a *app) showNodes(cmd *cobra.Command, opt nodes.Options) error {
-	return a.do(cmd, nodes.Verb, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+	return a.runVerb(cmd, nodes.Verb, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 		res, err := nodes.Run(ctx, opt, sink)
 		if err != nil {
 			return nil, err
 		}
-		return shown(outcome.Nodes(res), nil)
+		return pageUnlessFailed(outcome.Nodes(res), nil)
 	})
 }
 
@@ -74,7 +74,7 @@ func (a *app) showNodes(cmd *cobra.Command, opt nodes.Options) error {
 func (a *app) printNodes(cmd *cobra.Command, opt nodes.Options, format string) error {
 	out := a.streams.Out
 	a.streams.Out = a.streams.Err
-	return a.do(cmd, nodes.Verb, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+	return a.runVerb(cmd, nodes.Verb, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 		res, err := nodes.Run(ctx, opt, sink)
 		if err != nil {
 			return nil, err

@@ -16,7 +16,7 @@ const (
 	groupOther     = "other"
 )
 
-func (a *app) root() *cobra.Command {
+func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "caisson",
 		Short: "Carry an AI stack across an air gap",
@@ -36,15 +36,15 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: groupOther, Title: "About caisson:"},
 	)
 	a.globalFlags(root.PersistentFlags())
-	a.addGroup(root, groupConnected, a.resolve(), a.pack())
-	a.addGroup(root, groupBoth, a.keys(), a.sign(), a.verify(), a.inspect(), a.diff())
+	a.addGroup(root, groupConnected, a.resolveCommand(), a.packCommand())
+	a.addGroup(root, groupBoth, a.keysCommand(), a.signCommand(), a.verifyCommand(), a.inspectCommand(), a.diffCommand())
 	a.addGroup(root, groupSite,
-		a.serve(), a.load(), a.nodes(), a.preflight(), a.plan(), a.install(), a.status(),
-		a.history(), a.rollback(), a.uninstall(), a.prune(), a.support(), a.report())
-	a.addGroup(root, groupOther, a.schema(), a.completion(), a.version(), a.agent())
+		a.serveCommand(), a.loadCommand(), a.nodesCommand(), a.preflightCommand(), a.planCommand(), a.installCommand(), a.statusCommand(),
+		a.historyCommand(), a.rollbackCommand(), a.uninstallCommand(), a.pruneCommand(), a.supportCommand(), a.reportCommand())
+	a.addGroup(root, groupOther, a.schemaCommand(), a.completionCommand(), a.versionCommand(), a.agentCommand())
 	root.SetHelpCommandGroupID(groupOther)
-	root.SetHelpFunc(a.help)
-	root.SetUsageFunc(func(cmd *cobra.Command) error { a.help(cmd, nil); return nil })
+	root.SetHelpFunc(a.showHelp)
+	root.SetUsageFunc(func(cmd *cobra.Command) error { a.showHelp(cmd, nil); return nil })
 	root.SetFlagErrorFunc(a.flagError)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return a.checkGlobal(cmd) }
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
@@ -137,8 +137,8 @@ func refusedFlag(cmd *cobra.Command, err error) error {
 // annotationOrder is the place of a command in the help.
 const annotationOrder = "caisson_order"
 
-// args checks the number of positional arguments; names says what they are.
-func args(least, most int, names string) cobra.PositionalArgs {
+// checkArgs checks the number of positional arguments; names says what they are.
+func checkArgs(least, most int, names string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
 		switch {
 		case len(given) < least:

@@ -14,7 +14,7 @@ import (
 	"github.com/caisson/caisson/internal/ui/output"
 )
 
-func (a *app) serve() *cobra.Command {
+func (a *app) serveCommand() *cobra.Command {
 	var answers ask.Serve
 	return withAnswers(&cobra.Command{
 		Use:   "serve PATH... --key FILE.pub --listen HOST:PORT [flags]",
@@ -33,14 +33,14 @@ func (a *app) serve() *cobra.Command {
 			_, err := io.WriteString(a.streams.Out, serve.Unit(opt))
 			return err
 		}
-		return a.do(cmd, serve.Verb, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, serve.Verb, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			_, err := serve.Run(ctx, opt, sink)
 			return nil, err
 		})
 	})
 }
 
-func (a *app) load() *cobra.Command {
+func (a *app) loadCommand() *cobra.Command {
 	var answers ask.Load
 	return withAnswers(&cobra.Command{
 		Use:   "load PATH... --key FILE.pub --registry HOST[:PORT][/PREFIX]",
@@ -53,9 +53,9 @@ func (a *app) load() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, load.Verb, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, load.Verb, func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := load.Run(ctx, opt, sink)
-			return shown(outcome.Loaded(res, opt.Paths, opt.Keys), err)
+			return pageUnlessFailed(outcome.Loaded(res, opt.Paths, opt.Keys), err)
 		})
 	})
 }

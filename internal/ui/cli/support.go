@@ -13,7 +13,7 @@ import (
 	"github.com/caisson/caisson/internal/ui/output"
 )
 
-func (a *app) report() *cobra.Command {
+func (a *app) reportCommand() *cobra.Command {
 	var answers ask.Report
 	return withAnswers(&cobra.Command{
 		Use:   "report -o DIR [flags]",
@@ -26,14 +26,14 @@ func (a *app) report() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "report", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "report", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := report.Run(ctx, opt, sink)
-			return shown(outcome.Reported(res), err)
+			return pageUnlessFailed(outcome.Reported(res), err)
 		})
 	})
 }
 
-func (a *app) support() *cobra.Command {
+func (a *app) supportCommand() *cobra.Command {
 	var answers ask.Support
 	return withAnswers(&cobra.Command{
 		Use:   "support -o FILE.tar.gz [flags]",
@@ -46,9 +46,9 @@ func (a *app) support() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.do(cmd, "support", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+		return a.runVerb(cmd, "support", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
 			res, err := support.Run(ctx, opt, sink)
-			return shown(outcome.Supported(res), err)
+			return pageUnlessFailed(outcome.Supported(res), err)
 		})
 	})
 }

@@ -83,8 +83,8 @@ func (r row) explain(err error) Explanation {
 	return x
 }
 
-// as matches an error type.
-func as[T error](err error) bool {
+// isType matches an error type.
+func isType[T error](err error) bool {
 	var t T
 	return errors.As(err, &t)
 }

@@ -35,7 +35,7 @@ var table = []row{
 		hint: "run the same command again: it continues where it stopped"},
 
 	// Files that people write.
-	{as: as[*yamlfile.Error], sentence: "The file has mistakes", code: Failed,
+	{as: isType[*yamlfile.Error], sentence: "The file has mistakes", code: Failed,
 		hint: "correct the lines named above; caisson schema stack|upstreams|site|lock|nodes lists the fields"},
 	{is: yamlfile.ErrNoDocument, sentence: "The file is not of the kind this command reads", code: Failed,
 		hint: "check apiVersion and kind at its top; caisson schema stack|upstreams|site|lock|nodes prints each kind"},
@@ -73,7 +73,7 @@ var table = []row{
 		hint: "use the caisson binary that came with the bundle; caisson version shows this one"},
 	{is: bundle.ErrDelta, sentence: "The bundle is a delta, which this caisson cannot use", code: Failed,
 		hint: "get the complete bundle"},
-	{as: damaged,
+	{as: isDamaged,
 		sentence: "The bundle is damaged or incomplete", code: Damaged, hint: copyAgain},
 	{is: agent.ErrNotStatic, sentence: "This caisson cannot be the node agent", code: Failed,
 		hint: "resolve and pack with a released caisson for Linux, or one built with CGO_ENABLED=0; or set agent: false in the stack"},
@@ -96,7 +96,7 @@ var table = []row{
 		hint: "accept its licence on the hub with the account of HF_TOKEN, then run again"},
 	{is: hub.ErrDenied, sentence: "The model hub refuses access", code: Failed,
 		hint: "set HF_TOKEN to a token that may read the model"},
-	{as: denied, sentence: "The upstream refuses access", code: Failed,
+	{as: isDenied, sentence: "The upstream refuses access", code: Failed,
 		hint: "log in to the registry (docker login HOST), or put the host into ~/.netrc"},
 	{as: isAny(registry.ErrNotFound, hub.ErrNotFound, helm.ErrNoChart, helm.ErrNoVersion), sentence: "The upstream does not have it", code: Failed,
 		hint: "check the name and version in the stack; a mirror is set in the file given with --upstreams"},
@@ -212,15 +212,15 @@ func isAny(targets ...error) func(error) bool {
 	}
 }
 
-// damaged matches a bundle that is not whole; a block that the disk refuses or
+// isDamaged matches a bundle that is not whole; a block that the disk refuses or
 // cuts short is damage like any other.
-func damaged(err error) bool {
-	return as[*bundle.BlockError](err) ||
+func isDamaged(err error) bool {
+	return isType[*bundle.BlockError](err) ||
 		isAny(bundle.ErrMissing, bundle.ErrDamaged, bundle.ErrTampered, bundle.ErrFormat, bundle.ErrDuplicate, catalog.ErrInvalid)(err)
 }
 
-// denied matches an upstream that asks who we are.
-func denied(err error) bool {
+// isDenied matches an upstream that asks who we are.
+func isDenied(err error) bool {
 	var s *fetch.StatusError
 	return errors.As(err, &s) && (s.Status == 401 || s.Status == 403)
 }

@@ -148,11 +148,13 @@ func figure(n int, format string) string {
 func Loaded(r load.Result, paths, keys []string) (p output.Page) {
 	p.Line(output.Name(r.Registry), output.Say(" has all %s", output.Count(r.References, "reference")))
 	p.Add(output.Facts{
-		{Label: "sent", Value: fmt.Sprintf("%s in %s, %s", bytesize.Text(r.Pushed), output.Count(r.Blobs, "blob"), output.Duration(r.Duration))},
+		{Label: "sent", Value: fmt.Sprintf("%s in %s, %s",
+			bytesize.Text(r.Pushed), output.Count(r.Blobs, "blob"), output.Duration(r.Duration))},
 		{Label: "there already", Value: alreadyThere(r)},
 		{Label: "mounted", Value: figure(r.Mounted, "%d")},
 	})
-	p.Next("caisson plan %s --key %s --site SITE.yaml -o PLAN.json", strings.Join(paths, " "), strings.Join(keys, " --key "))
+	p.Next("caisson plan %s --key %s --site SITE.yaml -o PLAN.json",
+		strings.Join(paths, " "), strings.Join(keys, " --key "))
 	return p
 }
 

@@ -27,7 +27,8 @@ func Planned(m *plan.Plan, path string) (p output.Page) {
 	}
 	p.Add(output.Table{Rows: rows, Right: []int{3}})
 	p.Add(output.Facts{
-		{Label: "images", Value: fmt.Sprintf("%d, %s in all, %s not in the registry yet", len(m.Images), bytesize.Text(m.Bytes.Total), bytesize.Text(m.Bytes.Missing))},
+		{Label: "images", Value: fmt.Sprintf("%d, %s in all, %s not in the registry yet",
+			len(m.Images), bytesize.Text(m.Bytes.Total), bytesize.Text(m.Bytes.Missing))},
 		{Label: "registry", Value: m.Site.Registry.Base()},
 	})
 	if n := m.Nodes; n != nil {

@@ -79,7 +79,8 @@ func addComponent(p *output.Page, c *plan.Component, objects bool) {
 	}
 	addObjectChanges(p, otherObjects(c), c.Objects, objects)
 	if len(c.Images) > 0 {
-		p.Say("   images: %d, %s, %s of them not in the registry", len(c.Images), bytesize.Text(c.Bytes.Total), bytesize.Text(c.Bytes.Missing))
+		p.Say("   images: %d, %s, %s of them not in the registry",
+			len(c.Images), bytesize.Text(c.Bytes.Total), bytesize.Text(c.Bytes.Missing))
 	}
 	if ready := describeConditions(c.Ready); ready != "" {
 		addText(p, "   ", "ready: %s", ready)
@@ -273,8 +274,10 @@ func addImages(p *output.Page, images []plan.Image) {
 func addCost(p *output.Page, m *plan.Plan, e decide.Estimate) {
 	p.Heading("cost")
 	for _, text := range []string{
-		fmt.Sprintf("%s of images, %s of them not in the registry yet.", bytesize.Text(m.Bytes.Total), bytesize.Text(m.Bytes.Missing)),
-		fmt.Sprintf("About %s: %s for a node to pull all of it at %s/s, and %s to apply (2s for each release, 1s for definitions or manifests "+
+		fmt.Sprintf("%s of images, %s of them not in the registry yet.",
+			bytesize.Text(m.Bytes.Total), bytesize.Text(m.Bytes.Missing)),
+		fmt.Sprintf("About %s: %s for a node to pull all of it at %s/s, and %s to apply "+
+			"(2s for each release, 1s for definitions or manifests "+
 			"of a component, a reckoning and no measurement of this site). What programs need to start comes on top.",
 			output.Duration(e.Total()), output.Duration(e.Pull), bytesize.Text(e.Rate), output.Duration(e.Apply)),
 	} {

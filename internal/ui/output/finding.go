@@ -26,11 +26,11 @@ func Finding(f event.Finding, s Style, width int) []string {
 			lines = append(lines, strings.Repeat(" ", plain)+part)
 		}
 	}
-	return append(lines, details(f, width, true)...)
+	return append(lines, detailLines(f, width, true)...)
 }
 
-// details are the lines below a finding's head.
-func details(f event.Finding, width int, whatShown bool) []string {
+// detailLines are the lines below a finding's head.
+func detailLines(f event.Finding, width int, whatShown bool) []string {
 	var lines []string
 	add := func(label, text string) {
 		if text == "" {
@@ -48,13 +48,13 @@ func details(f event.Finding, width int, whatShown bool) []string {
 	}
 	add("item", f.Item)
 	add("blob", f.Blob)
-	add("where", place(f))
+	add("where", volumeRange(f))
 	add("why", f.Why)
 	add("do", f.Hint)
 	return lines
 }
 
-func place(f event.Finding) string {
+func volumeRange(f event.Finding) string {
 	switch {
 	case f.Volume == "":
 		return ""

@@ -33,7 +33,7 @@ func NewJSON(w io.Writer, verb string) *JSON {
 func (j *JSON) Emit(e event.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	e = complete(e, j.verb)
+	e = completeEvent(e, j.verb)
 	if j.tooSoon(e) || j.err != nil {
 		return
 	}
@@ -60,7 +60,7 @@ func (j *JSON) tooSoon(e event.Event) bool {
 	return false
 }
 
-func complete(e event.Event, verb string) event.Event {
+func completeEvent(e event.Event, verb string) event.Event {
 	if e.Time.IsZero() {
 		e.Time = time.Now().UTC()
 	}

@@ -110,13 +110,13 @@ func writeLine(b *strings.Builder, text string) {
 func (l Line) write(b *strings.Builder, s Style, _ int) {
 	text := ""
 	for _, span := range l {
-		text += s.show(span)
+		text += s.showSpan(span)
 	}
 	writeLine(b, text)
 }
 
-// show colours a span by its look.
-func (s Style) show(span Span) string {
+// showSpan colours a span by its look.
+func (s Style) showSpan(span Span) string {
 	switch span.Look {
 	case Strong:
 		return s.Bold(span.Text)

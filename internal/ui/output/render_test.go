@@ -156,7 +156,7 @@ func TestTextKeepsToTheWidth(t *testing.T) {
 	sink.Emit(event.Event{Verb: "pack", Kind: event.Start, Item: long, Total: 100 << 30})
 	sink.Emit(event.Event{Verb: "pack", Kind: event.Progress, Bytes: 1 << 30, Total: 100 << 30})
 	sink.mu.Lock()
-	sink.progress()
+	sink.showProgress()
 	sink.mu.Unlock()
 	sink.Emit(event.Event{Verb: "pack", Kind: event.End, Item: long, Bytes: 100 << 30})
 	sink.Emit(event.Event{Verb: "pack", Kind: event.Warning, Message: strings.Repeat("some words ", 30)})
@@ -182,7 +182,7 @@ func TestPlainProgressIsRare(t *testing.T) {
 		sink.Emit(event.Event{Kind: event.Start, Item: "a"})
 		sink.Emit(event.Event{Kind: event.Progress, Bytes: int64(i), Total: 100})
 		sink.mu.Lock()
-		sink.progress()
+		sink.showProgress()
 		sink.mu.Unlock()
 	}
 	sink.Close()
@@ -199,7 +199,7 @@ func TestPauseKeepsTheScreen(t *testing.T) {
 	sink.Pause(func() {
 		before := e.Len()
 		sink.mu.Lock()
-		sink.progress()
+		sink.showProgress()
 		sink.mu.Unlock()
 		if e.Len() != before {
 			t.Error("drawn while paused")

@@ -58,12 +58,12 @@ func NewText(out, err io.Writer, opt TextOptions) *Text {
 	}
 	t := &Text{out: out, err: err, opt: opt, items: map[string]*meter{}, verb: opt.Verb,
 		stop: make(chan struct{}), done: make(chan struct{}), spoke: opt.Now()}
-	go t.tick()
+	go t.redrawUntilClosed()
 	return t
 }
 
-// tick redraws while nothing happens, so that a stall shows.
-func (t *Text) tick() {
+// redrawUntilClosed redraws while nothing happens, so that a stall shows.
+func (t *Text) redrawUntilClosed() {
 	defer close(t.done)
 	ticker := time.NewTicker(redraw)
 	defer ticker.Stop()
@@ -73,7 +73,7 @@ func (t *Text) tick() {
 			return
 		case <-ticker.C:
 			t.mu.Lock()
-			t.progress()
+			t.showProgress()
 			t.mu.Unlock()
 		}
 	}
@@ -90,7 +90,7 @@ func (t *Text) Close() {
 	default:
 	}
 	close(t.stop)
-	t.clear()
+	t.clearLine()
 	t.paused = true
 	t.mu.Unlock()
 	<-t.done
@@ -99,7 +99,7 @@ func (t *Text) Close() {
 // Pause calls f while nothing is drawn, for a question to the operator.
 func (t *Text) Pause(f func()) {
 	t.mu.Lock()
-	t.clear()
+	t.clearLine()
 	was := t.paused
 	t.paused = true
 	t.mu.Unlock()
@@ -113,30 +113,30 @@ func (t *Text) Pause(f func()) {
 func (t *Text) Emit(e event.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e = complete(e, t.opt.Verb)
+	e = completeEvent(e, t.opt.Verb)
 	t.verb = e.Verb
 	switch e.Kind {
 	case event.Start:
-		t.start(e)
+		t.showStart(e)
 	case event.Progress:
-		t.count(e)
+		t.countBytes(e)
 	case event.Info:
-		t.remark(t.info(e))
+		t.sayUnlessQuiet(t.describeInfo(e))
 	case event.Warning:
-		t.warning(e)
+		t.showWarning(e)
 	case event.Retry:
-		t.sayWrapped(t.opt.Style.Yellow("retry:")+" ", len("retry: "), about(e))
+		t.sayWrapped(t.opt.Style.Yellow("retry:")+" ", len("retry: "), describeEvent(e))
 	case event.FindingKind:
-		t.finding(e)
+		t.showFinding(e)
 	case event.End:
-		t.end(e)
+		t.showEnd(e)
 	}
 }
 
-func (t *Text) start(e event.Event) {
+func (t *Text) showStart(e event.Event) {
 	if e.Item == "" {
 		if e.Message != "" {
-			t.remark(t.opt.Style.Bold(e.Verb) + "  " + Clean(e.Message))
+			t.sayUnlessQuiet(t.opt.Style.Bold(e.Verb) + "  " + Clean(e.Message))
 		}
 		return
 	}
@@ -146,12 +146,12 @@ func (t *Text) start(e event.Event) {
 	}
 }
 
-func (t *Text) end(e event.Event) {
+func (t *Text) showEnd(e event.Event) {
 	if e.Item == "" {
-		t.clear()
+		t.clearLine()
 		return
 	}
-	t.close(e.Item)
+	t.closeItem(e.Item)
 	size := ""
 	if e.Bytes > 0 {
 		size = bytesize.Text(e.Bytes)
@@ -160,11 +160,11 @@ func (t *Text) end(e event.Event) {
 	if note != "" {
 		note = "  " + note
 	}
-	width := t.width() - len(size) - len([]rune(note)) - 5
-	t.remark(strings.TrimRight(fmt.Sprintf("  %-*s%s  %s", max(width, 20), Fit(Clean(e.Item), max(width, 20)), note, size), " "))
+	width := t.lineWidth() - len(size) - len([]rune(note)) - 5
+	t.sayUnlessQuiet(strings.TrimRight(fmt.Sprintf("  %-*s%s  %s", max(width, 20), Fit(Clean(e.Item), max(width, 20)), note, size), " "))
 }
 
-func (t *Text) close(item string) {
+func (t *Text) closeItem(item string) {
 	delete(t.items, item)
 	for i, open := range t.open {
 		if open == item {
@@ -174,7 +174,7 @@ func (t *Text) close(item string) {
 	}
 }
 
-func (t *Text) count(e event.Event) {
+func (t *Text) countBytes(e event.Event) {
 	m := &t.all
 	if e.Item != "" {
 		if m = t.items[e.Item]; m == nil {
@@ -187,71 +187,71 @@ func (t *Text) count(e event.Event) {
 	m.set(e.Bytes, e.Total, t.opt.Now())
 }
 
-// info writes a fact. A fact with fields and no item, such as an access, is its
+// describeInfo writes a fact. A fact with fields and no item, such as an access, is its
 // message and the fields' values that matter.
-func (t *Text) info(e event.Event) string {
+func (t *Text) describeInfo(e event.Event) string {
 	if e.Fields["method"] != nil {
-		return access(e)
+		return describeAccess(e)
 	}
-	return about(e)
+	return describeEvent(e)
 }
 
-func access(e event.Event) string {
+func describeAccess(e event.Event) string {
 	line := fmt.Sprintf("%s %v %v %v %s", e.Time.Format(time.TimeOnly), e.Fields["method"], e.Fields["status"], e.Fields["path"], bytesize.Text(e.Bytes))
 	return Clean(line)
 }
 
-// about is an event's message, led by its item where the message does not name
+// describeEvent is an event's message, led by its item where the message does not name
 // it.
-func about(e event.Event) string {
+func describeEvent(e event.Event) string {
 	if e.Item == "" || strings.Contains(e.Message, e.Item) {
 		return Clean(e.Message)
 	}
 	return Clean(e.Item + ": " + e.Message)
 }
 
-func (t *Text) warning(e event.Event) {
-	t.sayWrapped(t.opt.Style.Yellow("warning:")+" ", len("warning: "), about(e))
+func (t *Text) showWarning(e event.Event) {
+	t.sayWrapped(t.opt.Style.Yellow("warning:")+" ", len("warning: "), describeEvent(e))
 	if f := e.Finding; f != nil {
-		for _, line := range details(*f, t.width(), f.What == e.Message) {
-			t.say(line)
+		for _, line := range detailLines(*f, t.lineWidth(), f.What == e.Message) {
+			t.sayLine(line)
 		}
 	}
 }
 
-func (t *Text) finding(e event.Event) {
+func (t *Text) showFinding(e event.Event) {
 	if e.Finding == nil {
 		return
 	}
-	t.clear()
-	for _, line := range Finding(*e.Finding, t.opt.OutStyle, t.width()) {
+	t.clearLine()
+	for _, line := range Finding(*e.Finding, t.opt.OutStyle, t.lineWidth()) {
 		fmt.Fprintln(t.out, line)
 	}
 }
 
-// remark writes a line that --quiet leaves out.
-func (t *Text) remark(line string) {
+// sayUnlessQuiet writes a line that --quiet leaves out.
+func (t *Text) sayUnlessQuiet(line string) {
 	if !t.opt.Quiet {
-		t.say(line)
+		t.sayLine(line)
 	}
 }
 
-func (t *Text) say(line string) {
-	t.clear()
+func (t *Text) sayLine(line string) {
+	t.clearLine()
 	fmt.Fprintln(t.err, line)
 }
 
 // sayWrapped writes text after a head, on a terminal in lines that fit it.
 func (t *Text) sayWrapped(head string, indent int, text string) {
 	if !t.opt.Terminal {
-		t.say(head + text)
+		t.sayLine(head + text)
 		return
 	}
-	for i, part := range Wrap(text, t.width()-indent-1) {
+	for i, part := range Wrap(text, t.lineWidth()-indent-1) {
 		if i > 0 {
 			head = strings.Repeat(" ", indent)
 		}
-		t.say(head + part)
+		t.sayLine(head + part)
 	}
 }
 
@@ -259,23 +259,23 @@ func (t *Text) sayWrapped(head string, indent int, text string) {
 func (t *Text) Print(text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.clear()
+	t.clearLine()
 	fmt.Fprint(t.out, text)
 }
 
-func (t *Text) width() int {
+func (t *Text) lineWidth() int {
 	if w := t.opt.Width(); w >= 40 {
 		return w
 	}
 	return plainWidth
 }
 
-// progress draws the live line, or now and then a plain one.
-func (t *Text) progress() {
+// showProgress draws the live line, or now and then a plain one.
+func (t *Text) showProgress() {
 	if t.paused || t.opt.Quiet {
 		return
 	}
-	line := t.live()
+	line := t.liveLine()
 	if line == "" {
 		return
 	}
@@ -290,9 +290,9 @@ func (t *Text) progress() {
 	}
 }
 
-// live is the state of the verb in one line: the whole where it is counted, and
+// liveLine is the state of the verb in one line: the whole where it is counted, and
 // the item that has been open longest.
-func (t *Text) live() string {
+func (t *Text) liveLine() string {
 	name := ""
 	if len(t.open) > 0 {
 		name = t.open[0]
@@ -308,13 +308,13 @@ func (t *Text) live() string {
 	if m != nil {
 		line += "  " + m.words(t.opt.Now())
 	}
-	if room := t.width() - 1 - len([]rune(line)) - 2; name != "" && room >= 12 {
+	if room := t.lineWidth() - 1 - len([]rune(line)) - 2; name != "" && room >= 12 {
 		line += "  " + Fit(Clean(name), room)
 	}
-	return Fit(line, t.width()-1)
+	return Fit(line, t.lineWidth()-1)
 }
 
-func (t *Text) clear() {
+func (t *Text) clearLine() {
 	if t.drawn {
 		fmt.Fprint(t.err, "\r\x1b[K")
 		t.drawn = false
