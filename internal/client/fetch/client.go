@@ -231,12 +231,13 @@ func (c *Client) client(r Request) *http.Client {
 	if rt == nil {
 		rt = c.Transport()
 	}
-	return &http.Client{Transport: rt, CheckRedirect: followTen}
+	return &http.Client{Transport: rt, CheckRedirect: FollowRedirect}
 }
 
-// followTen follows up to ten redirects and tells none of them where it came
-// from: an earlier hop may carry a signature in its query.
-func followTen(req *http.Request, via []*http.Request) error {
+// FollowRedirect is for http.Client.CheckRedirect: it follows up to ten redirects
+// and tells none of them where it came from, since an earlier hop may carry a
+// signature in its query.
+func FollowRedirect(req *http.Request, via []*http.Request) error {
 	req.Header.Del("Referer")
 	if len(via) >= 10 {
 		return errors.New("more than 10 redirects")

@@ -34,15 +34,15 @@ const wrongBytesTries = 3
 
 // Puller reads from upstream registries. It is safe for concurrent use.
 type Puller struct {
-	client   *fetch.Client
-	sessions *sessions
+	client *fetch.Client
+	logins *logins
 }
 
 // NewPuller makes a puller over c, whose rewrites, limits and retries hold. The
 // credentials are those of the Docker configuration and its helpers, looked up
 // by the host that is really asked.
 func NewPuller(c *fetch.Client) *Puller {
-	return &Puller{client: c, sessions: newSessions(c.Transport())}
+	return &Puller{client: c, logins: newLogins(c.Transport())}
 }
 
 // Manifest is a manifest or index as the registry holds it.
@@ -141,7 +141,7 @@ func (p *Puller) request(ctx context.Context, repository, kind, reference string
 	if e.host == "docker.io" {
 		e.host = "index.docker.io"
 	}
-	rt, err := p.sessions.pull(ctx, e)
+	rt, err := p.logins.roundTripper(ctx, e)
 	if err != nil {
 		return fetch.Request{}, err
 	}

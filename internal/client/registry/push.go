@@ -66,14 +66,7 @@ func NewPusher(registry string, opt PushOptions) (*Pusher, error) {
 	case opt.RootCAs != nil:
 		p.scheme = "https"
 	}
-	p.client = &auth.Client{
-		Client: &http.Client{Transport: p.opt.Transport},
-		Header: http.Header{"User-Agent": {"caisson"}},
-		Cache:  auth.NewCache(),
-		Credential: func(ctx context.Context, hostport string) (auth.Credential, error) {
-			return credential(ctx, p.opt.Keychain, reg, hostport)
-		},
-	}
+	p.client = newAuthClient(&http.Client{Transport: p.opt.Transport}, p.opt.Keychain, reg)
 	return p, nil
 }
 
@@ -98,22 +91,6 @@ func (o PushOptions) withDefaults() PushOptions {
 		o.Retry = func(string, int, error) {}
 	}
 	return o
-}
-
-// credential gives out what the keychain has for reg, to reg alone.
-func credential(ctx context.Context, k authn.Keychain, reg name.Registry, hostport string) (auth.Credential, error) {
-	if hostport != reg.Name() {
-		return auth.EmptyCredential, nil
-	}
-	a, err := authn.Resolve(ctx, k, reg)
-	if err != nil {
-		return auth.EmptyCredential, fmt.Errorf("reading registry credentials: %w", err)
-	}
-	c, err := authn.Authorization(ctx, a)
-	if err != nil {
-		return auth.EmptyCredential, fmt.Errorf("reading registry credentials: %w", err)
-	}
-	return auth.Credential{Username: c.Username, Password: c.Password, RefreshToken: c.IdentityToken, AccessToken: c.RegistryToken}, nil
 }
 
 // Address is where repository lies: HOST/PREFIX/REPOSITORY.

@@ -8,7 +8,6 @@
 package registry
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -16,11 +15,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"sync"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -110,125 +105,6 @@ func checkDigest(dg digest.Digest) (digest.Digest, error) {
 		return "", fmt.Errorf("%w: digest %q", ErrReference, string(dg))
 	}
 	return dg, nil
-}
-
-// sessions keeps one authorized RoundTripper per repository and one challenge
-// per registry.
-type sessions struct {
-	base     http.RoundTripper
-	keychain authn.Keychain
-	mu       sync.Mutex
-	entries  map[endpoint]*session
-	hosts    map[endpoint]*handshake // path is empty
-}
-
-type session struct {
-	mu sync.Mutex
-	rt http.RoundTripper
-}
-
-type handshake struct {
-	mu        sync.Mutex
-	challenge *transport.Challenge
-}
-
-func newSessions(base http.RoundTripper) *sessions {
-	return &sessions{
-		base:     base,
-		keychain: authn.DefaultKeychain,
-		entries:  map[endpoint]*session{},
-		hosts:    map[endpoint]*handshake{},
-	}
-}
-
-// pull returns the RoundTripper for reading from e. Its first call for a
-// registry asks for the authorization scheme, its first call for a repository
-// fetches a token.
-func (s *sessions) pull(ctx context.Context, e endpoint) (http.RoundTripper, error) {
-	entry := s.entry(e)
-	entry.mu.Lock()
-	defer entry.mu.Unlock()
-	if entry.rt != nil {
-		return entry.rt, nil
-	}
-	rt, err := s.open(ctx, e)
-	if err != nil {
-		return nil, fmt.Errorf("logging in to registry %s: %w", e.host, plainError(err))
-	}
-	entry.rt = rt
-	return rt, nil
-}
-
-func (s *sessions) entry(e endpoint) *session {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.entries[e] == nil {
-		s.entries[e] = &session{}
-	}
-	return s.entries[e]
-}
-
-func (s *sessions) open(ctx context.Context, e endpoint) (http.RoundTripper, error) {
-	reg, err := name.NewRegistry(e.host)
-	if err != nil {
-		return nil, fmt.Errorf("%w: registry host %q", ErrReference, e.host)
-	}
-	rt := pinned{scheme: e.scheme, host: reg.RegistryStr(), inner: s.base}
-	challenge, err := s.challenge(ctx, endpoint{scheme: e.scheme, host: e.host}, reg, rt)
-	if err != nil || challenge.Scheme == "" {
-		return rt, err
-	}
-	auth, err := authn.Resolve(ctx, s.keychain, reg)
-	if err != nil {
-		return nil, fmt.Errorf("reading registry credentials: %w", err)
-	}
-	token := &transport.Token{}
-	if strings.EqualFold(challenge.Scheme, "bearer") {
-		scope := "repository:" + e.path + ":" + transport.PullScope
-		if token, err = exchange(ctx, reg, auth, rt, scope, challenge); err != nil {
-			return nil, err
-		}
-	}
-	return transport.FromToken(reg, auth, rt, challenge, token)
-}
-
-func exchange(ctx context.Context, reg name.Registry, auth authn.Authenticator, rt http.RoundTripper, scope string, c *transport.Challenge) (*transport.Token, error) {
-	config, err := authn.Authorization(ctx, auth)
-	if err != nil {
-		return nil, err
-	}
-	if config.RegistryToken != "" {
-		return &transport.Token{Token: config.RegistryToken}, nil
-	}
-	token, err := transport.Exchange(ctx, reg, auth, rt, []string{scope}, c)
-	if err != nil {
-		return nil, err
-	}
-	if token.Token == "" {
-		token.Token = token.AccessToken
-	}
-	return token, nil
-}
-
-func (s *sessions) challenge(ctx context.Context, e endpoint, reg name.Registry, rt http.RoundTripper) (*transport.Challenge, error) {
-	s.mu.Lock()
-	if s.hosts[e] == nil {
-		s.hosts[e] = &handshake{}
-	}
-	h := s.hosts[e]
-	s.mu.Unlock()
-
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.challenge != nil {
-		return h.challenge, nil
-	}
-	challenge, err := transport.Ping(ctx, reg, rt)
-	if err != nil {
-		return nil, err
-	}
-	h.challenge = challenge
-	return challenge, nil
 }
 
 // pinned keeps requests to one registry on one scheme: what was configured as
