@@ -164,29 +164,29 @@ func (c *Client) Size(ctx context.Context, url string) (int64, string, error) {
 
 // SizeOf is Size for requests that need more than a URL.
 func (c *Client) SizeOf(ctx context.Context, r Request) (int64, string, error) {
-	size, tag, err := c.probe(ctx, r, http.MethodHead, nil)
+	size, tag, err := c.probeSize(ctx, r, http.MethodHead, nil)
 	if err == nil && size >= 0 {
 		return size, tag, nil
 	}
 	if status := new(StatusError); errors.As(err, &status) && status.Status == http.StatusNotFound {
 		return -1, "", err
 	}
-	return c.probe(ctx, r, http.MethodGet, http.Header{"Range": {"bytes=0-0"}})
+	return c.probeSize(ctx, r, http.MethodGet, http.Header{"Range": {"bytes=0-0"}})
 }
 
-func (c *Client) probe(ctx context.Context, r Request, method string, extra http.Header) (int64, string, error) {
+func (c *Client) probeSize(ctx context.Context, r Request, method string, extra http.Header) (int64, string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // drops the body of an upstream that ignores ranges
-	req, err := c.request(ctx, r, method)
+	req, err := c.newRequest(ctx, r, method)
 	if err != nil {
 		return -1, "", err
 	}
 	for k, v := range extra {
 		req.Header[k] = v
 	}
-	resp, err := c.client(r).Do(req)
+	resp, err := c.httpClient(r).Do(req)
 	if err != nil {
-		return -1, "", cleanError(r.name(), err)
+		return -1, "", cleanError(r.itemName(), err)
 	}
 	defer resp.Body.Close()
 	if err := checkStatus(resp); err != nil {
@@ -207,18 +207,18 @@ func totalOf(resp *http.Response) int64 {
 	return resp.ContentLength
 }
 
-// request builds one try of r.
-func (c *Client) request(ctx context.Context, r Request, method string) (*http.Request, error) {
+// newRequest builds one try of r.
+func (c *Client) newRequest(ctx context.Context, r Request, method string) (*http.Request, error) {
 	target := r.URL
 	if !r.Direct {
 		target = c.URL(target)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {
-		return nil, fmt.Errorf("building a request for %s: %w", r.name(), errors.New("malformed URL"))
+		return nil, fmt.Errorf("building a request for %s: %w", r.itemName(), errors.New("malformed URL"))
 	}
 	if s := req.URL.Scheme; s != "http" && s != "https" {
-		return nil, fmt.Errorf("building a request for %s: scheme %q is not http or https", r.name(), s)
+		return nil, fmt.Errorf("building a request for %s: scheme %q is not http or https", r.itemName(), s)
 	}
 	for k, v := range r.Header {
 		req.Header[http.CanonicalHeaderKey(k)] = append([]string(nil), v...)
@@ -226,7 +226,7 @@ func (c *Client) request(ctx context.Context, r Request, method string) (*http.R
 	return req, nil
 }
 
-func (c *Client) client(r Request) *http.Client {
+func (c *Client) httpClient(r Request) *http.Client {
 	rt := r.RoundTripper
 	if rt == nil {
 		rt = c.Transport()
@@ -245,7 +245,7 @@ func FollowRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-func (r Request) name() string {
+func (r Request) itemName() string {
 	if r.Item != "" {
 		return r.Item
 	}
@@ -262,7 +262,7 @@ type hostLimits struct {
 // acquire waits for a slot; the function it returns gives it back and may be
 // called more than once.
 func (h *hostLimits) acquire(ctx context.Context, host string) (func(), error) {
-	slot := h.of(host)
+	slot := h.slotsOf(host)
 	select {
 	case slot <- struct{}{}:
 		return sync.OnceFunc(func() { <-slot }), nil
@@ -271,7 +271,7 @@ func (h *hostLimits) acquire(ctx context.Context, host string) (func(), error) {
 	}
 }
 
-func (h *hostLimits) of(host string) chan struct{} {
+func (h *hostLimits) slotsOf(host string) chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	slot, ok := h.slots[host]
@@ -285,7 +285,7 @@ func (h *hostLimits) of(host string) chan struct{} {
 // parseContentRange reads "bytes FIRST-LAST/TOTAL" or "bytes */TOTAL" (RFC 9110,
 // section 14.4); unknown parts are -1.
 func parseContentRange(s string) (first, total int64, err error) {
-	bad := fmt.Errorf("malformed Content-Range %q", printable(s))
+	bad := fmt.Errorf("malformed Content-Range %q", makePrintable(s))
 	rest, ok := strings.CutPrefix(s, "bytes ")
 	if !ok {
 		return -1, -1, bad
@@ -327,9 +327,9 @@ func strongTag(h http.Header) string {
 	return tag
 }
 
-// drain reads what little is left of a body so that its connection can be used
+// drainBody reads what little is left of a body so that its connection can be used
 // again, and closes it.
-func drain(body io.ReadCloser) {
+func drainBody(body io.ReadCloser) {
 	_, _ = io.CopyN(io.Discard, body, 64<<10)
 	_ = body.Close()
 }

@@ -95,21 +95,21 @@ func checkStatus(resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
 		return nil
 	}
-	return &StatusError{URL: Redact(resp.Request.URL.String()), Status: resp.StatusCode, Detail: detail(resp)}
+	return &StatusError{URL: Redact(resp.Request.URL.String()), Status: resp.StatusCode, Detail: errorDetail(resp)}
 }
 
-// detail is the beginning of a textual error body.
-func detail(resp *http.Response) string {
+// errorDetail is the beginning of a textual error body.
+func errorDetail(resp *http.Response) string {
 	kind := resp.Header.Get("Content-Type")
 	if !strings.HasPrefix(kind, "text/plain") && !strings.Contains(kind, "json") {
 		return ""
 	}
 	head, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
-	return printable(string(head))
+	return makePrintable(string(head))
 }
 
-// printable keeps hostile text on one line and away from terminal controls.
-func printable(s string) string {
+// makePrintable keeps hostile text on one line and away from terminal controls.
+func makePrintable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '

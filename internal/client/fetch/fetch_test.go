@@ -502,14 +502,14 @@ func TestNetrcLogin(t *testing.T) {
 	}
 	for target, want := range map[string]bool{"http://127.0.0.1/": true, "http://other.example/": false} {
 		req, _ := http.NewRequest("GET", target, nil)
-		c.netrc.authorize(req)
+		c.netrc.addLogin(req)
 		if _, _, ok := req.BasicAuth(); ok != want {
 			t.Errorf("login for %s: %v", target, ok)
 		}
 	}
 	c.netrc["mirror.example"] = login{"u", "p"}
 	req, _ := http.NewRequest("GET", "http://mirror.example/", nil)
-	if c.netrc.authorize(req); req.Header.Get("Authorization") != "" {
+	if c.netrc.addLogin(req); req.Header.Get("Authorization") != "" {
 		t.Error("login in the clear to another machine")
 	}
 }

@@ -60,14 +60,14 @@ func parseNetrc(text string) netrc {
 				return logins
 			}
 			i++
-			host = logins.set(host, words[i-1], words[i])
+			host = logins.setEntry(host, words[i-1], words[i])
 		}
 	}
 	return logins
 }
 
-// set notes one pair of words and returns the host that the next ones are for.
-func (n netrc) set(host, key, value string) string {
+// setEntry notes one pair of words and returns the host that the next ones are for.
+func (n netrc) setEntry(host, key, value string) string {
 	if key == "machine" {
 		return value
 	}
@@ -155,17 +155,17 @@ func unescape(c byte) byte {
 	return c
 }
 
-// authorize adds the host's login, over TLS or to this machine alone.
-func (n netrc) authorize(req *http.Request) {
+// addLogin adds the host's login, over TLS or to this machine alone.
+func (n netrc) addLogin(req *http.Request) {
 	host := req.URL.Hostname()
 	entry, ok := n[host]
-	if !ok || req.URL.Scheme != "https" && !loopback(host) {
+	if !ok || req.URL.Scheme != "https" && !isLoopback(host) {
 		return
 	}
 	req.SetBasicAuth(entry.user, entry.password)
 }
 
-func loopback(host string) bool {
+func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

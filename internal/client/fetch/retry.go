@@ -93,19 +93,19 @@ func transientStatus(code int) bool {
 	return code >= 500
 }
 
-// transient says whether an error may go away by itself. Answers that are
+// isTransient says whether an error may go away by itself. Answers that are
 // wrong, names that do not exist and certificates that do not verify stay.
-func transient(err error) bool {
+func isTransient(err error) bool {
 	if status := new(StatusError); errors.As(err, &status) {
 		return transientStatus(status.Status)
 	}
 	if dns := new(net.DNSError); errors.As(err, &dns) {
 		return !dns.IsNotFound
 	}
-	return !permanent(err)
+	return !isPermanent(err)
 }
 
-func permanent(err error) bool {
+func isPermanent(err error) bool {
 	var (
 		verify    *tls.CertificateVerificationError
 		authority x509.UnknownAuthorityError

@@ -52,17 +52,17 @@ func (c *Client) stream(ctx context.Context, r Request, dst Dst) (http.Header, e
 	s := &stream{client: c, req: r, dst: dst, best: dst.Offset()}
 	tries := NewTries(c.opt.Attempts, c.opt.Backoff)
 	err := tries.Do(ctx, func() error {
-		err := s.try(ctx)
-		if s.advanced() {
+		err := s.tryOnce(ctx)
+		if s.hasAdvanced() {
 			tries.Reset()
 		}
 		tries.AtLeast(s.after)
-		if err != nil && (ctx.Err() != nil || !transient(err)) {
+		if err != nil && (ctx.Err() != nil || !isTransient(err)) {
 			return backoff.Permanent(err)
 		}
 		return err
 	}, func(failed int, wait time.Duration, why error) {
-		c.emitRetry(r.name(), failed, wait, why)
+		c.emitRetry(r.itemName(), failed, wait, why)
 	})
 	switch {
 	case err == nil:
@@ -70,7 +70,7 @@ func (c *Client) stream(ctx context.Context, r Request, dst Dst) (http.Header, e
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
-	return nil, cleanError(r.name(), unwrapLocal(err))
+	return nil, cleanError(r.itemName(), unwrapLocal(err))
 }
 
 func unwrapLocal(err error) error {
@@ -92,8 +92,8 @@ type stream struct {
 	whole  bool          // ranges do not work here
 }
 
-// advanced says whether the stream came a step further than ever before.
-func (s *stream) advanced() bool {
+// hasAdvanced says whether the stream came a step further than ever before.
+func (s *stream) hasAdvanced() bool {
 	if s.dst.Offset() < s.best+progressStep {
 		return false
 	}
@@ -101,7 +101,7 @@ func (s *stream) advanced() bool {
 	return true
 }
 
-func (s *stream) try(ctx context.Context) error {
+func (s *stream) tryOnce(ctx context.Context) error {
 	s.after = 0
 	if s.req.Size >= 0 && s.dst.Offset() == s.req.Size && s.req.Size > 0 {
 		return nil
@@ -111,16 +111,16 @@ func (s *stream) try(ctx context.Context) error {
 	}
 	ctx, watch := newWatch(context.WithValue(ctx, singleTry{}, true), s.client.opt.Stall)
 	defer watch.stop()
-	resp, err := s.open(ctx)
+	resp, err := s.requestRest(ctx)
 	if err != nil {
-		return watch.explain(err)
+		return watch.explainStall(err)
 	}
 	defer resp.Body.Close()
-	if err := s.accept(resp); err != nil {
+	if err := s.acceptAnswer(resp); err != nil {
 		return err
 	}
 	watch.start()
-	return watch.explain(s.copy(watched{resp.Body, watch}))
+	return watch.explainStall(s.copyBody(watched{resp.Body, watch}))
 }
 
 // startOver empties dst when cond holds and there is something in it.
@@ -135,8 +135,8 @@ func (s *stream) startOver(cond bool) error {
 	return nil
 }
 
-func (s *stream) open(ctx context.Context) (*http.Response, error) {
-	req, err := s.client.request(ctx, s.req, http.MethodGet)
+func (s *stream) requestRest(ctx context.Context) (*http.Response, error) {
+	req, err := s.client.newRequest(ctx, s.req, http.MethodGet)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errProtocol, err)
 	}
@@ -146,11 +146,11 @@ func (s *stream) open(ctx context.Context) (*http.Response, error) {
 			req.Header.Set("If-Range", s.tag)
 		}
 	}
-	return s.client.client(s.req).Do(req)
+	return s.client.httpClient(s.req).Do(req)
 }
 
-// accept compares the answer's head with what was asked for.
-func (s *stream) accept(resp *http.Response) error {
+// acceptAnswer compares the answer's head with what was asked for.
+func (s *stream) acceptAnswer(resp *http.Response) error {
 	s.header = resp.Header
 	s.after = RetryAfter(resp.Header, time.Now())
 	switch resp.StatusCode {
@@ -179,7 +179,7 @@ func (s *stream) acceptPart(resp *http.Response) error {
 	first, total, err := parseContentRange(resp.Header.Get("Content-Range"))
 	if err != nil || first != s.dst.Offset() {
 		s.whole = true
-		return fmt.Errorf("%w: asked for bytes from %d, got Content-Range %q", ErrShort, s.dst.Offset(), printable(resp.Header.Get("Content-Range")))
+		return fmt.Errorf("%w: asked for bytes from %d, got Content-Range %q", ErrShort, s.dst.Offset(), makePrintable(resp.Header.Get("Content-Range")))
 	}
 	if s.tag == "" {
 		s.tag = strongTag(resp.Header)
@@ -206,13 +206,13 @@ func (s *stream) checkTotal(total int64) error {
 	return &SizeError{URL: Redact(s.req.URL), Want: s.req.Size, Got: total}
 }
 
-// copy moves the body into dst and compares lengths.
-func (s *stream) copy(body io.Reader) error {
+// copyBody moves the body into dst and compares lengths.
+func (s *stream) copyBody(body io.Reader) error {
 	want := int64(-1)
 	if s.req.Size >= 0 {
 		want = s.req.Size - s.dst.Offset()
 	}
-	n, err := pump(body, s.dst, want)
+	n, err := pumpBody(body, s.dst, want)
 	if err != nil {
 		return err
 	}
@@ -222,12 +222,12 @@ func (s *stream) copy(body io.Reader) error {
 	if n < want {
 		return fmt.Errorf("%w: %d of %d bytes", ErrShort, s.dst.Offset(), s.req.Size)
 	}
-	return s.beyond(body)
+	return s.checkEnd(body)
 }
 
-// beyond looks for one byte more than the content may have. Failing to look is
+// checkEnd looks for one byte more than the content may have. Failing to look is
 // no failure: all bytes are there.
-func (s *stream) beyond(body io.Reader) error {
+func (s *stream) checkEnd(body io.Reader) error {
 	var one [1]byte
 	if n, _ := io.ReadFull(body, one[:]); n > 0 {
 		return &SizeError{URL: Redact(s.req.URL), Want: s.req.Size, Got: -1}
@@ -237,10 +237,10 @@ func (s *stream) beyond(body io.Reader) error {
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// pump copies up to limit bytes (all when negative). Reading and writing run
+// pumpBody copies up to limit bytes (all when negative). Reading and writing run
 // side by side for content that does not fit one buffer. Errors of dst come
 // back as localError.
-func pump(src io.Reader, dst io.Writer, limit int64) (int64, error) {
+func pumpBody(src io.Reader, dst io.Writer, limit int64) (int64, error) {
 	if limit >= 0 {
 		src = io.LimitReader(src, limit)
 	}
@@ -279,8 +279,8 @@ func (k *keeper) Read(p []byte) (int, error) {
 func pumpOnce(src io.Reader, dst io.Writer) (int64, error) {
 	buf := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buf)
-	n, err := fill(src, buf[:])
-	if werr := put(dst, buf[:n]); werr != nil {
+	n, err := fillBuffer(src, buf[:])
+	if werr := writeAll(dst, buf[:n]); werr != nil {
 		return 0, werr
 	}
 	if err == io.EOF {
@@ -307,7 +307,7 @@ func pumpParallel(src io.Reader, dst io.Writer) (total int64, err error) {
 		<-done // src is free again when pump returns
 	}()
 	for c := range chunks {
-		werr := put(dst, c.buf[:c.n])
+		werr := writeAll(dst, c.buf[:c.n])
 		buffers.Put(c.buf)
 		if werr != nil {
 			return total, werr
@@ -325,7 +325,7 @@ func readChunks(src io.Reader, chunks chan<- chunk, quit <-chan struct{}) {
 	defer close(chunks)
 	for {
 		c := chunk{buf: buffers.Get().(*[bufferSize]byte)}
-		c.n, c.err = fill(src, c.buf[:])
+		c.n, c.err = fillBuffer(src, c.buf[:])
 		select {
 		case chunks <- c:
 		case <-quit:
@@ -338,8 +338,8 @@ func readChunks(src io.Reader, chunks chan<- chunk, quit <-chan struct{}) {
 	}
 }
 
-// fill reads until buf is full; what came before an error counts.
-func fill(src io.Reader, buf []byte) (n int, err error) {
+// fillBuffer reads until buf is full; what came before an error counts.
+func fillBuffer(src io.Reader, buf []byte) (n int, err error) {
 	for n < len(buf) && err == nil {
 		var m int
 		m, err = src.Read(buf[n:])
@@ -348,7 +348,7 @@ func fill(src io.Reader, buf []byte) (n int, err error) {
 	return n, err
 }
 
-func put(dst io.Writer, p []byte) error {
+func writeAll(dst io.Writer, p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}

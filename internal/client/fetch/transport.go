@@ -52,21 +52,21 @@ type transport struct{ client *Client }
 type singleTry struct{}
 
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Context().Value(singleTry{}) != nil || !repeatable(req) {
-		return t.once(req)
+	if req.Context().Value(singleTry{}) != nil || !isRepeatable(req) {
+		return t.sendOnce(req)
 	}
-	return t.repeat(req)
+	return t.sendRepeatedly(req)
 }
 
-// repeat sends req until it gets an answer that will not change by itself, or
+// sendRepeatedly sends req until it gets an answer that will not change by itself, or
 // has been refused too often. The last answer is returned as it is.
-func (t transport) repeat(req *http.Request) (resp *http.Response, err error) {
+func (t transport) sendRepeatedly(req *http.Request) (resp *http.Response, err error) {
 	ctx, tries := req.Context(), NewTries(t.client.opt.Attempts, t.client.opt.Backoff)
 	refusal := tries.Do(ctx, func() error {
 		tries.AtLeast(0)
-		resp, err = t.once(req)
+		resp, err = t.sendOnce(req)
 		switch {
-		case err != nil && (ctx.Err() != nil || !transient(err)):
+		case err != nil && (ctx.Err() != nil || !isTransient(err)):
 			return backoff.Permanent(err)
 		case err != nil:
 			return err
@@ -77,7 +77,7 @@ func (t transport) repeat(req *http.Request) (resp *http.Response, err error) {
 		return nil
 	}, func(failed int, wait time.Duration, why error) {
 		if resp != nil {
-			drain(resp.Body)
+			drainBody(resp.Body)
 			resp = nil
 		}
 		t.client.emitRetry(Redact(req.URL.String()), failed, wait, why)
@@ -88,13 +88,13 @@ func (t transport) repeat(req *http.Request) (resp *http.Response, err error) {
 	return nil, refusal
 }
 
-func repeatable(req *http.Request) bool {
+func isRepeatable(req *http.Request) bool {
 	return (req.Method == http.MethodGet || req.Method == http.MethodHead) && req.Body == nil
 }
 
-// once sends req one time; the host's slot is held until the body is closed.
-func (t transport) once(req *http.Request) (*http.Response, error) {
-	out := t.client.prepare(req)
+// sendOnce sends req one time; the host's slot is held until the body is closed.
+func (t transport) sendOnce(req *http.Request) (*http.Response, error) {
+	out := t.client.prepareRequest(req)
 	release, err := t.client.hosts.acquire(req.Context(), out.URL.Host)
 	if err != nil {
 		return nil, err
@@ -119,8 +119,8 @@ func (b *heldBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// prepare copies req and gives the copy its final headers.
-func (c *Client) prepare(req *http.Request) *http.Request {
+// prepareRequest copies req and gives the copy its final headers.
+func (c *Client) prepareRequest(req *http.Request) *http.Request {
 	out := req.Clone(req.Context())
 	out.Header.Set("Accept-Encoding", "identity")
 	if out.Header.Get("User-Agent") == "" {
@@ -128,7 +128,7 @@ func (c *Client) prepare(req *http.Request) *http.Request {
 	}
 	dropForeignCredentials(out)
 	if out.Header.Get("Authorization") == "" {
-		c.netrc.authorize(out)
+		c.netrc.addLogin(out)
 	}
 	return out
 }

@@ -34,8 +34,8 @@ func (w *watch) stop() {
 	w.cancel(nil)
 }
 
-// explain puts the stall in place of the cancellation that it caused.
-func (w *watch) explain(err error) error {
+// explainStall puts the stall in place of the cancellation that it caused.
+func (w *watch) explainStall(err error) error {
 	if err == nil {
 		return nil
 	}

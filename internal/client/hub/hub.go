@@ -65,20 +65,20 @@ func New(u Upstream, opt Options) (*Client, error) {
 		return nil, errors.New("reading the hub's address: the upstream rewrite is not a URL")
 	}
 	c := &Client{upstream: u, base: base, token: opt.Token}
-	if !private(base) {
+	if !isPrivate(base) {
 		c.token = ""
 	}
 	return c, nil
 }
 
-// private says whether a token sent there stays between the two ends.
-func private(u *url.URL) bool {
+// isPrivate says whether a token sent there stays between the two ends.
+func isPrivate(u *url.URL) bool {
 	host := u.Hostname()
 	ip := net.ParseIP(host)
 	return u.Scheme == "https" || host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func (c *Client) home(u *url.URL) bool {
+func (c *Client) isHome(u *url.URL) bool {
 	return u.Scheme == c.base.Scheme && u.Host == c.base.Host
 }
 
@@ -94,11 +94,11 @@ func (c *Client) Header() http.Header {
 
 // FileURL is the upstream address (before rewriting) of a file at a commit.
 func FileURL(repository, commit, path string) string {
-	return Endpoint + "/" + escape(repository) + "/resolve/" + url.PathEscape(commit) + "/" + escape(path)
+	return Endpoint + "/" + escapePath(repository) + "/resolve/" + url.PathEscape(commit) + "/" + escapePath(path)
 }
 
-// escape quotes each segment of a slash-separated path.
-func escape(p string) string {
+// escapePath quotes each segment of a slash-separated path.
+func escapePath(p string) string {
 	parts := strings.Split(p, "/")
 	for i, s := range parts {
 		parts[i] = url.PathEscape(s)
@@ -106,8 +106,8 @@ func escape(p string) string {
 	return strings.Join(parts, "/")
 }
 
-// get fetches one JSON document into v and returns the next page's URL, if any.
-func (c *Client) get(ctx context.Context, at *url.URL, v any) (*url.URL, error) {
+// getJSON fetches one JSON document into v and returns the next page's URL, if any.
+func (c *Client) getJSON(ctx context.Context, at *url.URL, v any) (*url.URL, error) {
 	h := c.Header()
 	h.Set("Accept", "application/json")
 	body, answer, err := c.upstream.Read(ctx, fetch.Request{
@@ -119,7 +119,7 @@ func (c *Client) get(ctx context.Context, at *url.URL, v any) (*url.URL, error) 
 	if err := json.Unmarshal(body, v); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrAnswer, err)
 	}
-	return c.next(at, answer)
+	return c.nextPage(at, answer)
 }
 
 // guard turns the hub's refusals into this package's errors, and keeps API
@@ -131,7 +131,7 @@ func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	kind := g.client.refusal(req, res)
+	kind := g.client.refusalOf(req, res)
 	if kind == nil {
 		return res, nil
 	}
@@ -141,10 +141,10 @@ func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	})
 }
 
-// refusal is the sentinel an answer stands for, nil for an answer to go on
+// refusalOf is the sentinel an answer stands for, nil for an answer to go on
 // with. The hub's own code decides where there is one: the hub answers 401 for
 // what does not exist, too.
-func (c *Client) refusal(req *http.Request, res *http.Response) error {
+func (c *Client) refusalOf(req *http.Request, res *http.Response) error {
 	switch errorCode(res.Header) {
 	case "GatedRepo":
 		return ErrGated
@@ -157,7 +157,7 @@ func (c *Client) refusal(req *http.Request, res *http.Response) error {
 	case res.StatusCode == http.StatusUnauthorized, res.StatusCode == http.StatusForbidden:
 		return ErrDenied
 	case res.StatusCode/100 == 3:
-		if to, err := req.URL.Parse(res.Header.Get("Location")); err != nil || !c.home(to) {
+		if to, err := req.URL.Parse(res.Header.Get("Location")); err != nil || !c.isHome(to) {
 			return fmt.Errorf("%w: a redirect to another host", ErrAnswer)
 		}
 	}
@@ -173,9 +173,9 @@ func errorCode(h http.Header) string {
 	return ""
 }
 
-// next finds the following page in a Link header (RFC 8288). The page must lie
+// nextPage finds the following page in a Link header (RFC 8288). The page must lie
 // on the hub's own host.
-func (c *Client) next(at *url.URL, h http.Header) (*url.URL, error) {
+func (c *Client) nextPage(at *url.URL, h http.Header) (*url.URL, error) {
 	target := nextLink(h.Values("Link"))
 	if target == "" {
 		return nil, nil
@@ -185,9 +185,9 @@ func (c *Client) next(at *url.URL, h http.Header) (*url.URL, error) {
 		return nil, fmt.Errorf("%w: next page %.80q", ErrAnswer, target)
 	}
 	next := at.ResolveReference(ref)
-	if !c.home(next) {
+	if !c.isHome(next) {
 		rewritten, err := url.Parse(c.upstream.URL(next.String()))
-		if err != nil || !c.home(rewritten) {
+		if err != nil || !c.isHome(rewritten) {
 			return nil, fmt.Errorf("%w: next page on another host, %s", ErrAnswer, next.Host)
 		}
 		next = rewritten

@@ -273,10 +273,10 @@ func FuzzAnswers(f *testing.F) {
 		nextLink([]string{link})
 		var head infoAnswer
 		if json.Unmarshal(info, &head) == nil {
-			if m, err := head.model("a/b", "main"); err == nil && (!commitPattern.MatchString(m.Commit) || strings.ContainsAny(m.License, "\n\r")) {
+			if m, err := head.readModel("a/b", "main"); err == nil && (!commitPattern.MatchString(m.Commit) || strings.ContainsAny(m.License, "\n\r")) {
 				t.Errorf("accepted %+v", m)
 			}
-			if files, err := head.files(); err == nil {
+			if files, err := head.listFiles(); err == nil {
 				checkFiles(t, files)
 			}
 		}
@@ -286,7 +286,7 @@ func FuzzAnswers(f *testing.F) {
 		}
 		if files, err := treeFiles(entries); err == nil {
 			checkFiles(t, files)
-			_ = head.agree(files)
+			_ = head.compareFiles(files)
 		}
 	})
 }

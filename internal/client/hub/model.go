@@ -43,45 +43,45 @@ var (
 // listing belongs to the commit, not to the revision, so it cannot change in
 // between. A repository that has moved to another name is an error that names it.
 func (c *Client) Info(ctx context.Context, repository, revision string) (*Model, error) {
-	m, err := c.info(ctx, repository, revision)
+	m, err := c.readInfo(ctx, repository, revision)
 	if err != nil {
 		return nil, fmt.Errorf("reading model %s at revision %s: %w", repository, revision, err)
 	}
 	return m, nil
 }
 
-func (c *Client) info(ctx context.Context, repository, revision string) (*Model, error) {
+func (c *Client) readInfo(ctx context.Context, repository, revision string) (*Model, error) {
 	if !repositoryPattern.MatchString(repository) {
 		return nil, fmt.Errorf("repository name %.100q is not ORG/NAME", repository)
 	}
 	var head infoAnswer
-	at := c.api(repository, "revision", revision)
+	at := c.apiURL(repository, "revision", revision)
 	at.RawQuery = "blobs=true"
-	if _, err := c.get(ctx, at, &head); err != nil {
+	if _, err := c.getJSON(ctx, at, &head); err != nil {
 		return nil, err
 	}
-	m, err := head.model(repository, revision)
+	m, err := head.readModel(repository, revision)
 	if err != nil {
 		return nil, err
 	}
-	m.Files, err = c.tree(ctx, repository, m.Commit)
+	m.Files, err = c.readTree(ctx, repository, m.Commit)
 	if errors.Is(err, ErrNotFound) { // a hub without the tree call lists the files with the commit
-		m.Files, err = head.files()
+		m.Files, err = head.listFiles()
 	}
 	if err != nil {
 		return nil, err
 	}
-	return m, head.agree(m.Files)
+	return m, head.compareFiles(m.Files)
 }
 
-func (c *Client) api(repository, call, revision string) *url.URL {
-	u, _ := url.Parse(c.base.String() + "/api/models/" + escape(repository) + "/" + call + "/" + url.PathEscape(revision))
+func (c *Client) apiURL(repository, call, revision string) *url.URL {
+	u, _ := url.Parse(c.base.String() + "/api/models/" + escapePath(repository) + "/" + call + "/" + url.PathEscape(revision))
 	return u
 }
 
-// tree lists all files of a commit, page by page.
-func (c *Client) tree(ctx context.Context, repository, commit string) ([]File, error) {
-	at := c.api(repository, "tree", commit)
+// readTree lists all files of a commit, page by page.
+func (c *Client) readTree(ctx context.Context, repository, commit string) ([]File, error) {
+	at := c.apiURL(repository, "tree", commit)
 	at.RawQuery = "recursive=true&expand=false"
 	var entries []treeEntry
 	for page := 0; at != nil; page++ {
@@ -89,7 +89,7 @@ func (c *Client) tree(ctx context.Context, repository, commit string) ([]File, e
 			return nil, fmt.Errorf("%w: a tree of more than %d pages", ErrAnswer, maxPages)
 		}
 		var more []treeEntry
-		next, err := c.get(ctx, at, &more)
+		next, err := c.getJSON(ctx, at, &more)
 		if err != nil {
 			return nil, fmt.Errorf("listing files: %w", err)
 		}
@@ -134,7 +134,7 @@ type treeEntry struct {
 	} `json:"lfs"`
 }
 
-func (a *infoAnswer) model(repository, revision string) (*Model, error) {
+func (a *infoAnswer) readModel(repository, revision string) (*Model, error) {
 	id := a.ID
 	if id == "" {
 		id = a.ModelID
@@ -150,27 +150,27 @@ func (a *infoAnswer) model(repository, revision string) (*Model, error) {
 	case !strings.EqualFold(id, repository):
 		return nil, fmt.Errorf("%w under that name: it is called %.200q", ErrNotFound, id)
 	}
-	return &Model{ID: id, Commit: a.SHA, License: license(a.CardData.License)}, nil
+	return &Model{ID: id, Commit: a.SHA, License: licenseName(a.CardData.License)}, nil
 }
 
-func license(v any) string {
+func licenseName(v any) string {
 	switch v := v.(type) {
 	case string:
-		return printable(v)
+		return makePrintable(v)
 	case []any:
 		var words []string
 		for _, e := range v {
 			if s, ok := e.(string); ok {
-				words = append(words, printable(s))
+				words = append(words, makePrintable(s))
 			}
 		}
-		return printable(strings.Join(words, ", "))
+		return makePrintable(strings.Join(words, ", "))
 	}
 	return ""
 }
 
-// printable keeps what fits a line of a lock file.
-func printable(s string) string {
+// makePrintable keeps what fits a line of a lock file.
+func makePrintable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return -1
@@ -183,8 +183,8 @@ func printable(s string) string {
 	return s
 }
 
-// files is the listing that comes with the commit.
-func (a *infoAnswer) files() ([]File, error) {
+// listFiles is the listing that comes with the commit.
+func (a *infoAnswer) listFiles() ([]File, error) {
 	if len(a.Siblings) > maxFiles {
 		return nil, fmt.Errorf("%w: more than %d files", ErrAnswer, maxFiles)
 	}
@@ -199,11 +199,11 @@ func (a *infoAnswer) files() ([]File, error) {
 		}
 		files = append(files, f)
 	}
-	return checked(files)
+	return checkListing(files)
 }
 
-// agree fails when the hub's two listings contradict each other.
-func (a *infoAnswer) agree(files []File) error {
+// compareFiles fails when the hub's two listings contradict each other.
+func (a *infoAnswer) compareFiles(files []File) error {
 	hash := make(map[string]string, len(files))
 	for _, f := range files {
 		hash[f.Path] = f.SHA256.String() + f.GitSHA1
@@ -236,14 +236,14 @@ func treeFiles(entries []treeEntry) ([]File, error) {
 		}
 		files = append(files, f)
 	}
-	return checked(files)
+	return checkListing(files)
 }
 
-// checked sorts files and holds each against what a file of a model may be.
-func checked(files []File) ([]File, error) {
+// checkListing sorts files and holds each against what a file of a model may be.
+func checkListing(files []File) ([]File, error) {
 	sort.Slice(files, func(i, j int) bool { return files[i].Path < files[j].Path })
 	for i, f := range files {
-		if err := f.check(); err != nil {
+		if err := f.checkFile(); err != nil {
 			return nil, fmt.Errorf("%w: file %.200q: %v", ErrAnswer, f.Path, err)
 		}
 		if i > 0 && files[i-1].Path == f.Path {
@@ -253,7 +253,7 @@ func checked(files []File) ([]File, error) {
 	return files, nil
 }
 
-func (f File) check() error {
+func (f File) checkFile() error {
 	switch {
 	case !cleanPath(f.Path):
 		return errors.New("not a clean relative path")

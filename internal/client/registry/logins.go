@@ -33,13 +33,13 @@ func newAuthClient(requests *http.Client, keychain authn.Keychain, reg name.Regi
 		Cache:    auth.NewCache(),
 		ClientID: clientID,
 		Credential: func(ctx context.Context, hostport string) (auth.Credential, error) {
-			return credential(ctx, keychain, reg, hostport)
+			return findCredential(ctx, keychain, reg, hostport)
 		},
 	}
 }
 
-// credential gives out what the keychain has for reg, to reg alone.
-func credential(ctx context.Context, k authn.Keychain, reg name.Registry, hostport string) (auth.Credential, error) {
+// findCredential gives out what the keychain has for reg, to reg alone.
+func findCredential(ctx context.Context, k authn.Keychain, reg name.Registry, hostport string) (auth.Credential, error) {
 	if hostport != reg.Name() {
 		return auth.EmptyCredential, nil
 	}
@@ -75,15 +75,15 @@ func newLogins(base http.RoundTripper) *logins {
 // roundTripper sends requests for reading from e. The first call for a registry
 // asks it for the way to log in.
 func (l *logins) roundTripper(ctx context.Context, e endpoint) (http.RoundTripper, error) {
-	client, err := l.client(ctx, endpoint{scheme: e.scheme, host: e.host})
+	client, err := l.openClient(ctx, endpoint{scheme: e.scheme, host: e.host})
 	if err != nil {
 		return nil, fmt.Errorf("logging in to registry %s: %w", e.host, plainError(err))
 	}
 	return authorized{client: client, repository: orasregistry.Reference{Registry: e.host, Repository: e.path}}, nil
 }
 
-func (l *logins) client(ctx context.Context, e endpoint) (*auth.Client, error) {
-	entry := l.entry(e)
+func (l *logins) openClient(ctx context.Context, e endpoint) (*auth.Client, error) {
+	entry := l.loginOf(e)
 	entry.mu.Lock()
 	defer entry.mu.Unlock()
 	if entry.client != nil {
@@ -104,7 +104,7 @@ func (l *logins) client(ctx context.Context, e endpoint) (*auth.Client, error) {
 	return client, nil
 }
 
-func (l *logins) entry(e endpoint) *login {
+func (l *logins) loginOf(e endpoint) *login {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.entries[e] == nil {
@@ -155,7 +155,7 @@ type challenged struct {
 func (c challenged) RoundTrip(req *http.Request) (*http.Response, error) {
 	own := req.URL.Host == c.host && strings.HasPrefix(req.URL.Path, "/v2/")
 	if own && c.challenge != "" && req.Header.Get("Authorization") == "" {
-		return c.refuse(req, http.Header{"Www-Authenticate": {c.challenge}})
+		return c.answerUnauthorized(req, http.Header{"Www-Authenticate": {c.challenge}})
 	}
 	resp, err := c.pinned.RoundTrip(req)
 	if err != nil || !own || resp.StatusCode != http.StatusUnauthorized {
@@ -170,7 +170,7 @@ func (c challenged) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func (c challenged) refuse(req *http.Request, h http.Header) (*http.Response, error) {
+func (c challenged) answerUnauthorized(req *http.Request, h http.Header) (*http.Response, error) {
 	if err := c.checkRealm(c.challenge); err != nil {
 		return nil, err
 	}
@@ -208,19 +208,19 @@ func (a authorized) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := auth.AppendRepositoryScope(req.Context(), a.repository, auth.ActionPull)
 	resp, err := a.client.Do(req.WithContext(ctx))
 	if err != nil {
-		return nil, a.explain(err)
+		return nil, a.explainRefusal(err)
 	}
 	return resp, nil
 }
 
-// explain makes a refused login the answer of the upstream that it is.
-func (a authorized) explain(err error) error {
+// explainRefusal makes a refused login the answer of the upstream that it is.
+func (a authorized) explainRefusal(err error) error {
 	var token *errcode.ErrorResponse
 	switch {
 	case errors.As(err, &token):
 		refusal := &fetch.StatusError{URL: fetch.Redact(token.URL.String()), Status: token.StatusCode}
 		if len(token.Errors) > 0 {
-			refusal.Detail = printable(token.Errors.Error())
+			refusal.Detail = makePrintable(token.Errors.Error())
 		}
 		return fmt.Errorf("logging in to registry %s: %w", a.repository.Registry, refusal)
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):

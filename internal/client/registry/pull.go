@@ -77,7 +77,7 @@ func (p *Puller) Resolve(ctx context.Context, ref string) (Manifest, error) {
 	if dg != "" {
 		return p.Manifest(ctx, repository, dg)
 	}
-	return p.manifest(ctx, repository, tag, "")
+	return p.fetchManifest(ctx, repository, tag, "")
 }
 
 // Manifest reads one manifest by its digest from a repository (HOST/PATH).
@@ -86,15 +86,15 @@ func (p *Puller) Manifest(ctx context.Context, repository string, dg digest.Dige
 	if err != nil {
 		return Manifest{}, err
 	}
-	return p.manifest(ctx, repository, string(dg), dg)
+	return p.fetchManifest(ctx, repository, string(dg), dg)
 }
 
-func (p *Puller) manifest(ctx context.Context, repository, reference string, want digest.Digest) (Manifest, error) {
+func (p *Puller) fetchManifest(ctx context.Context, repository, reference string, want digest.Digest) (Manifest, error) {
 	what := repository + ":" + reference
 	if want != "" {
 		what = repository + "@" + reference
 	}
-	data, header, err := p.checked(ctx, repository, "manifests", reference, want, -1)
+	data, header, err := p.readChecked(ctx, repository, "manifests", reference, want, -1)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("reading manifest %s: %w", what, err)
 	}
@@ -111,7 +111,7 @@ func (p *Puller) Blob(ctx context.Context, repository string, dg digest.Digest, 
 	if err != nil {
 		return nil, err
 	}
-	data, _, err := p.checked(ctx, repository, "blobs", string(dg), dg, size)
+	data, _, err := p.readChecked(ctx, repository, "blobs", string(dg), dg, size)
 	if err != nil {
 		return nil, fmt.Errorf("reading blob %s@%s: %w", repository, dg, err)
 	}
@@ -125,7 +125,7 @@ func (p *Puller) BlobRequest(ctx context.Context, repository string, dg digest.D
 	if err != nil {
 		return fetch.Request{}, err
 	}
-	r, err := p.request(ctx, repository, "blobs", string(dg))
+	r, err := p.newRequest(ctx, repository, "blobs", string(dg))
 	if err != nil {
 		return fetch.Request{}, fmt.Errorf("asking for blob %s@%s: %w", repository, dg, err)
 	}
@@ -133,7 +133,7 @@ func (p *Puller) BlobRequest(ctx context.Context, repository string, dg digest.D
 	return r, nil
 }
 
-func (p *Puller) request(ctx context.Context, repository, kind, reference string) (fetch.Request, error) {
+func (p *Puller) newRequest(ctx context.Context, repository, kind, reference string) (fetch.Request, error) {
 	e, err := parseEndpoint(p.client.URL(repository))
 	if err != nil {
 		return fetch.Request{}, err
@@ -148,10 +148,10 @@ func (p *Puller) request(ctx context.Context, repository, kind, reference string
 	return fetch.Request{URL: e.url(kind, reference), Direct: true, Size: -1, RoundTripper: rt}, nil
 }
 
-// checked reads a small document and compares it with want, or with the digest
+// readChecked reads a small document and compares it with want, or with the digest
 // that the registry states when want is empty. Wrong bytes are asked for again.
-func (p *Puller) checked(ctx context.Context, repository, kind, reference string, want digest.Digest, size int64) ([]byte, http.Header, error) {
-	r, err := p.request(ctx, repository, kind, reference)
+func (p *Puller) readChecked(ctx context.Context, repository, kind, reference string, want digest.Digest, size int64) ([]byte, http.Header, error) {
+	r, err := p.newRequest(ctx, repository, kind, reference)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -162,18 +162,18 @@ func (p *Puller) checked(ctx context.Context, repository, kind, reference string
 	for try := 1; ; try++ {
 		data, header, err := p.client.Read(ctx, r, MaxManifest)
 		if err == nil {
-			err = compare(data, header, want)
+			err = compareDigest(data, header, want)
 		}
 		if err == nil {
 			return data, header, nil
 		}
 		if again := errors.Is(err, ErrDigest) || errors.Is(err, fetch.ErrSize) && size >= 0; !again || try == wrongBytesTries {
-			return nil, nil, translate(err)
+			return nil, nil, translateNotFound(err)
 		}
 	}
 }
 
-func compare(data []byte, header http.Header, want digest.Digest) error {
+func compareDigest(data []byte, header http.Header, want digest.Digest) error {
 	got := digest.FromBytes(data)
 	if want != "" && got != want {
 		return fmt.Errorf("%w: it is %s", ErrDigest, got)
@@ -184,8 +184,8 @@ func compare(data []byte, header http.Header, want digest.Digest) error {
 	return nil
 }
 
-// translate makes a 404 ErrNotFound; the message keeps the answer.
-func translate(err error) error {
+// translateNotFound makes a 404 ErrNotFound; the message keeps the answer.
+func translateNotFound(err error) error {
 	if status := new(fetch.StatusError); errors.As(err, &status) && status.Status == http.StatusNotFound {
 		return fmt.Errorf("%w: %v", ErrNotFound, err)
 	}
@@ -217,14 +217,14 @@ func (p *Puller) Referrers(ctx context.Context, repository string, dg digest.Dig
 }
 
 func (p *Puller) fallbackReferrers(ctx context.Context, repository string, dg digest.Digest) ([]ocispec.Descriptor, *Manifest, error) {
-	m, err := p.manifest(ctx, repository, FallbackTag(dg), "")
+	m, err := p.fetchManifest(ctx, repository, FallbackTag(dg), "")
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil, nil
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := descriptors(m.Bytes)
+	list, err := parseDescriptors(m.Bytes)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading referrers tag %s:%s: %w", repository, FallbackTag(dg), err)
 	}
@@ -238,7 +238,7 @@ func FallbackTag(dg digest.Digest) string {
 }
 
 func (p *Puller) listReferrers(ctx context.Context, repository string, dg digest.Digest) ([]ocispec.Descriptor, bool, error) {
-	r, err := p.request(ctx, repository, "referrers", string(dg))
+	r, err := p.newRequest(ctx, repository, "referrers", string(dg))
 	if err != nil {
 		return nil, false, err
 	}
@@ -252,7 +252,7 @@ func (p *Puller) listReferrers(ctx context.Context, repository string, dg digest
 		if err != nil {
 			return nil, false, err
 		}
-		list, err := descriptors(data)
+		list, err := parseDescriptors(data)
 		if err != nil {
 			return nil, false, err
 		}
@@ -298,7 +298,7 @@ func nextPage(current, link string) (string, error) {
 	return next.String(), nil
 }
 
-func descriptors(data []byte) ([]ocispec.Descriptor, error) {
+func parseDescriptors(data []byte) ([]ocispec.Descriptor, error) {
 	if _, err := manifestType(ocispec.MediaTypeImageIndex, data); err != nil {
 		return nil, err
 	}
@@ -327,7 +327,7 @@ func (p *Puller) CosignTags(ctx context.Context, repository string, dg digest.Di
 	found := map[string]Manifest{}
 	for _, suffix := range []string{".sig", ".att", ".sbom"} {
 		tag := FallbackTag(dg) + suffix
-		m, err := p.manifest(ctx, repository, tag, "")
+		m, err := p.fetchManifest(ctx, repository, tag, "")
 		if errors.Is(err, ErrNotFound) {
 			continue
 		}
@@ -360,7 +360,7 @@ func manifestType(header string, data []byte) (string, error) {
 	if s.Manifests && (s.Layers || s.Config || s.FSLayers) {
 		return "", fmt.Errorf("%w: it has both manifests and layers", ErrAmbiguous)
 	}
-	kind := stated(header)
+	kind := statedType(header)
 	switch {
 	case kind == "":
 		kind = s.MediaType
@@ -368,14 +368,14 @@ func manifestType(header string, data []byte) (string, error) {
 		return "", fmt.Errorf("%w: sent as %q, says %q", ErrAmbiguous, kind, s.MediaType)
 	}
 	if kind == "" {
-		kind = s.guess()
+		kind = s.guessType()
 	}
-	return kind, s.agree(kind)
+	return kind, s.checkType(kind)
 }
 
-// stated is the media type of a Content-Type header, unless it is one of those
+// statedType is the media type of a Content-Type header, unless it is one of those
 // that say nothing.
-func stated(header string) string {
+func statedType(header string) string {
 	kind, _, err := mime.ParseMediaType(header)
 	if err != nil {
 		return ""
@@ -387,14 +387,14 @@ func stated(header string) string {
 	return kind
 }
 
-func (s shape) guess() string {
+func (s shape) guessType() string {
 	if s.Manifests {
 		return ocispec.MediaTypeImageIndex
 	}
 	return ocispec.MediaTypeImageManifest
 }
 
-func (s shape) agree(kind string) error {
+func (s shape) checkType(kind string) error {
 	if s.SchemaVersion != 2 || s.FSLayers {
 		return fmt.Errorf("%w: schema version %d", ErrMediaType, s.SchemaVersion)
 	}
@@ -422,25 +422,25 @@ func readShape(data []byte) (shape, error) {
 	if err != nil {
 		return bad(err)
 	}
-	if err := optional(fields["mediaType"], &s.MediaType); err != nil {
+	if err := unmarshalOptional(fields["mediaType"], &s.MediaType); err != nil {
 		return bad(err)
 	}
-	if err := optional(fields["schemaVersion"], &s.SchemaVersion); err != nil {
+	if err := unmarshalOptional(fields["schemaVersion"], &s.SchemaVersion); err != nil {
 		return bad(err)
 	}
-	s.Manifests, s.Layers = present(fields["manifests"]), present(fields["layers"])
-	s.Config, s.FSLayers = present(fields["config"]), present(fields["fsLayers"])
+	s.Manifests, s.Layers = isPresent(fields["manifests"]), isPresent(fields["layers"])
+	s.Config, s.FSLayers = isPresent(fields["config"]), isPresent(fields["fsLayers"])
 	return s, nil
 }
 
-func optional(raw json.RawMessage, v any) error {
+func unmarshalOptional(raw json.RawMessage, v any) error {
 	if raw == nil {
 		return nil
 	}
 	return json.Unmarshal(raw, v)
 }
 
-func present(raw json.RawMessage) bool { return raw != nil && string(raw) != "null" }
+func isPresent(raw json.RawMessage) bool { return raw != nil && string(raw) != "null" }
 
 // decisive are the keys that say what a manifest is, by their lower case.
 var decisive = map[string]string{

@@ -107,14 +107,14 @@ func (p *Pusher) url(repository, kind, reference string) string {
 	return endpoint{p.scheme, p.host, p.path(repository)}.url(kind, reference)
 }
 
-// scoped says in ctx which rights a request's token needs.
-func (p *Pusher) scoped(ctx context.Context, repository string, actions ...string) context.Context {
+// withScope says in ctx which rights a request's token needs.
+func (p *Pusher) withScope(ctx context.Context, repository string, actions ...string) context.Context {
 	return auth.AppendRepositoryScope(ctx, orasregistry.Reference{Registry: p.host, Repository: p.path(repository)}, actions...)
 }
 
 // Check asks the registry for its API root, with the credentials there are.
 func (p *Pusher) Check(ctx context.Context) error {
-	resp, err := p.do(ctx, "asking registry "+p.host, call{method: http.MethodGet, url: p.scheme + "://" + p.host + "/v2/", want: []int{http.StatusOK}})
+	resp, err := p.doRequest(ctx, "asking registry "+p.host, call{method: http.MethodGet, url: p.scheme + "://" + p.host + "/v2/", want: []int{http.StatusOK}})
 	if err != nil {
 		return err
 	}
@@ -124,8 +124,8 @@ func (p *Pusher) Check(ctx context.Context) error {
 // ManifestDigest returns the digest that the registry has for a tag or digest,
 // empty if it has none.
 func (p *Pusher) ManifestDigest(ctx context.Context, repository, reference string) (digest.Digest, error) {
-	ctx = p.scoped(ctx, repository, auth.ActionPull, auth.ActionPush)
-	resp, err := p.do(ctx, "looking for manifest "+p.Address(repository)+" "+reference, call{
+	ctx = p.withScope(ctx, repository, auth.ActionPull, auth.ActionPush)
+	resp, err := p.doRequest(ctx, "looking for manifest "+p.Address(repository)+" "+reference, call{
 		method: http.MethodHead, url: p.url(repository, "manifests", reference), header: acceptManifests,
 		want: []int{http.StatusOK, http.StatusNotFound},
 	})
@@ -145,14 +145,14 @@ func (p *Pusher) ManifestDigest(ctx context.Context, repository, reference strin
 
 // ReadManifest reads a manifest and its media type. Errors: ErrNotFound.
 func (p *Pusher) ReadManifest(ctx context.Context, repository, reference string) ([]byte, string, error) {
-	raw, header, err := p.read(ctx, repository, "manifests", reference, acceptManifests)
+	raw, header, err := p.readDocument(ctx, repository, "manifests", reference, acceptManifests)
 	return raw, header.Get("Content-Type"), err
 }
 
-func (p *Pusher) read(ctx context.Context, repository, kind, reference string, accept http.Header) ([]byte, http.Header, error) {
-	ctx = p.scoped(ctx, repository, auth.ActionPull, auth.ActionPush)
+func (p *Pusher) readDocument(ctx context.Context, repository, kind, reference string, accept http.Header) ([]byte, http.Header, error) {
+	ctx = p.withScope(ctx, repository, auth.ActionPull, auth.ActionPush)
 	what := "reading " + kind + " " + p.Address(repository) + " " + reference
-	resp, err := p.do(ctx, what, call{method: http.MethodGet, url: p.url(repository, kind, reference), header: accept, want: []int{http.StatusOK}})
+	resp, err := p.doRequest(ctx, what, call{method: http.MethodGet, url: p.url(repository, kind, reference), header: accept, want: []int{http.StatusOK}})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -169,8 +169,8 @@ func (p *Pusher) read(ctx context.Context, repository, kind, reference string, a
 
 // HasBlob says whether repository has the blob.
 func (p *Pusher) HasBlob(ctx context.Context, repository string, dg digest.Digest) (bool, error) {
-	ctx = p.scoped(ctx, repository, auth.ActionPull, auth.ActionPush)
-	resp, err := p.do(ctx, "looking for blob "+p.Address(repository)+"@"+dg.String(), call{
+	ctx = p.withScope(ctx, repository, auth.ActionPull, auth.ActionPush)
+	resp, err := p.doRequest(ctx, "looking for blob "+p.Address(repository)+"@"+dg.String(), call{
 		method: http.MethodHead, url: p.url(repository, "blobs", dg.String()), want: []int{http.StatusOK, http.StatusNotFound},
 	})
 	if err != nil {
@@ -181,9 +181,9 @@ func (p *Pusher) HasBlob(ctx context.Context, repository string, dg digest.Diges
 
 // PutManifest writes raw under a tag or its digest. Errors: *RefusedError.
 func (p *Pusher) PutManifest(ctx context.Context, repository, reference, mediaType string, raw []byte) error {
-	ctx = p.scoped(ctx, repository, auth.ActionPull, auth.ActionPush)
+	ctx = p.withScope(ctx, repository, auth.ActionPull, auth.ActionPush)
 	what := "pushing manifest " + p.Address(repository) + " " + reference
-	resp, err := p.do(ctx, what, call{
+	resp, err := p.doRequest(ctx, what, call{
 		method: http.MethodPut, url: p.url(repository, "manifests", reference), header: http.Header{"Content-Type": {mediaType}},
 		content: bytesContent(raw), want: []int{http.StatusCreated, http.StatusOK, http.StatusAccepted},
 	})
@@ -211,13 +211,13 @@ const (
 // attempt, and its errors are final. The registry takes the blob only if it
 // hashes to desc.Digest. Errors: *RefusedError, those of open and of its reader.
 func (p *Pusher) Upload(ctx context.Context, repository, from string, desc ocispec.Descriptor, open func() (io.ReadCloser, error)) (Outcome, error) {
-	ctx = p.scoped(ctx, repository, auth.ActionPull, auth.ActionPush)
+	ctx = p.withScope(ctx, repository, auth.ActionPull, auth.ActionPush)
 	if from != "" {
-		ctx = p.scoped(ctx, from, auth.ActionPull)
+		ctx = p.withScope(ctx, from, auth.ActionPull)
 	}
 	u := &upload{pusher: p, repository: repository, from: from, desc: desc, open: open}
 	what := "pushing blob " + p.Address(repository) + "@" + desc.Digest.String()
-	err := p.attempts(ctx, what, u.attempt)
+	err := p.retryAttempts(ctx, what, u.attemptUpload)
 	return u.outcome, err
 }
 
@@ -232,22 +232,22 @@ type upload struct {
 	tried      bool
 }
 
-func (u *upload) attempt(ctx context.Context) error {
+func (u *upload) attemptUpload(ctx context.Context) error {
 	if u.tried { // the answer may be all that got lost
 		if have, err := u.pusher.HasBlob(ctx, u.repository, u.desc.Digest); err != nil || have {
 			return err
 		}
 	}
 	u.tried = true
-	session, err := u.begin(ctx)
+	session, err := u.beginSession(ctx)
 	if err != nil || u.outcome == Mounted {
 		return err
 	}
-	return u.send(ctx, session)
+	return u.sendBlob(ctx, session)
 }
 
-// begin opens an upload session, or mounts.
-func (u *upload) begin(ctx context.Context) (*url.URL, error) {
+// beginSession opens an upload session, or mounts.
+func (u *upload) beginSession(ctx context.Context) (*url.URL, error) {
 	target, err := url.Parse(u.pusher.url(u.repository, "blobs", "uploads/"))
 	if err != nil {
 		return nil, backoff.Permanent(err)
@@ -257,7 +257,7 @@ func (u *upload) begin(ctx context.Context) (*url.URL, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, shortAnswer, errStalled)
 	defer cancel()
-	resp, err := u.pusher.once(ctx, call{method: http.MethodPost, url: target.String(), want: []int{http.StatusAccepted, http.StatusCreated}})
+	resp, err := u.pusher.sendOnce(ctx, call{method: http.MethodPost, url: target.String(), want: []int{http.StatusAccepted, http.StatusCreated}})
 	if err != nil {
 		return nil, err
 	}
@@ -269,12 +269,12 @@ func (u *upload) begin(ctx context.Context) (*url.URL, error) {
 		u.outcome = Mounted
 		return nil, nil
 	}
-	return u.session(target, resp.Header.Get("Location"))
+	return u.uploadAddress(target, resp.Header.Get("Location"))
 }
 
-// session is where the blob's bytes go. A location on the same machine is held
+// uploadAddress is where the blob's bytes go. A location on the same machine is held
 // to the scheme and port in use, since proxies before registries misstate them.
-func (u *upload) session(base *url.URL, location string) (*url.URL, error) {
+func (u *upload) uploadAddress(base *url.URL, location string) (*url.URL, error) {
 	to, err := base.Parse(location)
 	if err != nil || location == "" {
 		return nil, backoff.Permanent(errors.New("the registry names no place for the blob"))
@@ -291,15 +291,15 @@ func (u *upload) session(base *url.URL, location string) (*url.URL, error) {
 	return to, nil
 }
 
-func (u *upload) send(ctx context.Context, to *url.URL) error {
+func (u *upload) sendBlob(ctx context.Context, to *url.URL) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	src := &source{open: u.open, size: u.desc.Size, stalled: func() { cancel(errStalled) }}
-	resp, err := u.pusher.once(ctx, call{
+	resp, err := u.pusher.sendOnce(ctx, call{
 		method: http.MethodPut, url: to.String(), header: http.Header{"Content-Type": {"application/octet-stream"}},
 		content: src, want: []int{http.StatusCreated},
 	})
-	if bad := src.finish(); bad != nil {
+	if bad := src.stopAlarm(); bad != nil {
 		return backoff.Permanent(bad)
 	}
 	if err != nil {

@@ -22,11 +22,11 @@ const mergeTries = 4
 // as upstream had it; it is written unchanged where it says all that is wanted
 // and the tag is free. Two calls for one subject must not run at once.
 func (p *Pusher) EnsureReferrers(ctx context.Context, repository string, subject digest.Digest, want []ocispec.Descriptor, carried []byte) error {
-	list, err := p.referrers(ctx, repository, subject)
+	list, err := p.apiReferrers(ctx, repository, subject)
 	if err != nil {
 		return err
 	}
-	if len(lacking(list, want)) == 0 {
+	if len(missingFrom(list, want)) == 0 {
 		return nil
 	}
 	for range mergeTries {
@@ -34,12 +34,12 @@ func (p *Pusher) EnsureReferrers(ctx context.Context, repository string, subject
 		if err != nil {
 			return err
 		}
-		more := lacking(list, want)
+		more := missingFrom(list, want)
 		if len(more) == 0 {
 			return nil
 		}
 		raw := carried
-		if len(list) > 0 || !says(carried, want) {
+		if len(list) > 0 || !listsExactly(carried, want) {
 			raw = referrersIndex(append(list, more...))
 		}
 		if err := p.PutManifest(ctx, repository, FallbackTag(subject), ocispec.MediaTypeImageIndex, raw); err != nil {
@@ -49,8 +49,8 @@ func (p *Pusher) EnsureReferrers(ctx context.Context, repository string, subject
 	return fmt.Errorf("listing referrers of %s@%s: others keep writing the referrers tag", p.Address(repository), subject)
 }
 
-// lacking returns what of want is not in have.
-func lacking(have, want []ocispec.Descriptor) []ocispec.Descriptor {
+// missingFrom returns what of want is not in have.
+func missingFrom(have, want []ocispec.Descriptor) []ocispec.Descriptor {
 	seen := map[digest.Digest]bool{}
 	for _, d := range have {
 		seen[d.Digest] = true
@@ -65,12 +65,12 @@ func lacking(have, want []ocispec.Descriptor) []ocispec.Descriptor {
 	return out
 }
 
-func says(carried []byte, want []ocispec.Descriptor) bool {
+func listsExactly(carried []byte, want []ocispec.Descriptor) bool {
 	if carried == nil {
 		return false
 	}
-	list, err := descriptors(carried)
-	return err == nil && len(list) == len(want) && len(lacking(list, want)) == 0
+	list, err := parseDescriptors(carried)
+	return err == nil && len(list) == len(want) && len(missingFrom(list, want)) == 0
 }
 
 func referrersIndex(list []ocispec.Descriptor) []byte {
@@ -85,9 +85,9 @@ func referrersIndex(list []ocispec.Descriptor) []byte {
 	return raw
 }
 
-// referrers lists what the referrers API says; nothing where it is missing.
-func (p *Pusher) referrers(ctx context.Context, repository string, subject digest.Digest) ([]ocispec.Descriptor, error) {
-	raw, header, err := p.read(ctx, repository, "referrers", subject.String(), http.Header{"Accept": {ocispec.MediaTypeImageIndex}})
+// apiReferrers lists what the referrers API says; nothing where it is missing.
+func (p *Pusher) apiReferrers(ctx context.Context, repository string, subject digest.Digest) ([]ocispec.Descriptor, error) {
+	raw, header, err := p.readDocument(ctx, repository, "referrers", subject.String(), http.Header{"Accept": {ocispec.MediaTypeImageIndex}})
 	if r := new(RefusedError); errors.As(err, &r) && r.Status < 500 && r.Status != http.StatusUnauthorized && r.Status != http.StatusForbidden {
 		return nil, nil
 	}
@@ -97,7 +97,7 @@ func (p *Pusher) referrers(ctx context.Context, repository string, subject diges
 	if kind, _, _ := mime.ParseMediaType(header.Get("Content-Type")); kind != ocispec.MediaTypeImageIndex {
 		return nil, nil
 	}
-	return descriptors(raw) // its first page; what lies beyond is written to the tag as well, which does no harm
+	return parseDescriptors(raw) // its first page; what lies beyond is written to the tag as well, which does no harm
 }
 
 func (p *Pusher) taggedReferrers(ctx context.Context, repository string, subject digest.Digest) ([]ocispec.Descriptor, error) {
@@ -108,5 +108,5 @@ func (p *Pusher) taggedReferrers(ctx context.Context, repository string, subject
 	if err != nil {
 		return nil, err
 	}
-	return descriptors(raw)
+	return parseDescriptors(raw)
 }

@@ -62,7 +62,7 @@ func (e *RefusedError) Incomplete() bool {
 	return false
 }
 
-func refused(resp *http.Response) *RefusedError {
+func readRefusal(resp *http.Response) *RefusedError {
 	e := &RefusedError{Status: resp.StatusCode, wait: fetch.RetryAfter(resp.Header, time.Now())}
 	raw, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
 	var doc struct {
@@ -78,12 +78,12 @@ func refused(resp *http.Response) *RefusedError {
 			said = append(said, strings.TrimSpace(x.Code+" "+x.Message))
 		}
 	}
-	e.Message = printable(strings.Join(said, "; "))
+	e.Message = makePrintable(strings.Join(said, "; "))
 	return e
 }
 
-// printable makes a stranger's text fit for one line.
-func printable(s string) string {
+// makePrintable makes a stranger's text fit for one line.
+func makePrintable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u202e' {
 			return ' '
@@ -115,14 +115,14 @@ type call struct {
 	want        []int // statuses that are answers and not errors
 }
 
-// do makes a request without large content, with retries. The caller closes the
+// doRequest makes a request without large content, with retries. The caller closes the
 // body.
-func (p *Pusher) do(ctx context.Context, what string, c call) (*http.Response, error) {
+func (p *Pusher) doRequest(ctx context.Context, what string, c call) (*http.Response, error) {
 	var resp *http.Response
-	err := p.attempts(ctx, what, func(ctx context.Context) error {
+	err := p.retryAttempts(ctx, what, func(ctx context.Context) error {
 		// The limit must outlive this function: it ends with the body.
 		ctx, cancel := context.WithTimeoutCause(ctx, shortAnswer, errStalled)
-		r, err := p.once(ctx, c)
+		r, err := p.sendOnce(ctx, c)
 		if err != nil {
 			cancel()
 			return err
@@ -144,8 +144,8 @@ func (r *releasing) Close() error {
 	return r.ReadCloser.Close()
 }
 
-// once makes one attempt of a request.
-func (p *Pusher) once(ctx context.Context, c call) (*http.Response, error) {
+// sendOnce makes one attempt of a request.
+func (p *Pusher) sendOnce(ctx context.Context, c call) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, c.method, c.url, nil)
 	if err != nil {
 		return nil, backoff.Permanent(plainError(err))
@@ -168,14 +168,14 @@ func (p *Pusher) once(ctx context.Context, c call) (*http.Response, error) {
 	}
 	if !slices.Contains(c.want, resp.StatusCode) {
 		defer resp.Body.Close()
-		return nil, refused(resp)
+		return nil, readRefusal(resp)
 	}
 	return resp, nil
 }
 
-// attempts calls try until it succeeds, fails for good (see backoff.Permanent)
+// retryAttempts calls try until it succeeds, fails for good (see backoff.Permanent)
 // or has failed too often, and waits between.
-func (p *Pusher) attempts(ctx context.Context, what string, try func(context.Context) error) error {
+func (p *Pusher) retryAttempts(ctx context.Context, what string, try func(context.Context) error) error {
 	tries := fetch.NewTries(p.opt.Attempts, p.opt.Backoff)
 	err := tries.Do(ctx, func() error {
 		err := try(ctx)
@@ -200,7 +200,7 @@ func waitAskedBy(err error) time.Duration {
 }
 
 func worthAnother(err error) bool {
-	if hopeless(err) {
+	if isHopeless(err) {
 		return false
 	}
 	r := new(RefusedError)
@@ -215,8 +215,8 @@ func worthAnother(err error) bool {
 	return slices.Contains(r.Codes, "BLOB_UPLOAD_UNKNOWN") // the session is gone, not the blob
 }
 
-// hopeless recognises wrong credentials and wrong TLS, which stay wrong.
-func hopeless(err error) bool {
+// isHopeless recognises wrong credentials and wrong TLS, which stay wrong.
+func isHopeless(err error) bool {
 	var (
 		token   *errcode.ErrorResponse
 		verify  *tls.CertificateVerificationError
@@ -246,15 +246,15 @@ func (s *source) length() int64 { return s.size }
 func (s *source) body() (io.ReadCloser, error) {
 	r, err := s.open()
 	if err != nil {
-		s.fail(err)
+		s.noteFailure(err)
 		return nil, err
 	}
-	s.wind(uploadStall)
+	s.windAlarm(uploadStall)
 	return &sourceReader{inner: r, source: s, left: s.size}, nil
 }
 
-// wind sets the alarm d from now.
-func (s *source) wind(d time.Duration) {
+// windAlarm sets the alarm d from now.
+func (s *source) windAlarm(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.alarm == nil {
@@ -264,7 +264,7 @@ func (s *source) wind(d time.Duration) {
 	}
 }
 
-func (s *source) fail(err error) {
+func (s *source) noteFailure(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err == nil {
@@ -272,8 +272,8 @@ func (s *source) fail(err error) {
 	}
 }
 
-// finish ends the alarm and returns what was wrong with the blob.
-func (s *source) finish() error {
+// stopAlarm ends the alarm and returns what was wrong with the blob.
+func (s *source) stopAlarm() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.alarm != nil {
@@ -306,12 +306,12 @@ func (r *sourceReader) Read(p []byte) (int, error) {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil && err != io.EOF {
-		r.source.fail(err)
+		r.source.noteFailure(err)
 	}
 	if r.left > 0 {
-		r.source.wind(uploadStall)
+		r.source.windAlarm(uploadStall)
 	} else {
-		r.source.wind(uploadFinish)
+		r.source.windAlarm(uploadFinish)
 	}
 	return n, err
 }

@@ -331,7 +331,7 @@ func TestUploadLocations(t *testing.T) {
 		"file:///etc/passwd":              "",
 		"":                                "",
 	} {
-		got, err := u.session(base, location)
+		got, err := u.uploadAddress(base, location)
 		if want == "" {
 			if err == nil {
 				t.Errorf("%q gave %s", location, got)

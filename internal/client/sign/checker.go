@@ -56,7 +56,7 @@ func (c Checker) CheckSignature(sigstoreBundle []byte) ([]byte, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	key, err := c.named(e)
+	key, err := c.chooseKey(e)
 	if err != nil {
 		return nil, "", err
 	}
@@ -69,9 +69,9 @@ func (c Checker) CheckSignature(sigstoreBundle []byte) ([]byte, string, error) {
 	return e.DSSE.Payload, key.ID, nil
 }
 
-func (c Checker) named(e envelope) (PublicKey, error) {
+func (c Checker) chooseKey(e envelope) (PublicKey, error) {
 	for _, k := range c.Keys {
-		if k.hint() == e.Material.PublicKey.Hint {
+		if k.keyHint() == e.Material.PublicKey.Hint {
 			return k, nil
 		}
 	}

@@ -76,10 +76,10 @@ func parseEnvelope(data []byte) (envelope, error) {
 	if err != nil || !bytes.Equal(again, data) {
 		return e, fmt.Errorf("%w: it differs from its own encoding", ErrEnvelope)
 	}
-	return e, e.check()
+	return e, e.checkFields()
 }
 
-func (e envelope) check() error {
+func (e envelope) checkFields() error {
 	switch {
 	case e.MediaType != bundleMediaType:
 		return fmt.Errorf("%w: media type %q", ErrEnvelope, e.MediaType)
@@ -103,7 +103,7 @@ func (k *PrivateKey) SignStatement(payload []byte) ([]byte, error) {
 	}
 	e := envelope{
 		MediaType: bundleMediaType,
-		Material:  material{PublicKey: publicKeyHint{Hint: k.Public.hint()}},
+		Material:  material{PublicKey: publicKeyHint{Hint: k.Public.keyHint()}},
 		DSSE:      signedPayload{Payload: payload, PayloadType: payloadType, Signatures: []dsseSignature{{Sig: sig}}},
 	}
 	return e.marshal()

@@ -63,9 +63,9 @@ type PublicKey struct {
 	der []byte
 }
 
-// hint is the form in which Sigstore bundles name a key: base64 of the SHA-256
+// keyHint is the form in which Sigstore bundles name a key: base64 of the SHA-256
 // of the PKIX encoding.
-func (k PublicKey) hint() string {
+func (k PublicKey) keyHint() string {
 	sum := sha256.Sum256(k.der)
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
@@ -180,7 +180,7 @@ func parsePrivateKey(data []byte, password func() ([]byte, error)) (*PrivateKey,
 	der := block.Bytes
 	switch block.Type {
 	case pemSigstore, pemCosign:
-		plain, err := decrypt(der, password)
+		plain, err := decryptKey(der, password)
 		if err != nil {
 			return nil, err
 		}
@@ -193,7 +193,7 @@ func parsePrivateKey(data []byte, password func() ([]byte, error)) (*PrivateKey,
 	return nil, fmt.Errorf("%w: PEM type %q", ErrKeyFormat, block.Type)
 }
 
-func decrypt(sealed []byte, password func() ([]byte, error)) ([]byte, error) {
+func decryptKey(sealed []byte, password func() ([]byte, error)) ([]byte, error) {
 	var word []byte
 	if password != nil {
 		var err error
@@ -255,7 +255,7 @@ func ParsePublicKey(data []byte) (PublicKey, error) {
 }
 
 func newPublicKey(key crypto.PublicKey) (PublicKey, error) {
-	if err := usable(key); err != nil {
+	if err := checkUsable(key); err != nil {
 		return PublicKey{}, err
 	}
 	der, err := x509.MarshalPKIXPublicKey(key)
@@ -270,8 +270,8 @@ func keyID(der []byte) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// usable accepts the keys that verify with SHA-256 in every reader.
-func usable(key crypto.PublicKey) error {
+// checkUsable accepts the keys that verify with SHA-256 in every reader.
+func checkUsable(key crypto.PublicKey) error {
 	switch k := key.(type) {
 	case *ecdsa.PublicKey:
 		if k.Curve == elliptic.P256() {

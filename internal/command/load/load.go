@@ -78,15 +78,15 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	res, err := l.run(ctx)
 	res.Duration = time.Since(began)
 	if err != nil {
-		l.report(err)
+		l.emitDamage(err)
 		return res, err
 	}
 	sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Message: "loaded", Fields: map[string]any{"result": res}})
 	return res, nil
 }
 
-// place is a manifest or blob in a repository.
-type place struct {
+// target is a manifest or blob in a repository.
+type target struct {
 	repository string
 	digest     digest.Digest
 }
@@ -102,11 +102,11 @@ type loader struct {
 
 	aims
 	mu       sync.Mutex
-	have     map[place]bool // manifests the registry has
+	have     map[target]bool // manifests the registry has
 	tagged   map[string]digest.Digest
-	children map[place]child // indexes that the registry refused
-	written  []place         // pushed by digest
-	wrote    []tag           // tags pushed
+	children map[target]child // indexes that the registry refused
+	written  []target         // pushed by digest
+	wrote    []tag            // tags pushed
 	result   Result
 	sent     atomic.Int64
 	total    int64
@@ -122,12 +122,12 @@ func newLoader(bundles cargo.Bundles, opt Options, sink event.Sink) (*loader, er
 	}
 	l := &loader{
 		bundles: bundles, catalog: c, sink: sink, opt: opt, refs: sync.OnceValue(c.References),
-		aims: newAims(c), have: map[place]bool{}, tagged: map[string]digest.Digest{}, children: map[place]child{},
+		aims: newAims(c), have: map[target]bool{}, tagged: map[string]digest.Digest{}, children: map[target]child{},
 	}
 	l.result.Registry, l.result.References = opt.Registry, len(c.Entries)
 	push := opt.Push
 	push.PlainHTTP = push.PlainHTTP || opt.PlainHTTP
-	push.Retry = l.retry
+	push.Retry = l.emitRetry
 	if push.RootCAs, err = rootCAs(opt.CAFile); err != nil {
 		return nil, err
 	}
@@ -157,9 +157,9 @@ func rootCAs(file string) (*x509.CertPool, error) {
 func (l *loader) run(ctx context.Context) (Result, error) {
 	l.sink.Emit(event.Event{Verb: Verb, Kind: event.Start, Message: "loading into " + l.opt.Registry})
 	for _, c := range l.catalog.Clashes {
-		l.warn("tag-clash", c.Repository+":"+c.Tag, "the bundles tag different images so; the one with the highest sequence gets the tag: %s, not %s", c.Kept, c.Dropped)
+		l.emitWarning("tag-clash", c.Repository+":"+c.Tag, "the bundles tag different images so; the one with the highest sequence gets the tag: %s, not %s", c.Kept, c.Dropped)
 	}
-	steps := []func(context.Context) error{l.pusher.Check, l.survey, l.blobs, l.manifests, l.tags, l.referrers, l.readBack}
+	steps := []func(context.Context) error{l.pusher.Check, l.findExisting, l.sendBlobs, l.pushManifests, l.pushTags, l.listReferrers, l.readBack}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return l.result, err
@@ -194,24 +194,24 @@ func (l *loader) repositories() []*catalog.Repository {
 	return out
 }
 
-// survey asks for every tag, then for every manifest that no tag answered for.
+// findExisting asks for every tag, then for every manifest that no tag answered for.
 // A manifest that the registry has stands for its blobs: registries take none
 // without them.
-func (l *loader) survey(ctx context.Context) error {
+func (l *loader) findExisting(ctx context.Context) error {
 	err := each(ctx, l.opt.Workers, l.allTags, func(ctx context.Context, t tag) error {
 		d, err := l.pusher.ManifestDigest(ctx, t.repository.Name, t.name)
 		if err == nil && d != "" {
-			l.found(t, d)
+			l.noteTag(t, d)
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	err = each(ctx, l.opt.Workers, l.missing(), func(ctx context.Context, p place) error {
+	err = each(ctx, l.opt.Workers, l.missingManifests(), func(ctx context.Context, p target) error {
 		d, err := l.pusher.ManifestDigest(ctx, p.repository, p.digest.String())
 		if err == nil && d == p.digest {
-			l.mark(p)
+			l.notePresent(p)
 		}
 		return err
 	})
@@ -221,30 +221,30 @@ func (l *loader) survey(ctx context.Context) error {
 
 // countSkipped counts the references whose manifests and tag are all in place.
 func (l *loader) countSkipped() {
-	missing := map[place]bool{}
-	for _, p := range l.missing() {
+	missing := map[target]bool{}
+	for _, p := range l.missingManifests() {
 		missing[p] = true
 	}
 	for _, e := range l.catalog.Entries {
 		r := l.catalog.Repositories[e.Repository]
-		t, tagged := l.wanted[place{r.Name, e.Descriptor.Digest}]
-		if !lacks(r, e.Descriptor.Digest, missing) && (!tagged || l.at(t) == e.Descriptor.Digest) {
+		t, tagged := l.wanted[target{r.Name, e.Descriptor.Digest}]
+		if !lacksManifest(r, e.Descriptor.Digest, missing) && (!tagged || l.tagTarget(t) == e.Descriptor.Digest) {
 			l.result.SkippedReferences++
 		}
 	}
 }
 
-func lacks(r *catalog.Repository, d digest.Digest, missing map[place]bool) bool {
+func lacksManifest(r *catalog.Repository, d digest.Digest, missing map[target]bool) bool {
 	m, carried := r.Manifests[d]
 	if !carried {
 		return false
 	}
 	for _, c := range m.Children {
-		if lacks(r, c.Digest, missing) {
+		if lacksManifest(r, c.Digest, missing) {
 			return true
 		}
 	}
-	return missing[place{r.Name, d}]
+	return missing[target{r.Name, d}]
 }
 
 // tag is a tag of a repository in the catalogue.
@@ -255,30 +255,30 @@ type tag struct {
 
 func (t tag) key() string { return t.repository.Name + ":" + t.name }
 
-func (l *loader) found(t tag, d digest.Digest) {
+func (l *loader) noteTag(t tag, d digest.Digest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.tagged[t.key()] = d
 	if _, ours := t.repository.Manifests[d]; ours {
-		l.have[place{t.repository.Name, d}] = true
+		l.have[target{t.repository.Name, d}] = true
 	}
 }
 
-func (l *loader) mark(p place) {
+func (l *loader) notePresent(p target) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.have[p] = true
 }
 
-// missing lists the manifests that the registry is not known to have, children
+// missingManifests lists the manifests that the registry is not known to have, children
 // first in each repository.
-func (l *loader) missing() []place {
+func (l *loader) missingManifests() []target {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var out []place
+	var out []target
 	for _, r := range l.repositories() {
 		for _, d := range r.Order {
-			if p := (place{r.Name, d}); !l.have[p] && !l.merged[p] {
+			if p := (target{r.Name, d}); !l.have[p] && !l.merged[p] {
 				out = append(out, p)
 			}
 		}
@@ -293,21 +293,21 @@ type parcel struct {
 	from string   // a repository that has it; empty: none is known
 }
 
-// blobs sends every blob of a missing manifest once and mounts it elsewhere.
-func (l *loader) blobs(ctx context.Context) error {
-	parcels := l.parcels()
+// sendBlobs sends every blob of a missing manifest once and mounts it elsewhere.
+func (l *loader) sendBlobs(ctx context.Context) error {
+	parcels := l.listParcels()
 	for _, p := range parcels {
 		l.total += p.blob.Size
 	}
-	l.progress(0)
-	return each(ctx, l.opt.Workers, parcels, l.deliver)
+	l.emitProgress(0)
+	return each(ctx, l.opt.Workers, parcels, l.deliverParcel)
 }
 
-// parcels lists the blobs to move in the bundles' order, which is theirs in the
+// listParcels lists the blobs to move in the bundles' order, which is theirs in the
 // volumes.
-func (l *loader) parcels() []*parcel {
-	missing := map[place]bool{}
-	for _, p := range l.missing() {
+func (l *loader) listParcels() []*parcel {
+	missing := map[target]bool{}
+	for _, p := range l.missingManifests() {
 		missing[p] = true
 	}
 	var out []*parcel
@@ -332,7 +332,7 @@ func (l *loader) parcels() []*parcel {
 	return out
 }
 
-func (l *loader) parcelsOf(r *catalog.Repository, d digest.Digest, missing map[place]bool, holder map[digest.Digest]string, need func(ocispec.Descriptor, string)) {
+func (l *loader) parcelsOf(r *catalog.Repository, d digest.Digest, missing map[target]bool, holder map[digest.Digest]string, need func(ocispec.Descriptor, string)) {
 	m, ok := r.Manifests[d]
 	if !ok {
 		return
@@ -341,7 +341,7 @@ func (l *loader) parcelsOf(r *catalog.Repository, d digest.Digest, missing map[p
 		l.parcelsOf(r, c.Digest, missing, holder, need)
 	}
 	for _, b := range m.Blobs() {
-		if missing[place{r.Name, d}] {
+		if missing[target{r.Name, d}] {
 			need(b, r.Name)
 		} else {
 			holder[b.Digest] = r.Name
@@ -349,8 +349,8 @@ func (l *loader) parcelsOf(r *catalog.Repository, d digest.Digest, missing map[p
 	}
 }
 
-// deliver brings one blob to all its repositories: it is sent to one at most.
-func (l *loader) deliver(ctx context.Context, p *parcel) error {
+// deliverParcel brings one blob to all its repositories: it is sent to one at most.
+func (l *loader) deliverParcel(ctx context.Context, p *parcel) error {
 	from := p.from
 	for _, to := range p.to { // who has it already can give it to the others
 		have, err := l.pusher.HasBlob(ctx, to, p.blob.Digest)
@@ -358,32 +358,32 @@ func (l *loader) deliver(ctx context.Context, p *parcel) error {
 			return err
 		}
 		if have {
-			l.skipped(p.blob)
+			l.countSkippedBlob(p.blob)
 			p.to = slices.DeleteFunc(slices.Clone(p.to), func(r string) bool { return r == to })
 			from = to
 			break
 		}
 	}
 	for _, to := range p.to {
-		outcome, err := l.pusher.Upload(ctx, to, from, p.blob, func() (io.ReadCloser, error) { return l.open(p.blob) })
+		outcome, err := l.pusher.Upload(ctx, to, from, p.blob, func() (io.ReadCloser, error) { return l.openBlob(p.blob) })
 		if err != nil {
 			return err
 		}
-		l.delivered(p.blob, outcome)
+		l.countDelivered(p.blob, outcome)
 		from = to
 	}
 	return nil
 }
 
-func (l *loader) skipped(b ocispec.Descriptor) {
+func (l *loader) countSkippedBlob(b ocispec.Descriptor) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.result.SkippedBlobs++
 	l.result.SkippedBytes += b.Size
-	l.progress(b.Size)
+	l.emitProgress(b.Size)
 }
 
-func (l *loader) delivered(b ocispec.Descriptor, o registry.Outcome) {
+func (l *loader) countDelivered(b ocispec.Descriptor, o registry.Outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if o == registry.Mounted {
@@ -394,8 +394,8 @@ func (l *loader) delivered(b ocispec.Descriptor, o registry.Outcome) {
 	l.result.Pushed += b.Size
 }
 
-// open reads a blob.
-func (l *loader) open(b ocispec.Descriptor) (io.ReadCloser, error) {
+// openBlob reads a blob.
+func (l *loader) openBlob(b ocispec.Descriptor) (io.ReadCloser, error) {
 	r, err := l.bundles.Open(b.Digest, 0, b.Size)
 	if err != nil {
 		return nil, err
@@ -417,7 +417,7 @@ func (m *metered) Read(p []byte) (int, error) {
 	n, err := m.inner.Read(p)
 	m.read += int64(n)
 	if m.read-m.told >= tellEvery || err != nil {
-		m.loader.progress(m.read - m.told)
+		m.loader.emitProgress(m.read - m.told)
 		m.told = m.read
 	}
 	return n, err
@@ -425,20 +425,20 @@ func (m *metered) Read(p []byte) (int, error) {
 
 func (m *metered) Close() error { return m.inner.Close() }
 
-func (l *loader) progress(n int64) {
+func (l *loader) emitProgress(n int64) {
 	l.sink.Emit(event.Event{Verb: Verb, Kind: event.Progress, Bytes: min(l.sent.Add(n), l.total), Total: l.total})
 }
 
-func (l *loader) retry(what string, attempt int, why error) {
+func (l *loader) emitRetry(what string, attempt int, why error) {
 	l.sink.Emit(event.Event{Verb: Verb, Kind: event.Retry, Item: what, Message: why.Error(), Fields: map[string]any{"attempt": attempt}})
 }
 
-func (l *loader) warn(code, item, format string, args ...any) {
+func (l *loader) emitWarning(code, item, format string, args ...any) {
 	l.sink.Emit(event.Event{Verb: Verb, Kind: event.Warning, Item: item, Message: fmt.Sprintf(format, args...), Fields: map[string]any{"code": code}})
 }
 
-// report turns damage that stopped the run into a finding with its place.
-func (l *loader) report(err error) {
+// emitDamage turns damage that stopped the run into a finding with its place.
+func (l *loader) emitDamage(err error) {
 	f, ok := l.catalog.Damage(err)
 	if !ok {
 		return

@@ -21,17 +21,17 @@ var fallbackTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}$`)
 
 // aims are what the registry shall have in the end.
 type aims struct {
-	allTags []tag          // to set as they are
-	wanted  map[place]tag  // the first of them that names a manifest
-	merged  map[place]bool // indexes of referrers tags: merged with what the registry has
+	allTags []tag           // to set as they are
+	wanted  map[target]tag  // the first of them that names a manifest
+	merged  map[target]bool // indexes of referrers tags: merged with what the registry has
 }
 
 func newAims(c *catalog.Catalog) aims {
-	a := aims{wanted: map[place]tag{}, merged: map[place]bool{}}
+	a := aims{wanted: map[target]tag{}, merged: map[target]bool{}}
 	for _, repository := range c.RepositoryNames() {
 		r := c.Repositories[repository]
 		for _, name := range r.TagNames() {
-			p := place{r.Name, r.Tags[name]}
+			p := target{r.Name, r.Tags[name]}
 			if m := r.Manifests[p.digest]; fallbackTag.MatchString(name) && m != nil && m.Index {
 				a.merged[p] = true
 				continue
@@ -48,10 +48,10 @@ func newAims(c *catalog.Catalog) aims {
 	return a
 }
 
-// manifests pushes what is missing, children before the indexes that name them.
-func (l *loader) manifests(ctx context.Context) error {
-	levels := map[int][]place{}
-	for _, p := range l.missing() {
+// pushManifests pushes what is missing, children before the indexes that name them.
+func (l *loader) pushManifests(ctx context.Context) error {
+	levels := map[int][]target{}
+	for _, p := range l.missingManifests() {
 		n := l.depth(p)
 		levels[n] = append(levels[n], p)
 	}
@@ -64,20 +64,20 @@ func (l *loader) manifests(ctx context.Context) error {
 }
 
 // depth is 0 for a manifest, and for an index one more than its deepest child.
-func (l *loader) depth(p place) int {
+func (l *loader) depth(p target) int {
 	m := l.catalog.Repositories[p.repository].Manifests[p.digest]
 	if m == nil || !m.Index {
 		return 0
 	}
 	n := 0
 	for _, c := range m.Children {
-		n = max(n, l.depth(place{p.repository, c.Digest}))
+		n = max(n, l.depth(target{p.repository, c.Digest}))
 	}
 	return n + 1
 }
 
 // pushManifest writes one manifest, under a tag if it has one.
-func (l *loader) pushManifest(ctx context.Context, p place) error {
+func (l *loader) pushManifest(ctx context.Context, p target) error {
 	r := l.catalog.Repositories[p.repository]
 	m := r.Manifests[p.digest]
 	reference := p.digest.String()
@@ -85,18 +85,18 @@ func (l *loader) pushManifest(ctx context.Context, p place) error {
 	if tagged {
 		reference = t.name
 	}
-	err := l.put(ctx, p.repository, reference, m)
-	if refusal := new(registry.RefusedError); errors.As(err, &refusal) && refusal.Incomplete() && sparse(r, m) {
-		return l.substitute(r, m, refusal)
+	err := l.putManifest(ctx, p.repository, reference, m)
+	if refusal := new(registry.RefusedError); errors.As(err, &refusal) && refusal.Incomplete() && isSparse(r, m) {
+		return l.substituteIndex(r, m, refusal)
 	}
 	if err != nil {
 		return err
 	}
-	l.wrotePlace(p, t, tagged)
+	l.noteWritten(p, t, tagged)
 	return nil
 }
 
-func (l *loader) put(ctx context.Context, repository, reference string, m *catalog.Manifest) error {
+func (l *loader) putManifest(ctx context.Context, repository, reference string, m *catalog.Manifest) error {
 	raw, err := m.Bytes()
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func (l *loader) put(ctx context.Context, repository, reference string, m *catal
 	return l.pusher.PutManifest(ctx, repository, reference, m.MediaType, raw)
 }
 
-func (l *loader) wrotePlace(p place, t tag, tagged bool) {
+func (l *loader) noteWritten(p target, t tag, tagged bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.have[p] = true
@@ -117,9 +117,9 @@ func (l *loader) wrotePlace(p place, t tag, tagged bool) {
 	}
 }
 
-// sparse says whether an index lists manifests that the bundle does not carry,
+// isSparse says whether an index lists manifests that the bundle does not carry,
 // or that the registry refused in turn.
-func sparse(r *catalog.Repository, m *catalog.Manifest) bool {
+func isSparse(r *catalog.Repository, m *catalog.Manifest) bool {
 	for _, c := range m.Children {
 		if _, carried := r.Manifests[c.Digest]; !carried || catalog.IsIndex(c.MediaType) {
 			return true
@@ -136,14 +136,14 @@ type child struct {
 	order     []string // platforms as the index lists them
 }
 
-// substitute picks the manifest that stands for a sparse index.
-func (l *loader) substitute(r *catalog.Repository, m *catalog.Manifest, refusal error) error {
-	c := l.pick(r, m)
+// substituteIndex picks the manifest that stands for a sparse index.
+func (l *loader) substituteIndex(r *catalog.Repository, m *catalog.Manifest, refusal error) error {
+	c := l.chooseChild(r, m)
 	if c.digest == "" {
 		return fmt.Errorf("pushing index %s: nothing of it can stand in its place: %w", l.pusher.Address(r.Name)+"@"+m.Digest.String(), refusal)
 	}
 	l.mu.Lock()
-	l.children[place{r.Name, m.Digest}] = c
+	l.children[target{r.Name, m.Digest}] = c
 	l.mu.Unlock()
 	item := l.pusher.Address(r.Name) + "@" + m.Digest.String()
 	if refs := l.refs()[m.Digest]; len(refs) > 0 {
@@ -161,11 +161,11 @@ func (l *loader) substitute(r *catalog.Repository, m *catalog.Manifest, refusal 
 	return nil
 }
 
-// pick collects the platforms of an index and chooses the first that the
+// chooseChild collects the platforms of an index and chooses the first that the
 // bundles were made for.
-func (l *loader) pick(r *catalog.Repository, m *catalog.Manifest) child {
+func (l *loader) chooseChild(r *catalog.Repository, m *catalog.Manifest) child {
 	c := child{platforms: map[string]digest.Digest{}}
-	l.gather(r, m, &c)
+	l.gatherPlatforms(r, m, &c)
 	for _, p := range slices.Concat(l.platforms(), c.order) {
 		if d, ok := c.platforms[p]; ok {
 			c.digest, c.platform = d, p
@@ -175,14 +175,14 @@ func (l *loader) pick(r *catalog.Repository, m *catalog.Manifest) child {
 	return c
 }
 
-func (l *loader) gather(r *catalog.Repository, m *catalog.Manifest, c *child) {
+func (l *loader) gatherPlatforms(r *catalog.Repository, m *catalog.Manifest, c *child) {
 	for _, d := range m.Children {
 		sub, carried := r.Manifests[d.Digest]
 		name := platformName(d.Platform)
 		switch {
 		case !carried || name == "unknown/unknown":
 		case sub.Index:
-			l.gather(r, sub, c)
+			l.gatherPlatforms(r, sub, c)
 		case c.platforms[name] == "":
 			c.platforms[name] = d.Digest
 			c.order = append(c.order, name)
@@ -210,24 +210,24 @@ func (l *loader) platforms() []string {
 	return out
 }
 
-// stands returns the manifest that the registry has for d: d, or its stand-in.
-func (l *loader) stands(repository string, d digest.Digest) digest.Digest {
+// standIn returns the manifest that the registry has for d: d, or its stand-in.
+func (l *loader) standIn(repository string, d digest.Digest) digest.Digest {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c, ok := l.children[place{repository, d}]; ok {
+	if c, ok := l.children[target{repository, d}]; ok {
 		return c.digest
 	}
 	return d
 }
 
-// tags sets every tag that does not stand yet where it should.
-func (l *loader) tags(ctx context.Context) error {
+// pushTags sets every tag that does not stand yet where it should.
+func (l *loader) pushTags(ctx context.Context) error {
 	return each(ctx, l.opt.Workers, l.allTags, func(ctx context.Context, t tag) error {
-		want := l.stands(t.repository.Name, t.repository.Tags[t.name])
-		if l.at(t) == want {
+		want := l.standIn(t.repository.Name, t.repository.Tags[t.name])
+		if l.tagTarget(t) == want {
 			return nil
 		}
-		if err := l.put(ctx, t.repository.Name, t.name, t.repository.Manifests[want]); err != nil {
+		if err := l.putManifest(ctx, t.repository.Name, t.name, t.repository.Manifests[want]); err != nil {
 			return err
 		}
 		l.mu.Lock()
@@ -238,7 +238,7 @@ func (l *loader) tags(ctx context.Context) error {
 	})
 }
 
-func (l *loader) at(t tag) digest.Digest {
+func (l *loader) tagTarget(t tag) digest.Digest {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.tagged[t.key()]
@@ -250,8 +250,8 @@ type subject struct {
 	digest     digest.Digest
 }
 
-// referrers makes the registry list every referrer, one worker to a subject.
-func (l *loader) referrers(ctx context.Context) error {
+// listReferrers makes the registry list every referrer, one worker to a subject.
+func (l *loader) listReferrers(ctx context.Context) error {
 	var all []subject
 	for _, r := range l.repositories() {
 		for d := range r.Referrers {
@@ -288,21 +288,21 @@ func (l *loader) readBack(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return l.same(t.repository.Name, ":"+t.name, digest.FromBytes(raw), l.at(t))
+		return l.compareDigests(t.repository.Name, ":"+t.name, digest.FromBytes(raw), l.tagTarget(t))
 	})
 	if err != nil {
 		return err
 	}
-	return each(ctx, l.opt.Workers, l.written, func(ctx context.Context, p place) error {
+	return each(ctx, l.opt.Workers, l.written, func(ctx context.Context, p target) error {
 		got, err := l.pusher.ManifestDigest(ctx, p.repository, p.digest.String())
 		if err != nil {
 			return err
 		}
-		return l.same(p.repository, "@"+p.digest.String(), got, p.digest)
+		return l.compareDigests(p.repository, "@"+p.digest.String(), got, p.digest)
 	})
 }
 
-func (l *loader) same(repository, reference string, got, want digest.Digest) error {
+func (l *loader) compareDigests(repository, reference string, got, want digest.Digest) error {
 	if got == want {
 		return nil
 	}
@@ -315,7 +315,7 @@ func (l *loader) listChildren() []registry.Child {
 	defer l.mu.Unlock()
 	var out []registry.Child
 	for _, e := range l.catalog.Entries {
-		c, ok := l.children[place{e.Repository, e.Descriptor.Digest}]
+		c, ok := l.children[target{e.Repository, e.Descriptor.Digest}]
 		if !ok {
 			continue
 		}
