@@ -13,8 +13,8 @@ import (
 // stream is what a blob lies in: the volumes or the head.
 type stream interface {
 	readAt(p []byte, offset int64, by choice) error
-	choices(offset, length int64) []choice
-	places(offset, length int64) []Place
+	otherChoices(offset, length int64) []choice
+	findPlaces(offset, length int64) []Place
 	readAhead(offset, length int64) // a hint
 }
 
@@ -73,16 +73,16 @@ type blockBuffer struct {
 
 var blockBuffers = sync.Pool{New: func() any { return &blockBuffer{make([]byte, BlockSize), newChain()} }}
 
-// block reads block i into the buffer and proves it, if need be from another
+// readBlock reads block i into the buffer and proves it, if need be from another
 // copy of a volume.
-func (b *Blob) block(i int64, buf *blockBuffer) ([]byte, error) {
-	at, n := b.span(i)
+func (b *Blob) readBlock(i int64, buf *blockBuffer) ([]byte, error) {
+	at, n := b.blockSpan(i)
 	p := buf.data[:n]
 	first := b.tryBlock(i, p, buf.chain, nil)
 	if first == nil {
 		return p, nil
 	}
-	for _, c := range b.stream.choices(b.offset+at, n) {
+	for _, c := range b.stream.otherChoices(b.offset+at, n) {
 		if b.tryBlock(i, p, buf.chain, c) == nil {
 			return p, nil
 		}
@@ -92,26 +92,26 @@ func (b *Blob) block(i int64, buf *blockBuffer) ([]byte, error) {
 }
 
 func (b *Blob) tryBlock(i int64, p []byte, c *chain, by choice) error {
-	at, n := b.span(i)
+	at, n := b.blockSpan(i)
 	err := b.stream.readAt(p, b.offset+at, by)
 	if err == nil {
 		var good bool
-		if good, err = b.check(c, i, p); good {
+		if good, err = b.checkBlock(c, i, p); good {
 			return nil
 		}
 		if err == nil {
 			err = ErrTampered
 		}
 	}
-	return b.failure(at, n, err)
+	return b.describeFailure(at, n, err)
 }
 
-// failure says what is wrong with a range of the blob.
-func (b *Blob) failure(at, n int64, err error) error {
+// describeFailure says what is wrong with a range of the blob.
+func (b *Blob) describeFailure(at, n int64, err error) error {
 	if missing, ok := err.(*MissingError); ok {
 		return fmt.Errorf("reading blob %s: %w", b.digest.digest(), missing)
 	}
-	places := b.stream.places(b.offset+at, n)
+	places := b.stream.findPlaces(b.offset+at, n)
 	if refused := new(segmentError); errors.As(err, &refused) {
 		places = slices.DeleteFunc(places, func(p Place) bool { return p.Volume != refused.volume })
 	}
@@ -157,36 +157,36 @@ type BlobReader struct {
 	err   error
 }
 
-// fill makes view the proven bytes from at on.
-func (r *BlobReader) fill() error {
+// fillView makes view the proven bytes from at on.
+func (r *BlobReader) fillView() error {
 	if r.err != nil || len(r.view) > 0 {
 		return r.err
 	}
 	if r.at >= r.end {
-		r.release()
+		r.releaseBuffer()
 		return io.EOF
 	}
 	i := r.at / BlockSize
-	if r.buf == nil && (r.sieve == nil || r.sieve.block != i) && r.blob.rooms.take() {
+	if r.buf == nil && (r.sieve == nil || r.sieve.block != i) && r.blob.rooms.takeRoom() {
 		r.buf = blockBuffers.Get().(*blockBuffer)
 	}
 	if r.buf == nil {
 		return r.fillLittle()
 	}
-	p, err := r.blob.block(i, r.buf)
+	p, err := r.blob.readBlock(i, r.buf)
 	if err != nil {
 		r.err = err
-		r.release()
+		r.releaseBuffer()
 		return err
 	}
 	start := i * BlockSize
 	r.view = p[r.at-start : min(r.end-start, int64(len(p)))]
-	r.hint(start + BlockSize)
+	r.prefetchBlock(start + BlockSize)
 	return nil
 }
 
-// hint lets the disk fetch the next block while this one is on its way out.
-func (r *BlobReader) hint(next int64) {
+// prefetchBlock lets the disk fetch the next block while this one is on its way out.
+func (r *BlobReader) prefetchBlock(next int64) {
 	if next < r.end {
 		r.blob.stream.readAhead(r.blob.offset+next, min(BlockSize, r.end-next))
 	}
@@ -197,7 +197,7 @@ func (r *BlobReader) fillLittle() (err error) {
 	if r.sieve == nil {
 		r.sieve = newSieve(r.blob)
 	}
-	p, err := r.sieve.chunk(r.at)
+	p, err := r.sieve.readChunk(r.at)
 	if err != nil {
 		r.err = err
 		return err
@@ -206,10 +206,10 @@ func (r *BlobReader) fillLittle() (err error) {
 	return nil
 }
 
-func (r *BlobReader) release() {
+func (r *BlobReader) releaseBuffer() {
 	if r.buf != nil {
 		blockBuffers.Put(r.buf)
-		r.blob.rooms.give()
+		r.blob.rooms.giveBack()
 	}
 	r.buf, r.sieve, r.view = nil, nil, nil
 }
@@ -223,7 +223,7 @@ func (r *BlobReader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if err := r.fill(); err != nil {
+	if err := r.fillView(); err != nil {
 		return 0, err
 	}
 	n := copy(p, r.view)
@@ -234,7 +234,7 @@ func (r *BlobReader) Read(p []byte) (int, error) {
 // WriteTo implements io.WriterTo: whole blocks without another copy.
 func (r *BlobReader) WriteTo(w io.Writer) (total int64, err error) {
 	for {
-		if err := r.fill(); err == io.EOF {
+		if err := r.fillView(); err == io.EOF {
 			return total, nil
 		} else if err != nil {
 			return total, err
@@ -250,7 +250,7 @@ func (r *BlobReader) WriteTo(w io.Writer) (total int64, err error) {
 
 // Close gives the buffer back. Reading on is an error.
 func (r *BlobReader) Close() error {
-	r.release()
+	r.releaseBuffer()
 	if r.err == nil {
 		r.err = io.ErrClosedPipe
 	}
@@ -270,17 +270,17 @@ func (s headStream) readAt(p []byte, offset int64, _ choice) error {
 	return nil
 }
 
-func (s headStream) choices(int64, int64) []choice { return nil }
+func (s headStream) otherChoices(int64, int64) []choice { return nil }
 
 func (s headStream) readAhead(int64, int64) {}
 
-func (s headStream) places(offset, length int64) []Place {
+func (s headStream) findPlaces(offset, length int64) []Place {
 	return []Place{{-1, s.file, offset, length}}
 }
 
-func (s *source) places(offset, length int64) []Place {
+func (s *source) findPlaces(offset, length int64) []Place {
 	var all []Place
-	for _, seg := range s.layout.cut(offset, length) {
+	for _, seg := range s.layout.cutSegments(offset, length) {
 		all = append(all, Place{seg.volume, s.fileName(seg.volume), seg.offset, seg.length})
 	}
 	return all

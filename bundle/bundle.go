@@ -62,7 +62,7 @@ func parseBundle(file io.ReaderAt, size int64) (*Bundle, error) {
 		return nil, err
 	}
 	b := &Bundle{head: h}
-	for _, step := range []func() error{b.readIndex, b.readManifest, b.readTable, b.readLock, b.walk} {
+	for _, step := range []func() error{b.readIndex, b.readManifest, b.readTable, b.readLock, b.requireReachable} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -74,7 +74,7 @@ func (b *Bundle) readIndex() (err error) {
 	if b.index, err = parseIndex(b.head.index); err != nil {
 		return err
 	}
-	b.refs, err = references(b.index)
+	b.refs, err = mapReferences(b.index)
 	return err
 }
 
@@ -85,11 +85,11 @@ func (b *Bundle) readManifest() error {
 	if err != nil {
 		return err
 	}
-	i, err := locate(b.head, d)
+	i, err := findPart(b.head, d)
 	if err != nil {
 		return err
 	}
-	text, err := b.head.read(i, maxConfig)
+	text, err := b.head.readBlob(i, maxConfig)
 	if err != nil {
 		return err
 	}
@@ -103,15 +103,15 @@ func (b *Bundle) readManifest() error {
 	if err := requireCanonical("bundle manifest", text, m); err != nil {
 		return err
 	}
-	return b.parts.find(b.head, m.Layers)
+	return b.parts.findLayers(b.head, m.Layers)
 }
 
 func (b *Bundle) readConfig(d ocispec.Descriptor) error {
-	i, err := locate(b.head, d)
+	i, err := findPart(b.head, d)
 	if err != nil {
 		return err
 	}
-	text, err := b.head.read(i, maxConfig)
+	text, err := b.head.readBlob(i, maxConfig)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (b *Bundle) readTable() (err error) {
 	if n := b.head.blobs[b.parts.table].size; n > maxTable {
 		return formatError("blob table of %d bytes", n)
 	}
-	err = b.head.stream(b.parts.table, func(r io.Reader) (err error) {
+	err = b.head.streamBlob(b.parts.table, func(r io.Reader) (err error) {
 		b.table, err = parseTable(r)
 		return err
 	})
@@ -146,7 +146,7 @@ func (b *Bundle) readBlocks() ([]byte, error) {
 	if b.parts.blocks < 0 {
 		return nil, nil
 	}
-	values, err := b.head.read(b.parts.blocks, maxBlocks)
+	values, err := b.head.readBlob(b.parts.blocks, maxBlocks)
 	if err == nil && len(values) == 0 {
 		err = formatError("empty list of check values")
 	}
@@ -154,14 +154,14 @@ func (b *Bundle) readBlocks() ([]byte, error) {
 }
 
 func (b *Bundle) readLock() (err error) {
-	b.lock, err = b.head.read(b.parts.lock, maxLock)
+	b.lock, err = b.head.readBlob(b.parts.lock, maxLock)
 	return err
 }
 
-// walk requires that head and volumes hold what index.json reaches, once.
-func (b *Bundle) walk() error {
+// requireReachable requires that head and volumes hold what index.json reaches, once.
+func (b *Bundle) requireReachable() error {
 	for i := range b.table.blobs {
-		if _, twice := b.head.find(b.table.blobs[i].digest); twice {
+		if _, twice := b.head.findBlob(b.table.blobs[i].digest); twice {
 			return formatError("%w: %s in the head and in the volumes", ErrDuplicate, b.table.blobs[i].digest.digest())
 		}
 	}
@@ -207,7 +207,7 @@ func (b *Bundle) SBOM() ([]byte, error) {
 	if b.parts.sbom < 0 {
 		return nil, nil
 	}
-	return b.head.read(b.parts.sbom, maxSBOM)
+	return b.head.readBlob(b.parts.sbom, maxSBOM)
 }
 
 // Table lists the blobs of the volumes.
@@ -232,11 +232,11 @@ func (b *Bundle) Manifest(d digest.Digest) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	i, ok := b.head.find(s)
+	i, ok := b.head.findBlob(s)
 	if !ok {
 		return nil, fmt.Errorf("reading %s from the head: %w", d, ErrUnknownBlob)
 	}
-	return b.head.read(i, MaxMeta)
+	return b.head.readBlob(i, MaxMeta)
 }
 
 // Stat returns the size of a blob and whether it lies in the head; false when
@@ -246,7 +246,7 @@ func (b *Bundle) Stat(d digest.Digest) (size int64, inHead, ok bool) {
 	if err != nil {
 		return 0, false, false
 	}
-	if i, ok := b.head.find(s); ok {
+	if i, ok := b.head.findBlob(s); ok {
 		return b.head.blobs[i].size, true, true
 	}
 	if i, ok := b.lookup.find(s); ok {

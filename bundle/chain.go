@@ -43,9 +43,9 @@ func newChain() *chain {
 	return &chain{Hash: sha256.New(), state: make([]byte, 0, stateLength)}
 }
 
-// start continues at an offset, a multiple of 64, where the chaining value is
+// startAt continues at an offset, a multiple of 64, where the chaining value is
 // prev.
-func (c *chain) start(prev sum, offset int64) error {
+func (c *chain) startAt(prev sum, offset int64) error {
 	if offset == 0 {
 		c.Reset()
 		return nil
@@ -60,8 +60,8 @@ func (c *chain) start(prev sum, offset int64) error {
 	return nil
 }
 
-// value returns the chaining value; it is meant for multiples of 64 bytes.
-func (c *chain) value() (s sum, err error) {
+// chainingValue returns the chaining value; it is meant for multiples of 64 bytes.
+func (c *chain) chainingValue() (s sum, err error) {
 	b, err := c.Hash.(encoding.BinaryAppender).AppendBinary(c.state[:0])
 	if err != nil || len(b) != stateLength || string(b[:len(stateMagic)]) != stateMagic {
 		return s, errState
@@ -70,8 +70,8 @@ func (c *chain) value() (s sum, err error) {
 	return s, nil
 }
 
-// finish returns the digest of all that went in.
-func (c *chain) finish() (s sum) {
+// finalSum returns the digest of all that went in.
+func (c *chain) finalSum() (s sum) {
 	c.Sum(s[:0])
 	return s
 }
@@ -90,36 +90,36 @@ type proof struct {
 	values []sum // valueCount(size), or fewer while the blob is being written
 }
 
-// span returns the range of block i within the blob.
-func (p *proof) span(i int64) (offset, length int64) {
+// blockSpan returns the range of block i within the blob.
+func (p *proof) blockSpan(i int64) (offset, length int64) {
 	offset = i * BlockSize
 	return offset, min(BlockSize, p.size-offset)
 }
 
-// begin readies c for block i.
-func (p *proof) begin(c *chain, i int64) error {
+// beginBlock readies c for block i.
+func (p *proof) beginBlock(c *chain, i int64) error {
 	if i == 0 {
-		return c.start(sum{}, 0)
+		return c.startAt(sum{}, 0)
 	}
-	return c.start(p.values[i-1], i*BlockSize)
+	return c.startAt(p.values[i-1], i*BlockSize)
 }
 
-// holds reports whether c, having taken block i since begin, ends where it must.
-func (p *proof) holds(c *chain, i int64) (bool, error) {
+// blockHolds reports whether c, having taken block i since beginBlock, ends where it must.
+func (p *proof) blockHolds(c *chain, i int64) (bool, error) {
 	if i == blockCount(p.size)-1 {
-		return c.finish() == p.digest, nil
+		return c.finalSum() == p.digest, nil
 	}
-	v, err := c.value()
+	v, err := c.chainingValue()
 	return v == p.values[i], err
 }
 
-// check reports whether block is block i of the blob.
-func (p *proof) check(c *chain, i int64, block []byte) (bool, error) {
-	if err := p.begin(c, i); err != nil {
+// checkBlock reports whether block is block i of the blob.
+func (p *proof) checkBlock(c *chain, i int64, block []byte) (bool, error) {
+	if err := p.beginBlock(c, i); err != nil {
 		return false, err
 	}
 	_, _ = c.Write(block)
-	return p.holds(c, i)
+	return p.blockHolds(c, i)
 }
 
 // recorder hashes a blob of known size as it passes and keeps the value at each
@@ -133,14 +133,14 @@ type recorder struct {
 
 func newRecorder(size int64) *recorder { return &recorder{chain: newChain(), size: size} }
 
-// resume continues after blocks whose check values are given.
-func (r *recorder) resume(values []sum) error {
+// resumeAfter continues after blocks whose check values are given.
+func (r *recorder) resumeAfter(values []sum) error {
 	r.values = append([]sum(nil), values...)
 	r.offset = int64(len(values)) * BlockSize
 	if len(values) == 0 {
-		return r.chain.start(sum{}, 0)
+		return r.chain.startAt(sum{}, 0)
 	}
-	return r.chain.start(values[len(values)-1], r.offset)
+	return r.chain.startAt(values[len(values)-1], r.offset)
 }
 
 // write takes the next bytes.
@@ -152,7 +152,7 @@ func (r *recorder) write(p []byte) error {
 		if r.offset%BlockSize != 0 || r.offset >= r.size {
 			continue
 		}
-		v, err := r.chain.value()
+		v, err := r.chain.chainingValue()
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ func TestRecorderEqualsSHA256(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if r.chain.finish() != sha256.Sum256(b) || int64(len(r.values)) != valueCount(size) {
+			if r.chain.finalSum() != sha256.Sum256(b) || int64(len(r.values)) != valueCount(size) {
 				t.Errorf("size %d, step %d: wrong digest or %d values", size, step, len(r.values))
 			}
 			proveAll(t, b, r.values)
@@ -33,13 +33,13 @@ func proveAll(t *testing.T, b []byte, values []sum) {
 	p := proof{sumOf(b), int64(len(b)), values}
 	c := newChain()
 	for i := blockCount(p.size) - 1; i >= 0; i-- {
-		at, n := p.span(i)
+		at, n := p.blockSpan(i)
 		block := b[at : at+n]
-		if ok, err := p.check(c, i, block); !ok || err != nil {
+		if ok, err := p.checkBlock(c, i, block); !ok || err != nil {
 			t.Errorf("block %d of %d bytes: %v, %v", i, len(b), ok, err)
 		}
 		block[n/2] ^= 4
-		if ok, _ := p.check(c, i, block); ok {
+		if ok, _ := p.checkBlock(c, i, block); ok {
 			t.Errorf("block %d of %d bytes passes although changed", i, len(b))
 		}
 		block[n/2] ^= 4
@@ -55,10 +55,10 @@ func TestRecorderResumes(t *testing.T) {
 	}
 	for n := range 4 {
 		r := newRecorder(size)
-		if err := r.resume(whole.values[:n]); err != nil {
+		if err := r.resumeAfter(whole.values[:n]); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.write(b[n*BlockSize:]); err != nil || r.chain.finish() != sumOf(b) {
+		if err := r.write(b[n*BlockSize:]); err != nil || r.chain.finalSum() != sumOf(b) {
 			t.Errorf("resumed after %d blocks: %v", n, err)
 		}
 	}
@@ -79,7 +79,7 @@ func TestChainAgainstThePlainAlgorithm(t *testing.T) {
 	}
 	c := newChain()
 	_, _ = c.Write(block)
-	got, err := c.value()
+	got, err := c.chainingValue()
 	if err != nil || got != want {
 		t.Errorf("chaining value %s, %v; plain algorithm %s", got.hex(), err, want.hex())
 	}

@@ -75,11 +75,11 @@ func (t *Trusted) Check(ctx context.Context, opt CheckOptions, report func(Findi
 		opt.Progress = func(int64) {}
 	}
 	c := &check{trusted: t, progress: opt.Progress, report: report}
-	c.survey()
+	c.checkVolumeFiles()
 	units := &unitSource{table: t.table}
 	g, ctx := errgroup.WithContext(ctx)
 	for range opt.Workers {
-		g.Go(func() error { return c.work(ctx, units) })
+		g.Go(func() error { return c.checkUnits(ctx, units) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -101,7 +101,7 @@ type check struct {
 	report func(Finding)
 }
 
-func (c *check) found(f Finding) {
+func (c *check) addFinding(f Finding) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !f.Harmless() {
@@ -110,24 +110,27 @@ func (c *check) found(f Finding) {
 	c.report(f)
 }
 
-// survey finds missing volumes and wrong sizes.
-func (c *check) survey() {
+// checkVolumeFiles finds missing volumes and wrong sizes.
+func (c *check) checkVolumeFiles() {
 	s := c.trusted.source
 	c.readable = make([]int64, len(s.copies))
 	for n := range s.copies {
-		c.surveyVolume(n)
+		c.checkVolumeFile(n)
 	}
 	for n, paths := range c.trusted.files.Volumes {
 		if n >= len(s.copies) {
 			name := filepath.Base(paths[0])
-			c.found(Finding{Code: ExtraVolume, Volume: name, VolumeIndex: n, Message: name + " is not part of the bundle"})
+			c.addFinding(Finding{
+				Code: ExtraVolume, Volume: name, VolumeIndex: n,
+				Message: name + " is not part of the bundle",
+			})
 		}
 	}
 }
 
-func (c *check) surveyVolume(n int) {
+func (c *check) checkVolumeFile(n int) {
 	s := c.trusted.source
-	want, largest := s.layout.length(n), int64(-1)
+	want, largest := s.layout.volumeLength(n), int64(-1)
 	for _, path := range s.copies[n] {
 		if info, err := os.Stat(path); err == nil {
 			largest = max(largest, info.Size())
@@ -147,9 +150,9 @@ func (c *check) surveyVolume(n int) {
 	default:
 		f.Code, f.Offset, f.Length = LongVolume, want, largest-want
 	}
-	f.Blobs = c.affected(n, f)
+	f.Blobs = c.countAffected(n, f)
 	f.Message = surveyMessage(f, want)
-	c.found(f)
+	c.addFinding(f)
 }
 
 func surveyMessage(f Finding, want int64) string {
@@ -162,8 +165,8 @@ func surveyMessage(f Finding, want int64) string {
 	return fmt.Sprintf("%s has %d bytes after its end at %d", f.Volume, f.Length, want)
 }
 
-// affected counts the blobs that have a byte in what a volume lacks.
-func (c *check) affected(n int, f Finding) (count int) {
+// countAffected counts the blobs that have a byte in what a volume lacks.
+func (c *check) countAffected(n int, f Finding) (count int) {
 	if f.Code == LongVolume {
 		return 0
 	}
@@ -182,9 +185,9 @@ func (c *check) affected(n int, f Finding) (count int) {
 	return count
 }
 
-// gap reports whether a range lies where no copy has bytes.
-func (c *check) gap(offset, length int64) bool {
-	for _, seg := range c.trusted.table.layout.cut(offset, length) {
+// liesInGap reports whether a range lies where no copy has bytes.
+func (c *check) liesInGap(offset, length int64) bool {
+	for _, seg := range c.trusted.table.layout.cutSegments(offset, length) {
 		if seg.offset+seg.length > c.readable[seg.volume] {
 			return true
 		}
@@ -201,15 +204,15 @@ type part struct {
 	length int64
 }
 
-// work checks units until there are none left.
-func (c *check) work(ctx context.Context, units *unitSource) error {
+// checkUnits checks units until there are none left.
+func (c *check) checkUnits(ctx context.Context, units *unitSource) error {
 	w := checkWorker{
 		check: c,
 		in:    bufio.NewReaderSize(nil, 256<<10),
 		chain: newChain(),
 	}
 	for {
-		unit := units.next(w.parts[:0])
+		unit := units.nextUnit(w.parts[:0])
 		if len(unit) == 0 {
 			return nil
 		}
@@ -217,7 +220,7 @@ func (c *check) work(ctx context.Context, units *unitSource) error {
 			return err
 		}
 		w.parts = unit
-		w.unit(unit)
+		w.checkUnit(unit)
 	}
 }
 
@@ -229,56 +232,56 @@ type checkWorker struct {
 	parts []part
 }
 
-// unit reads a unit in one go; what does not hold is looked at alone.
-func (w *checkWorker) unit(parts []part) {
+// checkUnit reads a unit in one go; what does not hold is looked at alone.
+func (w *checkWorker) checkUnit(parts []part) {
 	first, last := parts[0], parts[len(parts)-1]
 	from, to := first.offset, last.offset+last.length
 	w.progress(to - from)
 	w.trusted.source.readAhead(from, to-from)
 	w.in.Reset(&sourceReader{w.trusted.source, from, to})
-	broken := w.gap(from, to-from)
+	broken := w.liesInGap(from, to-from)
 	for _, p := range parts {
 		good := false
 		if !broken {
 			var err error
-			if good, err = w.stream(p); err != nil {
+			if good, err = w.streamPart(p); err != nil {
 				broken = true
 			}
 		}
 		if !good {
-			w.single(p)
+			w.checkAlone(p)
 		}
 	}
 }
 
-// stream checks the next part of the unit as it is read.
-func (w *checkWorker) stream(p part) (good bool, err error) {
+// streamPart checks the next part of the unit as it is read.
+func (w *checkWorker) streamPart(p part) (good bool, err error) {
 	t := w.trusted.table
 	good = true
 	switch p.kind {
 	case 'h':
 		h := blobHeader(t.blobs[p.blob].digest, t.blobs[p.blob].size)
 		want := h[:]
-		err = w.chunks(p.length, func(b []byte) {
+		err = w.passChunks(p.length, func(b []byte) {
 			good = good && bytes.Equal(b, want[:len(b)])
 			want = want[len(b):]
 		})
 	case 'p':
-		err = w.chunks(p.length, func(b []byte) { good = good && zero(b) })
+		err = w.passChunks(p.length, func(b []byte) { good = good && allZero(b) })
 	default:
-		if err := t.blobs[p.blob].begin(w.chain, p.block); err != nil {
+		if err := t.blobs[p.blob].beginBlock(w.chain, p.block); err != nil {
 			return false, err
 		}
-		if err := w.chunks(p.length, func(b []byte) { _, _ = w.chain.Write(b) }); err != nil {
+		if err := w.passChunks(p.length, func(b []byte) { _, _ = w.chain.Write(b) }); err != nil {
 			return false, err
 		}
-		return t.blobs[p.blob].holds(w.chain, p.block)
+		return t.blobs[p.blob].blockHolds(w.chain, p.block)
 	}
 	return good, err
 }
 
-// chunks passes the next n bytes on as they lie in the buffer.
-func (w *checkWorker) chunks(n int64, take func([]byte)) error {
+// passChunks passes the next n bytes on as they lie in the buffer.
+func (w *checkWorker) passChunks(n int64, take func([]byte)) error {
 	for n > 0 {
 		if _, err := w.in.Peek(1); err != nil {
 			return err
@@ -291,21 +294,21 @@ func (w *checkWorker) chunks(n int64, take func([]byte)) error {
 	return nil
 }
 
-// single looks at one part again, from every copy, and reports what is wrong.
-func (w *checkWorker) single(p part) {
-	if w.gap(p.offset, p.length) {
+// checkAlone looks at one part again, from every copy, and reports what is wrong.
+func (w *checkWorker) checkAlone(p part) {
+	if w.liesInGap(p.offset, p.length) {
 		return // the volume's own finding says so
 	}
 	buf := blockBuffers.Get().(*blockBuffer)
 	defer blockBuffers.Put(buf)
 	b := buf.data[:p.length]
-	bad := w.attempt(p, b, nil)
+	bad := w.tryChoice(p, b, nil)
 	if bad == nil {
 		return
 	}
 	wrong := bytesWrong(p, w.trusted.table, b, bad)
-	for _, by := range w.trusted.source.choices(p.offset, p.length) {
-		if w.attempt(p, b, by) == nil {
+	for _, by := range w.trusted.source.otherChoices(p.offset, p.length) {
+		if w.tryChoice(p, b, by) == nil {
 			w.reportPart(p, wrong, bad, true)
 			return
 		}
@@ -313,8 +316,8 @@ func (w *checkWorker) single(p part) {
 	w.reportPart(p, wrong, bad, false)
 }
 
-// attempt returns nil if the part holds when read by choice.
-func (w *checkWorker) attempt(p part, b []byte, by choice) error {
+// tryChoice returns nil if the part holds when read by choice.
+func (w *checkWorker) tryChoice(p part, b []byte, by choice) error {
 	if err := w.trusted.source.readAt(b, p.offset, by); err != nil {
 		return err
 	}
@@ -326,9 +329,9 @@ func (w *checkWorker) attempt(p part, b []byte, by choice) error {
 		want := blobHeader(t.blobs[p.blob].digest, t.blobs[p.blob].size)
 		good = string(b) == string(want[:])
 	case 'p':
-		good = zero(b)
+		good = allZero(b)
 	default:
-		good, err = t.blobs[p.blob].check(w.chain, p.block, b)
+		good, err = t.blobs[p.blob].checkBlock(w.chain, p.block, b)
 	}
 	if err == nil && !good {
 		err = ErrTampered
@@ -371,11 +374,11 @@ func (w *checkWorker) reportPart(p part, wrong span, bad error, harmless bool) {
 	if harmless {
 		f.Code = BadCopy
 	}
-	places := w.trusted.source.places(p.offset+wrong.from, wrong.to-wrong.from)
+	places := w.trusted.source.findPlaces(p.offset+wrong.from, wrong.to-wrong.from)
 	for _, at := range places {
 		f.Volume, f.VolumeIndex, f.Offset, f.Length = at.File, at.Volume, at.Offset, at.Length
 		f.Message = partMessage(f, at, bad, len(places) > 1)
-		w.found(f)
+		w.addFinding(f)
 	}
 }
 
@@ -437,38 +440,38 @@ type unitSource struct {
 	ended bool
 }
 
-// next appends the parts of the next unit, which are contiguous; none at the
+// nextUnit appends the parts of the next unit, which are contiguous; none at the
 // end.
-func (u *unitSource) next(parts []part) []part {
+func (u *unitSource) nextUnit(parts []part) []part {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for size := int64(0); size < BlockSize && !u.ended; {
-		parts = u.step(parts)
+		parts = u.appendStep(parts)
 		last := parts[len(parts)-1]
 		size = last.offset + last.length - parts[0].offset
 	}
 	return parts
 }
 
-// step appends one block with the header before and the padding after it, or the
+// appendStep appends one block with the header before and the padding after it, or the
 // trailer.
-func (u *unitSource) step(parts []part) []part {
+func (u *unitSource) appendStep(parts []part) []part {
 	if u.blob == u.table.Len() {
 		u.ended = true
-		return append(parts, part{'p', -1, 0, u.table.layout.trailer(), trailerSize})
+		return append(parts, part{'p', -1, 0, u.table.layout.trailerOffset(), trailerSize})
 	}
 	b, at := &u.table.blobs[u.blob], u.table.layout.offsets[u.blob]
 	if u.block == 0 {
 		parts = append(parts, part{'h', u.blob, 0, at - sector, sector})
 	}
 	if b.size > 0 {
-		offset, n := b.span(u.block)
+		offset, n := b.blockSpan(u.block)
 		parts = append(parts, part{'b', u.blob, u.block, at + offset, n})
 	}
 	if u.block++; u.block < blockCount(b.size) {
 		return parts
 	}
-	if n := padding(b.size); n > 0 {
+	if n := paddingLength(b.size); n > 0 {
 		parts = append(parts, part{'p', u.blob, 0, at + b.size, n})
 	}
 	u.blob, u.block = u.blob+1, 0

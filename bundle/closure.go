@@ -56,14 +56,14 @@ func linkOf(d ocispec.Descriptor) link { return link{d.MediaType, d.Digest, d.Si
 // walkIndex walks all references, then requires that nothing is left over.
 func (c *closure) walkIndex(index ocispec.Index) error {
 	for _, d := range index.Manifests {
-		if err := c.root(linkOf(d)); err != nil {
+		if err := c.walkRoot(linkOf(d)); err != nil {
 			return formatError("%s: %w", d.Annotations[ocispec.AnnotationRefName], err)
 		}
 	}
-	return c.complete()
+	return c.requireComplete()
 }
 
-func (c *closure) complete() error {
+func (c *closure) requireComplete() error {
 	for i, seen := range c.inHead {
 		if !seen {
 			return formatError("nothing refers to %s in the head", c.head.blobs[i].digest.digest())
@@ -77,20 +77,20 @@ func (c *closure) complete() error {
 	return nil
 }
 
-func (c *closure) root(l link) error {
+func (c *closure) walkRoot(l link) error {
 	if !isIndex(l.MediaType) && !isManifest(l.MediaType) {
 		return formatError("media type %q of a reference", l.MediaType)
 	}
-	return c.manifest(l, true, 0)
+	return c.walkManifest(l, true, 0)
 }
 
-// manifest walks an index or manifest, which must lie in the head.
-func (c *closure) manifest(l link, required bool, depth int) error {
+// walkManifest walks an index or manifest, which must lie in the head.
+func (c *closure) walkManifest(l link, required bool, depth int) error {
 	s, err := parseDigest(l.Digest)
 	if err != nil {
 		return err
 	}
-	i, ok := c.head.find(s)
+	i, ok := c.head.findBlob(s)
 	if !ok && !required && !c.lookup.has(s) {
 		return nil // sparse index: platforms that were not chosen
 	}
@@ -104,7 +104,7 @@ func (c *closure) manifest(l link, required bool, depth int) error {
 	if c.head.blobs[i].size != l.Size {
 		return formatError("%s has %d bytes, its descriptor says %d", l.Digest, c.head.blobs[i].size, l.Size)
 	}
-	return c.children(i, l, depth)
+	return c.walkChildren(i, l, depth)
 }
 
 func sameType(l link, as string) error {
@@ -114,8 +114,8 @@ func sameType(l link, as string) error {
 	return nil
 }
 
-func (c *closure) children(i int, l link, depth int) error {
-	b, err := c.head.read(i, MaxMeta)
+func (c *closure) walkChildren(i int, l link, depth int) error {
+	b, err := c.head.readBlob(i, MaxMeta)
 	if err != nil {
 		return err
 	}
@@ -124,38 +124,38 @@ func (c *closure) children(i int, l link, depth int) error {
 		return formatError("manifest %s: %w", l.Digest, err)
 	}
 	for _, child := range doc.Manifests {
-		if err := c.child(child, depth+1); err != nil {
+		if err := c.walkChild(child, depth+1); err != nil {
 			return err
 		}
 	}
 	if doc.Config != nil {
-		if err := c.blob(*doc.Config, true); err != nil {
+		if err := c.markBlob(*doc.Config, true); err != nil {
 			return err
 		}
 	}
 	for _, layer := range doc.Layers {
-		if err := c.blob(layer, !isForeign(layer.MediaType)); err != nil {
+		if err := c.markBlob(layer, !isForeign(layer.MediaType)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// child walks an entry of an image index; a sparse index may lack it.
-func (c *closure) child(l link, depth int) error {
+// walkChild walks an entry of an image index; a sparse index may lack it.
+func (c *closure) walkChild(l link, depth int) error {
 	if isIndex(l.MediaType) || isManifest(l.MediaType) {
-		return c.manifest(l, false, depth)
+		return c.walkManifest(l, false, depth)
 	}
-	return c.blob(l, false)
+	return c.markBlob(l, false)
 }
 
-// blob marks content that is not looked into.
-func (c *closure) blob(l link, required bool) error {
+// markBlob marks content that is not looked into.
+func (c *closure) markBlob(l link, required bool) error {
 	s, err := parseDigest(l.Digest)
 	if err != nil {
 		return err
 	}
-	if i, ok := c.head.find(s); ok {
+	if i, ok := c.head.findBlob(s); ok {
 		c.inHead[i] = true
 		return sameSize(l, c.head.blobs[i].size)
 	}
@@ -191,7 +191,7 @@ type document struct {
 // CVE-2021-41190).
 func parseDocument(b []byte, mediaType string) (doc document, err error) {
 	budget := jsonBudget{objects: 1 << 18, commas: 1 << 19, depth: 64}
-	if err := budget.spend(b); err != nil {
+	if err := budget.spendOn(b); err != nil {
 		return doc, err
 	}
 	if err := json.Unmarshal(b, &doc); err != nil {

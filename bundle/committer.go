@@ -45,8 +45,8 @@ func startCommitter(w *Writer) *committer {
 	return c
 }
 
-// wrote counts bytes to be made durable; done is their slot if it is complete.
-func (c *committer) wrote(bytes int64, done *slot) error {
+// countWritten counts bytes to be made durable; done is their slot if it is complete.
+func (c *committer) countWritten(bytes int64, done *slot) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.bytes
@@ -73,35 +73,35 @@ func (c *committer) run() {
 	for {
 		select {
 		case <-c.quit:
-			c.commit()
+			c.runRound()
 			return
 		case <-timer.C:
-			c.commit()
+			c.runRound()
 		case <-c.wake:
-			if c.due() {
-				c.commit()
+			if c.roundIsDue() {
+				c.runRound()
 			}
 		}
 		timer.Reset(commitDelay)
 	}
 }
 
-// due reports whether the queue should not wait any longer.
-func (c *committer) due() bool {
+// roundIsDue reports whether the queue should not wait any longer.
+func (c *committer) roundIsDue() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.bytes >= c.writer.syncEvery
 }
 
-// commit runs one round. Only one is ever under way.
-func (c *committer) commit() {
+// runRound runs one round. Only one is ever under way.
+func (c *committer) runRound() {
 	c.mu.Lock()
 	c.round++
 	batch, bytes, err := c.queue, c.bytes, c.err
 	c.queue, c.bytes = nil, 0
 	c.mu.Unlock()
 	if err == nil && (bytes > 0 || len(batch) > 0) {
-		err = c.sync(batch)
+		err = c.syncVolumes(batch)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -112,7 +112,7 @@ func (c *committer) commit() {
 	c.settled.Broadcast()
 }
 
-func (c *committer) sync(batch []*slot) error {
+func (c *committer) syncVolumes(batch []*slot) error {
 	if err := c.writer.volumes.sync(); err != nil {
 		return err
 	}
@@ -127,8 +127,8 @@ func (c *committer) sync(batch []*slot) error {
 	return nil
 }
 
-// flush waits for a round that begins after the call.
-func (c *committer) flush(ctx context.Context) error {
+// awaitRound waits for a round that begins after the call.
+func (c *committer) awaitRound(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()

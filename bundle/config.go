@@ -43,9 +43,9 @@ func parseConfig(b []byte) (c config, err error) {
 	return c, requireCanonical("bundle config", b, c)
 }
 
-// canonical is the one JSON form of what this package writes: no white space,
+// canonicalJSON is the one JSON form of what this package writes: no white space,
 // members in the order of the Go types, map members sorted, no HTML escapes.
-func canonical(v any) ([]byte, error) {
+func canonicalJSON(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -58,7 +58,7 @@ func canonical(v any) ([]byte, error) {
 // requireCanonical requires that b is what writing v gives: no unknown member,
 // no duplicate, no second spelling.
 func requireCanonical(what string, b []byte, v any) error {
-	again, err := canonical(v)
+	again, err := canonicalJSON(v)
 	if err != nil {
 		return formatError("%s: %w", what, err)
 	}

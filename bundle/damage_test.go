@@ -163,7 +163,7 @@ func (s site) blobAt(tr *Trusted, volume int, at int64) digest.Digest {
 	offset := int64(volume)*tr.Table().VolumeSize() + at
 	for i := range tr.Table().Len() {
 		e := tr.Table().Entry(i)
-		if offset >= e.Offset-sector && offset < e.Offset+e.Size+padding(e.Size) {
+		if offset >= e.Offset-sector && offset < e.Offset+e.Size+paddingLength(e.Size) {
 			return e.Digest
 		}
 	}

@@ -32,7 +32,7 @@ func (c *fileCache) acquire(path string) (*cachedFile, error) {
 	defer c.mu.Unlock()
 	f, ok := c.files[path]
 	if !ok {
-		c.evict()
+		c.evictIdle()
 		file, err := c.open(path)
 		if err != nil {
 			return nil, err
@@ -51,8 +51,8 @@ func (c *fileCache) release(f *cachedFile) {
 	c.mu.Unlock()
 }
 
-// evict closes the file that has been idle longest once the limit is reached.
-func (c *fileCache) evict() {
+// evictIdle closes the file that has been idle longest once the limit is reached.
+func (c *fileCache) evictIdle() {
 	if len(c.files) < c.limit {
 		return
 	}

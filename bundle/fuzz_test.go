@@ -33,14 +33,14 @@ func FuzzHead(f *testing.F) {
 		}
 		again := newHeadBuilder()
 		for i := range h.blobs {
-			p, err := h.read(i, maxHead)
+			p, err := h.readBlob(i, maxHead)
 			if err != nil {
 				t.Fatal(err)
 			}
-			again.add(p)
+			again.addBlob(p)
 		}
 		var out bytes.Buffer
-		if err := again.write(&out, h.index); err != nil || !bytes.Equal(out.Bytes(), b) {
+		if err := again.writeHead(&out, h.index); err != nil || !bytes.Equal(out.Bytes(), b) {
 			t.Fatal("a head that was read is written otherwise", err)
 		}
 		if _, err := parseBundle(bytes.NewReader(b), int64(len(b))); err != nil && !allowed(err) {
@@ -57,7 +57,7 @@ func FuzzHeader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var h header
 		copy(h[:], b)
-		name, size, err := h.parse()
+		name, size, err := h.parseEntry()
 		if err != nil {
 			if !allowed(err) {
 				t.Fatal(err)
@@ -90,14 +90,14 @@ func FuzzTable(f *testing.F) {
 }
 
 func FuzzIndex(f *testing.F) {
-	b, _ := canonical(newIndex([]ocispec.Descriptor{{MediaType: "a", Annotations: map[string]string{"b": "c<"}}}))
+	b, _ := canonicalJSON(newIndex([]ocispec.Descriptor{{MediaType: "a", Annotations: map[string]string{"b": "c<"}}}))
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		index, err := parseIndex(b)
 		if err != nil {
 			return
 		}
-		if again, err := canonical(index); err != nil || !bytes.Equal(again, b) {
+		if again, err := canonicalJSON(index); err != nil || !bytes.Equal(again, b) {
 			t.Fatal("an index that was read is written otherwise", err)
 		}
 	})
@@ -141,7 +141,7 @@ func FuzzScan(f *testing.F) {
 		f.Add(n)
 	}
 	f.Fuzz(func(t *testing.T, base string) {
-		switch kind, name, n := classify(base); kind {
+		switch kind, name, n := classifyName(base); kind {
 		case 'h':
 			if headName(name) != base {
 				t.Fatal(base)
@@ -165,10 +165,10 @@ func FuzzScan(f *testing.F) {
 // ignorer takes whatever a journal says.
 type ignorer struct{ slots int }
 
-func (ignorer) job(jobRecord) error            { return nil }
-func (i ignorer) progress(s int, v []sum) bool { return s < i.slots && len(v) < 100 }
-func (i ignorer) commit(s int, _ sum) bool     { return s < i.slots }
-func (i ignorer) reset(s int) bool             { return s < i.slots }
+func (ignorer) replayJob(jobRecord) error            { return nil }
+func (i ignorer) replayProgress(s int, v []sum) bool { return s < i.slots && len(v) < 100 }
+func (i ignorer) replayCommit(s int, _ sum) bool     { return s < i.slots }
+func (i ignorer) replayReset(s int) bool             { return s < i.slots }
 
 func FuzzJournal(f *testing.F) {
 	dir := f.TempDir()
@@ -188,7 +188,7 @@ func FuzzJournal(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer j.close()
-		started, err := j.replay(ignorer{5})
+		started, err := j.replayRecords(ignorer{5})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,7 +197,7 @@ func FuzzJournal(f *testing.F) {
 			t.Fatalf("replay left %d of %d bytes, started %v, %v", len(left), len(b), started, err)
 		}
 		for s := range j.metas {
-			if p, ok := j.meta(s); !ok || sumOf(p) != s {
+			if p, ok := j.readHeadBlob(s); !ok || sumOf(p) != s {
 				t.Fatal("a head blob cannot be read back")
 			}
 		}
@@ -211,9 +211,9 @@ func journalSeed(f *testing.F, dir string) []byte {
 	}
 	defer j.close()
 	_ = j.startJob(jobRecord{Format: 1, Name: "x"})
-	_ = j.progress(1, make([]sum, 3))
-	_ = j.commit(1, sum{7})
-	_ = j.reset(1)
+	_ = j.appendProgress(1, make([]sum, 3))
+	_ = j.appendCommit(1, sum{7})
+	_ = j.appendReset(1)
 	_, _ = j.putMeta([]byte("{}"))
 	b, err := os.ReadFile(j.file.Name())
 	if err != nil || len(b) == 0 {

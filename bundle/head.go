@@ -38,7 +38,7 @@ func parseHead(file io.ReaderAt, size int64) (*head, error) {
 	in := io.NewSectionReader(file, 0, size)
 	p := headParser{in: bufio.NewReaderSize(in, 256<<10), left: size, chain: newChain()}
 	h := &head{file: file, size: size}
-	if err := p.parse(h); err != nil {
+	if err := p.parseHead(h); err != nil {
 		return nil, err
 	}
 	return h, nil
@@ -51,19 +51,19 @@ type headParser struct {
 	chain *chain
 }
 
-func (p *headParser) parse(h *head) (err error) {
-	layout, err := p.fixed("oci-layout", int64(len(layoutFile)))
+func (p *headParser) parseHead(h *head) (err error) {
+	layout, err := p.readFixedEntry("oci-layout", int64(len(layoutFile)))
 	if err != nil {
 		return err
 	}
 	if string(layout) != layoutFile {
 		return formatError("oci-layout is not %s", layoutFile)
 	}
-	if h.index, err = p.fixed("index.json", maxIndex); err != nil {
+	if h.index, err = p.readFixedEntry("index.json", maxIndex); err != nil {
 		return err
 	}
 	for p.left > 0 {
-		b, err := p.blob(h.size)
+		b, err := p.readBlob(h.size)
 		if err != nil {
 			return err
 		}
@@ -75,13 +75,13 @@ func (p *headParser) parse(h *head) (err error) {
 	return nil
 }
 
-// entry reads a header and requires that its entry ends within the head.
-func (p *headParser) entry() (name string, size int64, err error) {
+// readEntry reads a header and requires that its entry ends within the head.
+func (p *headParser) readEntry() (name string, size int64, err error) {
 	var h header
 	if _, err := io.ReadFull(p.in, h[:]); err != nil {
 		return "", 0, headReadError(err)
 	}
-	if name, size, err = h.parse(); err != nil {
+	if name, size, err = h.parseEntry(); err != nil {
 		return "", 0, err
 	}
 	if size > p.left-sector || entrySize(size) > p.left {
@@ -98,8 +98,8 @@ func headReadError(err error) error {
 	return fmt.Errorf("reading head: %w", err)
 }
 
-func (p *headParser) fixed(want string, limit int64) ([]byte, error) {
-	name, size, err := p.entry()
+func (p *headParser) readFixedEntry(want string, limit int64) ([]byte, error) {
+	name, size, err := p.readEntry()
 	if err != nil {
 		return nil, err
 	}
@@ -110,29 +110,29 @@ func (p *headParser) fixed(want string, limit int64) ([]byte, error) {
 	if _, err := io.ReadFull(p.in, b); err != nil {
 		return nil, headReadError(err)
 	}
-	return b, p.padding(size)
+	return b, p.readPadding(size)
 }
 
-// blob reads one content blob and requires that its name is its digest.
-func (p *headParser) blob(total int64) (b headBlob, err error) {
+// readBlob reads one content blob and requires that its name is its digest.
+func (p *headParser) readBlob(total int64) (b headBlob, err error) {
 	at := total - p.left + sector
-	name, size, err := p.entry()
+	name, size, err := p.readEntry()
 	if err != nil {
 		return b, err
 	}
 	r := recorder{chain: p.chain, size: size}
 	p.chain.Reset()
-	if err := p.record(&r, size); err != nil {
+	if err := p.recordContent(&r, size); err != nil {
 		return b, err
 	}
-	b = headBlob{proof{p.chain.finish(), size, r.values}, at}
+	b = headBlob{proof{p.chain.finalSum(), size, r.values}, at}
 	if name != blobName(b.digest) {
 		return b, formatError("head entry %q holds %s", name, b.digest.digest())
 	}
-	return b, p.padding(size)
+	return b, p.readPadding(size)
 }
 
-func (p *headParser) record(r *recorder, size int64) error {
+func (p *headParser) recordContent(r *recorder, size int64) error {
 	for size > 0 {
 		b, err := p.in.Peek(int(min(size, int64(p.in.Size()))))
 		if err != nil {
@@ -147,19 +147,19 @@ func (p *headParser) record(r *recorder, size int64) error {
 	return nil
 }
 
-func (p *headParser) padding(size int64) error {
+func (p *headParser) readPadding(size int64) error {
 	var b [sector]byte
-	pad := b[:padding(size)]
+	pad := b[:paddingLength(size)]
 	if _, err := io.ReadFull(p.in, pad); err != nil {
 		return headReadError(err)
 	}
-	if !zero(pad) {
+	if !allZero(pad) {
 		return formatError("padding in the head is not zero")
 	}
 	return nil
 }
 
-func zero(p []byte) bool {
+func allZero(p []byte) bool {
 	for _, b := range p {
 		if b != 0 {
 			return false
@@ -168,14 +168,14 @@ func zero(p []byte) bool {
 	return true
 }
 
-// find returns the blob with the given digest.
-func (h *head) find(s sum) (int, bool) {
+// findBlob returns the blob with the given digest.
+func (h *head) findBlob(s sum) (int, bool) {
 	i := sort.Search(len(h.blobs), func(i int) bool { return bytes.Compare(h.blobs[i].digest[:], s[:]) >= 0 })
 	return i, i < len(h.blobs) && h.blobs[i].digest == s
 }
 
-// read returns a whole blob of at most limit bytes, proven.
-func (h *head) read(i int, limit int64) ([]byte, error) {
+// readBlob returns a whole blob of at most limit bytes, proven.
+func (h *head) readBlob(i int, limit int64) ([]byte, error) {
 	b := &h.blobs[i]
 	if b.size > limit {
 		return nil, formatError("blob %s of %d bytes, at most %d are allowed", b.digest.digest(), b.size, limit)
@@ -190,10 +190,10 @@ func (h *head) read(i int, limit int64) ([]byte, error) {
 	return p, nil
 }
 
-// stream hands a blob to parse and proves the very bytes that parse was given:
+// streamBlob hands a blob to parse and proves the very bytes that parse was given:
 // a medium that answers differently the second time is found out. What parse
 // made of them counts only when stream returns nil.
-func (h *head) stream(i int, parse func(io.Reader) error) error {
+func (h *head) streamBlob(i int, parse func(io.Reader) error) error {
 	b := &h.blobs[i]
 	hash := sha256.New()
 	r := io.TeeReader(io.NewSectionReader(h.file, b.offset, b.size), hash)
@@ -218,7 +218,7 @@ type headContent struct {
 	write func(io.Writer) error
 }
 
-func content(p []byte) headContent {
+func bytesContent(p []byte) headContent {
 	return headContent{int64(len(p)), func(w io.Writer) error {
 		_, err := w.Write(p)
 		return err
@@ -227,9 +227,9 @@ func content(p []byte) headContent {
 
 func newHeadBuilder() *headBuilder { return &headBuilder{blobs: map[sum]headContent{}} }
 
-func (b *headBuilder) add(p []byte) sum {
+func (b *headBuilder) addBlob(p []byte) sum {
 	s := sumOf(p)
-	b.blobs[s] = content(p)
+	b.blobs[s] = bytesContent(p)
 	return s
 }
 
@@ -254,15 +254,15 @@ func (c *countingHash) Write(p []byte) (int, error) {
 	return c.Hash.Write(p)
 }
 
-// write writes the head: a function of index.json and the blobs alone.
-func (b *headBuilder) write(w io.Writer, index []byte) error {
-	if err := writeEntry(w, "oci-layout", content([]byte(layoutFile))); err != nil {
+// writeHead writes the head: a function of index.json and the blobs alone.
+func (b *headBuilder) writeHead(w io.Writer, index []byte) error {
+	if err := writeEntry(w, "oci-layout", bytesContent([]byte(layoutFile))); err != nil {
 		return err
 	}
-	if err := writeEntry(w, "index.json", content(index)); err != nil {
+	if err := writeEntry(w, "index.json", bytesContent(index)); err != nil {
 		return err
 	}
-	for _, s := range b.order() {
+	for _, s := range b.sortedSums() {
 		if err := writeEntry(w, blobName(s), b.blobs[s]); err != nil {
 			return err
 		}
@@ -270,7 +270,7 @@ func (b *headBuilder) write(w io.Writer, index []byte) error {
 	return nil
 }
 
-func (b *headBuilder) order() []sum {
+func (b *headBuilder) sortedSums() []sum {
 	order := make([]sum, 0, len(b.blobs))
 	for s := range b.blobs {
 		order = append(order, s)
@@ -288,6 +288,6 @@ func writeEntry(w io.Writer, name string, c headContent) error {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}
 	var zeros [sector]byte
-	_, err := w.Write(zeros[:padding(c.size)])
+	_, err := w.Write(zeros[:paddingLength(c.size)])
 	return err
 }

@@ -53,15 +53,15 @@ func (h *header) checksum() (n int) {
 	return n
 }
 
-// parse returns name and size, having required every byte of h to be what
+// parseEntry returns name and size, having required every byte of h to be what
 // newHeader makes of them.
-func (h *header) parse() (name string, size int64, err error) {
+func (h *header) parseEntry() (name string, size int64, err error) {
 	end := 0
 	for end < 100 && h[end] != 0 {
 		end++
 	}
 	name = string(h[:end])
-	if size, err = h.size(); err != nil {
+	if size, err = h.parseSize(); err != nil {
 		return "", 0, err
 	}
 	if newHeader(name, size) != *h {
@@ -70,7 +70,7 @@ func (h *header) parse() (name string, size int64, err error) {
 	return name, size, nil
 }
 
-func (h *header) size() (n int64, err error) {
+func (h *header) parseSize() (n int64, err error) {
 	if h[124] == 0x80 {
 		u := binary.BigEndian.Uint64(h[128:136])
 		if u > maxStream {
@@ -87,8 +87,8 @@ func (h *header) size() (n int64, err error) {
 	return n, nil
 }
 
-// padding is the number of zero bytes after an entry's content.
-func padding(size int64) int64 { return -size & (sector - 1) }
+// paddingLength is the number of zero bytes after an entry's content.
+func paddingLength(size int64) int64 { return -size & (sector - 1) }
 
 // entrySize is what an entry takes in the stream.
-func entrySize(size int64) int64 { return sector + size + padding(size) }
+func entrySize(size int64) int64 { return sector + size + paddingLength(size) }

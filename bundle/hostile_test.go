@@ -52,25 +52,25 @@ func newForgery() *forgery {
 func (f *forgery) bytes() []byte {
 	b := newHeadBuilder()
 	for _, m := range f.metas {
-		b.add(m)
+		b.addBlob(m)
 	}
 	add := func(mediaType, s string) ocispec.Descriptor {
-		b.add([]byte(s))
+		b.addBlob([]byte(s))
 		return describe(mediaType, []byte(s))
 	}
 	m := newBundleManifest(add(MediaTypeConfig, f.config), []ocispec.Descriptor{
 		add(MediaTypeLock, f.lock), add(MediaTypeTable, f.table), add(MediaTypeBlocks, string(f.blocks)),
 	})
 	f.manifest(&m)
-	text, _ := canonical(m)
+	text, _ := canonicalJSON(m)
 	d := add(ocispec.MediaTypeImageManifest, string(text))
 	d.ArtifactType = MediaTypeBundle
 	d.Annotations = map[string]string{ocispec.AnnotationRefName: "bundle.caisson.dev/demo:1", AnnotationKind: KindBundle}
 	index := newIndex(append(append([]ocispec.Descriptor{}, f.entries...), d))
 	f.index(&index)
-	text, _ = canonical(index)
+	text, _ = canonicalJSON(index)
 	var out bytes.Buffer
-	_ = b.write(&out, f.text(text))
+	_ = b.writeHead(&out, f.text(text))
 	return f.raw(out.Bytes())
 }
 
@@ -261,6 +261,6 @@ func TestHostileArchives(t *testing.T) {
 func entrySizeAt(b []byte, at int) int64 {
 	var h header
 	copy(h[:], b[at:])
-	n, _ := h.size()
+	n, _ := h.parseSize()
 	return entrySize(n)
 }

@@ -11,7 +11,7 @@ import (
 // bounded before it is decoded.
 func parseIndex(b []byte) (index ocispec.Index, err error) {
 	budget := jsonBudget{objects: 3*maxReferences + 8, commas: 16 * maxReferences, depth: 8}
-	if err := budget.spend(b); err != nil {
+	if err := budget.spendOn(b); err != nil {
 		return index, err
 	}
 	if err := json.Unmarshal(b, &index); err != nil {
@@ -41,9 +41,9 @@ func newIndex(manifests []ocispec.Descriptor) ocispec.Index {
 	}
 }
 
-// references maps each org.opencontainers.image.ref.name to its descriptor;
+// mapReferences maps each org.opencontainers.image.ref.name to its descriptor;
 // every descriptor has one, and none occurs twice.
-func references(index ocispec.Index) (map[string]int, error) {
+func mapReferences(index ocispec.Index) (map[string]int, error) {
 	refs := make(map[string]int, len(index.Manifests))
 	for i, d := range index.Manifests {
 		ref := d.Annotations[ocispec.AnnotationRefName]
@@ -78,7 +78,7 @@ func bundleDescriptor(index ocispec.Index) (found ocispec.Descriptor, err error)
 // jsonBudget bounds a JSON text before encoding/json makes maps and slices of it.
 type jsonBudget struct{ objects, commas, depth int }
 
-func (j jsonBudget) spend(b []byte) error {
+func (j jsonBudget) spendOn(b []byte) error {
 	depth, inString := 0, false
 	for i := 0; i < len(b); i++ {
 		if inString {

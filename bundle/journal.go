@@ -121,25 +121,25 @@ func lockFile(f *os.File, path string) (same bool, err error) {
 
 // replayer takes what a journal says, in order.
 type replayer interface {
-	job(jobRecord) error
-	progress(slot int, values []sum) bool
-	commit(slot int, d sum) bool
-	reset(slot int) bool
+	replayJob(jobRecord) error
+	replayProgress(slot int, values []sum) bool
+	replayCommit(slot int, d sum) bool
+	replayReset(slot int) bool
 }
 
-// replay reads the journal and cuts off its torn tail. A record that makes no
+// replayRecords reads the journal and cuts off its torn tail. A record that makes no
 // sense ends the reading like a torn one. It reports whether there was a job
 // record.
-func (j *journal) replay(r replayer) (started bool, err error) {
+func (j *journal) replayRecords(r replayer) (started bool, err error) {
 	for {
-		body, err := j.read()
+		body, err := j.readRecord()
 		if err == io.EOF {
 			return started, j.cutTail()
 		}
 		if err != nil {
 			return started, fmt.Errorf("reading journal: %w", err)
 		}
-		ok, err := j.apply(body, r, !started)
+		ok, err := j.applyRecord(body, r, !started)
 		if err != nil {
 			return started, err
 		}
@@ -151,8 +151,8 @@ func (j *journal) replay(r replayer) (started bool, err error) {
 	}
 }
 
-// read returns the next record's body; io.EOF where good records end.
-func (j *journal) read() ([]byte, error) {
+// readRecord returns the next record's body; io.EOF where good records end.
+func (j *journal) readRecord() ([]byte, error) {
 	var frame [4]byte
 	if _, err := j.file.ReadAt(frame[:], j.end); err != nil {
 		return nil, eofOr(err)
@@ -179,8 +179,8 @@ func eofOr(err error) error {
 	return err
 }
 
-// apply hands a record on; false if it makes no sense here.
-func (j *journal) apply(body []byte, r replayer, first bool) (bool, error) {
+// applyRecord hands a record on; false if it makes no sense here.
+func (j *journal) applyRecord(body []byte, r replayer, first bool) (bool, error) {
 	kind, rest := body[0], body[1:]
 	if first != (kind == recordJob) {
 		return false, nil
@@ -191,7 +191,7 @@ func (j *journal) apply(body []byte, r replayer, first bool) (bool, error) {
 		if json.Unmarshal(rest, &job) != nil {
 			return false, nil
 		}
-		return true, r.job(job)
+		return true, r.replayJob(job)
 	case recordMeta:
 		j.metas[sumOf(rest)] = metaPlace{j.end + 5, int64(len(rest))}
 		return true, nil
@@ -207,11 +207,11 @@ func applySlot(kind byte, rest []byte, r replayer) bool {
 	values, ok := splitSums(rest[slotFieldSize:])
 	switch {
 	case ok && kind == recordProgress:
-		return r.progress(slot, values)
+		return r.replayProgress(slot, values)
 	case ok && kind == recordCommit && len(values) == 1:
-		return r.commit(slot, values[0])
+		return r.replayCommit(slot, values[0])
 	case ok && kind == recordReset && len(values) == 0:
-		return r.reset(slot)
+		return r.replayReset(slot)
 	}
 	return false
 }
@@ -234,9 +234,9 @@ func (j *journal) cutTail() error {
 	return nil
 }
 
-// append adds one record; sync makes it durable. It returns where the record
+// appendRecord adds one record; sync makes it durable. It returns where the record
 // ends.
-func (j *journal) append(kind byte, body ...[]byte) (end int64, err error) {
+func (j *journal) appendRecord(kind byte, body ...[]byte) (end int64, err error) {
 	record := []byte{0, 0, 0, 0, kind}
 	for _, b := range body {
 		record = append(record, b...)
@@ -257,11 +257,11 @@ func (j *journal) append(kind byte, body ...[]byte) (end int64, err error) {
 }
 
 func (j *journal) startJob(job jobRecord) error {
-	b, err := canonical(job)
+	b, err := canonicalJSON(job)
 	if err != nil {
 		return err
 	}
-	if _, err := j.append(recordJob, b); err != nil {
+	if _, err := j.appendRecord(recordJob, b); err != nil {
 		return err
 	}
 	return j.sync()
@@ -269,14 +269,14 @@ func (j *journal) startJob(job jobRecord) error {
 
 func slotField(slot int) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(slot)) }
 
-func (j *journal) progress(slot int, values []sum) error {
+func (j *journal) appendProgress(slot int, values []sum) error {
 	for len(values) > 0 {
 		n := min(len(values), maxPerRecord)
 		body := make([]byte, 0, n*len(sum{}))
 		for _, v := range values[:n] {
 			body = append(body, v[:]...)
 		}
-		if _, err := j.append(recordProgress, slotField(slot), body); err != nil {
+		if _, err := j.appendRecord(recordProgress, slotField(slot), body); err != nil {
 			return err
 		}
 		values = values[n:]
@@ -284,13 +284,13 @@ func (j *journal) progress(slot int, values []sum) error {
 	return nil
 }
 
-func (j *journal) commit(slot int, d sum) error {
-	_, err := j.append(recordCommit, slotField(slot), d[:])
+func (j *journal) appendCommit(slot int, d sum) error {
+	_, err := j.appendRecord(recordCommit, slotField(slot), d[:])
 	return err
 }
 
-func (j *journal) reset(slot int) error {
-	_, err := j.append(recordReset, slotField(slot))
+func (j *journal) appendReset(slot int) error {
+	_, err := j.appendRecord(recordReset, slotField(slot))
 	return err
 }
 
@@ -306,7 +306,7 @@ func (j *journal) putMeta(b []byte) (sum, error) {
 	if len(b) > MaxMeta {
 		return s, formatError("head blob %s of %d bytes, at most %d are allowed", s.digest(), len(b), MaxMeta)
 	}
-	end, err := j.append(recordMeta, b)
+	end, err := j.appendRecord(recordMeta, b)
 	if err != nil {
 		return s, err
 	}
@@ -316,8 +316,8 @@ func (j *journal) putMeta(b []byte) (sum, error) {
 	return s, nil
 }
 
-// meta returns a head blob, proven.
-func (j *journal) meta(s sum) ([]byte, bool) {
+// readHeadBlob returns a head blob, proven.
+func (j *journal) readHeadBlob(s sum) ([]byte, bool) {
 	j.mu.Lock()
 	m, ok := j.metas[s]
 	j.mu.Unlock()
@@ -353,8 +353,8 @@ func (j *journal) remove() error {
 	return syncDirectory(filepath.Dir(path))
 }
 
-// restart forgets everything but the job.
-func (j *journal) restart(job jobRecord) error {
+// restartWith forgets everything but the job.
+func (j *journal) restartWith(job jobRecord) error {
 	j.end, j.metas = 0, map[sum]metaPlace{}
 	if err := j.cutTail(); err != nil {
 		return err
@@ -362,8 +362,8 @@ func (j *journal) restart(job jobRecord) error {
 	return j.startJob(job)
 }
 
-// discard removes a journal in which nothing was recorded.
-func (j *journal) discard() {
+// removeIfEmpty removes a journal in which nothing was recorded.
+func (j *journal) removeIfEmpty() {
 	if info, err := j.file.Stat(); err == nil && info.Size() == 0 {
 		_ = os.Remove(j.file.Name())
 	}

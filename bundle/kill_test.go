@@ -144,10 +144,10 @@ func (f *fixture) fetch(w *Writer, i int, burning *fuse) error {
 // durableSlots is what a journal says is finished, read from a copy of it.
 type durableSlots map[int]bool
 
-func (d durableSlots) job(jobRecord) error         { return nil }
-func (d durableSlots) progress(int, []sum) bool    { return true }
-func (d durableSlots) commit(slot int, _ sum) bool { d[slot] = true; return true }
-func (d durableSlots) reset(slot int) bool         { delete(d, slot); return true }
+func (d durableSlots) replayJob(jobRecord) error         { return nil }
+func (d durableSlots) replayProgress(int, []sum) bool    { return true }
+func (d durableSlots) replayCommit(slot int, _ sum) bool { d[slot] = true; return true }
+func (d durableSlots) replayReset(slot int) bool         { delete(d, slot); return true }
 
 func readDurable(t *testing.T, dir string) durableSlots {
 	t.Helper()
@@ -168,7 +168,7 @@ func readDurable(t *testing.T, dir string) durableSlots {
 		t.Fatal(err)
 	}
 	defer j.close()
-	if _, err := j.replay(d); err != nil {
+	if _, err := j.replayRecords(d); err != nil {
 		t.Fatal(err)
 	}
 	return d

@@ -31,7 +31,7 @@ func newLayout(volumeSize int64, count int, size func(int) int64) (layout, error
 		l.streamSize += entrySize(n)
 	}
 	l.streamSize += trailerSize
-	if l.streamSize > maxStream || l.volumes() > maxVolumes {
+	if l.streamSize > maxStream || l.volumeCount() > maxVolumes {
 		return l, formatError("%d bytes in volumes of %d", l.streamSize, volumeSize)
 	}
 	return l, nil
@@ -44,18 +44,18 @@ func checkVolumeSize(n int64) error {
 	return nil
 }
 
-// volumes is the number of volumes; never zero.
-func (l *layout) volumes() int {
+// volumeCount is the number of volumes; never zero.
+func (l *layout) volumeCount() int {
 	return int((l.streamSize + l.volumeSize - 1) / l.volumeSize)
 }
 
-// length is the size of volume n.
-func (l *layout) length(n int) int64 {
+// volumeLength is the size of volume n.
+func (l *layout) volumeLength(n int) int64 {
 	return min(l.volumeSize, l.streamSize-int64(n)*l.volumeSize)
 }
 
-// trailer is the offset of the two zero blocks.
-func (l *layout) trailer() int64 { return l.streamSize - trailerSize }
+// trailerOffset is the offset of the two zero blocks.
+func (l *layout) trailerOffset() int64 { return l.streamSize - trailerSize }
 
 // segment is a piece of the stream that lies in one volume.
 type segment struct {
@@ -64,8 +64,8 @@ type segment struct {
 	length int64
 }
 
-// cut returns the segments of a stream range that lies within the stream.
-func (l *layout) cut(offset, length int64) []segment {
+// cutSegments returns the segments of a stream range that lies within the stream.
+func (l *layout) cutSegments(offset, length int64) []segment {
 	segments := make([]segment, 0, 2)
 	for length > 0 {
 		n := int(offset / l.volumeSize)

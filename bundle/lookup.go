@@ -17,20 +17,20 @@ func newLookup(t *Table) (*lookup, error) {
 	for i := range l.order {
 		l.order[i] = int32(i)
 	}
-	sort.Slice(l.order, func(i, j int) bool { return bytes.Compare(l.at(i), l.at(j)) < 0 })
+	sort.Slice(l.order, func(i, j int) bool { return bytes.Compare(l.sumAt(i), l.sumAt(j)) < 0 })
 	for i := 1; i < len(l.order); i++ {
-		if bytes.Equal(l.at(i-1), l.at(i)) {
+		if bytes.Equal(l.sumAt(i-1), l.sumAt(i)) {
 			return nil, formatError("%w: %s", ErrDuplicate, t.blobs[l.order[i]].digest.digest())
 		}
 	}
 	return l, nil
 }
 
-func (l *lookup) at(i int) []byte { return l.table.blobs[l.order[i]].digest[:] }
+func (l *lookup) sumAt(i int) []byte { return l.table.blobs[l.order[i]].digest[:] }
 
 func (l *lookup) find(s sum) (int, bool) {
-	i := sort.Search(len(l.order), func(i int) bool { return bytes.Compare(l.at(i), s[:]) >= 0 })
-	if i == len(l.order) || !bytes.Equal(l.at(i), s[:]) {
+	i := sort.Search(len(l.order), func(i int) bool { return bytes.Compare(l.sumAt(i), s[:]) >= 0 })
+	if i == len(l.order) || !bytes.Equal(l.sumAt(i), s[:]) {
 		return 0, false
 	}
 	return int(l.order[i]), true

@@ -32,9 +32,9 @@ func parseBundleManifest(b []byte) (m ocispec.Manifest, err error) {
 // -1 where it names none.
 type parts struct{ lock, table, blocks, sbom int }
 
-// find locates the layers in the head. Each occurs once, in this order; check
+// findLayers locates the layers in the head. Each occurs once, in this order; check
 // values and SBOM may be absent.
-func (p *parts) find(h *head, layers []ocispec.Descriptor) (err error) {
+func (p *parts) findLayers(h *head, layers []ocispec.Descriptor) (err error) {
 	for _, part := range []struct {
 		mediaType string
 		required  bool
@@ -47,7 +47,7 @@ func (p *parts) find(h *head, layers []ocispec.Descriptor) (err error) {
 	} {
 		*part.place = -1
 		if len(layers) > 0 && layers[0].MediaType == part.mediaType {
-			if *part.place, err = locate(h, layers[0]); err != nil {
+			if *part.place, err = findPart(h, layers[0]); err != nil {
 				return err
 			}
 			layers = layers[1:]
@@ -61,13 +61,13 @@ func (p *parts) find(h *head, layers []ocispec.Descriptor) (err error) {
 	return nil
 }
 
-// locate finds a part of the bundle manifest in the head.
-func locate(h *head, d ocispec.Descriptor) (int, error) {
+// findPart finds a part of the bundle manifest in the head.
+func findPart(h *head, d ocispec.Descriptor) (int, error) {
 	s, err := parseDigest(d.Digest)
 	if err != nil {
 		return 0, err
 	}
-	i, ok := h.find(s)
+	i, ok := h.findBlob(s)
 	if !ok || h.blobs[i].size != d.Size {
 		return 0, formatError("%s of the bundle manifest is not in the head", d.MediaType)
 	}

@@ -24,14 +24,14 @@ func startPipeline(sw *SlotWriter) *pipeline {
 		free:    make(chan *piece, slotPieces),
 		done:    make(chan struct{}),
 	}
-	go l.hash()
-	go l.write()
+	go l.hashPieces()
+	go l.writePieces()
 	return l
 }
 
-// get returns an empty piece; it waits while all are on their way.
-func (l *pipeline) get() (*piece, error) {
-	if err := l.failure(); err != nil {
+// takeEmptyPiece returns an empty piece; it waits while all are on their way.
+func (l *pipeline) takeEmptyPiece() (*piece, error) {
+	if err := l.firstError(); err != nil {
 		return nil, err
 	}
 	if l.made < slotPieces && len(l.free) == 0 {
@@ -40,44 +40,44 @@ func (l *pipeline) get() (*piece, error) {
 	}
 	select {
 	case p := <-l.free:
-		return p, l.failure()
+		return p, l.firstError()
 	case <-l.slot.ctx.Done():
 		return nil, l.slot.ctx.Err()
 	}
 }
 
-// put sends a piece off; it never waits, for the channel takes all there are.
-func (l *pipeline) put(p *piece) error {
+// sendPiece sends a piece off; it never waits, for the channel takes all there are.
+func (l *pipeline) sendPiece(p *piece) error {
 	l.hashing <- p
-	return l.failure()
+	return l.firstError()
 }
 
-// finish waits for the pieces on their way and returns the first error.
-func (l *pipeline) finish() error {
+// awaitPieces waits for the pieces on their way and returns the first error.
+func (l *pipeline) awaitPieces() error {
 	close(l.hashing)
 	<-l.done
 	for range len(l.free) {
 		pieces.Put(<-l.free)
 	}
-	return l.failure()
+	return l.firstError()
 }
 
-func (l *pipeline) hash() {
+func (l *pipeline) hashPieces() {
 	defer close(l.writing)
 	for p := range l.hashing {
-		if l.failure() == nil {
-			l.fail(l.slot.hash.write(p.content()))
+		if l.firstError() == nil {
+			l.fail(l.slot.hash.write(p.filledBytes()))
 			p.values = l.slot.hash.values
 		}
 		l.writing <- p
 	}
 }
 
-func (l *pipeline) write() {
+func (l *pipeline) writePieces() {
 	defer close(l.done)
 	for p := range l.writing {
-		if l.failure() == nil {
-			l.fail(l.slot.wrote(p))
+		if l.firstError() == nil {
+			l.fail(l.slot.writePiece(p))
 		}
 		l.free <- p
 	}
@@ -91,7 +91,7 @@ func (l *pipeline) fail(err error) {
 	}
 }
 
-func (l *pipeline) failure() error {
+func (l *pipeline) firstError() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.err

@@ -40,11 +40,11 @@ var (
 func Scan(paths ...string) ([]Files, error) {
 	s := scanner{found: map[string]*Files{}, seen: map[string]bool{}}
 	for _, p := range paths {
-		if err := s.path(p); err != nil {
+		if err := s.scanPath(p); err != nil {
 			return nil, fmt.Errorf("scanning %s: %w", p, err)
 		}
 	}
-	return s.bundles(), nil
+	return s.sortedBundles(), nil
 }
 
 type scanner struct {
@@ -53,23 +53,23 @@ type scanner struct {
 	count int
 }
 
-func (s *scanner) path(path string) error {
+func (s *scanner) scanPath(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
 	if info.IsDir() {
-		return s.directory(path, "")
+		return s.scanDirectory(path, "")
 	}
 	m := headPattern.FindStringSubmatch(filepath.Base(path))
 	if m == nil || !info.Mode().IsRegular() {
 		return fmt.Errorf("%w: neither a directory nor a head", ErrFormat)
 	}
-	return s.directory(filepath.Dir(path), m[1])
+	return s.scanDirectory(filepath.Dir(path), m[1])
 }
 
-// directory takes what belongs to the bundle of the given name, or to any.
-func (s *scanner) directory(dir, only string) error {
+// scanDirectory takes what belongs to the bundle of the given name, or to any.
+func (s *scanner) scanDirectory(dir, only string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func (s *scanner) directory(dir, only string) error {
 		names, err := d.Readdirnames(1024)
 		slices.Sort(names)
 		for _, n := range names {
-			if err := s.file(dir, n, only); err != nil {
+			if err := s.scanFile(dir, n, only); err != nil {
 				return err
 			}
 		}
@@ -92,27 +92,27 @@ func (s *scanner) directory(dir, only string) error {
 	}
 }
 
-func (s *scanner) file(dir, base, only string) error {
+func (s *scanner) scanFile(dir, base, only string) error {
 	if s.count++; s.count > maxScanned {
 		return formatError("more than %d directory entries", maxScanned)
 	}
 	path := filepath.Join(dir, base)
-	kind, name, number := classify(base)
-	if kind == 0 || only != "" && name != only || s.seen[path] || checkName(name) != nil || !regular(path) {
+	kind, name, number := classifyName(base)
+	if kind == 0 || only != "" && name != only || s.seen[path] || checkName(name) != nil || !isRegular(path) {
 		return nil
 	}
 	s.seen[path] = true
-	return s.take(kind, name, number, path)
+	return s.takeFile(kind, name, number, path)
 }
 
-func regular(path string) bool {
+func isRegular(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
 }
 
-// classify tells from a file name what it holds: h(ead), v(olume), s(ignature),
+// classifyName tells from a file name what it holds: h(ead), v(olume), s(ignature),
 // l(edger) or nothing of ours (0).
-func classify(base string) (kind byte, name string, number int) {
+func classifyName(base string) (kind byte, name string, number int) {
 	if m := headPattern.FindStringSubmatch(base); m != nil {
 		return 'h', m[1], 0
 	}
@@ -129,7 +129,7 @@ func classify(base string) (kind byte, name string, number int) {
 	return 0, "", 0
 }
 
-func (s *scanner) take(kind byte, name string, number int, path string) error {
+func (s *scanner) takeFile(kind byte, name string, number int, path string) error {
 	f := s.found[name]
 	if f == nil {
 		f = &Files{Name: name, Volumes: map[int][]string{}}
@@ -190,7 +190,7 @@ func hashFile(path string) (s sum, err error) {
 	return s, nil
 }
 
-func (s *scanner) bundles() []Files {
+func (s *scanner) sortedBundles() []Files {
 	var all []Files
 	for _, f := range s.found {
 		if f.Head != "" {

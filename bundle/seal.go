@@ -69,7 +69,7 @@ func Timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // before. What was put as Meta and is not reached from c.Descriptors is left
 // out.
 func (w *Writer) Seal(ctx context.Context, c Contents) (Sealed, error) {
-	if err := w.settle(ctx); err != nil {
+	if err := w.completeVolumes(ctx); err != nil {
 		return Sealed{}, err
 	}
 	f, err := os.CreateTemp(w.dir, "."+headName(w.job.Name)+".*")
@@ -77,7 +77,7 @@ func (w *Writer) Seal(ctx context.Context, c Contents) (Sealed, error) {
 		return Sealed{}, fmt.Errorf("writing head: %w", err)
 	}
 	sealed, err := w.writeHead(f, c)
-	if err = publish(f, filepath.Join(w.dir, headName(w.job.Name)), err); err != nil {
+	if err = publishFile(f, filepath.Join(w.dir, headName(w.job.Name)), err); err != nil {
 		return Sealed{}, fmt.Errorf("writing head: %w", err)
 	}
 	if w.sealed != nil {
@@ -86,9 +86,9 @@ func (w *Writer) Seal(ctx context.Context, c Contents) (Sealed, error) {
 	return sealed, w.journal.remove()
 }
 
-// settle makes the volumes complete and durable.
-func (w *Writer) settle(ctx context.Context) error {
-	if err := w.volumes.require(w.layout.volumes() - 1); err != nil {
+// completeVolumes makes the volumes complete and durable.
+func (w *Writer) completeVolumes(ctx context.Context) error {
+	if err := w.volumes.createUpTo(w.layout.volumeCount() - 1); err != nil {
 		return err
 	}
 	if err := w.Flush(ctx); err != nil {
@@ -111,12 +111,12 @@ func (w *Writer) writeHead(f *os.File, c Contents) (Sealed, error) {
 	if digest.FromBytes(c.Lock) != w.job.Job {
 		return Sealed{}, errors.New("the lock is not the one this bundle was begun with")
 	}
-	b := &sealing{writer: w, table: w.table(), head: newHeadBuilder(), slots: map[sum]bool{}}
-	index, err := b.build(c)
+	b := &sealing{writer: w, table: w.makeTable(), head: newHeadBuilder(), slots: map[sum]bool{}}
+	index, err := b.buildIndex(c)
 	if err != nil {
 		return Sealed{}, err
 	}
-	if err := b.head.write(f, index); err != nil {
+	if err := b.head.writeHead(f, index); err != nil {
 		return Sealed{}, err
 	}
 	info, err := f.Stat()
@@ -127,10 +127,10 @@ func (w *Writer) writeHead(f *os.File, c Contents) (Sealed, error) {
 	if err != nil {
 		return Sealed{}, err
 	}
-	return w.describe(read), nil
+	return w.describeSealed(read), nil
 }
 
-func (w *Writer) describe(b *Bundle) Sealed {
+func (w *Writer) describeSealed(b *Bundle) Sealed {
 	return Sealed{
 		Dir:         w.dir,
 		Name:        w.job.Name,
@@ -146,7 +146,7 @@ func (w *Writer) describe(b *Bundle) Sealed {
 	}
 }
 
-func (w *Writer) table() *Table {
+func (w *Writer) makeTable() *Table {
 	t := &Table{layout: w.layout, blobs: make([]proof, len(w.slots))}
 	for i, s := range w.slots {
 		t.blobs[i] = s.proof
@@ -162,8 +162,8 @@ type sealing struct {
 	slots  map[sum]bool
 }
 
-// build returns index.json, having added every blob that it reaches.
-func (b *sealing) build(c Contents) ([]byte, error) {
+// buildIndex returns index.json, having added every blob that it reaches.
+func (b *sealing) buildIndex(c Contents) ([]byte, error) {
 	for i := range b.table.blobs {
 		d := b.table.blobs[i].digest
 		if b.slots[d] {
@@ -172,19 +172,19 @@ func (b *sealing) build(c Contents) ([]byte, error) {
 		b.slots[d] = true
 	}
 	for _, d := range c.Descriptors {
-		if err := b.reach(linkOf(d), true, 0); err != nil {
+		if err := b.addReachable(linkOf(d), true, 0); err != nil {
 			return nil, fmt.Errorf("%s: %w", d.Annotations[ocispec.AnnotationRefName], err)
 		}
 	}
-	own, err := b.own(c)
+	own, err := b.addBundleManifest(c)
 	if err != nil {
 		return nil, err
 	}
-	return canonical(newIndex(append(append([]ocispec.Descriptor{}, c.Descriptors...), own)))
+	return canonicalJSON(newIndex(append(append([]ocispec.Descriptor{}, c.Descriptors...), own)))
 }
 
-// reach adds a manifest or index and what it refers to.
-func (b *sealing) reach(l link, required bool, depth int) error {
+// addReachable adds a manifest or index and what it refers to.
+func (b *sealing) addReachable(l link, required bool, depth int) error {
 	s, err := parseDigest(l.Digest)
 	if err != nil {
 		return err
@@ -192,7 +192,7 @@ func (b *sealing) reach(l link, required bool, depth int) error {
 	if _, done := b.head.blobs[s]; done {
 		return nil
 	}
-	text, ok := b.writer.meta(s)
+	text, ok := b.writer.readHeadBlob(s)
 	if !ok && !required {
 		return nil
 	}
@@ -203,13 +203,13 @@ func (b *sealing) reach(l link, required bool, depth int) error {
 	if err != nil {
 		return err
 	}
-	b.keep(s, int64(len(text)))
+	b.keepBlob(s, int64(len(text)))
 	return b.reachChildren(doc, depth)
 }
 
 func (b *sealing) reachChildren(doc document, depth int) error {
 	for _, m := range doc.Manifests {
-		next := b.reach
+		next := b.addReachable
 		if !isIndex(m.MediaType) && !isManifest(m.MediaType) {
 			next = b.reachBlob
 		}
@@ -236,18 +236,18 @@ func (b *sealing) reachBlob(l link, required bool, _ int) error {
 	if err != nil || b.slots[s] {
 		return err
 	}
-	if text, ok := b.writer.meta(s); ok {
-		b.keep(s, int64(len(text)))
+	if text, ok := b.writer.readHeadBlob(s); ok {
+		b.keepBlob(s, int64(len(text)))
 	} else if required {
 		return fmt.Errorf("blob %s: %w", l.Digest, ErrUnknownBlob)
 	}
 	return nil
 }
 
-// keep adds a head blob that is read again when it is written.
-func (b *sealing) keep(s sum, size int64) {
+// keepBlob adds a head blob that is read again when it is written.
+func (b *sealing) keepBlob(s sum, size int64) {
 	b.head.blobs[s] = headContent{size, func(w io.Writer) error {
-		text, ok := b.writer.meta(s)
+		text, ok := b.writer.readHeadBlob(s)
 		if !ok {
 			return fmt.Errorf("head blob %s: %w", s.digest(), ErrTampered)
 		}
@@ -256,9 +256,9 @@ func (b *sealing) keep(s sum, size int64) {
 	}}
 }
 
-// own adds the bundle manifest and its parts and returns its descriptor.
-func (b *sealing) own(c Contents) (ocispec.Descriptor, error) {
-	conf, err := canonical(config{FormatVersion: FormatVersion, Name: c.Name, Version: c.Version, Complete: true})
+// addBundleManifest adds the bundle manifest and its parts and returns its descriptor.
+func (b *sealing) addBundleManifest(c Contents) (ocispec.Descriptor, error) {
+	conf, err := canonicalJSON(config{FormatVersion: FormatVersion, Name: c.Name, Version: c.Version, Complete: true})
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
@@ -266,19 +266,22 @@ func (b *sealing) own(c Contents) (ocispec.Descriptor, error) {
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	layers := []ocispec.Descriptor{b.add(MediaTypeLock, c.Lock), {MediaType: MediaTypeTable, Digest: s.digest(), Size: n}}
-	if values := b.table.blocks(); len(values) > 0 {
-		layers = append(layers, b.add(MediaTypeBlocks, values))
+	layers := []ocispec.Descriptor{
+		b.addText(MediaTypeLock, c.Lock),
+		{MediaType: MediaTypeTable, Digest: s.digest(), Size: n},
+	}
+	if values := b.table.checkValues(); len(values) > 0 {
+		layers = append(layers, b.addText(MediaTypeBlocks, values))
 	}
 	if len(c.SBOM) > 0 {
-		layers = append(layers, b.add(MediaTypeSBOM, c.SBOM))
+		layers = append(layers, b.addText(MediaTypeSBOM, c.SBOM))
 	}
-	m := newBundleManifest(b.add(MediaTypeConfig, conf), layers)
-	text, err := canonical(m)
+	m := newBundleManifest(b.addText(MediaTypeConfig, conf), layers)
+	text, err := canonicalJSON(m)
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	d := b.add(ocispec.MediaTypeImageManifest, text)
+	d := b.addText(ocispec.MediaTypeImageManifest, text)
 	d.ArtifactType = MediaTypeBundle
 	d.Annotations = map[string]string{
 		ocispec.AnnotationRefName: bundleRef(c.Name, c.Version),
@@ -287,8 +290,8 @@ func (b *sealing) own(c Contents) (ocispec.Descriptor, error) {
 	return d, nil
 }
 
-func (b *sealing) add(mediaType string, text []byte) ocispec.Descriptor {
-	s := b.head.add(text)
+func (b *sealing) addText(mediaType string, text []byte) ocispec.Descriptor {
+	s := b.head.addBlob(text)
 	return ocispec.Descriptor{MediaType: mediaType, Digest: s.digest(), Size: int64(len(text))}
 }
 

@@ -7,8 +7,8 @@ const maxRooms = 16
 // rooms counts the blocks that readers hold. A nil rooms has no end.
 type rooms chan struct{}
 
-// take reports whether there was room for one more.
-func (r rooms) take() bool {
+// takeRoom reports whether there was room for one more.
+func (r rooms) takeRoom() bool {
 	if r == nil {
 		return true
 	}
@@ -20,7 +20,7 @@ func (r rooms) take() bool {
 	}
 }
 
-func (r rooms) give() {
+func (r rooms) giveBack() {
 	if r != nil {
 		<-r
 	}
@@ -45,41 +45,41 @@ func newSieve(b *Blob) *sieve {
 	return &sieve{blob: b, block: -1, chain: newChain(), data: make([]byte, sieveChunk)}
 }
 
-// chunk returns proven bytes from a blob offset up to the end of its chunk. They
+// readChunk returns proven bytes from a blob offset up to the end of its chunk. They
 // are valid until the next call.
-func (s *sieve) chunk(at int64) ([]byte, error) {
+func (s *sieve) readChunk(at int64) ([]byte, error) {
 	if i := at / BlockSize; s.block != i {
-		if err := s.prove(i); err != nil {
+		if err := s.proveBlock(i); err != nil {
 			return nil, err
 		}
 	}
-	start, n := s.blob.span(s.block)
+	start, n := s.blob.blockSpan(s.block)
 	j := (at - start) / sieveChunk
-	p, err := s.read(s.block, j)
+	p, err := s.fillChunk(s.block, j)
 	if err == nil {
-		err = s.again(j, p)
+		err = s.requireUnchanged(j, p)
 	}
 	if err != nil {
 		clear(s.data)
-		return nil, s.blob.failure(start+j*sieveChunk, min(sieveChunk, n-j*sieveChunk), err)
+		return nil, s.blob.describeFailure(start+j*sieveChunk, min(sieveChunk, n-j*sieveChunk), err)
 	}
 	return p[at-start-j*sieveChunk:], nil
 }
 
-// again requires that chunk j is what the first pass saw.
-func (s *sieve) again(j int64, p []byte) error {
+// requireUnchanged requires that chunk j is what the first pass saw.
+func (s *sieve) requireUnchanged(j int64, p []byte) error {
 	if err := s.startChunk(j); err != nil {
 		return err
 	}
 	_, _ = s.chain.Write(p)
 	if j < int64(len(s.marks)) {
-		v, err := s.chain.value()
+		v, err := s.chain.chainingValue()
 		if err == nil && v != s.marks[j] {
 			err = ErrTampered
 		}
 		return err
 	}
-	good, err := s.blob.holds(s.chain, s.block)
+	good, err := s.blob.blockHolds(s.chain, s.block)
 	if err == nil && !good {
 		err = ErrTampered
 	}
@@ -88,42 +88,42 @@ func (s *sieve) again(j int64, p []byte) error {
 
 func (s *sieve) startChunk(j int64) error {
 	if j == 0 {
-		return s.blob.begin(s.chain, s.block)
+		return s.blob.beginBlock(s.chain, s.block)
 	}
-	return s.chain.start(s.marks[j-1], s.block*BlockSize+j*sieveChunk)
+	return s.chain.startAt(s.marks[j-1], s.block*BlockSize+j*sieveChunk)
 }
 
-// read fills data with chunk j of a block.
-func (s *sieve) read(block, j int64) ([]byte, error) {
-	start, n := s.blob.span(block)
+// fillChunk fills data with chunk j of a block.
+func (s *sieve) fillChunk(block, j int64) ([]byte, error) {
+	start, n := s.blob.blockSpan(block)
 	p := s.data[:min(sieveChunk, n-j*sieveChunk)]
 	return p, s.blob.stream.readAt(p, s.blob.offset+start+j*sieveChunk, s.by)
 }
 
-// prove makes the first pass over a block, if need be over another copy.
-func (s *sieve) prove(i int64) error {
-	start, n := s.blob.span(i)
+// proveBlock makes the first pass over a block, if need be over another copy.
+func (s *sieve) proveBlock(i int64) error {
+	start, n := s.blob.blockSpan(i)
 	s.by = nil
-	first := s.pass(i)
+	first := s.passOver(i)
 	if first == nil {
 		return nil
 	}
-	for _, c := range s.blob.stream.choices(s.blob.offset+start, n) {
-		if s.by = c; s.pass(i) == nil {
+	for _, c := range s.blob.stream.otherChoices(s.blob.offset+start, n) {
+		if s.by = c; s.passOver(i) == nil {
 			return nil
 		}
 	}
-	return s.blob.failure(start, n, first)
+	return s.blob.describeFailure(start, n, first)
 }
 
-func (s *sieve) pass(i int64) error {
+func (s *sieve) passOver(i int64) error {
 	s.block, s.marks = -1, s.marks[:0]
-	if err := s.blob.begin(s.chain, i); err != nil {
+	if err := s.blob.beginBlock(s.chain, i); err != nil {
 		return err
 	}
-	_, n := s.blob.span(i)
+	_, n := s.blob.blockSpan(i)
 	for j := int64(0); j*sieveChunk < n; j++ {
-		p, err := s.read(i, j)
+		p, err := s.fillChunk(i, j)
 		if err != nil {
 			return err
 		}
@@ -131,13 +131,13 @@ func (s *sieve) pass(i int64) error {
 		if (j+1)*sieveChunk >= n {
 			break
 		}
-		v, err := s.chain.value()
+		v, err := s.chain.chainingValue()
 		if err != nil {
 			return err
 		}
 		s.marks = append(s.marks, v)
 	}
-	good, err := s.blob.holds(s.chain, i)
+	good, err := s.blob.blockHolds(s.chain, i)
 	if err == nil && !good {
 		err = ErrTampered
 	}

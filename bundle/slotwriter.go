@@ -27,7 +27,7 @@ type piece struct {
 	values []sum // of the blocks that end before front
 }
 
-func (p *piece) content() []byte { return p.data[p.lead : len(p.data)-p.tail] }
+func (p *piece) filledBytes() []byte { return p.data[p.lead : len(p.data)-p.tail] }
 
 var pieces = sync.Pool{New: func() any { return &piece{data: make([]byte, 0, pieceSize+pieceMargin)} }}
 
@@ -58,7 +58,7 @@ func (w *Writer) Slot(ctx context.Context, i int, observe io.Writer) (*SlotWrite
 		return nil, err
 	}
 	sw := &SlotWriter{ctx: ctx, writer: w, slot: s, hash: newRecorder(s.size)}
-	if err := sw.replay(observe); err != nil {
+	if err := sw.replayKept(observe); err != nil {
 		s.unclaim()
 		return nil, fmt.Errorf("resuming %s: %w", s.Key, err)
 	}
@@ -81,9 +81,9 @@ func (s *slot) unclaim() {
 	s.mu.Unlock()
 }
 
-// replay proves the kept blocks where that is still to be done and shows them to
+// replayKept proves the kept blocks where that is still to be done and shows them to
 // observe.
-func (sw *SlotWriter) replay(observe io.Writer) error {
+func (sw *SlotWriter) replayKept(observe io.Writer) error {
 	s := sw.slot
 	if !s.proven || observe != nil {
 		kept, err := sw.replayBlocks(observe)
@@ -91,26 +91,26 @@ func (sw *SlotWriter) replay(observe io.Writer) error {
 			return err
 		}
 		if kept < int64(len(s.values)) {
-			if err := sw.writer.shorten(s, kept); err != nil {
+			if err := sw.writer.shortenSlot(s, kept); err != nil {
 				return err
 			}
 		}
 		s.proven = true
 	}
-	sw.offset = s.kept()
+	sw.offset = s.keptBytes()
 	sw.noted = sw.offset
-	return sw.hash.resume(s.values)
+	return sw.hash.resumeAfter(s.values)
 }
 
 func (sw *SlotWriter) replayBlocks(observe io.Writer) (int64, error) {
 	buf := blockBuffers.Get().(*blockBuffer)
 	defer blockBuffers.Put(buf)
-	blob := sw.slot.blob(sw.writer.volumes)
+	blob := sw.slot.keptBlob(sw.writer.volumes)
 	for i := range int64(len(sw.slot.values)) {
 		if err := sw.ctx.Err(); err != nil {
 			return 0, err
 		}
-		p, err := blob.block(i, buf)
+		p, err := blob.readBlock(i, buf)
 		if err != nil {
 			return i, nil
 		}
@@ -141,13 +141,13 @@ func (sw *SlotWriter) Write(p []byte) (int, error) {
 	}
 	total := 0
 	for len(p) > 0 {
-		room, err := sw.room()
+		room, err := sw.freeRoom()
 		if err != nil {
 			return total, err
 		}
 		n := copy(room, p)
 		p, total = p[n:], total+n
-		if err := sw.took(n); err != nil {
+		if err := sw.acceptBytes(n); err != nil {
 			return total, err
 		}
 	}
@@ -158,13 +158,13 @@ func (sw *SlotWriter) Write(p []byte) (int, error) {
 // buffers. A byte more than the slot takes is ErrSize.
 func (sw *SlotWriter) ReadFrom(r io.Reader) (total int64, err error) {
 	for sw.offset < sw.slot.size {
-		room, err := sw.room()
+		room, err := sw.freeRoom()
 		if err != nil {
 			return total, err
 		}
 		n, err := r.Read(room)
 		total += int64(n)
-		if e := sw.took(n); e != nil {
+		if e := sw.acceptBytes(n); e != nil {
 			return total, e
 		}
 		if err == io.EOF {
@@ -193,8 +193,8 @@ func (sw *SlotWriter) sizeError(got int64) error {
 	return fmt.Errorf("%s: %w: %d bytes, expected %d", sw.slot.Key, ErrSize, got, sw.slot.size)
 }
 
-// room is where the next bytes go.
-func (sw *SlotWriter) room() ([]byte, error) {
+// freeRoom is where the next bytes go.
+func (sw *SlotWriter) freeRoom() ([]byte, error) {
 	if sw.closed {
 		return nil, errClosedSlot
 	}
@@ -212,7 +212,7 @@ func (sw *SlotWriter) newPiece() (err error) {
 	if sw.line == nil {
 		sw.line = startPipeline(sw)
 	}
-	if sw.now, err = sw.line.get(); err != nil {
+	if sw.now, err = sw.line.takeEmptyPiece(); err != nil {
 		return err
 	}
 	p := sw.now
@@ -225,27 +225,27 @@ func (sw *SlotWriter) newPiece() (err error) {
 	return nil
 }
 
-// took counts n bytes in room and sends a full piece off.
-func (sw *SlotWriter) took(n int) error {
+// acceptBytes counts n bytes that were put into freeRoom and sends a full piece off.
+func (sw *SlotWriter) acceptBytes(n int) error {
 	p := sw.now
 	p.data = p.data[:len(p.data)+n]
 	sw.offset += int64(n)
 	last := sw.offset == sw.slot.size
 	if last {
-		p.tail = int(padding(sw.slot.size))
+		p.tail = int(paddingLength(sw.slot.size))
 		p.data = append(p.data, make([]byte, p.tail)...)
 	}
 	if last || len(p.data)-p.lead >= pieceSize {
-		return sw.send()
+		return sw.sendPiece()
 	}
 	return nil
 }
 
-func (sw *SlotWriter) send() error {
+func (sw *SlotWriter) sendPiece() error {
 	p := sw.now
 	sw.now = nil
 	p.front = sw.offset
-	return sw.line.put(p)
+	return sw.line.sendPiece(p)
 }
 
 // Reset throws away what the slot has, kept bytes included; Write starts over at
@@ -254,32 +254,32 @@ func (sw *SlotWriter) Reset() error {
 	if sw.closed {
 		return errClosedSlot
 	}
-	_ = sw.drain() // what went wrong with the old bytes does not matter
+	_ = sw.drainPipeline() // what went wrong with the old bytes does not matter
 	sw.offset, sw.noted, sw.framed = 0, 0, false
-	if err := sw.slot.forget(sw.writer); err != nil {
+	if err := sw.slot.forgetContent(sw.writer); err != nil {
 		return err
 	}
-	return sw.hash.resume(nil)
+	return sw.hash.resumeAfter(nil)
 }
 
-func (s *slot) forget(w *Writer) error {
+func (s *slot) forgetContent(w *Writer) error {
 	s.mu.Lock()
 	s.values, s.noted = nil, 0
 	s.mu.Unlock()
-	return w.journal.reset(s.index)
+	return w.journal.appendReset(s.index)
 }
 
-// drain waits until all bytes accepted are hashed and written.
-func (sw *SlotWriter) drain() error {
+// drainPipeline waits until all bytes accepted are hashed and written.
+func (sw *SlotWriter) drainPipeline() error {
 	if sw.line == nil {
 		return nil
 	}
 	line := sw.line
 	if sw.now != nil {
-		_ = sw.send()
+		_ = sw.sendPiece()
 	}
 	sw.line = nil
-	return line.finish()
+	return line.awaitPieces()
 }
 
 // Commit ends the slot: all bytes must be there (ErrSize) and, where the digest
@@ -294,10 +294,10 @@ func (sw *SlotWriter) Commit() (digest.Digest, error) {
 	if sw.offset != sw.slot.size {
 		return "", sw.sizeError(sw.offset)
 	}
-	if err := sw.drain(); err != nil {
+	if err := sw.drainPipeline(); err != nil {
 		return "", err
 	}
-	d := sw.hash.chain.finish()
+	d := sw.hash.chain.finalSum()
 	if sw.slot.Digest != "" && d != sw.slot.digest {
 		got := d.digest()
 		if err := sw.Reset(); err != nil {
@@ -305,10 +305,10 @@ func (sw *SlotWriter) Commit() (digest.Digest, error) {
 		}
 		return got, fmt.Errorf("%s: %w: got %s", sw.slot.Key, ErrDigestMismatch, got)
 	}
-	return d.digest(), sw.commit(d)
+	return d.digest(), sw.commitDigest(d)
 }
 
-func (sw *SlotWriter) commit(d sum) error {
+func (sw *SlotWriter) commitDigest(d sum) error {
 	if !sw.framed {
 		h := blobHeader(d, sw.slot.size)
 		if err := sw.writer.volumes.writeAt(h[:], sw.slot.at-sector); err != nil {
@@ -316,18 +316,18 @@ func (sw *SlotWriter) commit(d sum) error {
 		}
 	}
 	sw.closed = true
-	sw.slot.finish(d, sw.hash.values)
-	if err := sw.note(sw.offset); err != nil {
+	sw.slot.markFinished(d, sw.hash.values)
+	if err := sw.noteProgress(sw.offset); err != nil {
 		return err
 	}
-	if err := sw.writer.journal.commit(sw.slot.index, d); err != nil {
+	if err := sw.writer.journal.appendCommit(sw.slot.index, d); err != nil {
 		return err
 	}
-	return sw.writer.commits.wrote(0, sw.slot)
+	return sw.writer.commits.countWritten(0, sw.slot)
 }
 
-// wrote puts a piece into the volumes and notes progress from time to time.
-func (sw *SlotWriter) wrote(p *piece) error {
+// writePiece puts a piece into the volumes and notes progress from time to time.
+func (sw *SlotWriter) writePiece(p *piece) error {
 	if err := sw.writer.volumes.writeAt(p.data, p.at); err != nil {
 		return err
 	}
@@ -337,22 +337,22 @@ func (sw *SlotWriter) wrote(p *piece) error {
 	if p.front-sw.noted < sw.writer.noteEvery || p.front == sw.slot.size {
 		return nil
 	}
-	return sw.note(p.front)
+	return sw.noteProgress(p.front)
 }
 
-// note journals what was written up to a content offset and has it made durable.
-func (sw *SlotWriter) note(front int64) error {
-	values := sw.slot.unnoted()
+// noteProgress journals what was written up to a content offset and has it made durable.
+func (sw *SlotWriter) noteProgress(front int64) error {
+	values := sw.slot.takeUnnoted()
 	bytes := front - sw.noted
 	sw.noted = front
-	if err := sw.writer.journal.progress(sw.slot.index, values); err != nil {
+	if err := sw.writer.journal.appendProgress(sw.slot.index, values); err != nil {
 		return err
 	}
-	return sw.writer.commits.wrote(bytes, nil)
+	return sw.writer.commits.countWritten(bytes, nil)
 }
 
-// unnoted returns the values that are not journaled and counts them as such.
-func (s *slot) unnoted() []sum {
+// takeUnnoted returns the values that are not journaled and counts them as such.
+func (s *slot) takeUnnoted() []sum {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	values := s.values[s.noted:]
@@ -360,7 +360,7 @@ func (s *slot) unnoted() []sum {
 	return values
 }
 
-func (s *slot) finish(d sum, values []sum) {
+func (s *slot) markFinished(d sum, values []sum) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.digest, s.values = d, values
@@ -373,9 +373,9 @@ func (sw *SlotWriter) Close() error {
 	if sw.closed {
 		return nil
 	}
-	err := sw.drain()
+	err := sw.drainPipeline()
 	sw.closed = true
-	if e := sw.note(sw.offset); err == nil {
+	if e := sw.noteProgress(sw.offset); err == nil {
 		err = e
 	}
 	sw.slot.unclaim()

@@ -34,9 +34,9 @@ type source struct {
 }
 
 func newSource(files Files, l *layout) *source {
-	s := &source{name: files.Name, layout: l, copies: make([][]string, l.volumes())}
+	s := &source{name: files.Name, layout: l, copies: make([][]string, l.volumeCount())}
 	for n := range s.copies {
-		s.copies[n] = preferWhole(files.Volumes[n], l.length(n))
+		s.copies[n] = preferWhole(files.Volumes[n], l.volumeLength(n))
 	}
 	s.files = newFileCache(maxOpenVolumes, openVolume)
 	return s
@@ -74,7 +74,7 @@ type choice map[int]int
 
 // readAt fills p from the stream, copy by choice.
 func (s *source) readAt(p []byte, offset int64, by choice) error {
-	for _, seg := range s.layout.cut(offset, int64(len(p))) {
+	for _, seg := range s.layout.cutSegments(offset, int64(len(p))) {
 		if err := s.readSegment(p[:seg.length], seg, by[seg.volume]); err != nil {
 			return err
 		}
@@ -115,19 +115,19 @@ func (e *segmentError) Error() string { return fmt.Sprintf("reading volume %d: %
 
 func (e *segmentError) Unwrap() error { return e.err }
 
-// choices lists the ways to read a range when its first choice is bad: each
+// otherChoices lists the ways to read a range when its first choice is bad: each
 // combination of copies but the first, at most maxAttempts.
-func (s *source) choices(offset, length int64) (all []choice) {
-	segments := s.layout.cut(offset, length)
+func (s *source) otherChoices(offset, length int64) (all []choice) {
+	segments := s.layout.cutSegments(offset, length)
 	now := choice{}
-	for len(all) < maxAttempts && s.next(now, segments) {
+	for len(all) < maxAttempts && s.nextChoice(now, segments) {
 		all = append(all, maps.Clone(now))
 	}
 	return all
 }
 
-// next counts through the combinations of copies.
-func (s *source) next(c choice, segments []segment) bool {
+// nextChoice counts through the combinations of copies.
+func (s *source) nextChoice(c choice, segments []segment) bool {
 	for _, seg := range segments {
 		if c[seg.volume]++; c[seg.volume] < len(s.copies[seg.volume]) {
 			return true
@@ -137,7 +137,7 @@ func (s *source) next(c choice, segments []segment) bool {
 	return false
 }
 
-// place names the file and the offset inside it for a segment.
+// fileName is the name of the file from which a volume is read first.
 func (s *source) fileName(volume int) string {
 	if c := s.copies[volume]; len(c) > 0 {
 		return filepath.Base(c[0])
@@ -150,7 +150,7 @@ func (s *source) Close() error { return s.files.close() }
 
 // readAhead tells the kernel that a range will be read at once.
 func (s *source) readAhead(offset, length int64) {
-	for _, seg := range s.layout.cut(offset, length) {
+	for _, seg := range s.layout.cutSegments(offset, length) {
 		if len(s.copies[seg.volume]) == 0 {
 			continue
 		}

@@ -58,7 +58,7 @@ type StatementVolumes struct {
 }
 
 // Marshal returns the statement's text: the payload to sign.
-func (s Statement) Marshal() ([]byte, error) { return canonical(s) }
+func (s Statement) Marshal() ([]byte, error) { return canonicalJSON(s) }
 
 // ParseStatement reads a payload whose signature was checked. Unknown members
 // are allowed; other types of statement are ErrFormat.
@@ -112,11 +112,11 @@ func writeFile(path string, content []byte) error {
 		return err
 	}
 	_, err = f.Write(content)
-	return publish(f, path, err)
+	return publishFile(f, path, err)
 }
 
-// publish ends a write to a temporary file: it takes its name, or is removed.
-func publish(f *os.File, path string, err error) error {
+// publishFile ends a write to a temporary file: it takes its name, or is removed.
+func publishFile(f *os.File, path string, err error) error {
 	if err == nil {
 		err = f.Chmod(0o644)
 	}

@@ -44,13 +44,13 @@ func (t *Table) Entry(i int) Entry {
 }
 
 // Volumes is the number of volumes, at least one.
-func (t *Table) Volumes() int { return t.layout.volumes() }
+func (t *Table) Volumes() int { return t.layout.volumeCount() }
 
 // VolumeSize is the size in bytes of every volume but the last.
 func (t *Table) VolumeSize() int64 { return t.layout.volumeSize }
 
 // VolumeLength is the size in bytes of volume n.
-func (t *Table) VolumeLength(n int) int64 { return t.layout.length(n) }
+func (t *Table) VolumeLength(n int) int64 { return t.layout.volumeLength(n) }
 
 // StreamSize is the size in bytes of all volumes together.
 func (t *Table) StreamSize() int64 { return t.layout.streamSize }
@@ -93,8 +93,8 @@ func (t *Table) appendEntry(b []byte, i int) []byte {
 	return append(b, `,"where":"here"}`...)
 }
 
-// blocks returns the check values of all blobs, in stream order.
-func (t *Table) blocks() []byte {
+// checkValues returns the check values of all blobs, in stream order.
+func (t *Table) checkValues() []byte {
 	var b bytes.Buffer
 	for i := range t.blobs {
 		for _, v := range t.blobs[i].values {
@@ -109,17 +109,17 @@ func (t *Table) blocks() []byte {
 // number that the table declares.
 func parseTable(r io.Reader) (*Table, error) {
 	s := tableScanner{in: bufio.NewReaderSize(r, 64<<10)}
-	if v := s.field(`{"formatVersion":`); s.err == nil && v != FormatVersion {
+	if v := s.scanField(`{"formatVersion":`); s.err == nil && v != FormatVersion {
 		return nil, versionError(v)
 	}
-	if n := s.field(`,"blockSize":`); s.err == nil && n != BlockSize {
+	if n := s.scanField(`,"blockSize":`); s.err == nil && n != BlockSize {
 		return nil, formatError("block size %d", n)
 	}
-	volumeSize := s.field(`,"volumeSize":`)
-	streamSize := s.field(`,"streamSize":`)
-	s.literal(`,"entries":[`)
-	blobs, offsets := s.entries()
-	s.end()
+	volumeSize := s.scanField(`,"volumeSize":`)
+	streamSize := s.scanField(`,"streamSize":`)
+	s.scanLiteral(`,"entries":[`)
+	blobs, offsets := s.scanEntries()
+	s.scanEnd()
 	if s.err != nil {
 		return nil, s.err
 	}
@@ -188,7 +188,7 @@ func (s *tableScanner) readByte() byte {
 	return b
 }
 
-func (s *tableScanner) literal(want string) {
+func (s *tableScanner) scanLiteral(want string) {
 	for i := range len(want) {
 		if b := s.readByte(); s.err == nil && b != want[i] {
 			s.fail("table is not in canonical form near %q", want)
@@ -196,9 +196,9 @@ func (s *tableScanner) literal(want string) {
 	}
 }
 
-// field reads a name and a decimal number without sign or leading zero.
-func (s *tableScanner) field(name string) int64 {
-	s.literal(name)
+// scanField reads a name and a decimal number without sign or leading zero.
+func (s *tableScanner) scanField(name string) int64 {
+	s.scanLiteral(name)
 	digits := make([]byte, 0, 20)
 	for s.err == nil {
 		p, err := s.in.Peek(1)
@@ -216,12 +216,12 @@ func (s *tableScanner) field(name string) int64 {
 	return n
 }
 
-func (s *tableScanner) entries() (blobs []proof, offsets []int64) {
+func (s *tableScanner) scanEntries() (blobs []proof, offsets []int64) {
 	if p, err := s.in.Peek(1); err != nil || p[0] != '{' {
 		return nil, nil
 	}
 	for s.err == nil {
-		b, offset := s.entry()
+		b, offset := s.scanEntry()
 		blobs, offsets = append(blobs, b), append(offsets, offset)
 		if len(blobs) > maxEntries {
 			s.fail("more than %d blobs", maxEntries)
@@ -229,13 +229,13 @@ func (s *tableScanner) entries() (blobs []proof, offsets []int64) {
 		if p, err := s.in.Peek(1); err != nil || p[0] != ',' {
 			break
 		}
-		s.literal(",")
+		s.scanLiteral(",")
 	}
 	return blobs, offsets
 }
 
-func (s *tableScanner) entry() (b proof, offset int64) {
-	s.literal(`{"digest":"sha256:`)
+func (s *tableScanner) scanEntry() (b proof, offset int64) {
+	s.scanLiteral(`{"digest":"sha256:`)
 	var digits [64]byte
 	for i := range digits {
 		digits[i] = s.readByte()
@@ -244,28 +244,28 @@ func (s *tableScanner) entry() (b proof, offset int64) {
 		s.fail("digest %q in table", digits)
 	}
 	b.digest.decode(string(digits[:]))
-	b.size = s.field(`","size":`)
+	b.size = s.scanField(`","size":`)
 	if s.err == nil && b.size == 0 && b.digest != sumOf(nil) {
 		s.fail("empty blob with digest %s", b.digest.digest())
 	}
-	offset = s.field(`,"offset":`)
-	s.where()
+	offset = s.scanField(`,"offset":`)
+	s.scanWhere()
 	return b, offset
 }
 
-// where accepts "here" and names a delta bundle as what it is.
-func (s *tableScanner) where() {
-	s.literal(`,"where":"`)
+// scanWhere accepts "here" and names a delta bundle as what it is.
+func (s *tableScanner) scanWhere() {
+	s.scanLiteral(`,"where":"`)
 	for _, w := range []Where{Base, Recipe} {
 		if p, err := s.in.Peek(len(w) + 1); err == nil && string(p) == string(w)+`"` && s.err == nil {
 			s.err = ErrDelta
 		}
 	}
-	s.literal(`here"}`)
+	s.scanLiteral(`here"}`)
 }
 
-func (s *tableScanner) end() {
-	s.literal("]}")
+func (s *tableScanner) scanEnd() {
+	s.scanLiteral("]}")
 	if _, err := s.in.ReadByte(); err != io.EOF {
 		s.fail("bytes after the table")
 	}

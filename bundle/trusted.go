@@ -40,21 +40,21 @@ type Signature struct {
 	payload   []byte
 }
 
-// stricter orders signatures over one bundle so that which of them counts is
+// compareStrictness orders signatures over one bundle so that which of them counts is
 // nobody's choice who carries the files: the higher sequence is first, then
 // the earlier expiry (none is the latest, one that is no time the earliest),
 // then the lower bytes of the statement.
-func stricter(a, b Signature) int {
+func compareStrictness(a, b Signature) int {
 	p, q := a.Statement.Predicate, b.Statement.Predicate
 	return cmp.Or(
 		cmp.Compare(q.Sequence, p.Sequence),
-		p.end().Compare(q.end()),
+		p.expiryTime().Compare(q.expiryTime()),
 		bytes.Compare(a.payload, b.payload),
 	)
 }
 
-// end is when the statement expires.
-func (p Predicate) end() time.Time {
+// expiryTime is when the statement expires.
+func (p Predicate) expiryTime() time.Time {
 	if p.Expires == "" {
 		return time.Unix(1<<40, 0)
 	}
@@ -83,7 +83,7 @@ func (b *Bundle) Trust(c Checker) (*Trusted, error) {
 	if len(t.accepted) == 0 {
 		return nil, b.notTrusted(t.rejected)
 	}
-	slices.SortStableFunc(t.accepted, stricter)
+	slices.SortStableFunc(t.accepted, compareStrictness)
 	t.source = newSource(b.files, &b.table.layout)
 	b.file = closers{b.file, t.source}
 	return t, nil
@@ -136,17 +136,17 @@ func (t *Trusted) checkSignature(c Checker, path string) (s Signature, err error
 	if err != nil {
 		return s, err
 	}
-	return Signature{path, keyID, statement, payload}, t.agree(statement)
+	return Signature{path, keyID, statement, payload}, t.requireAgreement(statement)
 }
 
-// agree requires that a statement is about this bundle in every respect.
-func (t *Trusted) agree(s Statement) error {
+// requireAgreement requires that a statement is about this bundle in every respect.
+func (t *Trusted) requireAgreement(s Statement) error {
 	p, table := s.Predicate, t.table
 	for _, claim := range []struct {
 		what        string
 		says, holds any
 	}{
-		{"subject", subjects(s), t.IndexDigest()},
+		{"subject", bundleSubject(s), t.IndexDigest()},
 		{"name", p.Name, t.Name()},
 		{"version", p.Version, t.Version()},
 		{"format", p.Format, FormatVersion},
@@ -189,7 +189,7 @@ func (t *Trusted) claimError(claim, says, holds string) error {
 	return e
 }
 
-func subjects(s Statement) digest.Digest {
+func bundleSubject(s Statement) digest.Digest {
 	if len(s.Subject) != 1 {
 		return ""
 	}
@@ -249,7 +249,7 @@ func (t *Trusted) Open(d digest.Digest) (*Blob, error) {
 	if err != nil {
 		return nil, err
 	}
-	if i, ok := t.head.find(s); ok {
+	if i, ok := t.head.findBlob(s); ok {
 		b := &t.head.blobs[i]
 		return &Blob{proof: &b.proof, offset: b.offset, stream: headStream{t.head, filepath.Base(t.files.Head)}, rooms: t.rooms}, nil
 	}

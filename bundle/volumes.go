@@ -30,37 +30,41 @@ type volumes struct {
 }
 
 func newVolumes(dir, name string, l *layout, noSync bool) *volumes {
-	v := &volumes{dir: dir, name: name, layout: l, noSync: noSync, turns: make([]sync.Mutex, l.volumes()), dirty: make([]bool, l.volumes())}
+	v := &volumes{
+		dir: dir, name: name, layout: l, noSync: noSync,
+		turns: make([]sync.Mutex, l.volumeCount()),
+		dirty: make([]bool, l.volumeCount()),
+	}
 	v.files = newFileCache(maxOpenVolumes, func(path string) (*os.File, error) {
 		return os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	})
 	return v
 }
 
-func (v *volumes) path(n int) string { return filepath.Join(v.dir, volumeName(v.name, n)) }
+func (v *volumes) volumePath(n int) string { return filepath.Join(v.dir, volumeName(v.name, n)) }
 
-// require creates what is missing up to volume n.
-func (v *volumes) require(n int) error {
+// createUpTo creates what is missing up to volume n.
+func (v *volumes) createUpTo(n int) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for ; v.created <= n; v.created++ {
-		if err := v.create(v.created); err != nil {
+		if err := v.createVolume(v.created); err != nil {
 			return fmt.Errorf("laying out volume %d: %w", v.created, err)
 		}
 	}
 	return nil
 }
 
-// create makes volume n a file of its final size, sparse where it is new.
-func (v *volumes) create(n int) error {
-	f, err := os.OpenFile(v.path(n), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
+// createVolume makes volume n a file of its final size, sparse where it is new.
+func (v *volumes) createVolume(n int) error {
+	f, err := os.OpenFile(v.volumePath(n), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return err
 	}
 	info, err := f.Stat()
-	if err == nil && info.Size() != v.layout.length(n) {
+	if err == nil && info.Size() != v.layout.volumeLength(n) {
 		v.dirty[n], v.entered = true, true
-		err = f.Truncate(v.layout.length(n))
+		err = f.Truncate(v.layout.volumeLength(n))
 	}
 	if e := f.Close(); err == nil {
 		err = e
@@ -70,7 +74,7 @@ func (v *volumes) create(n int) error {
 
 // writeAt writes p into the stream.
 func (v *volumes) writeAt(p []byte, offset int64) error {
-	for _, seg := range v.layout.cut(offset, int64(len(p))) {
+	for _, seg := range v.layout.cutSegments(offset, int64(len(p))) {
 		if err := v.writeSegment(p[:seg.length], seg); err != nil {
 			return fmt.Errorf("writing volume %d: %w", seg.volume, err)
 		}
@@ -80,10 +84,10 @@ func (v *volumes) writeAt(p []byte, offset int64) error {
 }
 
 func (v *volumes) writeSegment(p []byte, seg segment) error {
-	if err := v.require(seg.volume); err != nil {
+	if err := v.createUpTo(seg.volume); err != nil {
 		return err
 	}
-	f, err := v.files.acquire(v.path(seg.volume))
+	f, err := v.files.acquire(v.volumePath(seg.volume))
 	if err != nil {
 		return err
 	}
@@ -99,7 +103,7 @@ func (v *volumes) writeSegment(p []byte, seg segment) error {
 
 // readAt fills p from the stream; what was never written is an error or zeros.
 func (v *volumes) readAt(p []byte, offset int64, _ choice) error {
-	for _, seg := range v.layout.cut(offset, int64(len(p))) {
+	for _, seg := range v.layout.cutSegments(offset, int64(len(p))) {
 		if err := v.readSegment(p[:seg.length], seg); err != nil {
 			return fmt.Errorf("reading volume %d: %w", seg.volume, err)
 		}
@@ -109,7 +113,7 @@ func (v *volumes) readAt(p []byte, offset int64, _ choice) error {
 }
 
 func (v *volumes) readSegment(p []byte, seg segment) error {
-	f, err := v.files.acquire(v.path(seg.volume))
+	f, err := v.files.acquire(v.volumePath(seg.volume))
 	if err != nil {
 		return err
 	}
@@ -123,13 +127,13 @@ func (v *volumes) readSegment(p []byte, seg segment) error {
 	return nil
 }
 
-func (v *volumes) choices(int64, int64) []choice { return nil }
+func (v *volumes) otherChoices(int64, int64) []choice { return nil }
 
 func (v *volumes) readAhead(int64, int64) {}
 
-func (v *volumes) places(offset, length int64) []Place {
+func (v *volumes) findPlaces(offset, length int64) []Place {
 	var all []Place
-	for _, seg := range v.layout.cut(offset, length) {
+	for _, seg := range v.layout.cutSegments(offset, length) {
 		all = append(all, Place{seg.volume, volumeName(v.name, seg.volume), seg.offset, seg.length})
 	}
 	return all
@@ -159,7 +163,7 @@ func (v *volumes) sync() error {
 }
 
 func (v *volumes) syncVolume(n int) error {
-	f, err := v.files.acquire(v.path(n))
+	f, err := v.files.acquire(v.volumePath(n))
 	if err != nil {
 		return err
 	}
@@ -167,26 +171,26 @@ func (v *volumes) syncVolume(n int) error {
 	return dataSync(f.File)
 }
 
-// allocated is how many bytes of the stream have room on the disk already.
-func (v *volumes) allocated() (total int64, err error) {
+// allocatedBytes is how many bytes of the stream have room on the disk already.
+func (v *volumes) allocatedBytes() (total int64, err error) {
 	for n := range v.dirty {
 		var st unix.Stat_t
-		err := unix.Lstat(v.path(n), &st)
+		err := unix.Lstat(v.volumePath(n), &st)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
 		if err != nil {
 			return 0, fmt.Errorf("looking at volume %d: %w", n, err)
 		}
-		total += min(st.Blocks*512, v.layout.length(n))
+		total += min(st.Blocks*512, v.layout.volumeLength(n))
 	}
 	return total, nil
 }
 
 func (v *volumes) close() error { return v.files.close() }
 
-// room requires that the file system of dir can take need more bytes.
-func room(dir string, need int64) error {
+// requireRoom requires that the file system of dir can take need more bytes.
+func requireRoom(dir string, need int64) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return fmt.Errorf("looking at the disk of %s: %w", dir, err)

@@ -81,7 +81,7 @@ func Create(ctx context.Context, dir, name string, job digest.Digest, slots []Sl
 	if w.journal, err = openJournal(dir, name, opt.NoSync); err != nil {
 		return nil, err
 	}
-	if err := w.begin(ctx); err != nil {
+	if err := w.beginWriting(ctx); err != nil {
 		_ = w.volumes.close()
 		_ = w.journal.close()
 		return nil, err
@@ -143,37 +143,37 @@ func slotsDigest(slots []Slot) digest.Digest {
 	return digest.NewDigest(digest.SHA256, h)
 }
 
-// begin finds out what is there: a sealed bundle, a journal, or nothing.
-func (w *Writer) begin(ctx context.Context) error {
+// beginWriting finds out what is there: a sealed bundle, a journal, or nothing.
+func (w *Writer) beginWriting(ctx context.Context) error {
 	head := filepath.Join(w.dir, headName(w.job.Name))
 	if _, err := os.Lstat(head); err == nil {
-		return w.reopen(ctx, head)
+		return w.reopenSealed(ctx, head)
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	started, err := w.journal.replay(journalReplay{w})
+	started, err := w.journal.replayRecords(journalReplay{w})
 	if err != nil {
 		return err
 	}
 	if !started {
-		return w.start()
+		return w.startAfresh()
 	}
 	if err := w.checkRoom(); err != nil {
 		return err
 	}
-	return w.prove(ctx)
+	return w.proveSlots(ctx)
 }
 
-// start begins from nothing; volumes of unknown origin are not overwritten.
-func (w *Writer) start() error {
-	for n := range w.layout.volumes() {
-		if _, err := os.Lstat(w.volumes.path(n)); err == nil {
-			w.journal.discard()
-			return fmt.Errorf("%s: %w", w.volumes.path(n), ErrStray)
+// startAfresh begins from nothing; volumes of unknown origin are not overwritten.
+func (w *Writer) startAfresh() error {
+	for n := range w.layout.volumeCount() {
+		if _, err := os.Lstat(w.volumes.volumePath(n)); err == nil {
+			w.journal.removeIfEmpty()
+			return fmt.Errorf("%s: %w", w.volumes.volumePath(n), ErrStray)
 		}
 	}
 	if err := w.checkRoom(); err != nil {
-		w.journal.discard()
+		w.journal.removeIfEmpty()
 		return err
 	}
 	if err := w.journal.startJob(w.job); err != nil {
@@ -186,24 +186,24 @@ const headRoom = 8 << 20 // manifests, lock and SBOM of a large stack
 
 // checkRoom requires disk space for what is not there yet.
 func (w *Writer) checkRoom() error {
-	have, err := w.volumes.allocated()
+	have, err := w.volumes.allocatedBytes()
 	if err != nil {
 		return err
 	}
 	head := int64(headRoom) + int64(len(w.slots))*160 + w.layout.streamSize/BlockSize*int64(len(sum{}))
-	return room(w.dir, w.layout.streamSize-have+head)
+	return requireRoom(w.dir, w.layout.streamSize-have+head)
 }
 
-// reopen takes a sealed bundle up: its table says what must be in the slots.
-func (w *Writer) reopen(ctx context.Context, path string) error {
+// reopenSealed takes a sealed bundle up: its table says what must be in the slots.
+func (w *Writer) reopenSealed(ctx context.Context, path string) error {
 	b, err := Read(Files{Name: w.job.Name, Head: path})
 	if err != nil {
-		w.journal.discard()
+		w.journal.removeIfEmpty()
 		return err
 	}
 	if err := w.sameJob(b); err != nil {
 		b.Close()
-		w.journal.discard()
+		w.journal.removeIfEmpty()
 		return err
 	}
 	w.sealed = b
@@ -211,13 +211,13 @@ func (w *Writer) reopen(ctx context.Context, path string) error {
 		s.proof = b.table.blobs[i]
 		s.committed, s.durable = true, true
 	}
-	if err := w.journal.restart(w.job); err != nil {
+	if err := w.journal.restartWith(w.job); err != nil {
 		return err
 	}
-	if err := w.volumes.require(w.layout.volumes() - 1); err != nil {
+	if err := w.volumes.createUpTo(w.layout.volumeCount() - 1); err != nil {
 		return err
 	}
-	if err := w.prove(ctx); err != nil || w.complete() {
+	if err := w.proveSlots(ctx); err != nil || w.isComplete() {
 		return err
 	}
 	return w.checkRoom()
@@ -227,7 +227,7 @@ func (w *Writer) reopen(ctx context.Context, path string) error {
 func (w *Writer) sameJob(b *Bundle) error {
 	here := jobRecord{FormatVersion, b.Name(), b.LockDigest(), b.table.VolumeSize(), w.job.Slots}
 	same := here.Job == w.job.Job && here.VolumeSize == w.job.VolumeSize
-	if same && !w.fits(b.table) {
+	if same && !w.fitsTable(b.table) {
 		same, here.Slots = false, "of the sealed head"
 	}
 	if !same {
@@ -236,7 +236,7 @@ func (w *Writer) sameJob(b *Bundle) error {
 	return nil
 }
 
-func (w *Writer) fits(t *Table) bool {
+func (w *Writer) fitsTable(t *Table) bool {
 	if t.Len() != len(w.slots) {
 		return false
 	}
@@ -275,19 +275,19 @@ func (w *Writer) Kept(i int) int64 {
 	s := w.slots[i]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.kept()
+	return s.keptBytes()
 }
 
-func (s *slot) kept() int64 {
+func (s *slot) keptBytes() int64 {
 	if s.committed {
 		return s.size
 	}
 	return int64(len(s.values)) * BlockSize
 }
 
-// prove re-hashes what earlier writers left, all slots in parallel, and drops
+// proveSlots re-hashes what earlier writers left, all slots in parallel, and drops
 // what is not as recorded.
-func (w *Writer) prove(ctx context.Context) error {
+func (w *Writer) proveSlots(ctx context.Context) error {
 	g := new(errgroup.Group)
 	g.SetLimit(w.options.Workers)
 	var damage damages
@@ -296,11 +296,11 @@ func (w *Writer) prove(ctx context.Context) error {
 			continue // a pending slot is proven when it is replayed
 		}
 		s.proven = true
-		for i := range s.provable() {
+		for i := range s.provableBlocks() {
 			if ctx.Err() != nil {
 				break
 			}
-			g.Go(func() error { return damage.look(w, s, i) })
+			g.Go(func() error { return damage.checkBlock(w, s, i) })
 		}
 	}
 	if err := g.Wait(); err != nil {
@@ -312,15 +312,15 @@ func (w *Writer) prove(ctx context.Context) error {
 	return w.dropDamage(damage.first)
 }
 
-// provable is the number of blocks that can be checked.
-func (s *slot) provable() int64 {
+// provableBlocks is the number of blocks that can be checked.
+func (s *slot) provableBlocks() int64 {
 	if s.committed {
 		return blockCount(s.size)
 	}
 	return int64(len(s.values))
 }
 
-func (s *slot) blob(v *volumes) *Blob { return &Blob{proof: &s.proof, offset: s.at, stream: v} }
+func (s *slot) keptBlob(v *volumes) *Blob { return &Blob{proof: &s.proof, offset: s.at, stream: v} }
 
 // damages collects the first bad block of each slot.
 type damages struct {
@@ -328,10 +328,10 @@ type damages struct {
 	first map[*slot]int64
 }
 
-func (d *damages) look(w *Writer, s *slot, i int64) error {
+func (d *damages) checkBlock(w *Writer, s *slot, i int64) error {
 	buf := blockBuffers.Get().(*blockBuffer)
 	defer blockBuffers.Put(buf)
-	if _, err := s.blob(w.volumes).block(i, buf); err == nil {
+	if _, err := s.keptBlob(w.volumes).readBlock(i, buf); err == nil {
 		return nil
 	}
 	d.mu.Lock()
@@ -349,7 +349,7 @@ func (d *damages) look(w *Writer, s *slot, i int64) error {
 func (w *Writer) dropDamage(first map[*slot]int64) error {
 	for _, s := range w.slots {
 		if i, bad := first[s]; bad {
-			if err := w.shorten(s, i); err != nil {
+			if err := w.shortenSlot(s, i); err != nil {
 				return err
 			}
 		} else if s.committed {
@@ -361,16 +361,16 @@ func (w *Writer) dropDamage(first map[*slot]int64) error {
 	return w.mendTrailer()
 }
 
-// shorten keeps the blocks of a slot before the given one.
-func (w *Writer) shorten(s *slot, blocks int64) error {
+// shortenSlot keeps the blocks of a slot before the given one.
+func (w *Writer) shortenSlot(s *slot, blocks int64) error {
 	s.mu.Lock()
 	s.values = append([]sum(nil), s.values[:blocks]...)
 	s.noted, s.committed, s.durable = int(blocks), false, false
 	s.mu.Unlock()
-	if err := w.journal.reset(s.index); err != nil {
+	if err := w.journal.appendReset(s.index); err != nil {
 		return err
 	}
-	return w.journal.progress(s.index, s.values)
+	return w.journal.appendProgress(s.index, s.values)
 }
 
 // mendFrame writes header and padding of a complete slot where they differ.
@@ -382,19 +382,19 @@ func (w *Writer) mendFrame(s *slot) error {
 			return err
 		}
 	}
-	return w.mendZeros(s.at+s.size, padding(s.size))
+	return w.mendZeros(s.at+s.size, paddingLength(s.size))
 }
 
 func (w *Writer) mendTrailer() error {
 	if w.sealed == nil {
 		return nil
 	}
-	return w.mendZeros(w.layout.trailer(), trailerSize)
+	return w.mendZeros(w.layout.trailerOffset(), trailerSize)
 }
 
 func (w *Writer) mendZeros(at, n int64) error {
 	got := make([]byte, n)
-	if err := w.volumes.readAt(got, at, nil); err == nil && zero(got) {
+	if err := w.volumes.readAt(got, at, nil); err == nil && allZero(got) {
 		return nil
 	}
 	clear(got)
@@ -407,11 +407,11 @@ func (w *Writer) Meta(d digest.Digest) ([]byte, bool) {
 	if err != nil {
 		return nil, false
 	}
-	return w.meta(s)
+	return w.readHeadBlob(s)
 }
 
-func (w *Writer) meta(s sum) ([]byte, bool) {
-	if b, ok := w.journal.meta(s); ok {
+func (w *Writer) readHeadBlob(s sum) ([]byte, bool) {
+	if b, ok := w.journal.readHeadBlob(s); ok {
 		return b, true
 	}
 	if w.sealed == nil {
@@ -437,7 +437,7 @@ func (w *Writer) fail(err error) {
 	}
 }
 
-func (w *Writer) failure() error {
+func (w *Writer) firstError() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.err
@@ -445,10 +445,10 @@ func (w *Writer) failure() error {
 
 // Flush waits until all that was written is durable and journaled.
 func (w *Writer) Flush(ctx context.Context) error {
-	if err := w.commits.flush(ctx); err != nil {
+	if err := w.commits.awaitRound(ctx); err != nil {
 		return err
 	}
-	return w.failure()
+	return w.firstError()
 }
 
 // Close makes durable what was written and keeps it for a later Create. No slot
@@ -460,7 +460,7 @@ func (w *Writer) Close() error {
 	}
 	if w.sealed != nil {
 		_ = w.sealed.Close()
-		if w.complete() && err == nil {
+		if w.isComplete() && err == nil {
 			err = w.journal.remove()
 		}
 	}
@@ -470,7 +470,7 @@ func (w *Writer) Close() error {
 	return err
 }
 
-func (w *Writer) complete() bool {
+func (w *Writer) isComplete() bool {
 	for _, s := range w.slots {
 		if !w.Finished(s.index) {
 			return false
@@ -482,22 +482,22 @@ func (w *Writer) complete() bool {
 // journalReplay applies a journal to the writer's slots.
 type journalReplay struct{ *Writer }
 
-func (r journalReplay) job(j jobRecord) error {
+func (r journalReplay) replayJob(j jobRecord) error {
 	if j != r.Writer.job {
 		return &OtherJobError{r.dir, j.String(), r.Writer.job.String()}
 	}
 	return nil
 }
 
-func (r journalReplay) open(i int) (*slot, bool) {
+func (r journalReplay) openSlot(i int) (*slot, bool) {
 	if i < 0 || i >= len(r.slots) {
 		return nil, false
 	}
 	return r.slots[i], true
 }
 
-func (r journalReplay) progress(i int, values []sum) bool {
-	s, ok := r.open(i)
+func (r journalReplay) replayProgress(i int, values []sum) bool {
+	s, ok := r.openSlot(i)
 	if !ok || s.committed || int64(len(s.values)+len(values)) > valueCount(s.size) {
 		return false
 	}
@@ -506,8 +506,8 @@ func (r journalReplay) progress(i int, values []sum) bool {
 	return true
 }
 
-func (r journalReplay) commit(i int, d sum) bool {
-	s, ok := r.open(i)
+func (r journalReplay) replayCommit(i int, d sum) bool {
+	s, ok := r.openSlot(i)
 	if !ok || int64(len(s.values)) != valueCount(s.size) || s.Digest != "" && s.digest != d {
 		return false
 	}
@@ -515,8 +515,8 @@ func (r journalReplay) commit(i int, d sum) bool {
 	return true
 }
 
-func (r journalReplay) reset(i int) bool {
-	s, ok := r.open(i)
+func (r journalReplay) replayReset(i int) bool {
+	s, ok := r.openSlot(i)
 	if ok {
 		s.values, s.noted, s.committed, s.durable = nil, 0, false, false
 	}
