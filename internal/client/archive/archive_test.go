@@ -47,11 +47,11 @@ func TestCopiesOnDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := s.copy("demo", text); err != nil {
+		if err := s.writeCopy("demo", text); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.copy("../demo", text); err == nil {
+	if err := s.writeCopy("../demo", text); err == nil {
 		t.Error("a stack name led out of the directory")
 	}
 	if err := os.WriteFile(filepath.Join(dir, "uid", "junk.json"), []byte("junk"), 0o600); err != nil {
@@ -82,7 +82,7 @@ func TestCopyIsOfThisStackAndCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.copy("demo", text); err != nil {
+	if err := s.writeCopy("demo", text); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.Copy("demo"); err != nil || got.Newest.Sequence != 7 {
@@ -91,7 +91,7 @@ func TestCopyIsOfThisStackAndCluster(t *testing.T) {
 	if _, err := (&Store{cluster: "another", dir: dir}).Copy("demo"); !errors.Is(err, journal.ErrInvalid) {
 		t.Errorf("error is %v", err)
 	}
-	if err := s.copy("other", text); err != nil {
+	if err := s.writeCopy("other", text); err != nil {
 		t.Fatal(err)
 	}
 	for _, stack := range []string{"other", "../demo"} {

@@ -17,11 +17,11 @@ import (
 // Prune deletes the documents of the journal's stack that nothing in the
 // journal speaks of any more.
 func (s *Store) Prune(ctx context.Context, j *journal.Journal) error {
-	keep, err := s.others(ctx, j.Stack)
+	keep, err := s.namedByOthers(ctx, j.Stack)
 	if err != nil {
 		return fmt.Errorf("pruning the journal of stack %s: %w", j.Stack, err)
 	}
-	maps.Copy(keep, documents(j))
+	maps.Copy(keep, documentNames(j))
 	for _, kind := range []string{kindPlan, kindLock, kindLedger, kindObjects} {
 		names, err := s.records.Names(ctx, map[string]string{labelKind: kind, labelStack: j.Stack})
 		if err != nil {
@@ -39,9 +39,9 @@ func (s *Store) Prune(ctx context.Context, j *journal.Journal) error {
 	return nil
 }
 
-// others are the documents that the journals of other stacks speak of: stacks can
+// namedByOthers are the documents that the journals of other stacks speak of: stacks can
 // share one.
-func (s *Store) others(ctx context.Context, stack string) (map[string]bool, error) {
+func (s *Store) namedByOthers(ctx context.Context, stack string) (map[string]bool, error) {
 	keep := map[string]bool{}
 	stacks, err := s.Stacks(ctx)
 	if err != nil {
@@ -55,13 +55,13 @@ func (s *Store) others(ctx context.Context, stack string) (map[string]bool, erro
 		if err != nil {
 			return nil, err
 		}
-		maps.Copy(keep, documents(other))
+		maps.Copy(keep, documentNames(other))
 	}
 	return keep, nil
 }
 
-// documents are the record names that the journal speaks of.
-func documents(j *journal.Journal) map[string]bool {
+// documentNames are the record names that the journal speaks of.
+func documentNames(j *journal.Journal) map[string]bool {
 	keep := map[string]bool{}
 	add := func(kind string, d digest.Digest) {
 		if d.Validate() == nil {
@@ -73,13 +73,13 @@ func documents(j *journal.Journal) map[string]bool {
 		add(kindLock, r.Lock)
 		add(kindLedger, r.Ledger)
 	}
-	maps.Copy(keep, reachable(j))
+	maps.Copy(keep, reachableNames(j))
 	return keep
 }
 
-// reachable are the record names of what is installed, of what it can go back
+// reachableNames are the record names of what is installed, of what it can go back
 // to, and of the newest installation.
-func reachable(j *journal.Journal) map[string]bool {
+func reachableNames(j *journal.Journal) map[string]bool {
 	keep := map[string]bool{}
 	add := func(kind string, d digest.Digest) {
 		if d.Validate() == nil {
@@ -121,12 +121,12 @@ type Document struct {
 // only past runs speak of: nothing installed needs them, nothing can go back to
 // them, and they are not the newest installation's.
 func (s *Store) Unreachable(ctx context.Context, j *journal.Journal) ([]Document, error) {
-	keep, err := s.others(ctx, j.Stack)
+	keep, err := s.namedByOthers(ctx, j.Stack)
 	if err != nil {
 		return nil, fmt.Errorf("looking for what is no longer needed: %w", err)
 	}
-	maps.Copy(keep, reachable(j))
-	there, err := s.there(ctx, j.Stack)
+	maps.Copy(keep, reachableNames(j))
+	there, err := s.listNames(ctx, j.Stack)
 	if err != nil {
 		return nil, fmt.Errorf("looking for what is no longer needed: %w", err)
 	}
@@ -134,7 +134,7 @@ func (s *Store) Unreachable(ctx context.Context, j *journal.Journal) ([]Document
 	for _, r := range j.Runs {
 		for kind, d := range map[string]digest.Digest{kindPlan: r.Plan, kindLock: r.Lock, kindLedger: r.Ledger} {
 			if d.Validate() == nil && there[documentName(kind, d)] && !keep[documentName(kind, d)] {
-				out = document(out, kind, d, r.Generation)
+				out = appendDocument(out, kind, d, r.Generation)
 			}
 		}
 	}
@@ -144,7 +144,7 @@ func (s *Store) Unreachable(ctx context.Context, j *journal.Journal) ([]Document
 	return out, nil
 }
 
-func document(list []Document, kind string, d digest.Digest, generation int) []Document {
+func appendDocument(list []Document, kind string, d digest.Digest, generation int) []Document {
 	for i := range list {
 		if list[i].Kind == kind && list[i].Digest == d {
 			list[i].Generations = append(list[i].Generations, generation)
@@ -154,8 +154,8 @@ func document(list []Document, kind string, d digest.Digest, generation int) []D
 	return append(list, Document{Kind: kind, Digest: d, Generations: []int{generation}, name: documentName(kind, d)})
 }
 
-// there are the names of the documents that the cluster has of a stack.
-func (s *Store) there(ctx context.Context, stack string) (map[string]bool, error) {
+// listNames are the names of the documents that the cluster has of a stack.
+func (s *Store) listNames(ctx context.Context, stack string) (map[string]bool, error) {
 	out := map[string]bool{}
 	for _, kind := range []string{kindPlan, kindLock, kindLedger} {
 		names, err := s.records.Names(ctx, map[string]string{labelKind: kind, labelStack: stack})
@@ -182,7 +182,7 @@ func (s *Store) Remove(ctx context.Context, list []Document) error {
 // Purge deletes everything the cluster knows of a stack: journal and documents.
 // The copy on disk stays.
 func (s *Store) Purge(ctx context.Context, stack string) error {
-	keep, err := s.others(ctx, stack)
+	keep, err := s.namedByOthers(ctx, stack)
 	if err != nil {
 		return fmt.Errorf("purging stack %s: %w", stack, err)
 	}

@@ -107,7 +107,7 @@ func (s *Store) Save(ctx context.Context, j *journal.Journal) error {
 	if s.version == "" {
 		s.version, err = s.records.Create(ctx, rec)
 	} else {
-		s.version, err = s.update(ctx, rec)
+		s.version, err = s.updateRecord(ctx, rec)
 	}
 	if errors.Is(err, kube.ErrConflict) || errors.Is(err, kube.ErrExists) {
 		err = journal.ErrChanged
@@ -115,11 +115,11 @@ func (s *Store) Save(ctx context.Context, j *journal.Journal) error {
 	if err != nil {
 		return fmt.Errorf("writing the journal of stack %s: %w", j.Stack, err)
 	}
-	return s.copy(j.Stack, payload)
+	return s.writeCopy(j.Stack, payload)
 }
 
-// update keeps the former version when writing fails.
-func (s *Store) update(ctx context.Context, rec kube.Record) (string, error) {
+// updateRecord keeps the former version when writing fails.
+func (s *Store) updateRecord(ctx context.Context, rec kube.Record) (string, error) {
 	version, err := s.records.Update(ctx, rec)
 	if version == "" {
 		version = s.version
@@ -130,12 +130,12 @@ func (s *Store) update(ctx context.Context, rec kube.Record) (string, error) {
 // PutPlan and the following keep documents beside the journal, named by digest:
 // writing one twice is no error.
 func (s *Store) PutPlan(ctx context.Context, stack string, data []byte) (digest.Digest, error) {
-	return s.put(ctx, kindPlan, stack, data)
+	return s.putDocument(ctx, kindPlan, stack, data)
 }
 
 // PutLock keeps a lock, which holds nothing private, on disk as well.
 func (s *Store) PutLock(ctx context.Context, stack string, data []byte) (digest.Digest, error) {
-	d, err := s.put(ctx, kindLock, stack, data)
+	d, err := s.putDocument(ctx, kindLock, stack, data)
 	if err != nil || s.dir == "" {
 		return d, err
 	}
@@ -167,15 +167,15 @@ func ReadLockCopy(dir, cluster string, d digest.Digest) ([]byte, error) {
 
 // PutLedger keeps the ledger of checks that came with a bundle.
 func (s *Store) PutLedger(ctx context.Context, stack string, data []byte) (digest.Digest, error) {
-	return s.put(ctx, kindLedger, stack, data)
+	return s.putDocument(ctx, kindLedger, stack, data)
 }
 
 // PutObjects keeps a stream of applied objects.
 func (s *Store) PutObjects(ctx context.Context, stack string, data []byte) (digest.Digest, error) {
-	return s.put(ctx, kindObjects, stack, data)
+	return s.putDocument(ctx, kindObjects, stack, data)
 }
 
-func (s *Store) put(ctx context.Context, kind, stack string, data []byte) (digest.Digest, error) {
+func (s *Store) putDocument(ctx context.Context, kind, stack string, data []byte) (digest.Digest, error) {
 	d := digest.FromBytes(data)
 	_, err := s.records.Create(ctx, kube.Record{Name: documentName(kind, d), Payload: data, Labels: map[string]string{labelKind: kind, labelStack: stack}})
 	if err != nil && !errors.Is(err, kube.ErrExists) {
@@ -186,25 +186,25 @@ func (s *Store) put(ctx context.Context, kind, stack string, data []byte) (diges
 
 // Plan reads a kept plan.
 func (s *Store) Plan(ctx context.Context, d digest.Digest) ([]byte, error) {
-	return s.get(ctx, kindPlan, d)
+	return s.getDocument(ctx, kindPlan, d)
 }
 
 // Lock reads a kept lock.
 func (s *Store) Lock(ctx context.Context, d digest.Digest) ([]byte, error) {
-	return s.get(ctx, kindLock, d)
+	return s.getDocument(ctx, kindLock, d)
 }
 
 // Ledger reads a kept ledger.
 func (s *Store) Ledger(ctx context.Context, d digest.Digest) ([]byte, error) {
-	return s.get(ctx, kindLedger, d)
+	return s.getDocument(ctx, kindLedger, d)
 }
 
 // Objects reads kept objects.
 func (s *Store) Objects(ctx context.Context, d digest.Digest) ([]byte, error) {
-	return s.get(ctx, kindObjects, d)
+	return s.getDocument(ctx, kindObjects, d)
 }
 
-func (s *Store) get(ctx context.Context, kind string, d digest.Digest) ([]byte, error) {
+func (s *Store) getDocument(ctx context.Context, kind string, d digest.Digest) ([]byte, error) {
 	if err := d.Validate(); err != nil {
 		return nil, fmt.Errorf("reading the %s %q: %w", kind, d, err)
 	}
@@ -226,8 +226,8 @@ func documentName(kind string, d digest.Digest) string {
 
 var stackName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 
-// copy writes the journal's copy in the state directory, whole or not at all.
-func (s *Store) copy(stack string, payload []byte) error {
+// writeCopy writes the journal's copy in the state directory, whole or not at all.
+func (s *Store) writeCopy(stack string, payload []byte) error {
 	if s.dir == "" {
 		return nil
 	}

@@ -61,8 +61,8 @@ func Run(ctx context.Context, opt Options, sink event.Sink) error {
 	}
 	a := &agent{opt: opt, sink: sink}
 	for {
-		s := a.look()
-		a.tell(s)
+		s := a.keepNode()
+		a.emitStatus(s)
 		if opt.Status != "" {
 			if err := writeStatus(opt.Status, s); err != nil {
 				return err
@@ -97,8 +97,8 @@ type agent struct {
 	last string
 }
 
-// tell reports a look that differs from the one before.
-func (a *agent) tell(s Status) {
+// emitStatus reports a look that differs from the one before.
+func (a *agent) emitStatus(s Status) {
 	text, _ := json.Marshal(s)
 	if string(text) == a.last {
 		return
@@ -114,26 +114,26 @@ func (a *agent) tell(s Status) {
 	}
 }
 
-// look makes the node what it should be, once.
-func (a *agent) look() Status {
+// keepNode makes the node what it should be, once.
+func (a *agent) keepNode() Status {
 	var s Status
 	c, err := readConfig(a.opt.Config, a.opt.Digest)
 	if err != nil {
 		s.Problems = append(s.Problems, err.Error())
 		return s
 	}
-	a.directory(&s, a.opt.Containerd, c.Stack, c.Containerd())
-	a.directory(&s, a.opt.CRIOCerts, c.Stack, c.CRIOCerts())
-	a.directory(&s, a.opt.CRIO, c.Stack, c.CRIO())
-	a.rivals(&s, c)
-	a.runtime(&s)
+	a.keepDirectory(&s, a.opt.Containerd, c.Stack, c.Containerd())
+	a.keepDirectory(&s, a.opt.CRIOCerts, c.Stack, c.CRIOCerts())
+	a.keepDirectory(&s, a.opt.CRIO, c.Stack, c.CRIO())
+	a.reportRivals(&s, c)
+	a.checkRuntime(&s)
 	s.Ready = len(s.Problems) == 0
 	s.Removed = s.Ready && a.opt.Remove
 	return s
 }
 
-// directory keeps, or clears, one directory.
-func (a *agent) directory(s *Status, dir, stack string, files []mirror.File) {
+// keepDirectory keeps, or clears, one directory.
+func (a *agent) keepDirectory(s *Status, dir, stack string, files []mirror.File) {
 	if dir == "" {
 		return
 	}
@@ -143,12 +143,12 @@ func (a *agent) directory(s *Status, dir, stack string, files []mirror.File) {
 		return
 	}
 	defer func() { _ = k.close() }()
-	act := k.keep
+	act := k.keepFiles
 	if a.opt.Remove {
-		act = k.remove
+		act = k.removeFiles
 	}
 	_, err = act(files)
-	for _, e := range parts(err) {
+	for _, e := range splitJoined(err) {
 		var c *Conflict
 		if a.opt.Remove && errors.As(e, &c) { // it was never ours
 			s.Warnings = append(s.Warnings, e.Error())
@@ -161,8 +161,8 @@ func (a *agent) directory(s *Status, dir, stack string, files []mirror.File) {
 	}
 }
 
-// parts takes joined errors apart.
-func parts(err error) []error {
+// splitJoined takes joined errors apart.
+func splitJoined(err error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	switch {
 	case err == nil:
@@ -172,13 +172,13 @@ func parts(err error) []error {
 	}
 	var out []error
 	for _, e := range joined.Unwrap() {
-		out = append(out, parts(e)...)
+		out = append(out, splitJoined(e)...)
 	}
 	return out
 }
 
-// runtime asks whether containerd will read the files at all.
-func (a *agent) runtime(s *Status) {
+// checkRuntime asks whether containerd will read the files at all.
+func (a *agent) checkRuntime(s *Status) {
 	if a.opt.RuntimeDir == "" || a.opt.Remove {
 		return
 	}

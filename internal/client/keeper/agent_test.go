@@ -16,7 +16,7 @@ import (
 	"github.com/caisson/caisson/internal/rules/mirror"
 )
 
-// site is an agent's surroundings.
+// agentOptions are those of an agent on a node of the test.
 func agentOptions(t *testing.T, c mirror.Config) Options {
 	t.Helper()
 	dir := t.TempDir()

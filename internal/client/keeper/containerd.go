@@ -38,7 +38,7 @@ func CheckContainerd(dir string) error {
 	paths := c.configPath()
 	complete := true
 	for _, pattern := range c.Imports {
-		more, whole := imported(dir, pattern)
+		more, whole := readImports(dir, pattern)
 		complete = complete && whole
 		for _, m := range more {
 			if p := m.configPath(); p != "" {
@@ -46,10 +46,10 @@ func CheckContainerd(dir string) error {
 			}
 		}
 	}
-	return judge(paths, c.Version, complete)
+	return checkPaths(paths, c.Version, complete)
 }
 
-func judge(paths string, version int, complete bool) error {
+func checkPaths(paths string, version int, complete bool) error {
 	list := strings.Split(paths, ":")
 	switch {
 	case paths == "" && (version >= 3 || !complete):
@@ -95,9 +95,9 @@ func (c *containerdConfig) configPath() string {
 	return ""
 }
 
-// imported reads the files that an import names. whole is false where some lie
+// readImports reads the files that an import names. whole is false where some lie
 // outside dir or cannot be read.
-func imported(dir, pattern string) (out []*containerdConfig, whole bool) {
+func readImports(dir, pattern string) (out []*containerdConfig, whole bool) {
 	const there = "/etc/containerd"
 	if filepath.IsAbs(pattern) {
 		below, err := filepath.Rel(there, pattern)

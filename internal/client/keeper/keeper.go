@@ -60,14 +60,14 @@ func openKeeper(dir, stack string) (*keeper, error) {
 // close lets the next keeper in.
 func (k *keeper) close() error { return errors.Join(k.lock.Close(), k.root.Close()) }
 
-// keep makes every file what it should be and removes those of an earlier time.
+// keepFiles makes every file what it should be and removes those of an earlier time.
 // It goes on after errors, which it joins: *Conflict for what it does not touch.
-func (k *keeper) keep(files []mirror.File) (changed int, _ error) {
+func (k *keeper) keepFiles(files []mirror.File) (changed int, _ error) {
 	var errs []error
-	changed, err := k.takeAll(k.former(files))
+	changed, err := k.takeAllAway(k.obsoleteFiles(files))
 	errs = append(errs, err)
 	for _, f := range files {
-		done, err := k.put(f)
+		done, err := k.putFile(f)
 		if done {
 			changed++
 		}
@@ -78,20 +78,20 @@ func (k *keeper) keep(files []mirror.File) (changed int, _ error) {
 	return changed, errors.Join(errs...)
 }
 
-// remove takes the files away and puts back what was there before them.
-func (k *keeper) remove(files []mirror.File) (changed int, _ error) {
-	names := k.former(files)
+// removeFiles takes the files away and puts back what was there before them.
+func (k *keeper) removeFiles(files []mirror.File) (changed int, _ error) {
+	names := k.obsoleteFiles(files)
 	for _, f := range files {
 		names = append(names, f.Path)
 	}
-	return k.takeAll(names)
+	return k.takeAllAway(names)
 }
 
-// former lists our files that are not among the given ones.
-func (k *keeper) former(files []mirror.File) []string {
+// obsoleteFiles lists our files that are not among the given ones.
+func (k *keeper) obsoleteFiles(files []mirror.File) []string {
 	d, err := k.root.Open(".")
 	if err != nil {
-		return nil // take and put will say why
+		return nil // takeAway and putFile will say why
 	}
 	defer d.Close()
 	entries, _ := d.ReadDir(maxEntries)
@@ -101,7 +101,7 @@ func (k *keeper) former(files []mirror.File) []string {
 			if slices.ContainsFunc(files, func(f mirror.File) bool { return f.Path == name }) {
 				continue
 			}
-			if s, err := k.look(name); err == nil && s.wanted(k.stack) {
+			if s, err := k.readState(name); err == nil && s.wantedBy(k.stack) {
 				out = append(out, name)
 			}
 		}
@@ -120,10 +120,10 @@ func ourNames(e fs.DirEntry) []string {
 	return nil
 }
 
-func (k *keeper) takeAll(names []string) (changed int, _ error) {
+func (k *keeper) takeAllAway(names []string) (changed int, _ error) {
 	var errs []error
 	for _, name := range slices.Backward(names) {
-		done, err := k.take(name)
+		done, err := k.takeAway(name)
 		if done {
 			changed++
 		}
@@ -141,17 +141,17 @@ type state struct {
 	owners []string // the stacks that want it so; none for anybody else's file
 }
 
-// wanted says whether a stack is among the owners.
-func (s state) wanted(stack string) bool { return slices.Contains(s.owners, stack) }
+// wantedBy says whether a stack is among the owners.
+func (s state) wantedBy(stack string) bool { return slices.Contains(s.owners, stack) }
 
-// others are the owners but one.
-func (s state) others(stack string) []string {
+// otherOwners are the owners but one.
+func (s state) otherOwners(stack string) []string {
 	return slices.DeleteFunc(slices.Clone(s.owners), func(o string) bool { return o == stack })
 }
 
-// look reads what is at a path. Anything but a plain file of plain size, in a
+// readState reads what is at a path. Anything but a plain file of plain size, in a
 // plain directory, is a conflict.
-func (k *keeper) look(name string) (state, error) {
+func (k *keeper) readState(name string) (state, error) {
 	if dir := path.Dir(name); dir != "." {
 		info, err := k.root.Lstat(dir)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -175,11 +175,11 @@ func (k *keeper) look(name string) (state, error) {
 		return state{}, &Conflict{name, "is no plain file of at most 1 MiB"}
 	}
 	data, err := atomicfile.ReadIn(k.root, name, maxFile)
-	return state{info, data, owners(data)}, err
+	return state{info, data, parseOwners(data)}, err
 }
 
-// owners are the stacks for which a file was written.
-func owners(data []byte) []string {
+// parseOwners are the stacks for which a file was written.
+func parseOwners(data []byte) []string {
 	rest, ours := strings.CutPrefix(string(data), mirror.Mark)
 	line, _, ok := strings.Cut(rest, ".\n")
 	if !ours || !ok || strings.Contains(line, "\n") {
@@ -188,79 +188,79 @@ func owners(data []byte) []string {
 	return strings.Split(line, ", ")
 }
 
-// body is a file without the line that names the stacks.
-func body(data []byte) string {
+// withoutOwnerLine is a file without the line that names the stacks.
+func withoutOwnerLine(data []byte) string {
 	_, rest, _ := strings.Cut(string(data), "\n")
 	return rest
 }
 
-// owned is a file's data with the given stacks in its first line.
-func owned(data []byte, stacks []string) []byte {
+// withOwners is a file's data with the given stacks in its first line.
+func withOwners(data []byte, stacks []string) []byte {
 	slices.Sort(stacks)
-	return []byte(mirror.Mark + strings.Join(stacks, ", ") + ".\n" + body(data))
+	return []byte(mirror.Mark + strings.Join(stacks, ", ") + ".\n" + withoutOwnerLine(data))
 }
 
-func (k *keeper) put(f mirror.File) (changed bool, _ error) {
-	there, err := k.look(f.Path)
+func (k *keeper) putFile(f mirror.File) (changed bool, _ error) {
+	there, err := k.readState(f.Path)
 	if conflict := new(Conflict); errors.As(err, &conflict) && len(f.Yields) > 0 {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	others, same := there.others(k.stack), body(there.data) == body(f.Data)
+	others, same := there.otherOwners(k.stack), withoutOwnerLine(there.data) == withoutOwnerLine(f.Data)
 	switch {
-	case len(there.owners) == 0 && k.strangers(f):
+	case len(there.owners) == 0 && k.yieldsToForeign(f):
 		return false, nil
 	case there.info != nil && len(there.owners) == 0:
-		if err := k.save(f.Path, there); err != nil {
+		if err := k.saveFormer(f.Path, there); err != nil {
 			return false, err
 		}
-	case same && there.wanted(k.stack):
+	case same && there.wantedBy(k.stack):
 		return false, nil
 	case len(others) > 0 && !same:
-		return false, k.disagree(f, there, others)
+		return false, k.leaveToOthers(f, there, others)
 	}
-	f.Data = owned(f.Data, append(others, k.stack))
-	return true, k.write(f)
+	f.Data = withOwners(f.Data, append(others, k.stack))
+	return true, k.replaceFile(f)
 }
 
-// disagree leaves a file to the stacks that want it as it is. This one is none
-// of them any more: so they can follow it, one after the other.
-func (k *keeper) disagree(f mirror.File, there state, others []string) error {
+// leaveToOthers leaves a file to the stacks that want it as it is and takes this
+// stack off its owners, so that the others can change over one after the other.
+func (k *keeper) leaveToOthers(f mirror.File, there state, others []string) error {
 	conflict := &Conflict{f.Path, "was written for stack " + strings.Join(others, ", ") + ", which has another site registry, or another CA"}
-	if !there.wanted(k.stack) {
+	if !there.wantedBy(k.stack) {
 		return conflict
 	}
-	return errors.Join(conflict, k.write(mirror.File{Path: f.Path, Data: owned(there.data, others)}))
+	return errors.Join(conflict, k.replaceFile(mirror.File{Path: f.Path, Data: withOwners(there.data, others)}))
 }
 
-// strangers says whether anything not ours stands where f yields.
-func (k *keeper) strangers(f mirror.File) bool {
+// yieldsToForeign says whether anything not ours stands where f yields.
+func (k *keeper) yieldsToForeign(f mirror.File) bool {
 	for _, dir := range f.Yields {
 		if info, err := k.root.Lstat(dir); err == nil && !info.IsDir() {
 			return true
 		}
 		entries, _ := fs.ReadDir(k.root.FS(), dir)
-		if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !k.ours(dir, e.Name()) }) {
+		if slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !k.isOurs(dir, e.Name()) }) {
 			return true
 		}
 	}
 	return false
 }
 
-// ours says whether a file was written by some stack's keeper, or is one that a
+// isOurs says whether a file was written by some stack's keeper, or is one that a
 // keeper did not finish.
-func (k *keeper) ours(dir, name string) bool {
+func (k *keeper) isOurs(dir, name string) bool {
 	if strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".caisson") {
 		return true
 	}
-	s, err := k.look(dir + "/" + name)
+	s, err := k.readState(dir + "/" + name)
 	return err == nil && len(s.owners) > 0
 }
 
-// save gives an administrator's file a second name before ours takes its place.
-func (k *keeper) save(name string, there state) error {
+// saveFormer gives an administrator's file a second name before ours takes its place.
+func (k *keeper) saveFormer(name string, there state) error {
 	saved, err := k.root.Lstat(name + before)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -273,8 +273,8 @@ func (k *keeper) save(name string, there state) error {
 	return &Conflict{name, "was put there by somebody else, while " + path.Base(name) + before + " keeps what was there before"}
 }
 
-// write puts a file in place whole or not at all.
-func (k *keeper) write(f mirror.File) (err error) {
+// replaceFile puts a file in place whole or not at all.
+func (k *keeper) replaceFile(f mirror.File) (err error) {
 	dir := path.Dir(f.Path)
 	if err := k.root.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -288,16 +288,16 @@ func (k *keeper) write(f mirror.File) (err error) {
 			_ = k.root.Remove(temp)
 		}
 	}()
-	if err := k.fill(temp, f.Data); err != nil {
+	if err := k.writeNew(temp, f.Data); err != nil {
 		return err
 	}
 	if err := k.root.Rename(temp, f.Path); err != nil {
 		return err
 	}
-	return k.sync(dir)
+	return k.syncDir(dir)
 }
 
-func (k *keeper) fill(name string, data []byte) error {
+func (k *keeper) writeNew(name string, data []byte) error {
 	w, err := k.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
@@ -306,7 +306,7 @@ func (k *keeper) fill(name string, data []byte) error {
 	return errors.Join(err, w.Chmod(0o644), w.Sync(), w.Close())
 }
 
-func (k *keeper) sync(dir string) error {
+func (k *keeper) syncDir(dir string) error {
 	d, err := k.root.Open(dir)
 	if err != nil {
 		return err
@@ -314,37 +314,37 @@ func (k *keeper) sync(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// take removes our file and brings back the one before it. A file that another
+// takeAway removes our file and brings back the one before it. A file that another
 // stack wants as well is left to that one; a file that is not ours stays.
-func (k *keeper) take(name string) (changed bool, _ error) {
-	there, err := k.look(name)
+func (k *keeper) takeAway(name string) (changed bool, _ error) {
+	there, err := k.readState(name)
 	if err != nil {
 		return false, err
 	}
-	saved, err := k.look(name + before)
+	saved, err := k.readState(name + before)
 	if err != nil {
 		return false, err
 	}
-	others := there.others(k.stack)
+	others := there.otherOwners(k.stack)
 	switch {
-	case there.wanted(k.stack) && len(others) > 0:
-		err = k.write(mirror.File{Path: name, Data: owned(there.data, others)})
-	case there.wanted(k.stack) && saved.info != nil, there.info == nil && saved.info != nil:
+	case there.wantedBy(k.stack) && len(others) > 0:
+		err = k.replaceFile(mirror.File{Path: name, Data: withOwners(there.data, others)})
+	case there.wantedBy(k.stack) && saved.info != nil, there.info == nil && saved.info != nil:
 		err = k.root.Rename(name+before, name)
-	case there.wanted(k.stack):
+	case there.wantedBy(k.stack):
 		err = k.root.Remove(name)
 	case saved.info != nil && os.SameFile(saved.info, there.info):
 		err = k.root.Remove(name + before)
 	case len(there.owners) == 0 && saved.info != nil:
 		return false, &Conflict{name, "was put there by somebody else; what was there before caisson is " + path.Base(name) + before}
 	default:
-		return false, k.tidy(path.Dir(name))
+		return false, k.tidyDir(path.Dir(name))
 	}
-	return err == nil, errors.Join(err, k.tidy(path.Dir(name)))
+	return err == nil, errors.Join(err, k.tidyDir(path.Dir(name)))
 }
 
-// tidy removes what a cut-off write left, and the directory when it is empty.
-func (k *keeper) tidy(dir string) error {
+// tidyDir removes what a cut-off write left, and the directory when it is empty.
+func (k *keeper) tidyDir(dir string) error {
 	d, err := k.root.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

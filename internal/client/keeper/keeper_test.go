@@ -71,11 +71,11 @@ type stackKeeper struct {
 func (n node) keeper(stack string) stackKeeper { return stackKeeper{n, stack} }
 
 func (s stackKeeper) keep(files []mirror.File) (int, error) {
-	return s.do(func(k *keeper) (int, error) { return k.keep(files) })
+	return s.do(func(k *keeper) (int, error) { return k.keepFiles(files) })
 }
 
 func (s stackKeeper) remove(files []mirror.File) (int, error) {
-	return s.do(func(k *keeper) (int, error) { return k.remove(files) })
+	return s.do(func(k *keeper) (int, error) { return k.removeFiles(files) })
 }
 
 func (s stackKeeper) do(act func(*keeper) (int, error)) (int, error) {

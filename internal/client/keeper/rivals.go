@@ -10,19 +10,19 @@ import (
 	"github.com/caisson/caisson/internal/rules/mirror"
 )
 
-// rivals looks for other files of CRIODir that lead one of the hosts elsewhere:
+// reportRivals looks for other files of CRIODir that lead one of the hosts elsewhere:
 // CRI-O takes, for one prefix, what the last file by name says. What another
 // stack wrote is a problem, what an administrator wrote after ours a warning.
-func (a *agent) rivals(s *Status, c mirror.Config) {
+func (a *agent) reportRivals(s *Status, c mirror.Config) {
 	if a.opt.CRIO == "" || a.opt.Remove {
 		return
 	}
 	k, err := openKeeper(a.opt.CRIO, c.Stack)
 	if err != nil {
-		return // directory has said so
+		return // keepDirectory has reported it
 	}
 	defer func() { _ = k.close() }()
-	for _, r := range k.rivals(c) {
+	for _, r := range k.findRivals(c) {
 		if text := r.path + " leads " + r.host + " to " + r.location; len(r.owners) > 0 {
 			s.Problems = append(s.Problems, fmt.Sprintf("%s for stack %s, which has another site registry", text, strings.Join(r.owners, ", ")))
 		} else {
@@ -37,7 +37,7 @@ type rival struct {
 	owners               []string
 }
 
-func (k *keeper) rivals(c mirror.Config) (out []rival) {
+func (k *keeper) findRivals(c mirror.Config) (out []rival) {
 	ours := c.CRIO()[0].Path
 	d, err := k.root.Open(".")
 	if err != nil {
@@ -49,11 +49,11 @@ func (k *keeper) rivals(c mirror.Config) (out []rival) {
 		if e.Name() == ours || path.Ext(e.Name()) != ".conf" {
 			continue
 		}
-		there, err := k.look(e.Name())
+		there, err := k.readState(e.Name())
 		if err != nil || len(there.owners) == 0 && e.Name() < ours {
 			continue
 		}
-		leads := locations(there.data)
+		leads := parseLocations(there.data)
 		for _, host := range c.Hosts {
 			if location := leads[host]; location != "" && location != c.Target(host, "") {
 				out = append(out, rival{e.Name(), host, location, there.owners})
@@ -63,9 +63,9 @@ func (k *keeper) rivals(c mirror.Config) (out []rival) {
 	return out
 }
 
-// locations are where a registries.conf leads, by prefix; nothing when it cannot
+// parseLocations are where a registries.conf leads, by prefix; nothing when it cannot
 // be read.
-func locations(data []byte) map[string]string {
+func parseLocations(data []byte) map[string]string {
 	var conf struct {
 		Registry []struct{ Prefix, Location string }
 	}

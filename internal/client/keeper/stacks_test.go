@@ -31,7 +31,7 @@ func (a act) on(n node, c mirror.Config) error {
 }
 
 // text is a file as the given stacks together have it.
-func text(f mirror.File, stacks ...string) string { return string(owned(f.Data, stacks)) }
+func text(f mirror.File, stacks ...string) string { return string(withOwners(f.Data, stacks)) }
 
 // TestStacksShareFiles removes two stacks in either order: what both want stays
 // until the last is gone, without a moment in which it is missing.
@@ -230,7 +230,7 @@ func TestOwnHostYields(t *testing.T) {
 	must2(t)(link.keeper("demo").keep(c.Containerd()))
 }
 
-// crioNode is an agent's CRI-O node, for the given stack.
+// crioAgent is an agent's options on a CRI-O node, for the given stack.
 func crioAgent(t *testing.T, n, certs node, c mirror.Config) Status {
 	t.Helper()
 	opt := agentOptions(t, c)

@@ -68,10 +68,10 @@ type ApplyOptions struct {
 func (c *Client) Apply(ctx context.Context, objects []*unstructured.Unstructured, opt ApplyOptions) ([]Applied, error) {
 	var done []Applied
 	for _, u := range objects {
-		a, err := c.apply(ctx, u.DeepCopy(), opt)
+		a, err := c.applyOne(ctx, u.DeepCopy(), opt)
 		if errors.Is(err, ErrNoKind) {
 			c.Refresh() // something that runs in the cluster may have defined it since
-			a, err = c.apply(ctx, u.DeepCopy(), opt)
+			a, err = c.applyOne(ctx, u.DeepCopy(), opt)
 		}
 		if err != nil {
 			return done, fmt.Errorf("applying %s: %w", ObjectOf(u), err)
@@ -81,8 +81,8 @@ func (c *Client) Apply(ctx context.Context, objects []*unstructured.Unstructured
 	return done, nil
 }
 
-func (c *Client) apply(ctx context.Context, u *unstructured.Unstructured, opt ApplyOptions) (Applied, error) {
-	resource, err := c.place(u, opt.Namespace)
+func (c *Client) applyOne(ctx context.Context, u *unstructured.Unstructured, opt ApplyOptions) (Applied, error) {
+	resource, err := c.resourceFor(u, opt.Namespace)
 	if err != nil {
 		return Applied{}, err
 	}
@@ -91,8 +91,8 @@ func (c *Client) apply(ctx context.Context, u *unstructured.Unstructured, opt Ap
 		return Applied{}, err
 	}
 	exists := err == nil
-	prepare(u, opt.Owner)
-	if opt.Owner != "" && (!exists || made(before)) {
+	prepareForApply(u, opt.Owner)
+	if opt.Owner != "" && (!exists || isMarkedMade(before)) {
 		markMade(u)
 	}
 	force := opt.Force || !exists || (opt.Owner != "" && before.GetAnnotations()[AnnotationOwner] == opt.Owner)
@@ -103,7 +103,7 @@ func (c *Client) apply(ctx context.Context, u *unstructured.Unstructured, opt Ap
 		}
 		return Applied{}, err
 	}
-	a := Applied{Object: ObjectOf(after), Outcome: Changed, Made: made(after)}
+	a := Applied{Object: ObjectOf(after), Outcome: Changed, Made: isMarkedMade(after)}
 	switch {
 	case !exists:
 		a.Outcome = Created
@@ -113,8 +113,8 @@ func (c *Client) apply(ctx context.Context, u *unstructured.Unstructured, opt Ap
 	return a, nil
 }
 
-// made says whether u bears the mark of what the product created.
-func made(u *unstructured.Unstructured) bool { return u.GetAnnotations()[annotationMade] != "" }
+// isMarkedMade says whether u bears the mark of what the product created.
+func isMarkedMade(u *unstructured.Unstructured) bool { return u.GetAnnotations()[annotationMade] != "" }
 
 func markMade(u *unstructured.Unstructured) {
 	annotations := u.GetAnnotations()
@@ -125,8 +125,8 @@ func markMade(u *unstructured.Unstructured) {
 	u.SetAnnotations(annotations)
 }
 
-// prepare removes what server-side apply refuses and adds our marks.
-func prepare(u *unstructured.Unstructured, owner string) {
+// prepareForApply removes what server-side apply refuses and adds our marks.
+func prepareForApply(u *unstructured.Unstructured, owner string) {
 	u.SetManagedFields(nil)
 	u.SetResourceVersion("")
 	u.SetUID("")
@@ -152,9 +152,10 @@ func prepare(u *unstructured.Unstructured, owner string) {
 	u.SetLabels(labels)
 }
 
-// place finds where u lives and gives it the default namespace if it needs one.
-func (c *Client) place(u *unstructured.Unstructured, namespace string) (dynamic.ResourceInterface, error) {
-	resource, scoped, err := c.resource(u.GroupVersionKind())
+// resourceFor is the interface for reading and writing u, which gets the default
+// namespace if it needs one.
+func (c *Client) resourceFor(u *unstructured.Unstructured, namespace string) (dynamic.ResourceInterface, error) {
+	resource, scoped, err := c.resourceOfKind(u.GroupVersionKind())
 	if err != nil {
 		return nil, err
 	}
@@ -168,15 +169,15 @@ func (c *Client) place(u *unstructured.Unstructured, namespace string) (dynamic.
 	return resource.Namespace(u.GetNamespace()), nil
 }
 
-func (c *Client) resource(gvk schema.GroupVersionKind) (_ dynamic.NamespaceableResourceInterface, namespaced bool, _ error) {
-	mapping, err := c.mapping(gvk)
+func (c *Client) resourceOfKind(gvk schema.GroupVersionKind) (_ dynamic.NamespaceableResourceInterface, namespaced bool, _ error) {
+	mapping, err := c.mapKind(gvk)
 	if err != nil {
 		return nil, false, err
 	}
 	return c.dynamic.Resource(mapping.Resource), mapping.Scope.Name() == meta.RESTScopeNameNamespace, nil
 }
 
-func (c *Client) mapping(gvk schema.GroupVersionKind) (*meta.RESTMapping, error) {
+func (c *Client) mapKind(gvk schema.GroupVersionKind) (*meta.RESTMapping, error) {
 	mapping, err := c.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	if meta.IsNoMatchError(err) && gvk.Version == "" {
 		mapping, err = c.mapper.RESTMapping(gvk.GroupKind())
@@ -187,9 +188,9 @@ func (c *Client) mapping(gvk schema.GroupVersionKind) (*meta.RESTMapping, error)
 	return mapping, err
 }
 
-// of is the place of an object that is named only.
-func (c *Client) of(o Object) (dynamic.ResourceInterface, error) {
-	resource, scoped, err := c.resource(o.GroupVersionKind())
+// resourceNamed is the interface for an object of which only the name is known.
+func (c *Client) resourceNamed(o Object) (dynamic.ResourceInterface, error) {
+	resource, scoped, err := c.resourceOfKind(o.GroupVersionKind())
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +202,7 @@ func (c *Client) of(o Object) (dynamic.ResourceInterface, error) {
 
 // Get reads one object. A missing one is apierrors.IsNotFound.
 func (c *Client) Get(ctx context.Context, o Object) (*unstructured.Unstructured, error) {
-	resource, err := c.of(o)
+	resource, err := c.resourceNamed(o)
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +247,7 @@ func (c *Client) ApplyCRDs(ctx context.Context, crds []*unstructured.Unstructure
 func (c *Client) awaitKinds(ctx context.Context, crds []*unstructured.Unstructured) error {
 	for {
 		c.Refresh()
-		err := c.discovers(crds)
+		err := c.checkDiscovered(crds)
 		if !errors.Is(err, ErrNoKind) {
 			return err
 		}
@@ -257,8 +258,8 @@ func (c *Client) awaitKinds(ctx context.Context, crds []*unstructured.Unstructur
 	}
 }
 
-// discovers looks up every served version of the definitions.
-func (c *Client) discovers(crds []*unstructured.Unstructured) error {
+// checkDiscovered looks up every served version of the definitions.
+func (c *Client) checkDiscovered(crds []*unstructured.Unstructured) error {
 	for _, u := range crds {
 		group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
 		kind, _, _ := unstructured.NestedString(u.Object, "spec", "names", "kind")
@@ -269,7 +270,7 @@ func (c *Client) discovers(crds []*unstructured.Unstructured) error {
 				continue
 			}
 			name, _ := version["name"].(string)
-			if _, err := c.mapping(schema.GroupVersionKind{Group: group, Version: name, Kind: kind}); err != nil {
+			if _, err := c.mapKind(schema.GroupVersionKind{Group: group, Version: name, Kind: kind}); err != nil {
 				return err
 			}
 		}
@@ -315,7 +316,7 @@ func Absent(err error) bool { return apierrors.IsNotFound(err) || errors.Is(err,
 // Place names u as it would be applied with the given default namespace.
 func (c *Client) Place(u *unstructured.Unstructured, namespace string) Object {
 	u = u.DeepCopy()
-	_, _ = c.place(u, namespace) // an unknown kind keeps its name as written
+	_, _ = c.resourceFor(u, namespace) // an unknown kind keeps its name as written
 	return ObjectOf(u)
 }
 
@@ -324,17 +325,17 @@ func (c *Client) Place(u *unstructured.Unstructured, namespace string) Object {
 // A kind that the server does not know stays as it is.
 func (c *Client) Complete(o Object) Object {
 	if o.APIVersion == "" {
-		o.APIVersion = c.preferred(o.Kind)
+		o.APIVersion = c.preferredVersion(o.Kind)
 	}
-	if mapping, err := c.mapping(o.GroupVersionKind()); err == nil && mapping.Scope.Name() != meta.RESTScopeNameNamespace {
+	if mapping, err := c.mapKind(o.GroupVersionKind()); err == nil && mapping.Scope.Name() != meta.RESTScopeNameNamespace {
 		o.Namespace = ""
 	}
 	return o
 }
 
-// preferred finds the API version of a kind by its name alone, the server's own
+// preferredVersion finds the API version of a kind by its name alone, the server's own
 // groups before others.
-func (c *Client) preferred(kind string) string {
+func (c *Client) preferredVersion(kind string) string {
 	lists, _ := c.discovery.ServerPreferredResources()
 	found := ""
 	for _, l := range lists {

@@ -7,6 +7,6 @@ import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 // hold a secret.
 func Changes(before, after *unstructured.Unstructured) []Difference {
 	d := &differ{secret: after.GetKind() == "Secret" && after.GetAPIVersion() == "v1"}
-	d.value("", bare(before), bare(after))
+	d.compareValues("", withoutServerFields(before), withoutServerFields(after))
 	return d.found
 }

@@ -75,15 +75,15 @@ func Connect(ctx context.Context, opt Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the kubeconfig: %w: %w", ErrConfig, err)
 	}
-	if err := c.hello(ctx); err != nil {
+	if err := c.checkReachable(ctx); err != nil {
 		return nil, fmt.Errorf("asking %s for its version: %w: %w", c.config.Host, ErrUnreachable, err)
 	}
 	c.identity.User = c.whoAmI(ctx)
 	return c, ctx.Err()
 }
 
-// hello asks for the server's version without the patience of later requests.
-func (c *Client) hello(ctx context.Context) error {
+// checkReachable asks for the server's version without the patience of later requests.
+func (c *Client) checkReachable(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, greeting)
 	defer cancel()
 	return c.Core.Discovery().RESTClient().Get().AbsPath("/version").Do(ctx).Error()
@@ -107,8 +107,8 @@ func newClient(opt Options) (*Client, error) {
 	config.QPS, config.Burst = 200, 400
 	config.Wrap(func(inner http.RoundTripper) http.RoundTripper { return patient{inner, outage} })
 	config.WarningHandler = rest.NoWarnings{}
-	c := &Client{config: config, loader: loader, identity: identity(loader, opt.Context), lease: leaseDuration}
-	return c, c.clients()
+	c := &Client{config: config, loader: loader, identity: operatorIdentity(loader, opt.Context), lease: leaseDuration}
+	return c, c.makeClients()
 }
 
 // noConfig says in what the files fall short that gave err.
@@ -132,7 +132,7 @@ func noConfig(loader clientcmd.ClientConfig, files []string, context string, err
 	return err
 }
 
-func (c *Client) clients() error {
+func (c *Client) makeClients() error {
 	core, err := kubernetes.NewForConfig(c.config)
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func (c *Client) clients() error {
 	return nil
 }
 
-func identity(loader clientcmd.ClientConfig, context string) journal.Operator {
+func operatorIdentity(loader clientcmd.ClientConfig, context string) journal.Operator {
 	var id journal.Operator
 	id.Host, _ = os.Hostname()
 	raw, err := loader.RawConfig()

@@ -28,7 +28,7 @@ const goneInterval = 500 * time.Millisecond
 func (c *Client) Delete(ctx context.Context, objects []Object) error {
 	var errs []error
 	for i := len(objects) - 1; i >= 0; i-- {
-		if err := c.remove(ctx, objects[i]); err != nil {
+		if err := c.deleteOne(ctx, objects[i]); err != nil {
 			errs = append(errs, fmt.Errorf("deleting %s: %w", objects[i], err))
 		}
 		if ctx.Err() != nil {
@@ -38,8 +38,8 @@ func (c *Client) Delete(ctx context.Context, objects []Object) error {
 	return errors.Join(errs...)
 }
 
-func (c *Client) remove(ctx context.Context, o Object) error {
-	resource, err := c.of(o)
+func (c *Client) deleteOne(ctx context.Context, o Object) error {
+	resource, err := c.resourceNamed(o)
 	if errors.Is(err, ErrNoKind) {
 		return nil
 	}
@@ -90,7 +90,7 @@ func (c *Client) waitGone(ctx context.Context, o Object) error {
 		case o.UID != "" && string(u.GetUID()) != o.UID:
 			return nil
 		default:
-			c.change(ctx, o, u.GetResourceVersion())
+			c.awaitChange(ctx, o, u.GetResourceVersion())
 		}
 	}
 }
@@ -144,7 +144,7 @@ func (c *Client) RemoveNamespace(ctx context.Context, ns Object) (removed bool, 
 	waiting, cancel := context.WithTimeout(ctx, goneTimeout)
 	defer cancel()
 	for {
-		left, going, err := c.contents(ctx, ns.Name)
+		left, going, err := c.listContents(ctx, ns.Name)
 		if err != nil || len(left) > 0 {
 			return false, left, err
 		}
@@ -174,10 +174,10 @@ func (c *Client) RemoveSystemNamespace(ctx context.Context) (removed bool, _ err
 	return removed, nil
 }
 
-// contents lists what is in a namespace, a few objects of each kind, without
+// listContents lists what is in a namespace, a few objects of each kind, without
 // what every namespace has: what stays, and what is being deleted or belongs to
 // another object, with which it goes.
-func (c *Client) contents(ctx context.Context, namespace string) (left, going []Object, _ error) {
+func (c *Client) listContents(ctx context.Context, namespace string) (left, going []Object, _ error) {
 	lists, err := c.discovery.ServerPreferredResources()
 	if err != nil && !discovery.IsGroupDiscoveryFailedError(err) {
 		return nil, nil, fmt.Errorf("discovering the server's resources: %w", err)
@@ -188,7 +188,7 @@ func (c *Client) contents(ctx context.Context, namespace string) (left, going []
 			continue
 		}
 		for _, r := range l.APIResources {
-			if !r.Namespaced || !contains(r.Verbs, "list") || passing[r.Kind] {
+			if !r.Namespaced || !containsString(r.Verbs, "list") || passing[r.Kind] {
 				continue
 			}
 			some, passing, err := c.listSome(ctx, gv.WithResource(r.Name), namespace)
@@ -214,7 +214,7 @@ func (c *Client) listSome(ctx context.Context, r schema.GroupVersionResource, na
 	}
 	for i := range list.Items {
 		switch u := &list.Items[i]; {
-		case everywhere(u):
+		case isInEveryNamespace(u):
 		case u.GetDeletionTimestamp() != nil || len(u.GetOwnerReferences()) > 0:
 			going = append(going, ObjectOf(u))
 		default:
@@ -224,8 +224,8 @@ func (c *Client) listSome(ctx context.Context, r schema.GroupVersionResource, na
 	return left, going, nil
 }
 
-// everywhere says whether Kubernetes puts u into every namespace.
-func everywhere(u *unstructured.Unstructured) bool {
+// isInEveryNamespace says whether Kubernetes puts u into every namespace.
+func isInEveryNamespace(u *unstructured.Unstructured) bool {
 	switch u.GetKind() {
 	case "ServiceAccount":
 		return u.GetName() == "default"
@@ -235,7 +235,7 @@ func everywhere(u *unstructured.Unstructured) bool {
 	return false
 }
 
-func contains(list []string, s string) bool {
+func containsString(list []string, s string) bool {
 	for _, e := range list {
 		if e == s {
 			return true
@@ -283,7 +283,7 @@ func (c *Client) DeleteOwned(ctx context.Context, objects []Object, owner string
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", o, err)
 		}
-		if u.GetAnnotations()[AnnotationOwner] == owner && made(u) {
+		if u.GetAnnotations()[AnnotationOwner] == owner && isMarkedMade(u) {
 			o.UID = string(u.GetUID())
 			ours = append(ours, o)
 		}

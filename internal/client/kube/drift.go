@@ -46,7 +46,7 @@ const maxDifferences = 20
 // missing object is apierrors.IsNotFound. Nothing is changed.
 func (c *Client) Compare(ctx context.Context, u *unstructured.Unstructured, opt ApplyOptions) ([]Difference, error) {
 	u = u.DeepCopy()
-	resource, err := c.place(u, opt.Namespace)
+	resource, err := c.resourceFor(u, opt.Namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (c *Client) Compare(ctx context.Context, u *unstructured.Unstructured, opt 
 		return nil, err
 	}
 	for range compareTries {
-		found, err := c.compare(ctx, resource, live, u.DeepCopy(), opt)
+		found, err := c.compareOnce(ctx, resource, live, u.DeepCopy(), opt)
 		if err != nil || len(found) == 0 {
 			return nil, err
 		}
@@ -68,15 +68,15 @@ func (c *Client) Compare(ctx context.Context, u *unstructured.Unstructured, opt 
 		}
 		live = later // a controller wrote between the two answers that were compared
 	}
-	return c.compare(ctx, resource, live, u, opt)
+	return c.compareOnce(ctx, resource, live, u, opt)
 }
 
 // compareTries bounds how often an object that keeps changing is compared anew.
 const compareTries = 4
 
-func (c *Client) compare(ctx context.Context, resource dynamic.ResourceInterface, live, u *unstructured.Unstructured, opt ApplyOptions) ([]Difference, error) {
-	prepare(u, opt.Owner)
-	if made(live) {
+func (c *Client) compareOnce(ctx context.Context, resource dynamic.ResourceInterface, live, u *unstructured.Unstructured, opt ApplyOptions) ([]Difference, error) {
+	prepareForApply(u, opt.Owner)
+	if isMarkedMade(live) {
 		markMade(u)
 	}
 	again, err := resource.Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: Manager, Force: true, DryRun: []string{metav1.DryRunAll}})
@@ -87,12 +87,12 @@ func (c *Client) compare(ctx context.Context, resource dynamic.ResourceInterface
 		return nil, fmt.Errorf("comparing %s: %w", ObjectOf(u), err)
 	}
 	d := &differ{secret: u.GetKind() == "Secret" && u.GetAPIVersion() == "v1"}
-	d.value("", bare(again), bare(live))
-	return slices.DeleteFunc(d.found, func(f Difference) bool { return f.Path == "spec.replicas" && c.scaled(ctx, live) }), nil
+	d.compareValues("", withoutServerFields(again), withoutServerFields(live))
+	return slices.DeleteFunc(d.found, func(f Difference) bool { return f.Path == "spec.replicas" && c.isAutoscaled(ctx, live) }), nil
 }
 
-// bare is an object without what the server keeps in it.
-func bare(u *unstructured.Unstructured) map[string]any {
+// withoutServerFields is an object without what the server keeps in it.
+func withoutServerFields(u *unstructured.Unstructured) map[string]any {
 	out := u.DeepCopy()
 	for _, field := range []string{"managedFields", "resourceVersion", "generation", "creationTimestamp", "uid"} {
 		unstructured.RemoveNestedField(out.Object, "metadata", field)
@@ -101,8 +101,8 @@ func bare(u *unstructured.Unstructured) map[string]any {
 	return out.Object
 }
 
-// scaled says whether an autoscaler sets the replicas of u.
-func (c *Client) scaled(ctx context.Context, u *unstructured.Unstructured) bool {
+// isAutoscaled says whether an autoscaler sets the replicas of u.
+func (c *Client) isAutoscaled(ctx context.Context, u *unstructured.Unstructured) bool {
 	list, err := c.Core.AutoscalingV2().HorizontalPodAutoscalers(u.GetNamespace()).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return false
@@ -123,19 +123,19 @@ type differ struct {
 	found  []Difference
 }
 
-func (d *differ) add(path string, want, have any) {
+func (d *differ) addDifference(path string, want, have any) {
 	if len(d.found) >= maxDifferences {
 		return
 	}
 	f := Difference{Path: path}
 	if !d.secret && !private.MatchString(path) {
-		f.Want, f.Have = brief(want), brief(have)
+		f.Want, f.Have = briefValue(want), briefValue(have)
 	}
 	d.found = append(d.found, f)
 }
 
-// brief is a value for people.
-func brief(v any) string {
+// briefValue is a value as people read it.
+func briefValue(v any) string {
 	if v == nil {
 		return ""
 	}
@@ -149,25 +149,25 @@ func brief(v any) string {
 	return string(text)
 }
 
-func (d *differ) value(path string, want, have any) {
+func (d *differ) compareValues(path string, want, have any) {
 	w, isMap := want.(map[string]any)
 	h, alsoMap := have.(map[string]any)
 	if isMap && alsoMap {
-		d.mapping(path, w, h)
+		d.compareMappings(path, w, h)
 		return
 	}
 	wl, isList := want.([]any)
 	hl, alsoList := have.([]any)
 	if isList && alsoList {
-		d.list(path, wl, hl)
+		d.compareLists(path, wl, hl)
 		return
 	}
 	if !reflect.DeepEqual(want, have) {
-		d.add(path, want, have)
+		d.addDifference(path, want, have)
 	}
 }
 
-func (d *differ) mapping(path string, want, have map[string]any) {
+func (d *differ) compareMappings(path string, want, have map[string]any) {
 	keys := maps.Clone(want)
 	maps.Copy(keys, have)
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
@@ -178,28 +178,28 @@ func (d *differ) mapping(path string, want, have map[string]any) {
 		if path != "" {
 			at = path + "." + key
 		}
-		d.value(at, want[key], have[key])
+		d.compareValues(at, want[key], have[key])
 	}
 }
 
-// list compares elements that have names by name, others by place.
-func (d *differ) list(path string, want, have []any) {
+// compareLists compares elements that have names by name, others by index.
+func (d *differ) compareLists(path string, want, have []any) {
 	w, named := byName(want)
 	h, alsoNamed := byName(have)
 	if named && alsoNamed {
 		keys := maps.Clone(w)
 		maps.Copy(keys, h)
 		for _, key := range slices.Sorted(maps.Keys(keys)) {
-			d.value(path+"["+key+"]", w[key], h[key])
+			d.compareValues(path+"["+key+"]", w[key], h[key])
 		}
 		return
 	}
 	for i := range max(len(want), len(have)) {
-		d.value(fmt.Sprintf("%s[%d]", path, i), element(want, i), element(have, i))
+		d.compareValues(fmt.Sprintf("%s[%d]", path, i), elementAt(want, i), elementAt(have, i))
 	}
 }
 
-func element(list []any, i int) any {
+func elementAt(list []any, i int) any {
 	if i < len(list) {
 		return list[i]
 	}

@@ -22,8 +22,8 @@ type rule struct {
 	unfit     []string // reasons of a true condition Ready that mean the opposite
 }
 
-// rules are for the kinds whose own word kstatus does not know.
-func rules(kind schema.GroupKind) rule {
+// kindRules are for the kinds whose own word kstatus does not know.
+func kindRules(kind schema.GroupKind) rule {
 	switch kind {
 	case schema.GroupKind{Group: "mellanox.com", Kind: "NicClusterPolicy"}:
 		return rule{field: []string{"status", "state"}, value: "ready"}
@@ -44,12 +44,12 @@ func rules(kind schema.GroupKind) rule {
 	return rule{}
 }
 
-// judgeKind applies what is known of u's kind. A kind of which nothing is known
+// kindReadiness applies what is known of u's kind. A kind of which nothing is known
 // is not ready only where it reports Available to be False and nothing of Ready.
-func judgeKind(u *unstructured.Unstructured) State {
+func kindReadiness(u *unstructured.Unstructured) State {
 	kind := u.GroupVersionKind().GroupKind()
-	r := rules(kind)
-	if s := r.judge(u); !s.Ready {
+	r := kindRules(kind)
+	if s := r.readState(u); !s.Ready {
 		return s
 	}
 	if !strings.Contains(kind.Group, ".") || strings.HasSuffix(kind.Group, ".k8s.io") {
@@ -60,14 +60,14 @@ func judgeKind(u *unstructured.Unstructured) State {
 		return State{Message: fmt.Sprintf("condition Ready is %v, but for the reason %s: %v", ready["status"], reason, ready["message"])}
 	}
 	if available, has := conditionOf(u, "Available"); has && !found && available["status"] == "False" {
-		return judgeCondition(u, "Available")
+		return conditionState(u, "Available")
 	}
 	return State{Ready: true}
 }
 
-func (r rule) judge(u *unstructured.Unstructured) State {
+func (r rule) readState(u *unstructured.Unstructured) State {
 	if r.condition != "" {
-		return judgeCondition(u, r.condition)
+		return conditionState(u, r.condition)
 	}
 	if r.field != nil {
 		have, _, _ := unstructured.NestedString(u.Object, r.field...)

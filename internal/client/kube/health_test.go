@@ -41,7 +41,7 @@ func TestHealthByWhatEachKindSays(t *testing.T) {
 		{"a claim that waits", "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: c}\nstatus: {phase: Pending}\n", "", false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := judge(parse(t, c.text)[0], Target{Condition: c.condition})
+			s := readinessOf(parse(t, c.text)[0], Target{Condition: c.condition})
 			if s.Ready != c.ready || !strings.Contains(s.Message, c.says) {
 				t.Errorf("%+v", s)
 			}
@@ -152,7 +152,7 @@ spec:
 func TestDifferencesOfSecretsTellNoValue(t *testing.T) {
 	planted := base64.StdEncoding.EncodeToString([]byte("planted"))
 	d := &differ{secret: true}
-	d.value("", map[string]any{"data": map[string]any{"k": planted}, "type": "planted"}, map[string]any{"data": map[string]any{"k": "x"}, "type": "y"})
+	d.compareValues("", map[string]any{"data": map[string]any{"k": planted}, "type": "planted"}, map[string]any{"data": map[string]any{"k": "x"}, "type": "y"})
 	for _, f := range d.found {
 		if f.Want != "" || f.Have != "" {
 			t.Errorf("%+v", f)
@@ -170,7 +170,7 @@ metadata: {name: p, namespace: n}
 spec: {initContainers: [{name: i, image: "a:1"}], containers: [{name: c, image: "b:1"}]}
 status: {containerStatuses: [{name: c, state: {waiting: {reason: ErrImagePull, message: refused}}}], initContainerStatuses: [{name: i, state: {terminated: {exitCode: 0}}}]}
 `)[0]
-	got := uses(u, []string{"spec"})
+	got := containerUses(u, []string{"spec"})
 	if len(got) != 2 || got[0].Image != "a:1" || got[0].Trouble != "" || got[1].Trouble != "ErrImagePull: refused" {
 		t.Errorf("%+v", got)
 	}
@@ -189,11 +189,12 @@ webhooks:
   - {apiGroups: ["*"], apiVersions: ["*"], operations: [CREATE], resources: ["*"]}
   - {apiGroups: [g.dev], apiVersions: [v1], operations: [UPDATE, CREATE], resources: ["things/status", things]}
 `)[0]
-	got := closed(u)
+	got := failClosedWebhooks(u)
 	if len(got) != 1 || got[0].name != "closed.x" || got[0].service != "s" || got[0].resource.Resource != "things" {
 		t.Errorf("%+v", got)
 	}
-	if len(closed(&unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Pod"}})) != 0 {
+	pod := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Pod"}}
+	if len(failClosedWebhooks(pod)) != 0 {
 		t.Error("a pod has webhooks")
 	}
 }

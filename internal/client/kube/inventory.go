@@ -33,17 +33,17 @@ func (c *Client) Inventory(ctx context.Context) (Inventory, error) {
 	for i := range nodes {
 		v.Platforms = append(v.Platforms, Platform(&nodes[i]))
 	}
-	v.Platforms = sorted(v.Platforms)
-	if v.Namespaces, err = c.names(ctx, schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}); err != nil {
+	v.Platforms = sortedUnique(v.Platforms)
+	if v.Namespaces, err = c.listNames(ctx, schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}); err != nil {
 		return v, err
 	}
-	if v.CRDs, err = c.names(ctx, schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}); err != nil {
+	if v.CRDs, err = c.listNames(ctx, schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}); err != nil {
 		return v, err
 	}
-	return v, c.storage(ctx, &v)
+	return v, c.readStorage(ctx, &v)
 }
 
-func (c *Client) storage(ctx context.Context, v *Inventory) error {
+func (c *Client) readStorage(ctx context.Context, v *Inventory) error {
 	list, err := c.Core.StorageV1().StorageClasses().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return fmt.Errorf("listing storage classes: %w", err)
@@ -54,12 +54,12 @@ func (c *Client) storage(ctx context.Context, v *Inventory) error {
 			v.DefaultClass = s.Name
 		}
 	}
-	v.StorageClasses = sorted(v.StorageClasses)
+	v.StorageClasses = sortedUnique(v.StorageClasses)
 	return nil
 }
 
-// names lists the names of a kind's objects without reading the objects.
-func (c *Client) names(ctx context.Context, r schema.GroupVersionResource) ([]string, error) {
+// listNames lists the names of a kind's objects without reading the objects.
+func (c *Client) listNames(ctx context.Context, r schema.GroupVersionResource) ([]string, error) {
 	m, err := metadata.NewForConfig(c.config)
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (c *Client) names(ctx context.Context, r schema.GroupVersionResource) ([]st
 	for i := range list.Items {
 		out = append(out, list.Items[i].Name)
 	}
-	return sorted(out), nil
+	return sortedUnique(out), nil
 }
 
 // ForeignReleases lists releases in a namespace that the Helm CLI keeps.
@@ -85,7 +85,7 @@ func (c *Client) ForeignReleases(ctx context.Context, namespace string) ([]strin
 	for _, s := range list.Items {
 		out = append(out, s.Labels["name"])
 	}
-	return sorted(out), nil
+	return sortedUnique(out), nil
 }
 
 // Denied asks for each right and returns those the operator lacks, in words.
@@ -103,7 +103,7 @@ func (c *Client) Denied(ctx context.Context, rights []Right) ([]string, error) {
 	return out, nil
 }
 
-func sorted(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
+func sortedUnique(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
 
 // ErrNotPullSecret: the Secret holds no registry credentials.
 var ErrNotPullSecret = errors.New("it is not of type kubernetes.io/dockerconfigjson")

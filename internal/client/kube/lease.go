@@ -55,17 +55,17 @@ func (c *Client) Hold(ctx context.Context) (held context.Context, release func()
 	if _, _, err := c.EnsureNamespace(ctx, SystemNamespace, map[string]string{annotationMade: "true"}); err != nil {
 		return nil, nil, fmt.Errorf("taking the install lease: %w", err)
 	}
-	l := c.newLease(holder(c.identity))
-	if err := l.take(ctx); err != nil {
+	l := c.newLease(holderName(c.identity))
+	if err := l.takeLease(ctx); err != nil {
 		return nil, nil, fmt.Errorf("taking the install lease: %w", err)
 	}
 	held, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
-	go func() { defer close(done); l.keep(held, cancel) }()
+	go func() { defer close(done); l.keepRenewing(held, cancel) }()
 	return held, func() {
 		cancel(nil)
 		<-done
-		l.drop()
+		l.deleteLease()
 	}, nil
 }
 
@@ -80,8 +80,8 @@ func (c *Client) newLease(self string) *lease {
 	return &lease{api: c.Core.CoordinationV1().Leases(SystemNamespace), self: self, duration: c.lease}
 }
 
-// holder is USER@HOST/BOOT/PID; BOOT tells whether PID can be looked up here.
-func holder(id journal.Operator) string {
+// holderName is USER@HOST/BOOT/PID; BOOT tells whether PID can be looked up here.
+func holderName(id journal.Operator) string {
 	who := id.User
 	if who == "" {
 		who = id.AuthInfo
@@ -97,8 +97,8 @@ func bootID() string {
 	return strings.TrimSpace(string(b))
 }
 
-// dead says whether the holder ran on this machine and runs no more.
-func dead(holder string) bool {
+// holderIsDead says whether the holder ran on this machine and no longer does.
+func holderIsDead(holder string) bool {
 	parts := strings.Split(holder, "/")
 	if len(parts) != 3 || parts[1] != bootID() || parts[1] == "unknown" {
 		return false
@@ -110,10 +110,10 @@ func dead(holder string) bool {
 	return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
-func (l *lease) take(ctx context.Context) error {
+func (l *lease) takeLease(ctx context.Context) error {
 	found, err := l.api.Get(ctx, leaseName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		l.current, err = l.api.Create(ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: leaseName}, Spec: l.spec(0)}, metav1.CreateOptions{FieldManager: Manager})
+		l.current, err = l.api.Create(ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: leaseName}, Spec: l.leaseSpec(0)}, metav1.CreateOptions{FieldManager: Manager})
 		if apierrors.IsAlreadyExists(err) {
 			return ErrLocked
 		}
@@ -122,20 +122,20 @@ func (l *lease) take(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !free(found) {
-		if err := l.outwait(ctx, found); err != nil {
+	if !isFree(found) {
+		if err := l.waitForExpiry(ctx, found); err != nil {
 			return err
 		}
 	}
-	return l.seize(ctx, found)
+	return l.seizeLease(ctx, found)
 }
 
-func free(l *coordinationv1.Lease) bool {
-	return l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity == "" || dead(*l.Spec.HolderIdentity)
+func isFree(l *coordinationv1.Lease) bool {
+	return l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity == "" || holderIsDead(*l.Spec.HolderIdentity)
 }
 
-// outwait watches a held lease for one duration.
-func (l *lease) outwait(ctx context.Context, found *coordinationv1.Lease) error {
+// waitForExpiry watches a held lease for one duration.
+func (l *lease) waitForExpiry(ctx context.Context, found *coordinationv1.Lease) error {
 	ctx, cancel := context.WithTimeout(ctx, l.duration)
 	defer cancel()
 	w, err := l.api.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + leaseName, ResourceVersion: found.ResourceVersion})
@@ -150,15 +150,15 @@ func (l *lease) outwait(ctx context.Context, found *coordinationv1.Lease) error 
 		}
 		return ctx.Err()
 	case e := <-w.ResultChan():
-		if now, ok := e.Object.(*coordinationv1.Lease); ok && free(now) {
+		if now, ok := e.Object.(*coordinationv1.Lease); ok && isFree(now) {
 			*found = *now
 			return nil
 		}
-		return locked(found)
+		return lockedError(found)
 	}
 }
 
-func locked(l *coordinationv1.Lease) error {
+func lockedError(l *coordinationv1.Lease) error {
 	e := &LockedError{}
 	if l.Spec.HolderIdentity != nil {
 		e.Holder, _, _ = strings.Cut(*l.Spec.HolderIdentity, "/")
@@ -172,12 +172,12 @@ func locked(l *coordinationv1.Lease) error {
 	return e
 }
 
-func (l *lease) seize(ctx context.Context, found *coordinationv1.Lease) (err error) {
+func (l *lease) seizeLease(ctx context.Context, found *coordinationv1.Lease) (err error) {
 	transitions := int32(0)
 	if found.Spec.LeaseTransitions != nil {
 		transitions = *found.Spec.LeaseTransitions + 1
 	}
-	found.Spec = l.spec(transitions)
+	found.Spec = l.leaseSpec(transitions)
 	l.current, err = l.api.Update(ctx, found, metav1.UpdateOptions{FieldManager: Manager})
 	if apierrors.IsConflict(err) {
 		return ErrLocked
@@ -185,15 +185,15 @@ func (l *lease) seize(ctx context.Context, found *coordinationv1.Lease) (err err
 	return err
 }
 
-func (l *lease) spec(transitions int32) coordinationv1.LeaseSpec {
+func (l *lease) leaseSpec(transitions int32) coordinationv1.LeaseSpec {
 	now := metav1.NowMicro()
 	seconds := int32(max(l.duration/time.Second, 1))
 	return coordinationv1.LeaseSpec{HolderIdentity: &l.self, AcquireTime: &now, RenewTime: &now, LeaseDurationSeconds: &seconds, LeaseTransitions: &transitions}
 }
 
-// keep renews until ctx ends. It gives up when renewing failed for longer than
+// keepRenewing renews until ctx ends. It gives up when renewing failed for longer than
 // the lease lasts, or when somebody else holds it.
-func (l *lease) keep(ctx context.Context, lost context.CancelCauseFunc) {
+func (l *lease) keepRenewing(ctx context.Context, lost context.CancelCauseFunc) {
 	tick := time.NewTicker(l.duration / renewals)
 	defer tick.Stop()
 	renewed := time.Now()
@@ -203,7 +203,7 @@ func (l *lease) keep(ctx context.Context, lost context.CancelCauseFunc) {
 			return
 		case <-tick.C:
 		}
-		err := l.renew(ctx)
+		err := l.renewLease(ctx)
 		switch {
 		case err == nil:
 			renewed = time.Now()
@@ -214,7 +214,7 @@ func (l *lease) keep(ctx context.Context, lost context.CancelCauseFunc) {
 	}
 }
 
-func (l *lease) renew(ctx context.Context) error {
+func (l *lease) renewLease(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.duration/2)
 	defer cancel()
 	next := l.current.DeepCopy()
@@ -227,8 +227,8 @@ func (l *lease) renew(ctx context.Context) error {
 	return err
 }
 
-// drop deletes the lease, if it is still ours.
-func (l *lease) drop() {
+// deleteLease deletes the lease, if it is still ours.
+func (l *lease) deleteLease() {
 	ctx, cancel := context.WithTimeout(context.Background(), l.duration/2)
 	defer cancel()
 	version := l.current.ResourceVersion

@@ -50,7 +50,7 @@ func TestHoldReplacesTheDead(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := c.newLease(fmt.Sprintf("x@y/%s/%d", bootID(), gone.Process.Pid))
-	if err := l.take(t.Context()); err != nil {
+	if err := l.takeLease(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
@@ -71,7 +71,7 @@ func TestHoldOutwaitsTheSilent(t *testing.T) {
 	if _, _, err := c.EnsureNamespace(t.Context(), SystemNamespace, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.take(t.Context()); err != nil {
+	if err := l.takeLease(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	_, release, err := c.Hold(t.Context())

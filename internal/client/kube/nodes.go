@@ -39,12 +39,12 @@ func (c *Client) NodeFacts(ctx context.Context) ([]NodeFacts, error) {
 	out := make([]NodeFacts, len(nodes))
 	for i, n := range nodes {
 		out[i] = NodeFacts{Name: n.Name, Labels: n.Labels, Info: n.Status.NodeInfo,
-			Capacity: whole(n.Status.Capacity), Allocatable: whole(n.Status.Allocatable)}
+			Capacity: wholeQuantities(n.Status.Capacity), Allocatable: wholeQuantities(n.Status.Allocatable)}
 	}
 	return out, nil
 }
 
-func whole(list corev1.ResourceList) map[string]int64 {
+func wholeQuantities(list corev1.ResourceList) map[string]int64 {
 	out := make(map[string]int64, len(list))
 	for name, q := range list {
 		out[string(name)] = q.Value()

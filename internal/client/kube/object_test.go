@@ -43,9 +43,9 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("written objects read back as %d of %d, %v", len(again), len(objects), err)
 		}
 		for _, u := range objects {
-			judge(u, Target{})
-			judge(u, Target{Condition: "Ready"})
-			judge(u, Target{Completion: true})
+			readinessOf(u, Target{})
+			readinessOf(u, Target{Condition: "Ready"})
+			readinessOf(u, Target{Completion: true})
 		}
 	})
 }
@@ -53,14 +53,14 @@ func FuzzParse(f *testing.F) {
 func TestJudgeGenerations(t *testing.T) {
 	base := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, generation: 3}\nspec: {replicas: 1}\nstatus: {observedGeneration: 2, conditions: [{type: Available, status: \"True\"}]}\n"
 	u := parse(t, base)[0]
-	if s := judge(u, Target{Condition: "Available"}); s.Ready {
+	if s := readinessOf(u, Target{Condition: "Available"}); s.Ready {
 		t.Error("a condition of an older generation counts")
 	}
 	u = parse(t, strings.Replace(base, "observedGeneration: 2", "observedGeneration: 3", 1))[0]
-	if s := judge(u, Target{Condition: "Available"}); !s.Ready {
+	if s := readinessOf(u, Target{Condition: "Available"}); !s.Ready {
 		t.Errorf("%+v", s)
 	}
-	if s := judge(u, Target{Condition: "Progressing"}); s.Ready || !strings.Contains(s.Message, "not reported") {
+	if s := readinessOf(u, Target{Condition: "Progressing"}); s.Ready || !strings.Contains(s.Message, "not reported") {
 		t.Errorf("%+v", s)
 	}
 }

@@ -28,7 +28,7 @@ func (v Overview) Platforms() []string {
 	for i := range v.Nodes {
 		out = append(out, Platform(&v.Nodes[i]))
 	}
-	return sorted(out)
+	return sortedUnique(out)
 }
 
 // Runtimes are the names of the nodes' container runtimes, sorted, each once.
@@ -39,5 +39,5 @@ func (v Overview) Runtimes() []string {
 			out = append(out, name)
 		}
 	}
-	return sorted(out)
+	return sortedUnique(out)
 }

@@ -44,15 +44,15 @@ func (c *Client) Uses(ctx context.Context, namespace string) ([]Use, error) {
 		}
 		for i := range list.Items {
 			if u := &list.Items[i]; u.GetDeletionTimestamp() == nil {
-				out = append(out, uses(u, h.pod)...)
+				out = append(out, containerUses(u, h.pod)...)
 			}
 		}
 	}
 	return out, nil
 }
 
-func uses(u *unstructured.Unstructured, pod []string) (out []Use) {
-	troubles := troubles(u)
+func containerUses(u *unstructured.Unstructured, pod []string) (out []Use) {
+	troubles := pullTroubles(u)
 	for _, kind := range []string{"initContainers", "containers", "ephemeralContainers"} {
 		list, _, _ := unstructured.NestedSlice(u.Object, append(slices.Clone(pod), kind)...)
 		for _, e := range list {
@@ -69,8 +69,8 @@ func uses(u *unstructured.Unstructured, pod []string) (out []Use) {
 // come.
 var unpulled = map[string]bool{"ImagePullBackOff": true, "ErrImagePull": true, "InvalidImageName": true, "ErrImageNeverPull": true, "RegistryUnavailable": true, "ImageInspectError": true, "SignatureValidationFailed": true}
 
-// troubles are the reasons, by container, why a pod's images are not pulled.
-func troubles(u *unstructured.Unstructured) map[string]string {
+// pullTroubles are the reasons, by container, why a pod's images are not pulled.
+func pullTroubles(u *unstructured.Unstructured) map[string]string {
 	out := map[string]string{}
 	for _, kind := range []string{"initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"} {
 		list, _, _ := unstructured.NestedSlice(u.Object, "status", kind)

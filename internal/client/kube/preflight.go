@@ -44,8 +44,8 @@ func (c *Client) Overview(ctx context.Context) (Overview, error) {
 	}{
 		{"list nodes", func() (err error) { v.Nodes, err = c.Nodes(ctx); return err }},
 		{ListNamespaces, func() (err error) { v.Namespaces, err = c.Namespaces(ctx); return err }},
-		{ListDefinitions, func() (err error) { v.CRDs, err = c.names(ctx, definitions); return err }},
-		{ListStorageClasses, func() error { return c.storage(ctx, &storage) }},
+		{ListDefinitions, func() (err error) { v.CRDs, err = c.listNames(ctx, definitions); return err }},
+		{ListStorageClasses, func() error { return c.readStorage(ctx, &storage) }},
 	}
 	for _, r := range reads {
 		err := r.read()
@@ -189,7 +189,7 @@ func (c *Client) Skew(ctx context.Context) (time.Duration, error) {
 // Resource is the resource of a kind and whether it lives in namespaces. Errors
 // wrap ErrNoKind where the server does not serve it.
 func (c *Client) Resource(gvk schema.GroupVersionKind) (schema.GroupVersionResource, bool, error) {
-	m, err := c.mapping(gvk)
+	m, err := c.mapKind(gvk)
 	if err != nil {
 		return schema.GroupVersionResource{}, false, err
 	}
@@ -234,11 +234,11 @@ func Keeper(labels, annotations map[string]string) string {
 // run): the conflict with another manager, or "".
 func (c *Client) Refusal(ctx context.Context, u *unstructured.Unstructured, namespace, owner string) (string, error) {
 	u = u.DeepCopy()
-	resource, err := c.place(u, namespace)
+	resource, err := c.resourceFor(u, namespace)
 	if err != nil {
 		return "", err
 	}
-	prepare(u, owner)
+	prepareForApply(u, owner)
 	_, err = resource.Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: Manager, DryRun: []string{metav1.DryRunAll}})
 	if apierrors.IsConflict(err) {
 		return err.Error(), nil

@@ -66,14 +66,14 @@ func (c *Client) Ask(ctx context.Context, q Question) (_ []Answer, err error) {
 		return nil, err
 	}
 	defer func() {
-		if cleared := a.clear(ctx); cleared != nil {
+		if cleared := a.deleteAll(ctx); cleared != nil {
 			err = errors.Join(err, fmt.Errorf("removing %s: %w: %w", a.object, ErrLeft, cleared))
 		}
 	}()
-	if err := a.bring(ctx); err != nil {
+	if err := a.createSet(ctx); err != nil {
 		return nil, fmt.Errorf("creating %s: %w", a.object, err)
 	}
-	return a.wait(ctx)
+	return a.awaitAnswers(ctx)
 }
 
 // asking is one run of Ask.
@@ -94,7 +94,7 @@ type asking struct {
 
 func (c *Client) newAsking(ctx context.Context, q Question) (*asking, error) {
 	a := &asking{Client: c, Question: q, logs: map[string][]byte{}, failed: map[string]error{}}
-	resource, _, err := c.resource(q.Set.GroupVersionKind())
+	resource, _, err := c.resourceOfKind(q.Set.GroupVersionKind())
 	if err != nil {
 		return nil, err
 	}
@@ -116,19 +116,19 @@ func (c *Client) newAsking(ctx context.Context, q Question) (*asking, error) {
 	return a, nil
 }
 
-// bring makes what is needed, after what a killed run left.
-func (a *asking) bring(ctx context.Context) (err error) {
-	a.sweep(ctx)
+// createSet removes what a killed run left and creates the set with what it needs.
+func (a *asking) createSet(ctx context.Context) (err error) {
+	a.deleteStaleSets(ctx)
 	if a.namespace, a.made, err = a.EnsureNamespace(ctx, SystemNamespace, nil); err != nil {
 		return err
 	}
 	if a.made {
-		if err := a.permit(ctx); err != nil {
+		if err := a.permitNodeFiles(ctx); err != nil {
 			return err
 		}
 	}
 	if a.Secret != nil {
-		if _, err := a.Core.CoreV1().Secrets(SystemNamespace).Create(ctx, a.secret(), metav1.CreateOptions{FieldManager: Manager}); err != nil {
+		if _, err := a.Core.CoreV1().Secrets(SystemNamespace).Create(ctx, a.secretToCreate(), metav1.CreateOptions{FieldManager: Manager}); err != nil {
 			return err
 		}
 	}
@@ -140,44 +140,44 @@ func (a *asking) bring(ctx context.Context) (err error) {
 	return nil
 }
 
-// permit lets pods of the namespace have files of the node, where Pod Security
+// permitNodeFiles lets pods of the namespace have files of the node, where Pod Security
 // would not by default.
-func (a *asking) permit(ctx context.Context) error {
+func (a *asking) permitNodeFiles(ctx context.Context) error {
 	const patch = `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged","pod-security.kubernetes.io/warn":"privileged","pod-security.kubernetes.io/audit":"privileged"}}}`
 	_, err := a.Core.CoreV1().Namespaces().Patch(ctx, SystemNamespace, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: Manager})
 	return err
 }
 
-// sweep removes sets of the kind that nobody can be waiting for any more.
-func (a *asking) sweep(ctx context.Context) {
+// deleteStaleSets removes sets of the kind that nobody can be waiting for any more.
+func (a *asking) deleteStaleSets(ctx context.Context) {
 	list, err := a.sets.List(ctx, metav1.ListOptions{LabelSelector: labelAgent + "=" + a.Set.GetLabels()[labelAgent]})
 	if err != nil {
 		return
 	}
 	for i := range list.Items {
 		if u := &list.Items[i]; time.Since(u.GetCreationTimestamp().Time) > forgetAfter {
-			_ = a.sets.Delete(ctx, u.GetName(), foreground())
+			_ = a.sets.Delete(ctx, u.GetName(), foregroundDeletion())
 			_ = a.Core.CoreV1().Secrets(SystemNamespace).Delete(ctx, u.GetName(), metav1.DeleteOptions{})
 		}
 	}
 }
 
-func foreground() metav1.DeleteOptions {
+func foregroundDeletion() metav1.DeleteOptions {
 	policy := metav1.DeletePropagationForeground
 	return metav1.DeleteOptions{PropagationPolicy: &policy}
 }
 
-// wait hears the pods until nothing more is to be expected.
-func (a *asking) wait(ctx context.Context) ([]Answer, error) {
+// awaitAnswers reads the logs of the pods until all have answered or time is up.
+func (a *asking) awaitAnswers(ctx context.Context) ([]Answer, error) {
 	waiting, cancel := context.WithTimeout(ctx, a.Timeout)
 	defer cancel()
 	for {
-		pods, err := a.pods(waiting)
+		pods, err := a.podsByNode(waiting)
 		if err != nil && waiting.Err() == nil {
 			return nil, err
 		}
-		a.hear(waiting, pods)
-		if a.heard() || waiting.Err() != nil {
+		a.readLogs(waiting, pods)
+		if a.allAnswered() || waiting.Err() != nil {
 			break
 		}
 		pause(waiting, askEvery)
@@ -185,11 +185,11 @@ func (a *asking) wait(ctx context.Context) ([]Answer, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	return a.answers(ctx)
+	return a.collectAnswers(ctx)
 }
 
-// pods are those of the set, by node. What else bears their labels does not count.
-func (a *asking) pods(ctx context.Context) (map[string]*corev1.Pod, error) {
+// podsByNode are those of the set, by node. What else bears their labels does not count.
+func (a *asking) podsByNode(ctx context.Context) (map[string]*corev1.Pod, error) {
 	list, err := a.Core.CoreV1().Pods(SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: a.selector})
 	if err != nil {
 		return nil, fmt.Errorf("listing the pods of %s: %w", a.object, err)
@@ -198,15 +198,15 @@ func (a *asking) pods(ctx context.Context) (map[string]*corev1.Pod, error) {
 	for i := range list.Items {
 		p := &list.Items[i]
 		if owner := metav1.GetControllerOf(p); owner != nil && string(owner.UID) == a.object.UID && p.DeletionTimestamp == nil {
-			out[assigned(p)] = p
+			out[assignedNode(p)] = p
 		}
 	}
 	return out, nil
 }
 
-// assigned is the node a pod is on; one that waits for the scheduler is bound by
+// assignedNode is the node a pod is on; one that waits for the scheduler is bound by
 // its affinity to the node that it was made for.
-func assigned(p *corev1.Pod) string {
+func assignedNode(p *corev1.Pod) string {
 	if p.Spec.NodeName != "" || p.Spec.Affinity == nil || p.Spec.Affinity.NodeAffinity == nil || p.Spec.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
 		return p.Spec.NodeName
 	}
@@ -220,16 +220,16 @@ func assigned(p *corev1.Pod) string {
 	return ""
 }
 
-// hear reads the logs of pods that began to run and were not heard yet.
-func (a *asking) hear(ctx context.Context, pods map[string]*corev1.Pod) {
+// readLogs reads the logs of pods that began to run and have not answered yet.
+func (a *asking) readLogs(ctx context.Context, pods map[string]*corev1.Pod) {
 	var g errgroup.Group
 	g.SetLimit(askAtOnce)
 	for node, p := range pods {
-		if a.logs[node] != nil || !began(p) {
+		if a.logs[node] != nil || !hasBegun(p) {
 			continue
 		}
 		g.Go(func() error {
-			log, err := a.read(ctx, p.Name)
+			log, err := a.readLog(ctx, p.Name)
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			if a.failed[node] = err; err == nil && a.Enough(log) {
@@ -241,7 +241,7 @@ func (a *asking) hear(ctx context.Context, pods map[string]*corev1.Pod) {
 	_ = g.Wait()
 }
 
-func began(p *corev1.Pod) bool {
+func hasBegun(p *corev1.Pod) bool {
 	for _, s := range p.Status.ContainerStatuses {
 		if s.State.Running != nil || s.State.Terminated != nil {
 			return true
@@ -250,7 +250,7 @@ func began(p *corev1.Pod) bool {
 	return false
 }
 
-func (a *asking) read(ctx context.Context, pod string) ([]byte, error) {
+func (a *asking) readLog(ctx context.Context, pod string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, logTimeout)
 	defer cancel()
 	stream, err := a.Core.CoreV1().Pods(SystemNamespace).GetLogs(pod, &corev1.PodLogOptions{LimitBytes: &a.Limit}).Stream(ctx)
@@ -261,8 +261,8 @@ func (a *asking) read(ctx context.Context, pod string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(stream, a.Limit))
 }
 
-// heard says whether every node that is ready has answered.
-func (a *asking) heard() bool {
+// allAnswered says whether every node that is ready has answered.
+func (a *asking) allAnswered() bool {
 	for i := range a.nodes {
 		if a.logs[a.nodes[i].Name] == nil && nodeReady(&a.nodes[i]) {
 			return false
@@ -280,9 +280,9 @@ func nodeReady(n *corev1.Node) bool {
 	return false
 }
 
-// answers says for each node what came, or why nothing came.
-func (a *asking) answers(ctx context.Context) ([]Answer, error) {
-	pods, err := a.pods(ctx)
+// collectAnswers gives for each node its log, or why there is none.
+func (a *asking) collectAnswers(ctx context.Context) ([]Answer, error) {
+	pods, err := a.podsByNode(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -291,32 +291,32 @@ func (a *asking) answers(ctx context.Context) ([]Answer, error) {
 		n := &a.nodes[i]
 		out[i] = Answer{Node: n.Name, Log: a.logs[n.Name]}
 		if out[i].Log == nil {
-			out[i].Trouble, out[i].NoImage = a.trouble(ctx, n, pods[n.Name])
+			out[i].Trouble, out[i].NoImage = a.findTrouble(ctx, n, pods[n.Name])
 		}
 	}
 	return out, nil
 }
 
-func (a *asking) trouble(ctx context.Context, n *corev1.Node, p *corev1.Pod) (text string, noImage bool) {
+func (a *asking) findTrouble(ctx context.Context, n *corev1.Node, p *corev1.Pod) (text string, noImage bool) {
 	switch {
 	case !nodeReady(n):
 		return "the node is not ready", false
 	case p == nil:
-		return either(a.complaint(ctx, a.object.UID), "no pod was made for the node"), false
+		return textOr(a.newestWarning(ctx, a.object.UID), "no pod was made for the node"), false
 	}
 	if text, noImage = waitsFor(p); text != "" {
 		return text, noImage
 	}
-	if text = a.complaint(ctx, string(p.UID)); text != "" {
+	if text = a.newestWarning(ctx, string(p.UID)); text != "" {
 		return text, false
 	}
 	if err := a.failed[n.Name]; err != nil {
 		return fmt.Sprintf("the log of its pod cannot be read: %v", err), false
 	}
-	return fmt.Sprintf("its pod is %s and said nothing in %s", either(string(p.Status.Phase), "unknown"), a.Timeout), false
+	return fmt.Sprintf("its pod is %s and said nothing in %s", textOr(string(p.Status.Phase), "unknown"), a.Timeout), false
 }
 
-func either(text, otherwise string) string {
+func textOr(text, otherwise string) string {
 	if text == "" {
 		return otherwise
 	}
@@ -343,8 +343,8 @@ func waitsFor(p *corev1.Pod) (text string, noImage bool) {
 	return strings.TrimPrefix(p.Status.Reason+": "+p.Status.Message, ": "), false
 }
 
-// complaint is the newest warning about an object; "" for none.
-func (a *asking) complaint(ctx context.Context, uid string) string {
+// newestWarning is the newest warning about an object; "" for none.
+func (a *asking) newestWarning(ctx context.Context, uid string) string {
 	list, err := a.Core.CoreV1().Events(SystemNamespace).List(ctx, metav1.ListOptions{FieldSelector: "type=Warning,involvedObject.uid=" + uid})
 	if err != nil {
 		return ""
@@ -358,13 +358,13 @@ func (a *asking) complaint(ctx context.Context, uid string) string {
 	return strings.TrimSpace(newest.Message)
 }
 
-// clear takes everything away again.
-func (a *asking) clear(ctx context.Context) error {
+// deleteAll takes everything away again.
+func (a *asking) deleteAll(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearWithin)
 	defer cancel()
 	errs := []error{a.removeSet(ctx)}
 	if a.Secret != nil {
-		if err := a.Core.CoreV1().Secrets(SystemNamespace).Delete(ctx, a.secret().Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		if err := a.Core.CoreV1().Secrets(SystemNamespace).Delete(ctx, a.secretToCreate().Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			errs = append(errs, err)
 		}
 	}
@@ -378,7 +378,7 @@ func (a *asking) clear(ctx context.Context) error {
 // removeSet deletes the set and waits until its pods are gone with it. Where no
 // kubelet answers, nobody else would ever let go of them.
 func (a *asking) removeSet(ctx context.Context) error {
-	err := a.sets.Delete(ctx, a.object.Name, foreground())
+	err := a.sets.Delete(ctx, a.object.Name, foregroundDeletion())
 	for err == nil {
 		if _, err = a.sets.Get(ctx, a.object.Name, metav1.GetOptions{}); err == nil {
 			a.letGo(ctx)

@@ -48,7 +48,7 @@ func (c *Client) Look(ctx context.Context, t Target) (State, error) {
 	if err != nil {
 		return State{}, fmt.Errorf("reading %s: %w", t.Object, err)
 	}
-	s := judge(u, t)
+	s := readinessOf(u, t)
 	if !s.Ready && c.waitsForConsumer(ctx, u) {
 		s = State{Ready: true, Message: "waits for its first consumer"}
 	}
@@ -56,9 +56,9 @@ func (c *Client) Look(ctx context.Context, t Target) (State, error) {
 	return s, nil
 }
 
-// judge says how ready u is. A status that speaks of an older generation counts
+// readinessOf says how ready u is. A status that speaks of an older generation counts
 // for nothing.
-func judge(u *unstructured.Unstructured, t Target) State {
+func readinessOf(u *unstructured.Unstructured, t Target) State {
 	if u.GetDeletionTimestamp() != nil {
 		return State{Message: "is being deleted"}
 	}
@@ -67,13 +67,13 @@ func judge(u *unstructured.Unstructured, t Target) State {
 		return State{Message: fmt.Sprintf("generation %d not yet observed", u.GetGeneration())}
 	}
 	if t.Completion {
-		return judgeCompletion(u)
+		return completionOf(u)
 	}
-	if s := judgeKind(u); !s.Ready {
+	if s := kindReadiness(u); !s.Ready {
 		return s
 	}
 	if t.Condition != "" {
-		return judgeCondition(u, t.Condition)
+		return conditionState(u, t.Condition)
 	}
 	r, err := status.Compute(u)
 	if err != nil {
@@ -82,13 +82,13 @@ func judge(u *unstructured.Unstructured, t Target) State {
 	return State{Ready: r.Status == status.CurrentStatus, Failed: r.Status == status.FailedStatus, Message: r.Message}
 }
 
-func judgeCompletion(u *unstructured.Unstructured) State {
+func completionOf(u *unstructured.Unstructured) State {
 	switch u.GroupVersionKind().GroupKind() {
 	case schema.GroupKind{Group: "batch", Kind: "Job"}:
-		if s := judgeCondition(u, "Failed"); s.Ready {
+		if s := conditionState(u, "Failed"); s.Ready {
 			return State{Failed: true, Message: s.Message}
 		}
-		return judgeCondition(u, "Complete")
+		return conditionState(u, "Complete")
 	case schema.GroupKind{Kind: "Pod"}:
 		phase, _, _ := unstructured.NestedString(u.Object, "status", "phase")
 		return State{Ready: phase == "Succeeded", Failed: phase == "Failed", Message: "phase is " + phase}
@@ -96,7 +96,7 @@ func judgeCompletion(u *unstructured.Unstructured) State {
 	return State{Ready: true, Message: "exists"}
 }
 
-func judgeCondition(u *unstructured.Unstructured, condition string) State {
+func conditionState(u *unstructured.Unstructured, condition string) State {
 	list, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
 	for _, e := range list {
 		c, _ := e.(map[string]any)
@@ -155,7 +155,7 @@ func (c *Client) waitReady(ctx context.Context, t Target, report func(Target, St
 			report(t, s)
 		}
 		last = s
-		c.change(ctx, t.Object, s.version)
+		c.awaitChange(ctx, t.Object, s.version)
 	}
 }
 
@@ -170,12 +170,12 @@ func notReady(ctx context.Context, t Target, last State) error {
 // lookAgain is the longest time between two looks at an object that waits.
 const lookAgain = 15 * time.Second
 
-// change returns when the object may differ from what it was at version, when
+// awaitChange returns when the object may differ from what it was at version, when
 // lookAgain has passed or when ctx ends.
-func (c *Client) change(ctx context.Context, o Object, version string) {
+func (c *Client) awaitChange(ctx context.Context, o Object, version string) {
 	ctx, cancel := context.WithTimeout(ctx, lookAgain)
 	defer cancel()
-	resource, err := c.of(o)
+	resource, err := c.resourceNamed(o)
 	if errors.Is(err, ErrNoKind) {
 		c.Refresh()
 	}

@@ -73,7 +73,7 @@ func (c *Client) Records(namespace string) Records {
 
 // Create writes a new record. An existing one is ErrExists.
 func (r Records) Create(ctx context.Context, rec Record) (version string, err error) {
-	head, err := r.stage(ctx, rec)
+	head, err := r.writeChunks(ctx, rec)
 	if err != nil {
 		return "", err
 	}
@@ -92,9 +92,9 @@ func (r Records) Create(ctx context.Context, rec Record) (version string, err er
 // ErrNoRecord.
 func (r Records) Update(ctx context.Context, rec Record) (version string, err error) {
 	if _, err := r.secrets.Get(ctx, rec.Name, metav1.GetOptions{}); err != nil {
-		return "", fmt.Errorf("updating record %s: %w", rec.Name, missing(err))
+		return "", fmt.Errorf("updating record %s: %w", rec.Name, asMissing(err))
 	}
-	head, err := r.stage(ctx, rec)
+	head, err := r.writeChunks(ctx, rec)
 	if err != nil {
 		return "", err
 	}
@@ -104,21 +104,21 @@ func (r Records) Update(ctx context.Context, rec Record) (version string, err er
 		return "", fmt.Errorf("updating record %s: %w", rec.Name, ErrConflict)
 	}
 	if err != nil {
-		return "", fmt.Errorf("updating record %s: %w", rec.Name, missing(err))
+		return "", fmt.Errorf("updating record %s: %w", rec.Name, asMissing(err))
 	}
-	return made.ResourceVersion, r.sweep(ctx, rec.Name, made.Annotations[annotationPack])
+	return made.ResourceVersion, r.deleteOtherChunks(ctx, rec.Name, made.Annotations[annotationPack])
 }
 
-func missing(err error) error {
+func asMissing(err error) error {
 	if apierrors.IsNotFound(err) {
 		return ErrNoRecord
 	}
 	return err
 }
 
-// stage packs the payload, writes its chunks and returns the head to write.
-func (r Records) stage(ctx context.Context, rec Record) (*corev1.Secret, error) {
-	packed, err := pack(rec.Payload)
+// writeChunks packs the payload, writes its chunks and returns the head to write.
+func (r Records) writeChunks(ctx context.Context, rec Record) (*corev1.Secret, error) {
+	packed, err := compressPayload(rec.Payload)
 	if err != nil {
 		return nil, fmt.Errorf("packing record %s: %w", rec.Name, err)
 	}
@@ -134,7 +134,7 @@ func (r Records) stage(ctx context.Context, rec Record) (*corev1.Secret, error) 
 	}
 	n := 0
 	for chunk := range slices.Chunk(packed, ChunkSize) {
-		if err := r.chunk(ctx, rec.Name, sum, n, chunk); err != nil {
+		if err := r.writeChunk(ctx, rec.Name, sum, n, chunk); err != nil {
 			return nil, fmt.Errorf("writing chunk %d of record %s: %w", n, rec.Name, err)
 		}
 		n++
@@ -153,13 +153,13 @@ func ownLabels(given map[string]string, part string) map[string]string {
 	return out
 }
 
-func (r Records) chunk(ctx context.Context, name string, sum digest.Digest, n int, data []byte) error {
+func (r Records) writeChunk(ctx context.Context, name string, sum digest.Digest, n int, data []byte) error {
 	immutable := true
 	_, err := r.secrets.Create(ctx, &corev1.Secret{
 		Type: recordType, Immutable: &immutable, Data: map[string][]byte{dataKey: data},
 		ObjectMeta: metav1.ObjectMeta{
 			Name:        chunkName(name, sum, n),
-			Labels:      ownLabels(map[string]string{labelRecord: short(name), "caisson.dev/chunk": strconv.Itoa(n)}, partChunk),
+			Labels:      ownLabels(map[string]string{labelRecord: shortDigest(name), "caisson.dev/chunk": strconv.Itoa(n)}, partChunk),
 			Annotations: map[string]string{annotationPack: sum.String()},
 		},
 	}, metav1.CreateOptions{FieldManager: Manager})
@@ -174,11 +174,11 @@ func chunkName(head string, sum digest.Digest, n int) string {
 	return fmt.Sprintf("%s.%s.%d", head, sum.Encoded()[:16], n)
 }
 
-func short(name string) string { return digest.FromString(name).Encoded()[:32] }
+func shortDigest(name string) string { return digest.FromString(name).Encoded()[:32] }
 
-// sweep deletes chunks of a record that belong to other contents than keep.
-func (r Records) sweep(ctx context.Context, name, keep string) error {
-	list, err := r.secrets.List(ctx, metav1.ListOptions{LabelSelector: labels.Set{labelPart: partChunk, labelRecord: short(name)}.String()})
+// deleteOtherChunks deletes chunks of a record that belong to other contents than keep.
+func (r Records) deleteOtherChunks(ctx context.Context, name, keep string) error {
+	list, err := r.secrets.List(ctx, metav1.ListOptions{LabelSelector: labels.Set{labelPart: partChunk, labelRecord: shortDigest(name)}.String()})
 	if err != nil {
 		return fmt.Errorf("listing chunks of record %s: %w", name, err)
 	}
@@ -199,9 +199,9 @@ func (r Records) sweep(ctx context.Context, name, keep string) error {
 func (r Records) Get(ctx context.Context, name string) (Record, error) {
 	head, err := r.secrets.Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return Record{}, fmt.Errorf("reading record %s: %w", name, missing(err))
+		return Record{}, fmt.Errorf("reading record %s: %w", name, asMissing(err))
 	}
-	rec, err := r.open(ctx, head)
+	rec, err := r.readRecord(ctx, head)
 	if err != nil {
 		return Record{}, fmt.Errorf("reading record %s: %w", name, err)
 	}
@@ -218,7 +218,7 @@ func (r Records) List(ctx context.Context, match map[string]string) ([]Record, e
 	var out []Record
 	var errs []error
 	for i := range list.Items {
-		rec, err := r.open(ctx, &list.Items[i])
+		rec, err := r.readRecord(ctx, &list.Items[i])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("reading record %s: %w", list.Items[i].Name, err))
 			continue
@@ -228,18 +228,18 @@ func (r Records) List(ctx context.Context, match map[string]string) ([]Record, e
 	return out, errors.Join(errs...)
 }
 
-func (r Records) open(ctx context.Context, head *corev1.Secret) (Record, error) {
+func (r Records) readRecord(ctx context.Context, head *corev1.Secret) (Record, error) {
 	rec := Record{Name: head.Name, Version: head.ResourceVersion, Labels: map[string]string{}}
 	for k, v := range head.Labels {
 		if k != labelOwner && k != labelPart {
 			rec.Labels[k] = v
 		}
 	}
-	packed, err := r.packed(ctx, head)
+	packed, err := r.readPacked(ctx, head)
 	if err != nil {
 		return rec, err
 	}
-	if rec.Payload, err = unpack(packed); err != nil {
+	if rec.Payload, err = decompressPayload(packed); err != nil {
 		return rec, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if digest.FromBytes(rec.Payload).String() != head.Annotations[annotationSum] {
@@ -248,7 +248,7 @@ func (r Records) open(ctx context.Context, head *corev1.Secret) (Record, error) 
 	return rec, nil
 }
 
-func (r Records) packed(ctx context.Context, head *corev1.Secret) ([]byte, error) {
+func (r Records) readPacked(ctx context.Context, head *corev1.Secret) ([]byte, error) {
 	if data, ok := head.Data[dataKey]; ok {
 		return data, nil
 	}
@@ -277,13 +277,13 @@ func (r Records) packed(ctx context.Context, head *corev1.Secret) ([]byte, error
 // Delete removes a record, head first. A missing one is ErrNoRecord.
 func (r Records) Delete(ctx context.Context, name string) error {
 	if err := r.secrets.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
-		return fmt.Errorf("deleting record %s: %w", name, missing(err))
+		return fmt.Errorf("deleting record %s: %w", name, asMissing(err))
 	}
-	return r.sweep(ctx, name, "")
+	return r.deleteOtherChunks(ctx, name, "")
 }
 
-// pack compresses; equal payloads give equal bytes.
-func pack(payload []byte) ([]byte, error) {
+// compressPayload compresses; equal payloads give equal bytes.
+func compressPayload(payload []byte) ([]byte, error) {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
 	if _, err := w.Write(payload); err != nil {
@@ -295,7 +295,7 @@ func pack(payload []byte) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func unpack(packed []byte) ([]byte, error) {
+func decompressPayload(packed []byte) ([]byte, error) {
 	zr, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return nil, err

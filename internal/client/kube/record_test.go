@@ -131,11 +131,11 @@ func TestRecordDamageIsSeen(t *testing.T) {
 }
 
 func FuzzUnpack(f *testing.F) {
-	good, _ := pack([]byte("payload"))
+	good, _ := compressPayload([]byte("payload"))
 	f.Add(good)
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		payload, err := unpack(data)
+		payload, err := decompressPayload(data)
 		if err == nil && len(payload) > maxRecord {
 			t.Errorf("%d bytes unpacked", len(payload))
 		}

@@ -33,7 +33,7 @@ func (p patient) RoundTrip(req *http.Request) (*http.Response, error) {
 	final := false
 	attempt := func() (resp *http.Response, err error) {
 		if last != nil {
-			if req, err = again(req); err != nil {
+			if req, err = rewindRequest(req); err != nil {
 				final = true
 				return nil, backoff.Permanent(err)
 			}
@@ -62,10 +62,10 @@ func worthAnother(req *http.Request, err error) bool {
 	}
 	broken := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		strings.Contains(err.Error(), "http2: client connection lost") || strings.Contains(err.Error(), "GOAWAY")
-	return broken && repeatable(req)
+	return broken && isRepeatable(req)
 }
 
-func repeatable(req *http.Request) bool {
+func isRepeatable(req *http.Request) bool {
 	switch req.Method {
 	case http.MethodGet, http.MethodHead, http.MethodDelete:
 		return true
@@ -75,8 +75,8 @@ func repeatable(req *http.Request) bool {
 	return false
 }
 
-// again is req with its body from the beginning.
-func again(req *http.Request) (*http.Request, error) {
+// rewindRequest is req with its body from the beginning.
+func rewindRequest(req *http.Request) (*http.Request, error) {
 	next := req.Clone(req.Context())
 	if req.GetBody == nil {
 		return next, nil

@@ -27,9 +27,9 @@ type webhook struct {
 	resource  schema.GroupVersionResource // one of those it is asked about at creation; zero for none
 }
 
-// closed lists the webhooks of a configuration that are asked before something
+// failClosedWebhooks lists the webhooks of a configuration that are asked before something
 // is created and whose silence forbids it. Other kinds of objects have none.
-func closed(u *unstructured.Unstructured) (out []webhook) {
+func failClosedWebhooks(u *unstructured.Unstructured) (out []webhook) {
 	if u.GroupVersionKind().Group != "admissionregistration.k8s.io" || !strings.HasSuffix(u.GetKind(), "WebhookConfiguration") {
 		return nil
 	}
@@ -43,21 +43,22 @@ func closed(u *unstructured.Unstructured) (out []webhook) {
 		h.name, _ = m["name"].(string)
 		h.namespace, _, _ = unstructured.NestedString(m, "clientConfig", "service", "namespace")
 		h.service, _, _ = unstructured.NestedString(m, "clientConfig", "service", "name")
-		h.resource = guarded(m)
+		h.resource = guardedResource(m)
 		out = append(out, h)
 	}
 	return out
 }
 
-// guarded picks a resource, named in full, at whose creation the webhook is
+// guardedResource picks a resource, named in full, at whose creation the webhook is
 // asked.
-func guarded(webhook map[string]any) schema.GroupVersionResource {
+func guardedResource(webhook map[string]any) schema.GroupVersionResource {
 	rules, _, _ := unstructured.NestedSlice(webhook, "rules")
 	for _, e := range rules {
 		m, _ := e.(map[string]any)
 		operations, _, _ := unstructured.NestedStringSlice(m, "operations")
-		group, version, resource := exact(m, "apiGroups"), exact(m, "apiVersions"), exact(m, "resources")
-		if !contains(operations, "CREATE") && !contains(operations, "*") || group == nil || version == nil || resource == nil {
+		group, version := firstExactName(m, "apiGroups"), firstExactName(m, "apiVersions")
+		resource := firstExactName(m, "resources")
+		if !containsString(operations, "CREATE") && !containsString(operations, "*") || group == nil || version == nil || resource == nil {
 			continue
 		}
 		return schema.GroupVersionResource{Group: *group, Version: *version, Resource: *resource}
@@ -65,9 +66,9 @@ func guarded(webhook map[string]any) schema.GroupVersionResource {
 	return schema.GroupVersionResource{}
 }
 
-// exact is the first entry of a list of names that is no pattern and no
+// firstExactName is the first entry of a list of names that is no pattern and no
 // subresource.
-func exact(rule map[string]any, key string) *string {
+func firstExactName(rule map[string]any, key string) *string {
 	list, _, _ := unstructured.NestedStringSlice(rule, key)
 	for _, s := range list {
 		if !strings.ContainsAny(s, "*/") {
@@ -97,7 +98,7 @@ func (c *Client) WaitWebhooks(ctx context.Context, configs []Object, namespace s
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", o, err)
 		}
-		for _, h := range closed(u) {
+		for _, h := range failClosedWebhooks(u) {
 			if err := c.waitWebhook(ctx, h, namespace, report); err != nil {
 				return err
 			}
@@ -109,7 +110,7 @@ func (c *Client) WaitWebhooks(ctx context.Context, configs []Object, namespace s
 func (c *Client) waitWebhook(ctx context.Context, h webhook, namespace string, report func(Object, string)) error {
 	last := "not asked"
 	for {
-		why := c.silent(ctx, h, namespace)
+		why := c.whyUnanswered(ctx, h, namespace)
 		switch {
 		case ctx.Err() != nil:
 			return fmt.Errorf("webhook %s of %s: %w: %s: %w", h.name, h.config, ErrWebhook, last, context.Cause(ctx))
@@ -123,23 +124,23 @@ func (c *Client) waitWebhook(ctx context.Context, h webhook, namespace string, r
 	}
 }
 
-// silent says why a webhook does not answer, or "".
-func (c *Client) silent(ctx context.Context, h webhook, namespace string) string {
-	if h.service != "" && !c.served(ctx, h.namespace, h.service) {
+// whyUnanswered says why a webhook does not answer, or "".
+func (c *Client) whyUnanswered(ctx context.Context, h webhook, namespace string) string {
+	if h.service != "" && !c.hasReadyEndpoint(ctx, h.namespace, h.service) {
 		return fmt.Sprintf("Service %s/%s has no ready endpoint", h.namespace, h.service)
 	}
 	if h.resource.Resource == "" {
 		return ""
 	}
-	if err := c.probe(ctx, h.resource, namespace); err != nil && !answered(err, h.name) {
+	if err := c.dryRunCreate(ctx, h.resource, namespace); err != nil && !webhookAnswered(err, h.name) {
 		return err.Error()
 	}
 	return ""
 }
 
-// answered says whether the refusal of a probe came after the named webhook was
+// webhookAnswered says whether the refusal of a probe came after the named webhook was
 // asked, or without its being asked at all.
-func answered(err error, name string) bool {
+func webhookAnswered(err error, name string) bool {
 	var status apierrors.APIStatus
 	switch {
 	case !errors.As(err, &status), apierrors.IsTimeout(err), apierrors.IsServerTimeout(err), apierrors.IsServiceUnavailable(err), apierrors.IsTooManyRequests(err):
@@ -148,9 +149,9 @@ func answered(err error, name string) bool {
 	return !strings.Contains(err.Error(), "failed calling webhook") || !strings.Contains(err.Error(), name)
 }
 
-// served says whether a Service has a ready endpoint. One that names a host
+// hasReadyEndpoint says whether a Service has a ready endpoint. One that names a host
 // outside the cluster needs none.
-func (c *Client) served(ctx context.Context, namespace, name string) bool {
+func (c *Client) hasReadyEndpoint(ctx context.Context, namespace, name string) bool {
 	s, err := c.Core.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return !apierrors.IsNotFound(err)
@@ -172,9 +173,9 @@ func (c *Client) served(ctx context.Context, namespace, name string) bool {
 	return false
 }
 
-// probe creates, as a dry run, the least of a resource. Most answers are
-// refusals, which is an answer.
-func (c *Client) probe(ctx context.Context, r schema.GroupVersionResource, namespace string) error {
+// dryRunCreate creates a minimal object of a resource as a dry run. A refusal is
+// the usual answer, and any answer will do.
+func (c *Client) dryRunCreate(ctx context.Context, r schema.GroupVersionResource, namespace string) error {
 	kind, err := c.mapper.KindFor(r)
 	if err != nil {
 		return nil // a resource that the server does not have guards nothing yet
@@ -182,7 +183,7 @@ func (c *Client) probe(ctx context.Context, r schema.GroupVersionResource, names
 	u := &unstructured.Unstructured{Object: map[string]any{}}
 	u.SetGroupVersionKind(kind)
 	u.SetName("caisson-probe")
-	place, err := c.place(u, namespace)
+	place, err := c.resourceFor(u, namespace)
 	if err != nil {
 		return nil
 	}
