@@ -117,7 +117,7 @@ func Read(path string) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := decode(doc)
+	s, err := decodeSite(doc)
 	if err != nil {
 		return nil, err
 	}
@@ -135,13 +135,13 @@ func Parse(name string, data []byte) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decode(doc)
+	return decodeSite(doc)
 }
 
-func decode(doc *yamlfile.Document) (*Site, error) {
+func decodeSite(doc *yamlfile.Document) (*Site, error) {
 	var s Site
 	doc.Decode(&s)
-	check(doc, &s)
+	checkSite(doc, &s)
 	if err := doc.Err(); err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ var (
 	addressRule = regexp.MustCompile(`^[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 )
 
-func check(doc *yamlfile.Document, s *Site) {
+func checkSite(doc *yamlfile.Document, s *Site) {
 	switch {
 	case s.Metadata.Name == "":
 		doc.Missing("metadata.name")

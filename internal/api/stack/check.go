@@ -40,8 +40,8 @@ type checker struct {
 
 func checkStack(doc *yamlfile.Document, s *Stack) {
 	c := checker{doc: doc}
-	c.metadata(s.Metadata)
-	c.platforms(s.Platforms)
+	c.checkMetadata(s.Metadata)
+	c.checkPlatforms(s.Platforms)
 	for i, v := range s.Kubernetes.Versions {
 		if !kubeRule.MatchString(v) {
 			doc.Problemf(fmt.Sprintf("kubernetes.versions[%d]", i), "%q is not a Kubernetes version like 1.33", v)
@@ -54,19 +54,19 @@ func checkStack(doc *yamlfile.Document, s *Stack) {
 		c.names = append(c.names, comp.Name)
 	}
 	for i := range s.Components {
-		c.component(fmt.Sprintf("components[%d]", i), i, &s.Components[i])
+		c.checkComponent(fmt.Sprintf("components[%d]", i), i, &s.Components[i])
 	}
-	c.circle(s)
+	c.checkCircle(s)
 }
 
-func (c *checker) metadata(m Metadata) {
-	c.label("metadata.name", m.Name, maxLabel)
-	if c.given("metadata.version", m.Version) && !stackVersion.MatchString(m.Version) {
+func (c *checker) checkMetadata(m Metadata) {
+	c.checkLabel("metadata.name", m.Name, maxLabel)
+	if c.requireGiven("metadata.version", m.Version) && !stackVersion.MatchString(m.Version) {
 		c.doc.Problemf("metadata.version", "%q is not a version of letters, digits, '.', '-', '_' and '+'", m.Version)
 	}
 }
 
-func (c *checker) platforms(list []string) {
+func (c *checker) checkPlatforms(list []string) {
 	if len(list) == 0 {
 		c.doc.Missing("platforms")
 	}
@@ -80,43 +80,43 @@ func (c *checker) platforms(list []string) {
 	}
 }
 
-func (c *checker) component(at string, i int, comp *Component) {
-	c.label(at+".name", comp.Name, maxLabel)
+func (c *checker) checkComponent(at string, i int, comp *Component) {
+	c.checkLabel(at+".name", comp.Name, maxLabel)
 	if first := slices.Index(c.names, comp.Name); comp.Name != "" && first < i {
 		c.doc.Problemf(at+".name", "%q is already the name of components[%d]", comp.Name, first)
 	}
 	if comp.Namespace != "" {
-		c.label(at+".namespace", comp.Namespace, maxLabel)
+		c.checkLabel(at+".namespace", comp.Namespace, maxLabel)
 	}
-	c.needs(at, comp)
+	c.checkNeeds(at, comp)
 	for j, image := range comp.Images {
 		if _, err := lock.NormalizeImage(image); err != nil {
 			c.doc.Problemf(fmt.Sprintf("%s.images[%d]", at, j), "%q is not an image reference", image)
 		}
 	}
-	c.content(at, comp)
+	c.checkContent(at, comp)
 	for j := range comp.Ready {
 		p := fmt.Sprintf("%s.ready[%d]", at, j)
-		c.given(p+".kind", comp.Ready[j].Kind)
-		c.given(p+".name", comp.Ready[j].Name)
+		c.requireGiven(p+".kind", comp.Ready[j].Kind)
+		c.requireGiven(p+".name", comp.Ready[j].Name)
 	}
 	for j := range comp.Allow {
-		c.allow(fmt.Sprintf("%s.allow[%d]", at, j), comp.Allow[j])
+		c.checkAllow(fmt.Sprintf("%s.allow[%d]", at, j), comp.Allow[j])
 	}
 }
 
-func (c *checker) allow(at string, a Allow) {
-	if c.given(at+".code", a.Code) && !slices.Contains(event.EgressCodes(), a.Code) {
+func (c *checker) checkAllow(at string, a Allow) {
+	if c.requireGiven(at+".code", a.Code) && !slices.Contains(event.EgressCodes(), a.Code) {
 		c.doc.Problemf(at+".code", "unknown code %q%s", a.Code, yamlfile.Suggest(a.Code, event.EgressCodes()))
 	}
-	c.words(at+".match", a.Match)
-	c.words(at+".reason", a.Reason)
+	c.checkOneLine(at+".match", a.Match)
+	c.checkOneLine(at+".reason", a.Reason)
 }
 
-// words wants one line of text.
-func (c *checker) words(at, s string) {
+// checkOneLine wants one line of text.
+func (c *checker) checkOneLine(at, s string) {
 	switch {
-	case !c.given(at, strings.TrimSpace(s)):
+	case !c.requireGiven(at, strings.TrimSpace(s)):
 	case len(s) > event.MaxAllowText:
 		c.doc.Problemf(at, "has more than %d bytes", event.MaxAllowText)
 	case strings.ContainsFunc(s, unicode.IsControl):
@@ -124,7 +124,7 @@ func (c *checker) words(at, s string) {
 	}
 }
 
-func (c *checker) needs(at string, comp *Component) {
+func (c *checker) checkNeeds(at string, comp *Component) {
 	for j, n := range comp.Needs {
 		p := fmt.Sprintf("%s.needs[%d]", at, j)
 		switch {
@@ -138,32 +138,32 @@ func (c *checker) needs(at string, comp *Component) {
 	}
 }
 
-// content checks what a component brings. Names are unique per kind.
-func (c *checker) content(at string, comp *Component) {
+// checkContent checks what a component brings. Names are unique per kind.
+func (c *checker) checkContent(at string, comp *Component) {
 	charts, models, files := names{}, names{}, names{}
 	for j := range comp.Charts {
 		p := fmt.Sprintf("%s.charts[%d]", at, j)
-		c.chart(p, &comp.Charts[j])
-		c.unique(p, comp.Charts[j].Name, charts)
+		c.checkChart(p, &comp.Charts[j])
+		c.checkUnique(p, comp.Charts[j].Name, charts)
 	}
 	for j := range comp.Models {
 		p := fmt.Sprintf("%s.models[%d]", at, j)
-		c.model(p, &comp.Models[j])
-		c.unique(p, comp.Models[j].Name, models)
+		c.checkModel(p, &comp.Models[j])
+		c.checkUnique(p, comp.Models[j].Name, models)
 	}
 	for j := range comp.Files {
 		p := fmt.Sprintf("%s.files[%d]", at, j)
-		c.file(p, &comp.Files[j])
-		c.unique(p, comp.Files[j].Name, files)
+		c.checkFile(p, &comp.Files[j])
+		c.checkUnique(p, comp.Files[j].Name, files)
 	}
 	for j, m := range comp.Manifests {
-		c.localFile(fmt.Sprintf("%s.manifests[%d]", at, j), m)
+		c.checkLocalFile(fmt.Sprintf("%s.manifests[%d]", at, j), m)
 	}
 }
 
 type names map[string]string // name → where it was first given
 
-func (c *checker) unique(at, name string, seen names) {
+func (c *checker) checkUnique(at, name string, seen names) {
 	if first, dup := seen[name]; dup && name != "" {
 		c.doc.Problemf(at+".name", "%q is already the name of %s", name, first)
 		return
@@ -171,26 +171,26 @@ func (c *checker) unique(at, name string, seen names) {
 	seen[name] = at
 }
 
-func (c *checker) chart(at string, ch *Chart) {
-	c.label(at+".name", ch.Name, maxReleaseName)
-	if c.given(at+".version", ch.Version) && !versionRule.MatchString(ch.Version) {
+func (c *checker) checkChart(at string, ch *Chart) {
+	c.checkLabel(at+".name", ch.Name, maxReleaseName)
+	if c.requireGiven(at+".version", ch.Version) && !versionRule.MatchString(ch.Version) {
 		c.doc.Problemf(at+".version", "%q is not one exact version like 1.2.3", ch.Version)
 	}
 	for j, f := range ch.ValuesFiles {
-		c.localFile(fmt.Sprintf("%s.valuesFiles[%d]", at, j), f)
+		c.checkLocalFile(fmt.Sprintf("%s.valuesFiles[%d]", at, j), f)
 	}
-	if !c.given(at+".source", ch.Source) {
+	if !c.requireGiven(at+".source", ch.Source) {
 		return
 	}
 	rest, oci := strings.CutPrefix(ch.Source, "oci://")
 	if !oci {
-		c.address(at+".source", ch.Source, "oci://, https:// or http://")
+		c.checkAddress(at+".source", ch.Source, "oci://, https:// or http://")
 		return
 	}
-	c.ociSource(at, rest, ch)
+	c.checkOCISource(at, rest, ch)
 }
 
-func (c *checker) ociSource(at, rest string, ch *Chart) {
+func (c *checker) checkOCISource(at, rest string, ch *Chart) {
 	_, path, _ := strings.Cut(rest, "/")
 	_, err := lock.NormalizeImage(rest)
 	switch {
@@ -203,9 +203,9 @@ func (c *checker) ociSource(at, rest string, ch *Chart) {
 	}
 }
 
-func (c *checker) model(at string, m *Model) {
-	c.fileName(at+".name", m.Name, maxLabel)
-	if c.given(at+".source", m.Source) && !hubRule.MatchString(m.Source) {
+func (c *checker) checkModel(at string, m *Model) {
+	c.checkFileName(at+".name", m.Name, maxLabel)
+	if c.requireGiven(at+".source", m.Source) && !hubRule.MatchString(m.Source) {
 		c.doc.Problemf(at+".source", "%q is not hf://OWNER/NAME", m.Source)
 	}
 	if strings.ContainsAny(m.Revision, "?#%\\ ") || strings.Contains(m.Revision, "..") {
@@ -213,21 +213,21 @@ func (c *checker) model(at string, m *Model) {
 	}
 }
 
-func (c *checker) file(at string, f *File) {
-	c.fileName(at+".name", f.Name, maxFileName)
-	if c.given(at+".url", f.URL) {
-		c.address(at+".url", f.URL, "https:// or http://")
+func (c *checker) checkFile(at string, f *File) {
+	c.checkFileName(at+".name", f.Name, maxFileName)
+	if c.requireGiven(at+".url", f.URL) {
+		c.checkAddress(at+".url", f.URL, "https:// or http://")
 	}
-	if c.given(at+".sha256", f.SHA256) && !sha256Rule.MatchString(f.SHA256) {
+	if c.requireGiven(at+".sha256", f.SHA256) && !sha256Rule.MatchString(f.SHA256) {
 		c.doc.Problemf(at+".sha256", "%q is not 64 lower-case hex digits", f.SHA256)
 	}
 }
 
-// circle reports one circle of needs, at the component where it starts.
-func (c *checker) circle(s *Stack) {
+// checkCircle reports one circle of needs, at the component where it starts.
+func (c *checker) checkCircle(s *Stack) {
 	graph := map[string][]string{}
 	for _, comp := range s.Components {
-		graph[comp.Name] = without(comp.Needs, comp.Name)
+		graph[comp.Name] = withoutName(comp.Needs, comp.Name)
 	}
 	if circle := lock.Cycle(graph); circle != nil {
 		i := slices.Index(c.names, circle[0])
@@ -235,37 +235,37 @@ func (c *checker) circle(s *Stack) {
 	}
 }
 
-func without(list []string, s string) []string {
+func withoutName(list []string, s string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(x string) bool { return x == s })
 }
 
-// given reports a field that is absent.
-func (c *checker) given(at, s string) bool {
+// requireGiven reports a field that is absent.
+func (c *checker) requireGiven(at, s string) bool {
 	if s == "" {
 		c.doc.Missing(at)
 	}
 	return s != ""
 }
 
-func (c *checker) label(at, s string, longest int) {
-	if c.given(at, s) && (len(s) > longest || !labelRule.MatchString(s)) {
+func (c *checker) checkLabel(at, s string, longest int) {
+	if c.requireGiven(at, s) && (len(s) > longest || !labelRule.MatchString(s)) {
 		c.doc.Problemf(at, "%q is not a name of at most %d lower-case letters, digits and '-'", s, longest)
 	}
 }
 
-func (c *checker) fileName(at, s string, longest int) {
-	if c.given(at, s) && (len(s) > longest || !fileRule.MatchString(s)) {
+func (c *checker) checkFileName(at, s string, longest int) {
+	if c.requireGiven(at, s) && (len(s) > longest || !fileRule.MatchString(s)) {
 		c.doc.Problemf(at, "%q is not a name of at most %d lower-case letters, digits, '-', '.' and '_'", s, longest)
 	}
 }
 
-func (c *checker) localFile(at, s string) {
+func (c *checker) checkLocalFile(at, s string) {
 	if !lock.CleanPath(strings.TrimPrefix(s, "./")) {
 		c.doc.Problemf(at, "%q is not a path relative to this file and below its folder", s)
 	}
 }
 
-func (c *checker) address(at, s, schemes string) {
+func (c *checker) checkAddress(at, s, schemes string) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):

@@ -98,17 +98,17 @@ func (u *Upstreams) Rewrite(s string) (string, bool) {
 	if u == nil {
 		return s, false
 	}
-	in := placeOf(s)
+	in := parseUpstreamName(s)
 	best, length := Rewrite{}, -1
 	for _, r := range u.Rewrites {
-		if n := placeOf(r.From).covers(in); n > length {
+		if n := parseUpstreamName(r.From).prefixRank(in); n > length {
 			best, length = r, n
 		}
 	}
 	if length < 0 {
 		return s, false
 	}
-	from := placeOf(best.From)
+	from := parseUpstreamName(best.From)
 	to := strings.TrimSuffix(best.To, "/")
 	if !strings.Contains(to, "://") && in.scheme != "" {
 		to = in.scheme + "://" + to
@@ -116,13 +116,13 @@ func (u *Upstreams) Rewrite(s string) (string, bool) {
 	return to + in.rest[len(from.rest):], true
 }
 
-// place is an upstream's name, its host in lower case.
-type place struct {
+// upstreamName is a parsed name of an upstream, its host in lower case.
+type upstreamName struct {
 	scheme string // http, https or empty
 	rest   string // host, port and path
 }
 
-func placeOf(s string) place {
+func parseUpstreamName(s string) upstreamName {
 	s = strings.TrimPrefix(s, "oci://")
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
@@ -134,12 +134,12 @@ func placeOf(s string) place {
 	if slash {
 		rest += "/" + path
 	}
-	return place{scheme: strings.ToLower(scheme), rest: rest}
+	return upstreamName{scheme: strings.ToLower(scheme), rest: rest}
 }
 
-// covers says how good a prefix p is of in: -1 for none, else the greater the
-// more exact.
-func (p place) covers(in place) int {
+// prefixRank says how exact a prefix p is of in: -1 where it is none, and the
+// longer the prefix the greater.
+func (p upstreamName) prefixRank(in upstreamName) int {
 	if p.scheme != "" && p.scheme != in.scheme {
 		return -1
 	}

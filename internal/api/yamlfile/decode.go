@@ -18,37 +18,37 @@ import (
 // values in the types that Helm gives them: nil, bool, int64, float64, string,
 // []any and map[string]any.
 func (d *Document) Decode(out any) {
-	d.value(d.root, nil, reflect.ValueOf(out).Elem())
+	d.decodeValue(d.root, nil, reflect.ValueOf(out).Elem())
 }
 
-func (d *Document) value(n *yaml.Node, at *path, v reflect.Value) {
+func (d *Document) decodeValue(n *yaml.Node, at *path, v reflect.Value) {
 	if isNull(n) {
 		return
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
-		d.value(n, at, v.Elem())
+		d.decodeValue(n, at, v.Elem())
 	case reflect.Struct:
-		d.mapping(n, at, v)
+		d.decodeMapping(n, at, v)
 	case reflect.Map:
 		d.freeMap(n, at, v)
 	case reflect.Slice:
-		d.sequence(n, at, v)
+		d.decodeSequence(n, at, v)
 	case reflect.Interface:
-		if x := d.free(n, at); x != nil {
+		if x := d.decodeFree(n, at); x != nil {
 			v.Set(reflect.ValueOf(x))
 		}
 	default:
-		d.scalar(n, at, v)
+		d.decodeScalar(n, at, v)
 	}
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
-func (d *Document) mapping(n *yaml.Node, at *path, v reflect.Value) {
+func (d *Document) decodeMapping(n *yaml.Node, at *path, v reflect.Value) {
 	if n.Kind != yaml.MappingNode {
-		d.problemAt(n, at, "is %s, want a mapping", describe(n))
+		d.problemAt(n, at, "is %s, want a mapping", describeNode(n))
 		return
 	}
 	fields, names := structFields(v.Type())
@@ -56,19 +56,19 @@ func (d *Document) mapping(n *yaml.Node, at *path, v reflect.Value) {
 		k, c := n.Content[i], n.Content[i+1]
 		f, ok := fields[k.Value]
 		if !ok {
-			d.unknown(k, at, names)
+			d.reportUnknown(k, at, names)
 			continue
 		}
-		d.value(c, at.key(k.Value), v.Field(f))
+		d.decodeValue(c, at.withKey(k.Value), v.Field(f))
 	}
 }
 
-// unknown reports a field that does not exist, at its key.
-func (d *Document) unknown(k *yaml.Node, at *path, names []string) {
-	if near := nearest(k.Value, names); near != "" {
-		d.wanted[at.key(near).String()] = true
+// reportUnknown reports a field that does not exist, at its key.
+func (d *Document) reportUnknown(k *yaml.Node, at *path, names []string) {
+	if near := nearestKnown(k.Value, names); near != "" {
+		d.wanted[at.withKey(near).String()] = true
 	}
-	d.problemAt(k, at, "unknown field %q%s", clip(k.Value), suggest(k.Value, names))
+	d.problemAt(k, at, "unknown field %q%s", clipText(k.Value), suggestKnown(k.Value, names))
 }
 
 // structFields maps yaml names to field numbers and lists the names in order.
@@ -86,9 +86,9 @@ func structFields(t reflect.Type) (map[string]int, []string) {
 	return fields, names
 }
 
-func (d *Document) sequence(n *yaml.Node, at *path, v reflect.Value) {
+func (d *Document) decodeSequence(n *yaml.Node, at *path, v reflect.Value) {
 	if n.Kind != yaml.SequenceNode {
-		d.problemAt(n, at, "is %s, want a list", describe(n))
+		d.problemAt(n, at, "is %s, want a list", describeNode(n))
 		return
 	}
 	if len(n.Content) == 0 {
@@ -96,19 +96,19 @@ func (d *Document) sequence(n *yaml.Node, at *path, v reflect.Value) {
 	}
 	s := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
 	for i, c := range n.Content {
-		p := at.index(i)
+		p := at.withIndex(i)
 		if isNull(c) {
 			d.problemAt(c, p, "is empty")
 			continue
 		}
-		d.value(c, p, s.Index(i))
+		d.decodeValue(c, p, s.Index(i))
 	}
 	v.Set(s)
 }
 
 func (d *Document) freeMap(n *yaml.Node, at *path, v reflect.Value) {
 	if n.Kind != yaml.MappingNode {
-		d.problemAt(n, at, "is %s, want a mapping", describe(n))
+		d.problemAt(n, at, "is %s, want a mapping", describeNode(n))
 		return
 	}
 	if len(n.Content) == 0 {
@@ -117,30 +117,30 @@ func (d *Document) freeMap(n *yaml.Node, at *path, v reflect.Value) {
 	m := reflect.MakeMapWithSize(v.Type(), len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		e := reflect.New(v.Type().Elem()).Elem()
-		d.value(n.Content[i+1], at.key(n.Content[i].Value), e)
+		d.decodeValue(n.Content[i+1], at.withKey(n.Content[i].Value), e)
 		m.SetMapIndex(reflect.ValueOf(n.Content[i].Value), e)
 	}
 	v.Set(m)
 }
 
-func (d *Document) scalar(n *yaml.Node, at *path, v reflect.Value) {
+func (d *Document) decodeScalar(n *yaml.Node, at *path, v reflect.Value) {
 	if n.Kind != yaml.ScalarNode {
-		d.problemAt(n, at, "is %s, want %s", describe(n), wants(v.Kind()))
+		d.problemAt(n, at, "is %s, want %s", describeNode(n), describeKind(v.Kind()))
 		return
 	}
 	switch v.Kind() {
 	case reflect.String:
-		d.text(n, at, v)
+		d.decodeText(n, at, v)
 	case reflect.Bool:
-		b, ok := truth(n)
+		b, ok := parseBool(n)
 		if !ok {
-			d.problemAt(n, at, "is %s, want true or false", describe(n))
+			d.problemAt(n, at, "is %s, want true or false", describeNode(n))
 		}
 		v.SetBool(b)
 	case reflect.Int, reflect.Int64:
 		i, err := strconv.ParseInt(n.Value, 10, 64)
 		if n.Tag != "!!int" || err != nil {
-			d.problemAt(n, at, "is %s, want a whole number", describe(n))
+			d.problemAt(n, at, "is %s, want a whole number", describeNode(n))
 			return
 		}
 		v.SetInt(i)
@@ -149,20 +149,20 @@ func (d *Document) scalar(n *yaml.Node, at *path, v reflect.Value) {
 	}
 }
 
-// text takes strings, and numbers and dates as they are written: version: 1.10
+// decodeText takes strings, and numbers and dates as they are written: version: 1.10
 // stays 1.10.
-func (d *Document) text(n *yaml.Node, at *path, v reflect.Value) {
+func (d *Document) decodeText(n *yaml.Node, at *path, v reflect.Value) {
 	switch n.Tag {
 	case "!!str", "!!int", "!!float", "!!timestamp":
 		v.SetString(n.Value)
 	case "!!bool":
-		d.problemAt(n, at, "is %s, want text; put it in quotes", describe(n))
+		d.problemAt(n, at, "is %s, want text; put it in quotes", describeNode(n))
 	default:
-		d.problemAt(n, at, "is %s, want text", describe(n))
+		d.problemAt(n, at, "is %s, want text", describeNode(n))
 	}
 }
 
-func wants(k reflect.Kind) string {
+func describeKind(k reflect.Kind) string {
 	switch k {
 	case reflect.Bool:
 		return "true or false"
@@ -172,19 +172,19 @@ func wants(k reflect.Kind) string {
 	return "text"
 }
 
-// free reads a value of no fixed shape.
-func (d *Document) free(n *yaml.Node, at *path) any {
+// decodeFree reads a value of no fixed shape.
+func (d *Document) decodeFree(n *yaml.Node, at *path) any {
 	switch n.Kind {
 	case yaml.MappingNode:
 		m := make(map[string]any, len(n.Content)/2)
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			m[n.Content[i].Value] = d.free(n.Content[i+1], at.key(n.Content[i].Value))
+			m[n.Content[i].Value] = d.decodeFree(n.Content[i+1], at.withKey(n.Content[i].Value))
 		}
 		return m
 	case yaml.SequenceNode:
 		s := make([]any, len(n.Content))
 		for i, c := range n.Content {
-			s[i] = d.free(c, at.index(i))
+			s[i] = d.decodeFree(c, at.withIndex(i))
 		}
 		return s
 	}
@@ -198,7 +198,7 @@ func (d *Document) freeScalar(n *yaml.Node, at *path) any {
 	case "!!null":
 		return nil
 	case "!!bool", "!!str":
-		if b, ok := truth(n); ok {
+		if b, ok := parseBool(n); ok {
 			return b
 		}
 		if b, ok := oldTruth(n); ok {
@@ -208,13 +208,13 @@ func (d *Document) freeScalar(n *yaml.Node, at *path) any {
 	case "!!timestamp":
 		return n.Value
 	case "!!int", "!!float":
-		return d.number(n, at)
+		return d.decodeNumber(n, at)
 	}
-	d.problemAt(n, at, "has the tag %s, which is not supported", clip(n.Tag))
+	d.problemAt(n, at, "has the tag %s, which is not supported", clipText(n.Tag))
 	return nil
 }
 
-func truth(n *yaml.Node) (value, ok bool) {
+func parseBool(n *yaml.Node) (value, ok bool) {
 	if n.Tag != "!!bool" {
 		return false, false
 	}
@@ -241,14 +241,14 @@ func oldTruth(n *yaml.Node) (value, ok bool) {
 	return false, false
 }
 
-func (d *Document) number(n *yaml.Node, at *path) any {
+func (d *Document) decodeNumber(n *yaml.Node, at *path) any {
 	var i int64
 	if n.Tag == "!!int" && n.Decode(&i) == nil {
 		return i
 	}
 	var f float64
 	if err := n.Decode(&f); err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
-		d.problemAt(n, at, "is %s, which is not a number that JSON can hold", clip(n.Value))
+		d.problemAt(n, at, "is %s, which is not a number that JSON can hold", clipText(n.Value))
 		return nil
 	}
 	if i, err := strconv.ParseInt(strconv.FormatFloat(f, 'g', -1, 64), 10, 64); err == nil {
@@ -257,8 +257,8 @@ func (d *Document) number(n *yaml.Node, at *path) any {
 	return f
 }
 
-// describe says what a node is, for messages.
-func describe(n *yaml.Node) string {
+// describeNode says what a node is, for messages.
+func describeNode(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
 		return "a mapping"
@@ -269,15 +269,15 @@ func describe(n *yaml.Node) string {
 	case "!!bool":
 		return fmt.Sprintf("%s, a truth value", n.Value)
 	case "!!int", "!!float":
-		return fmt.Sprintf("%s, a number", clip(n.Value))
+		return fmt.Sprintf("%s, a number", clipText(n.Value))
 	case "!!null":
 		return "empty"
 	}
-	return fmt.Sprintf("%q, text", clip(n.Value))
+	return fmt.Sprintf("%q, text", clipText(n.Value))
 }
 
-// clip makes foreign text fit for one line of a message.
-func clip(s string) string {
+// clipText makes foreign text fit for one line of a message.
+func clipText(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			return '?'
@@ -302,7 +302,7 @@ func clipPath(s string) string {
 	}, s)
 }
 
-func contains(list []string, s string) bool {
+func containsString(list []string, s string) bool {
 	for _, x := range list {
 		if x == s {
 			return true

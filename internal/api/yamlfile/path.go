@@ -16,9 +16,9 @@ type path struct {
 	listed bool   // number counts, not name
 }
 
-func (p *path) key(name string) *path { return &path{parent: p, name: name} }
+func (p *path) withKey(name string) *path { return &path{parent: p, name: name} }
 
-func (p *path) index(i int) *path { return &path{parent: p, number: i, listed: true} }
+func (p *path) withIndex(i int) *path { return &path{parent: p, number: i, listed: true} }
 
 // String returns the field as in components[0].charts[1].
 func (p *path) String() string {

@@ -2,9 +2,9 @@ package yamlfile
 
 import "strings"
 
-// suggest ends a message about an unknown word: the nearest known one, or all.
-func suggest(word string, known []string) string {
-	if near := nearest(word, known); near != "" {
+// suggestKnown ends a message about an unknown word: the nearest known one, or all.
+func suggestKnown(word string, known []string) string {
+	if near := nearestKnown(word, known); near != "" {
 		return ", did you mean \"" + near + "\"?"
 	}
 	if len(known) == 0 {
@@ -13,16 +13,16 @@ func suggest(word string, known []string) string {
 	return "; known: " + strings.Join(known, ", ")
 }
 
-// nearest returns the known word that is at most a third of its letters away
+// nearestKnown returns the known word that is at most a third of its letters away
 // from word, or "".
-func nearest(word string, known []string) string {
+func nearestKnown(word string, known []string) string {
 	if len(word) > 64 {
 		return ""
 	}
 	best, bestDistance := "", 1<<30
 	for _, k := range known {
 		limit := max(1, (len(k)+1)/3)
-		if d := distance(strings.ToLower(word), strings.ToLower(k)); d <= limit && d < bestDistance {
+		if d := editDistance(strings.ToLower(word), strings.ToLower(k)); d <= limit && d < bestDistance {
 			best, bestDistance = k, d
 		}
 	}
@@ -31,11 +31,11 @@ func nearest(word string, known []string) string {
 
 // Suggest ends a message about an unknown word: it names the known word that is
 // nearest, or all of them.
-func Suggest(word string, known []string) string { return suggest(word, known) }
+func Suggest(word string, known []string) string { return suggestKnown(word, known) }
 
-// distance counts the insertions, deletions, substitutions and swaps of
+// editDistance counts the insertions, deletions, substitutions and swaps of
 // neighbours between a and b.
-func distance(a, b string) int {
+func editDistance(a, b string) int {
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

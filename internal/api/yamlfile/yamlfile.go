@@ -58,7 +58,7 @@ type Error struct {
 func (e *Error) Error() string {
 	lines := make([]string, 0, len(e.Problems)+1)
 	for _, p := range e.Problems {
-		lines = append(lines, e.line(p))
+		lines = append(lines, e.problemLine(p))
 	}
 	if e.More > 0 {
 		lines = append(lines, fmt.Sprintf("%s: and %d more", e.File, e.More))
@@ -66,7 +66,7 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-func (e *Error) line(p Problem) string {
+func (e *Error) problemLine(p Problem) string {
 	var b strings.Builder
 	b.WriteString(e.File)
 	if p.Line > 0 {
@@ -113,23 +113,23 @@ func fileError(file, format string, args ...any) *Error {
 // kind is an error. The error is ErrNoDocument where the kind is absent. A wrong
 // apiVersion is a problem of the document, which its Err reports.
 func Parse(file string, data []byte, kind string) (*Document, error) {
-	docs, err := documents(file, data)
+	docs, err := splitDocuments(file, data)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkKinds(file, docs); err != nil {
 		return nil, err
 	}
-	return pick(file, docs, kind)
+	return pickDocument(file, docs, kind)
 }
 
-func pick(file string, docs []*Document, kind string) (*Document, error) {
+func pickDocument(file string, docs []*Document, kind string) (*Document, error) {
 	var found *Document
 	var others []string
 	for _, d := range docs {
 		switch {
-		case d.kind() != kind:
-			others = append(others, d.kind())
+		case d.kindField() != kind:
+			others = append(others, d.kindField())
 		case found != nil:
 			d.Problemf("", "is a second document of kind %s; the first is on line %d", kind, found.root.Line)
 			return nil, d.Err()
@@ -151,9 +151,9 @@ func noDocument(file, kind string, others []string) error {
 	return fmt.Errorf("%s: %w of kind %s: it holds %s", file, ErrNoDocument, kind, strings.Join(others, ", "))
 }
 
-// documents splits data into its documents, empty ones dropped.
-func documents(file string, data []byte) ([]*Document, error) {
-	if n := tokens(data); n > maxTokens {
+// splitDocuments splits data into its documents, empty ones dropped.
+func splitDocuments(file string, data []byte) ([]*Document, error) {
+	if n := countTokens(data); n > maxTokens {
 		return nil, fileError(file, "holds more than %d values", maxTokens)
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
@@ -179,9 +179,9 @@ func documents(file string, data []byte) ([]*Document, error) {
 	}
 }
 
-// tokens bounds from above, but for a factor of two, how many nodes data can
+// countTokens bounds from above, but for a factor of two, how many nodes data can
 // hold.
-func tokens(data []byte) int {
+func countTokens(data []byte) int {
 	n := 0
 	for i, c := range data {
 		switch c {
@@ -220,10 +220,10 @@ func (d *Document) checkShape(n *yaml.Node, at *path, depth int) {
 	}
 	switch {
 	case n.Kind == yaml.AliasNode:
-		d.problemAt(n, at, "uses an alias (*%s); write the value out", clip(n.Value))
+		d.problemAt(n, at, "uses an alias (*%s); write the value out", clipText(n.Value))
 		return
 	case n.Anchor != "":
-		d.problemAt(n, at, "defines an anchor (&%s); write values out where they are used", clip(n.Anchor))
+		d.problemAt(n, at, "defines an anchor (&%s); write values out where they are used", clipText(n.Anchor))
 		return
 	}
 	switch n.Kind {
@@ -231,7 +231,7 @@ func (d *Document) checkShape(n *yaml.Node, at *path, depth int) {
 		d.checkKeys(n, at, depth)
 	case yaml.SequenceNode:
 		for i, c := range n.Content {
-			d.checkShape(c, at.index(i), depth+1)
+			d.checkShape(c, at.withIndex(i), depth+1)
 		}
 	}
 }
@@ -248,7 +248,7 @@ func (d *Document) checkKeys(n *yaml.Node, at *path, depth int) {
 			d.problemAt(k, at, "has a key of %d bytes, more than %d", len(k.Value), maxKey)
 			continue
 		}
-		p := at.key(k.Value)
+		p := at.withKey(k.Value)
 		if line, dup := seen[k.Value]; dup {
 			d.problemAt(k, p, "is set twice; the first time on line %d", line)
 			continue
@@ -258,8 +258,8 @@ func (d *Document) checkKeys(n *yaml.Node, at *path, depth int) {
 	}
 }
 
-func (d *Document) kind() string {
-	if n := d.lookup("kind"); n != nil && n.Kind == yaml.ScalarNode {
+func (d *Document) kindField() string {
+	if n := d.findNode("kind"); n != nil && n.Kind == yaml.ScalarNode {
 		return n.Value
 	}
 	return ""
@@ -267,14 +267,14 @@ func (d *Document) kind() string {
 
 func checkKinds(file string, docs []*Document) error {
 	for _, d := range docs {
-		k := d.kind()
+		k := d.kindField()
 		switch {
 		case d.root.Kind != yaml.MappingNode:
-			d.problem(d.root, "", "is %s; a document is a mapping that starts with apiVersion and kind", describe(d.root))
+			d.addProblem(d.root, "", "is %s; a document is a mapping that starts with apiVersion and kind", describeNode(d.root))
 		case k == "":
-			d.problem(d.root, "kind", "is missing; it is one of %s", strings.Join(kinds, ", "))
-		case !contains(kinds, k):
-			d.problem(d.lookup("kind"), "kind", "unknown kind %q%s", clip(k), suggest(k, kinds))
+			d.addProblem(d.root, "kind", "is missing; it is one of %s", strings.Join(kinds, ", "))
+		case !containsString(kinds, k):
+			d.addProblem(d.findNode("kind"), "kind", "unknown kind %q%s", clipText(k), suggestKnown(k, kinds))
 		}
 		if len(d.problems) > 0 {
 			return d.Err()
@@ -284,12 +284,12 @@ func checkKinds(file string, docs []*Document) error {
 }
 
 func (d *Document) checkVersion() {
-	n := d.lookup("apiVersion")
+	n := d.findNode("apiVersion")
 	switch {
 	case n == nil:
-		d.problem(d.root, "apiVersion", "is missing; it is %s", APIVersion)
+		d.addProblem(d.root, "apiVersion", "is missing; it is %s", APIVersion)
 	case n.Value != APIVersion:
-		d.problem(n, "apiVersion", "is %q; this version of caisson reads %s", clip(n.Value), APIVersion)
+		d.addProblem(n, "apiVersion", "is %q; this version of caisson reads %s", clipText(n.Value), APIVersion)
 	}
 }
 
@@ -297,14 +297,14 @@ func (d *Document) checkVersion() {
 // components[0].charts[1].version. A field that is absent is placed at the
 // nearest parent that is there. The first problem of a field is kept.
 func (d *Document) Problemf(field, format string, args ...any) {
-	if d.has(field) {
+	if d.hasField(field) {
 		return
 	}
-	if d.full() {
+	if d.isFull() {
 		d.more++
 		return
 	}
-	d.problem(d.nearest(field), field, format, args...)
+	d.addProblem(d.nearestNode(field), field, format, args...)
 }
 
 // Missing records that a required field is absent, unless a misspelt
@@ -315,7 +315,7 @@ func (d *Document) Missing(field string) {
 	}
 }
 
-func (d *Document) has(field string) bool {
+func (d *Document) hasField(field string) bool {
 	for _, p := range d.problems {
 		if p.Field == field {
 			return true
@@ -324,20 +324,20 @@ func (d *Document) has(field string) bool {
 	return false
 }
 
-// full says whether further problems are only counted.
-func (d *Document) full() bool { return len(d.problems) >= maxReported }
+// isFull says whether further problems are only counted.
+func (d *Document) isFull() bool { return len(d.problems) >= maxReported }
 
 // problemAt is problem for a place whose name is made only where it is kept.
 func (d *Document) problemAt(n *yaml.Node, at *path, format string, args ...any) {
-	if d.full() {
+	if d.isFull() {
 		d.more++
 		return
 	}
-	d.problem(n, at.String(), format, args...)
+	d.addProblem(n, at.String(), format, args...)
 }
 
-func (d *Document) problem(n *yaml.Node, field, format string, args ...any) {
-	if d.full() {
+func (d *Document) addProblem(n *yaml.Node, field, format string, args ...any) {
+	if d.isFull() {
 		d.more++
 		return
 	}
@@ -366,27 +366,27 @@ func (d *Document) Err() error {
 	return &Error{File: d.file, Problems: ps, More: d.more}
 }
 
-// lookup finds the node at field, or nil.
-func (d *Document) lookup(field string) *yaml.Node {
-	n, rest := d.walk(field)
+// findNode finds the node at field, or nil.
+func (d *Document) findNode(field string) *yaml.Node {
+	n, rest := d.walkTo(field)
 	if rest != "" {
 		return nil
 	}
 	return n
 }
 
-// nearest finds the node at field, or its deepest parent that exists.
-func (d *Document) nearest(field string) *yaml.Node {
-	n, _ := d.walk(field)
+// nearestNode finds the node at field, or its deepest parent that exists.
+func (d *Document) nearestNode(field string) *yaml.Node {
+	n, _ := d.walkTo(field)
 	return n
 }
 
-// walk goes down field as far as it can and returns what is left of it.
-func (d *Document) walk(field string) (*yaml.Node, string) {
+// walkTo goes down field as far as it can and returns what is left of it.
+func (d *Document) walkTo(field string) (*yaml.Node, string) {
 	n := d.root
 	for field != "" {
-		step, rest := cut(field)
-		c := child(n, step)
+		step, rest := cutStep(field)
+		c := childNode(n, step)
 		if c == nil {
 			return n, field
 		}
@@ -395,8 +395,8 @@ func (d *Document) walk(field string) (*yaml.Node, string) {
 	return n, ""
 }
 
-// cut splits "a[1].b" into "a" and "[1].b", and "[1].b" into "[1]" and "b".
-func cut(field string) (step, rest string) {
+// cutStep splits "a[1].b" into "a" and "[1].b", and "[1].b" into "[1]" and "b".
+func cutStep(field string) (step, rest string) {
 	if strings.HasPrefix(field, "[") {
 		step, rest, _ = strings.Cut(field, "]")
 		return step + "]", strings.TrimPrefix(rest, ".")
@@ -411,7 +411,7 @@ func cut(field string) (step, rest string) {
 	return field[:i], field[i:]
 }
 
-func child(n *yaml.Node, step string) *yaml.Node {
+func childNode(n *yaml.Node, step string) *yaml.Node {
 	if strings.HasPrefix(step, "[") {
 		i, err := strconv.Atoi(strings.Trim(step, "[]"))
 		if err != nil || n.Kind != yaml.SequenceNode || i < 0 || i >= len(n.Content) {

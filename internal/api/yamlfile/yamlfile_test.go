@@ -88,7 +88,7 @@ func TestPathsAreMadeOnDemand(t *testing.T) {
 func TestPath(t *testing.T) {
 	var p *path
 	for want, p := range map[string]*path{
-		"": p, "a": p.key("a"), "a.b": p.key("a").key("b"), "a[3].b": p.key("a").index(3).key("b"), "[0][1]": p.index(0).index(1),
+		"": p, "a": p.withKey("a"), "a.b": p.withKey("a").withKey("b"), "a[3].b": p.withKey("a").withIndex(3).withKey("b"), "[0][1]": p.withIndex(0).withIndex(1),
 	} {
 		if p.String() != want {
 			t.Errorf("%q, want %q", p, want)
@@ -140,7 +140,7 @@ func TestNearest(t *testing.T) {
 		"verison": "version", "Version": "version", "nmae": "name", "value": "values", "valueFiles": "valuesFiles",
 		"zzz": "", strings.Repeat("x", 1000): "",
 	} {
-		if got := nearest(word, known); got != want {
+		if got := nearestKnown(word, known); got != want {
 			t.Errorf("nearest(%.20q) = %q, want %q", word, got, want)
 		}
 	}

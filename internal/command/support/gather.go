@@ -36,48 +36,48 @@ type gatherer struct {
 	logs   int  // pods whose logs were read
 }
 
-func (g *gatherer) gather(ctx context.Context, tool string) {
+func (g *gatherer) gatherAll(ctx context.Context, tool string) {
 	uid, err := g.client.UID(ctx)
 	if err != nil {
-		g.miss("the cluster's identity", err)
+		g.addMissing("the cluster's identity", err)
 	}
 	g.store = archive.Open(g.client, uid, "")
-	journals := g.journals(ctx)
+	journals := g.loadJournals(ctx)
 	namespaces := namespacesOf(journals)
 	// What is secret is learned before anything is written down.
 	for _, ns := range namespaces {
-		g.secrets(ctx, ns)
+		g.learnSecrets(ctx, ns)
 	}
 	plans := map[*journal.Journal][]*plan.Plan{}
 	for _, j := range journals {
-		plans[j] = g.plans(ctx, j)
+		plans[j] = g.readPlans(ctx, j)
 	}
-	g.versions(tool, g.about(ctx))
+	g.addVersions(tool, g.describeCluster(ctx))
 	for _, j := range journals {
-		dir := "stacks/" + safe(j.Stack) + "/"
+		dir := "stacks/" + safeName(j.Stack) + "/"
 		if g.blind {
-			mute(j)
+			dropFreeText(j)
 		}
-		g.json(dir+"journal.json", j)
+		g.addJSON(dir+"journal.json", j)
 		for _, p := range plans[j] {
-			g.plan(dir, p)
+			g.addPlan(dir, p)
 		}
-		g.objects(ctx, dir, j)
+		g.addObjects(ctx, dir, j)
 	}
 	for _, ns := range namespaces {
-		g.namespace(ctx, ns)
+		g.addNamespace(ctx, ns)
 	}
 }
 
-func (g *gatherer) journals(ctx context.Context) (out []*journal.Journal) {
+func (g *gatherer) loadJournals(ctx context.Context) (out []*journal.Journal) {
 	stacks, err := g.store.Stacks(ctx)
 	if err != nil {
-		g.miss("the journals", err)
+		g.addMissing("the journals", err)
 	}
 	for _, stack := range stacks {
 		j, err := g.store.Load(ctx, stack)
 		if err != nil {
-			g.miss("a journal", err)
+			g.addMissing("a journal", err)
 			continue
 		}
 		out = append(out, j)
@@ -102,13 +102,13 @@ func namespacesOf(journals []*journal.Journal) []string {
 	return slices.Compact(out)
 }
 
-// secrets learns the values of a namespace's Secrets, but of the product's own
+// learnSecrets learns the values of a namespace's Secrets, but of the product's own
 // records, which are read by themselves.
-func (g *gatherer) secrets(ctx context.Context, namespace string) {
+func (g *gatherer) learnSecrets(ctx context.Context, namespace string) {
 	list, err := g.client.Core.CoreV1().Secrets(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		g.blind = true
-		g.miss("logs and messages, since the Secrets in namespace "+namespace+" cannot be read", err)
+		g.addMissing("logs and messages, since the Secrets in namespace "+namespace+" cannot be read", err)
 		return
 	}
 	for _, s := range list.Items {
@@ -117,14 +117,14 @@ func (g *gatherer) secrets(ctx context.Context, namespace string) {
 		}
 		for key, value := range s.Data {
 			if s.Type != corev1.SecretTypeServiceAccountToken || key == corev1.ServiceAccountTokenKey {
-				g.clean.learn(string(value))
+				g.clean.learnValue(string(value))
 			}
 		}
 	}
 }
 
-// mute takes free text out of a journal.
-func mute(j *journal.Journal) {
+// dropFreeText takes free text out of a journal.
+func dropFreeText(j *journal.Journal) {
 	for i := range j.Runs {
 		r := &j.Runs[i]
 		r.Error = ""
@@ -138,8 +138,8 @@ func mute(j *journal.Journal) {
 	}
 }
 
-// plans reads the plans of what is installed and of what it was before.
-func (g *gatherer) plans(ctx context.Context, j *journal.Journal) (out []*plan.Plan) {
+// readPlans reads the plans of what is installed and of what it was before.
+func (g *gatherer) readPlans(ctx context.Context, j *journal.Journal) (out []*plan.Plan) {
 	seen := map[string]bool{}
 	for _, c := range j.Installed {
 		wanted := []string{c.Plan.String()}
@@ -151,7 +151,7 @@ func (g *gatherer) plans(ctx context.Context, j *journal.Journal) (out []*plan.P
 				continue
 			}
 			seen[d] = true
-			if p := g.read(ctx, d); p != nil {
+			if p := g.readPlan(ctx, d); p != nil {
 				out = append(out, p)
 			}
 		}
@@ -159,7 +159,7 @@ func (g *gatherer) plans(ctx context.Context, j *journal.Journal) (out []*plan.P
 	return out
 }
 
-// node is what is told of a node.
+// node is what the archive says of a node.
 type node struct {
 	Name   string                `json:"name"`
 	Info   corev1.NodeSystemInfo `json:"info"`
@@ -167,48 +167,48 @@ type node struct {
 	Taints []corev1.Taint `json:"taints,omitempty"`
 }
 
-func (g *gatherer) about(ctx context.Context) map[string]any {
+func (g *gatherer) describeCluster(ctx context.Context) map[string]any {
 	out := map[string]any{"server": g.client.Server(), "operator": g.client.Identity()}
 	version, err := g.client.Version()
 	if err != nil {
-		g.miss("the cluster's version", err)
+		g.addMissing("the cluster's version", err)
 	}
 	out["kubernetes"] = version
 	list, err := g.client.Nodes(ctx)
 	if err != nil {
-		g.miss("the nodes", err)
+		g.addMissing("the nodes", err)
 	}
 	var nodes []node
 	for _, n := range list {
 		info := n.Status.NodeInfo
 		info.MachineID, info.SystemUUID, info.BootID = "", "", ""
-		told := node{Name: n.Name, Info: info, Taints: n.Spec.Taints}
+		entry := node{Name: n.Name, Info: info, Taints: n.Spec.Taints}
 		for _, c := range n.Status.Conditions {
 			if c.Type == corev1.NodeReady {
-				told.Ready = c.Status
+				entry.Ready = c.Status
 			}
 		}
-		nodes = append(nodes, told)
+		nodes = append(nodes, entry)
 	}
 	out["nodes"] = nodes
 	return out
 }
 
-// versions adds what runs here.
-func (a *ticket) versions(tool string, cluster map[string]any) {
-	a.json("versions.json", map[string]any{"caisson": tool, "made": time.Now().UTC().Truncate(time.Second), "cluster": cluster})
+// addVersions adds what runs here.
+func (a *ticket) addVersions(tool string, cluster map[string]any) {
+	a.addJSON("versions.json", map[string]any{"caisson": tool, "made": time.Now().UTC().Truncate(time.Second), "cluster": cluster})
 }
 
-// looked is how one object is.
-type looked struct {
+// objectState is one object and how it is.
+type objectState struct {
 	Component string      `json:"component"`
 	Object    kube.Object `json:"object"`
 	State     kube.State  `json:"state"`
 }
 
-// objects adds the state of what the journal names.
-func (g *gatherer) objects(ctx context.Context, dir string, j *journal.Journal) {
-	var out []looked
+// addObjects adds the state of what the journal names.
+func (g *gatherer) addObjects(ctx context.Context, dir string, j *journal.Journal) {
+	var out []objectState
 	for _, c := range j.Installed {
 		targets := slices.Clone(c.Ready)
 		for _, o := range c.Objects {
@@ -227,30 +227,30 @@ func (g *gatherer) objects(ctx context.Context, dir string, j *journal.Journal) 
 			if g.blind {
 				s.Message = ""
 			}
-			out = append(out, looked{Component: c.Name, Object: t.Object, State: s})
+			out = append(out, objectState{Component: c.Name, Object: t.Object, State: s})
 		}
 	}
-	g.json(dir+"objects.json", out)
+	g.addJSON(dir+"objects.json", out)
 }
 
-func (g *gatherer) namespace(ctx context.Context, ns string) {
+func (g *gatherer) addNamespace(ctx context.Context, ns string) {
 	dir := "namespaces/" + ns + "/"
 	pods, err := g.client.Core.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		g.miss("the pods of namespace "+ns, err)
+		g.addMissing("the pods of namespace "+ns, err)
 		return
 	}
 	var states []pod
 	for i := range pods.Items {
 		states = append(states, podState(&pods.Items[i], g.blind))
 	}
-	g.json(dir+"pods.json", states)
+	g.addJSON(dir+"pods.json", states)
 	if g.blind {
 		return
 	}
-	g.events(ctx, ns, dir)
+	g.addEvents(ctx, ns, dir)
 	for i := range pods.Items {
-		if p := &pods.Items[i]; failing(p) {
+		if p := &pods.Items[i]; isFailing(p) {
 			g.podLogs(ctx, p, dir)
 		}
 	}
@@ -279,8 +279,8 @@ func podState(p *corev1.Pod, blind bool) pod {
 	return out
 }
 
-// failing says whether a pod's logs could tell why something does not work.
-func failing(p *corev1.Pod) bool {
+// isFailing says whether a pod's logs could tell why something does not work.
+func isFailing(p *corev1.Pod) bool {
 	if p.Status.Phase == corev1.PodFailed {
 		return true
 	}
@@ -293,8 +293,8 @@ func failing(p *corev1.Pod) bool {
 	return false
 }
 
-// told is one event of the cluster.
-type told struct {
+// clusterEvent is one event of the cluster.
+type clusterEvent struct {
 	Last    time.Time `json:"last"`
 	Type    string    `json:"type"`
 	Object  string    `json:"object"`
@@ -303,59 +303,59 @@ type told struct {
 	Message string    `json:"message"`
 }
 
-func (g *gatherer) events(ctx context.Context, ns, dir string) {
+func (g *gatherer) addEvents(ctx context.Context, ns, dir string) {
 	list, err := g.client.Core.CoreV1().Events(ns).List(ctx, metav1.ListOptions{Limit: maxEvents})
 	if err != nil {
-		g.miss("the events of namespace "+ns, err)
+		g.addMissing("the events of namespace "+ns, err)
 		return
 	}
-	out := make([]told, 0, len(list.Items))
+	out := make([]clusterEvent, 0, len(list.Items))
 	for _, e := range list.Items {
 		last := e.LastTimestamp.Time
 		if last.IsZero() {
 			last = e.CreationTimestamp.Time
 		}
-		out = append(out, told{last, e.Type, e.InvolvedObject.Kind + " " + e.InvolvedObject.Name, e.Reason, e.Count, e.Message})
+		out = append(out, clusterEvent{last, e.Type, e.InvolvedObject.Kind + " " + e.InvolvedObject.Name, e.Reason, e.Count, e.Message})
 	}
-	slices.SortFunc(out, func(a, b told) int { return a.Last.Compare(b.Last) })
-	g.json(dir+"events.json", out)
+	slices.SortFunc(out, func(a, b clusterEvent) int { return a.Last.Compare(b.Last) })
+	g.addJSON(dir+"events.json", out)
 }
 
 var errEnough = errors.New("the logs of enough pods are there")
 
 func (g *gatherer) podLogs(ctx context.Context, p *corev1.Pod, dir string) {
 	if g.logs++; g.logs > maxFailing {
-		g.miss("the logs of pod "+p.Namespace+"/"+p.Name, errEnough)
+		g.addMissing("the logs of pod "+p.Namespace+"/"+p.Name, errEnough)
 		return
 	}
 	for _, c := range append(slices.Clone(p.Spec.InitContainers), p.Spec.Containers...) {
 		name := dir + "logs/" + p.Name + "." + c.Name
-		g.log(ctx, p, c.Name, false, name+".log")
-		if restarted(p, c.Name) {
-			g.log(ctx, p, c.Name, true, name+".previous.log")
+		g.addLog(ctx, p, c.Name, false, name+".log")
+		if hasRestarted(p, c.Name) {
+			g.addLog(ctx, p, c.Name, true, name+".previous.log")
 		}
 	}
 }
 
-func restarted(p *corev1.Pod, container string) bool {
+func hasRestarted(p *corev1.Pod, container string) bool {
 	return slices.ContainsFunc(append(slices.Clone(p.Status.InitContainerStatuses), p.Status.ContainerStatuses...), func(s corev1.ContainerStatus) bool {
 		return s.Name == container && s.RestartCount > 0
 	})
 }
 
-func (g *gatherer) log(ctx context.Context, p *corev1.Pod, container string, previous bool, file string) {
+func (g *gatherer) addLog(ctx context.Context, p *corev1.Pod, container string, previous bool, file string) {
 	ctx, cancel := context.WithTimeout(ctx, logTimeout)
 	defer cancel()
 	lines, limit := int64(maxLines), int64(maxLog)
 	stream, err := g.client.Core.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{Container: container, Previous: previous, TailLines: &lines, LimitBytes: &limit}).Stream(ctx)
 	if err != nil {
-		g.miss(fmt.Sprintf("the log of container %s of pod %s/%s", container, p.Namespace, p.Name), err)
+		g.addMissing(fmt.Sprintf("the log of container %s of pod %s/%s", container, p.Namespace, p.Name), err)
 		return
 	}
 	defer stream.Close()
 	data, err := io.ReadAll(io.LimitReader(stream, maxLog))
 	if err != nil {
-		g.miss(file, err)
+		g.addMissing(file, err)
 	}
-	g.text(file, string(data))
+	g.addText(file, string(data))
 }

@@ -25,45 +25,45 @@ func newRedactor() *redactor { return &redactor{values: map[string]bool{}} }
 // ordinary are values that are no secret wherever they stand.
 var ordinary = map[string]bool{"true": true, "false": true, "null": true, "none": true, "default": true}
 
-// learn has a value replaced from now on, in each form in which it may appear:
+// learnValue has a value replaced from now on, in each form in which it may appear:
 // whole, line by line, encoded, and the strings within it where it is JSON.
-func (r *redactor) learn(value string) {
+func (r *redactor) learnValue(value string) {
 	value = strings.TrimSpace(value)
-	r.add(value)
-	r.add(base64.StdEncoding.EncodeToString([]byte(value)))
-	r.add(base64.RawURLEncoding.EncodeToString([]byte(value)))
+	r.addForm(value)
+	r.addForm(base64.StdEncoding.EncodeToString([]byte(value)))
+	r.addForm(base64.RawURLEncoding.EncodeToString([]byte(value)))
 	if escaped, err := json.Marshal(value); err == nil {
-		r.add(strings.Trim(string(escaped), `"`))
+		r.addForm(strings.Trim(string(escaped), `"`))
 	}
 	if lines := strings.Split(value, "\n"); len(lines) > 1 {
 		for _, line := range lines {
 			if line = strings.TrimSpace(line); len(line) >= 16 && !strings.HasPrefix(line, "-----") {
-				r.add(line)
+				r.addForm(line)
 			}
 		}
 	}
 	var tree any
 	if strings.HasPrefix(value, "{") && json.Unmarshal([]byte(value), &tree) == nil {
-		r.leaves(tree)
+		r.addLeaves(tree)
 	}
 }
 
-func (r *redactor) leaves(v any) {
+func (r *redactor) addLeaves(v any) {
 	switch v := v.(type) {
 	case map[string]any:
 		for _, e := range v {
-			r.leaves(e)
+			r.addLeaves(e)
 		}
 	case []any:
 		for _, e := range v {
-			r.leaves(e)
+			r.addLeaves(e)
 		}
 	case string:
-		r.add(v)
+		r.addForm(v)
 	}
 }
 
-func (r *redactor) add(value string) {
+func (r *redactor) addForm(value string) {
 	if len(value) < shortest || ordinary[strings.ToLower(value)] || value == redacted {
 		return
 	}
@@ -79,8 +79,8 @@ var patterns = []*regexp.Regexp{
 	regexp.MustCompile(`()eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+`),
 }
 
-// text replaces in free text.
-func (r *redactor) text(s string) string {
+// redactText replaces in free text.
+func (r *redactor) redactText(s string) string {
 	if r.replacer == nil {
 		var pairs []string
 		longestFirst := make([]string, 0, len(r.values))
@@ -105,36 +105,36 @@ func (r *redactor) text(s string) string {
 	return s
 }
 
-// tree replaces in the strings of a decoded JSON value.
-func (r *redactor) tree(v any) any {
+// redactTree replaces in the strings of a decoded JSON value.
+func (r *redactor) redactTree(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		for key, e := range v {
-			v[key] = r.tree(e)
+			v[key] = r.redactTree(e)
 		}
 	case []any:
 		for i, e := range v {
-			v[i] = r.tree(e)
+			v[i] = r.redactTree(e)
 		}
 	case string:
-		return r.text(v)
+		return r.redactText(v)
 	}
 	return v
 }
 
-// hollow keeps the shape of values and none of them.
-func hollow(v any) any {
+// withoutValues keeps the shape of values and none of them.
+func withoutValues(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		out := map[string]any{}
 		for key, e := range v {
-			out[key] = hollow(e)
+			out[key] = withoutValues(e)
 		}
 		return out
 	case []any:
 		out := make([]any, len(v))
 		for i, e := range v {
-			out[i] = hollow(e)
+			out[i] = withoutValues(e)
 		}
 		return out
 	case nil:
@@ -146,20 +146,20 @@ func hollow(v any) any {
 // sensitive are keys of charts' values that hold credentials.
 var sensitive = regexp.MustCompile(`(?i)pass(word|wd|phrase)?$|secret|token|credential|api[-_]?key|private`)
 
-// credentials learns the values of a chart that its keys call so.
-func (r *redactor) credentials(key string, v any) {
+// learnCredentials learns the values of a chart that its keys call so.
+func (r *redactor) learnCredentials(key string, v any) {
 	switch v := v.(type) {
 	case map[string]any:
 		for k, e := range v {
-			r.credentials(k, e)
+			r.learnCredentials(k, e)
 		}
 	case []any:
 		for _, e := range v {
-			r.credentials(key, e)
+			r.learnCredentials(key, e)
 		}
 	case string:
 		if sensitive.MatchString(key) {
-			r.learn(v)
+			r.learnValue(v)
 		}
 	}
 }

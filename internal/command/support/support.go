@@ -50,11 +50,11 @@ type Result struct {
 	Missing []string
 }
 
-// Run writes the archive. What cannot be read is left out and told; without a
+// Run writes the archive. What cannot be read is left out and listed; without a
 // cluster that answers there are the journal's copies.
 func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	sink.Emit(event.Event{Verb: verb, Kind: event.Start})
-	r, err := run(ctx, opt)
+	r, err := writeArchive(ctx, opt)
 	end := event.Event{Verb: verb, Kind: event.End}
 	if err != nil {
 		end.Message = err.Error()
@@ -69,7 +69,7 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	return r, err
 }
 
-func run(ctx context.Context, opt Options) (Result, error) {
+func writeArchive(ctx context.Context, opt Options) (Result, error) {
 	a := &ticket{files: map[string][]byte{}, clean: newRedactor()}
 	dir, err := archive.Dir(opt.StateDir)
 	if err != nil {
@@ -77,16 +77,16 @@ func run(ctx context.Context, opt Options) (Result, error) {
 	}
 	client, err := kube.Connect(ctx, kube.Options{Kubeconfig: opt.Kubeconfig, Context: opt.Context})
 	if err != nil {
-		a.miss("the cluster", err)
-		a.versions(opt.Tool, nil)
-		a.copies(dir)
+		a.addMissing("the cluster", err)
+		a.addVersions(opt.Tool, nil)
+		a.addCopies(dir)
 	} else {
-		(&gatherer{ticket: a, client: client}).gather(ctx, opt.Tool)
+		(&gatherer{ticket: a, client: client}).gatherAll(ctx, opt.Tool)
 	}
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
 	}
-	return a.write(opt.Output)
+	return a.writeTo(opt.Output)
 }
 
 // ticket is what will be written. Whatever enters it is redacted.
@@ -97,77 +97,77 @@ type ticket struct {
 	clean   *redactor
 }
 
-func (a *ticket) miss(what string, err error) {
-	a.missing = append(a.missing, a.clean.text(fmt.Sprintf("%s: %v", what, err)))
+func (a *ticket) addMissing(what string, err error) {
+	a.missing = append(a.missing, a.clean.redactText(fmt.Sprintf("%s: %v", what, err)))
 }
 
-// json adds v as a file.
-func (a *ticket) json(name string, v any) {
+// addJSON adds v as a file.
+func (a *ticket) addJSON(name string, v any) {
 	data, err := json.Marshal(v)
 	if err == nil {
 		var tree any
 		decoder := json.NewDecoder(bytes.NewReader(data))
 		decoder.UseNumber()
 		if err = decoder.Decode(&tree); err == nil {
-			data, err = json.MarshalIndent(a.clean.tree(tree), "", "  ")
+			data, err = json.MarshalIndent(a.clean.redactTree(tree), "", "  ")
 		}
 	}
 	if err != nil {
-		a.miss(name, err)
+		a.addMissing(name, err)
 		return
 	}
-	a.put(name, append(data, '\n'))
+	a.addFile(name, append(data, '\n'))
 }
 
-// text adds a text as a file.
-func (a *ticket) text(name, text string) { a.put(name, []byte(a.clean.text(text))) }
+// addText adds a text as a file.
+func (a *ticket) addText(name, text string) { a.addFile(name, []byte(a.clean.redactText(text))) }
 
 var errFull = errors.New("the archive is full")
 
-func (a *ticket) put(name string, data []byte) {
+func (a *ticket) addFile(name string, data []byte) {
 	if a.size += len(data); a.size > maxArchive {
-		a.miss(name, errFull)
+		a.addMissing(name, errFull)
 		return
 	}
 	a.files[name] = data
 }
 
-// copies adds the journals of the state directory.
-func (a *ticket) copies(dir string) {
+// addCopies adds the journals of the state directory.
+func (a *ticket) addCopies(dir string) {
 	list, err := archive.ReadCopies(dir)
 	if err != nil {
-		a.miss("the copies of journals", err)
+		a.addMissing("the copies of journals", err)
 	}
 	for _, j := range list {
-		a.json("stacks/"+safe(j.Stack)+"/journal.json", j)
+		a.addJSON("stacks/"+safeName(j.Stack)+"/journal.json", j)
 	}
 }
 
-// safe is a name that leads nowhere else.
-func safe(name string) string {
+// safeName is a name that leads nowhere else.
+func safeName(name string) string {
 	return strings.NewReplacer("/", "_", "\\", "_", "..", "_").Replace(name)
 }
 
-func (a *ticket) write(path string) (Result, error) {
+func (a *ticket) writeTo(path string) (Result, error) {
 	if len(a.missing) > 0 {
-		a.text("missing.txt", strings.Join(a.missing, "\n")+"\n")
+		a.addText("missing.txt", strings.Join(a.missing, "\n")+"\n")
 	}
-	a.text("README.txt", about)
+	a.addText("README.txt", about)
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return Result{}, fmt.Errorf("writing the archive: %w", err)
 	}
-	if err := errors.Join(a.pack(f), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(a.packInto(f), f.Sync(), f.Close()); err != nil {
 		return Result{}, errors.Join(fmt.Errorf("writing the archive: %w", err), os.Remove(path))
 	}
-	r := Result{Path: path, Missing: a.missing, Files: a.names()}
+	r := Result{Path: path, Missing: a.missing, Files: a.sortedNames()}
 	if info, err := os.Stat(path); err == nil {
 		r.Bytes = info.Size()
 	}
 	return r, nil
 }
 
-func (a *ticket) names() []string {
+func (a *ticket) sortedNames() []string {
 	var out []string
 	for name := range a.files {
 		out = append(out, name)
@@ -176,12 +176,12 @@ func (a *ticket) names() []string {
 	return out
 }
 
-func (a *ticket) pack(f *os.File) error {
+func (a *ticket) packInto(f *os.File) error {
 	z := gzip.NewWriter(f)
 	t := tar.NewWriter(z)
 	root := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(f.Name()), ".gz"), ".tar")
 	now := time.Now().UTC().Truncate(time.Second)
-	for _, name := range a.names() {
+	for _, name := range a.sortedNames() {
 		if err := t.WriteHeader(&tar.Header{Name: root + "/" + name, Mode: 0o600, Size: int64(len(a.files[name])), ModTime: now}); err != nil {
 			return err
 		}

@@ -196,7 +196,7 @@ func TestWithoutAClusterThereAreTheCopies(t *testing.T) {
 func TestRedactor(t *testing.T) {
 	r := newRedactor()
 	for _, v := range []string{planted, multi, `{"auth":"inner-value"}`, "true", "ab"} {
-		r.learn(v)
+		r.learnValue(v)
 	}
 	for text, want := range map[string]string{
 		"x " + planted + " y":                              "x [redacted] y",
@@ -208,7 +208,7 @@ func TestRedactor(t *testing.T) {
 		"password=hunter2 and more":                        "password=[redacted] and more",
 		base64.StdEncoding.EncodeToString([]byte(planted)): "[redacted]",
 	} {
-		if got := r.text(text); got != want {
+		if got := r.redactText(text); got != want {
 			t.Errorf("%q became %q", text, got)
 		}
 	}

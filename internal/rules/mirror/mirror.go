@@ -97,7 +97,7 @@ func hostDirectory(host string) string {
 // Mark heads every file, so that it is known as ours.
 const Mark = "# Written by caisson for stack "
 
-func (c Config) head() string {
+func (c Config) fileHead() string {
 	return Mark + c.Stack + ".\n# Changes are undone; uninstalling the stack removes it.\n"
 }
 
@@ -111,38 +111,38 @@ func (c Config) Containerd() []File {
 	for _, host := range c.Hosts {
 		dir := hostDirectory(host)
 		if c.CA != "" {
-			out = append(out, c.authority(dir))
+			out = append(out, c.authorityFile(dir))
 		}
-		out = append(out, File{Path: dir + "/" + HostsFile, Data: []byte(c.hosts(host))})
+		out = append(out, File{Path: dir + "/" + HostsFile, Data: []byte(c.hostsFile(host))})
 	}
-	if own := c.host(); c.CA != "" && !slices.Contains(c.Hosts, own) {
+	if own := c.registryHost(); c.CA != "" && !slices.Contains(c.Hosts, own) {
 		dir := hostDirectory(own)
 		yields := []string{dir, own, "_default"}
-		ca := c.authority(dir)
+		ca := c.authorityFile(dir)
 		ca.Yields = yields
-		out = append(out, ca, File{Path: dir + "/" + HostsFile, Data: []byte(c.own()), Yields: yields})
+		out = append(out, ca, File{Path: dir + "/" + HostsFile, Data: []byte(c.ownHostsFile()), Yields: yields})
 	}
 	return out
 }
 
-// host is the site registry's HOST[:PORT].
-func (c Config) host() string {
+// registryHost is the site registry's HOST[:PORT].
+func (c Config) registryHost() string {
 	host, _, _ := strings.Cut(c.Registry, "/")
 	return host
 }
 
-func (c Config) authority(dir string) File {
-	return File{Path: dir + "/" + CAFile, Data: []byte(c.head() + strings.TrimSpace(c.CA) + "\n"), Authority: true}
+func (c Config) authorityFile(dir string) File {
+	return File{Path: dir + "/" + CAFile, Data: []byte(c.fileHead() + strings.TrimSpace(c.CA) + "\n"), Authority: true}
 }
 
-// own is the hosts.toml of the registry's own name.
-func (c Config) own() string {
-	address := "https://" + c.host()
+// ownHostsFile is the hosts.toml of the registry's own name.
+func (c Config) ownHostsFile() string {
+	address := "https://" + c.registryHost()
 	rules := fmt.Sprintf("capabilities = [\"pull\", \"resolve\"]\nca = %q\n", CAFile)
-	return fmt.Sprintf("%s\nserver = %q\n%s\n[host.%q]\n%s", c.head(), address, rules, address, rules)
+	return fmt.Sprintf("%s\nserver = %q\n%s\n[host.%q]\n%s", c.fileHead(), address, rules, address, rules)
 }
 
-func (c Config) hosts(host string) string {
+func (c Config) hostsFile(host string) string {
 	scheme := "https://"
 	if c.PlainHTTP {
 		scheme = "http://"
@@ -153,7 +153,7 @@ func (c Config) hosts(host string) string {
 		ca = fmt.Sprintf("ca = %q\n", CAFile)
 	}
 	rules := "capabilities = [\"pull\", \"resolve\"]\noverride_path = true\n" + ca
-	return fmt.Sprintf("%s\nserver = %q\n%s\n[host.%q]\n%s", c.head(), address, rules, address, rules)
+	return fmt.Sprintf("%s\nserver = %q\n%s\n[host.%q]\n%s", c.fileHead(), address, rules, address, rules)
 }
 
 // CRIO gives the file below CRIODir, of a name of the stack's own, as stacks
@@ -162,7 +162,7 @@ func (c Config) hosts(host string) string {
 // containers-registries.conf(5).
 func (c Config) CRIO() []File {
 	var b strings.Builder
-	b.WriteString(c.head())
+	b.WriteString(c.fileHead())
 	for _, host := range c.Hosts {
 		fmt.Fprintf(&b, "\n[[registry]]\nprefix = %q\nlocation = %q\ninsecure = %t\n", host, c.Target(host, ""), c.PlainHTTP)
 	}
@@ -175,7 +175,7 @@ func (c Config) CRIOCerts() []File {
 	if c.CA == "" {
 		return nil
 	}
-	return []File{c.authority(c.host())}
+	return []File{c.authorityFile(c.registryHost())}
 }
 
 // Check refuses what could not be a file's name. The configuration is the one
@@ -187,7 +187,7 @@ func (c Config) Check() error {
 	if filepath.Base(c.Stack) != c.Stack || strings.ContainsAny(c.Stack, ", \n") {
 		return fmt.Errorf("reading the agent's configuration: %q is no stack's name", c.Stack)
 	}
-	for _, h := range append([]string{c.host()}, c.Hosts...) {
+	for _, h := range append([]string{c.registryHost()}, c.Hosts...) {
 		if !filepath.IsLocal(h) || filepath.Base(h) != h || h[0] == '.' || h[0] == '_' {
 			return fmt.Errorf("reading the agent's configuration: %q is no registry's name", h)
 		}

@@ -15,13 +15,13 @@ func (c Config) OpenShift() []map[string]any {
 			"apiVersion": "config.openshift.io/v1",
 			"kind":       k.kind,
 			"metadata":   map[string]any{"name": "caisson-" + c.Stack},
-			"spec":       map[string]any{k.field: c.mirrors()},
+			"spec":       map[string]any{k.field: c.mirrorList()},
 		})
 	}
 	return out
 }
 
-func (c Config) mirrors() []any {
+func (c Config) mirrorList() []any {
 	var out []any
 	for _, host := range c.Hosts {
 		out = append(out, map[string]any{
