@@ -15,9 +15,9 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// run does every comparison, one side on the disk at a time.
-func (b *bench) run(ctx context.Context) error {
-	if err := b.start(ctx); err != nil {
+// compareAll does every comparison, one side on the disk at a time.
+func (b *bench) compareAll(ctx context.Context) error {
+	if err := b.startUpstream(ctx); err != nil {
 		return err
 	}
 	defer b.upstream.stop()
@@ -32,30 +32,30 @@ func (b *bench) run(ctx context.Context) error {
 // packImages compares making a copy of the images, then what follows from it:
 // proving it and pushing it on.
 func (b *bench) packImages(ctx context.Context) error {
-	packed, err := twice(func() (sample, error) { return b.pack(ctx, "images") })
+	packed, err := measureTwice(func() (sample, error) { return b.measurePack(ctx, "images") })
 	if err != nil {
 		return err
 	}
 	if err := b.packAgain(ctx, "images"); err != nil {
 		return err
 	}
-	if err := b.verify(ctx, "images"); err != nil {
+	if err := b.compareVerify(ctx, "images"); err != nil {
 		return err
 	}
-	loaded, err := b.push(ctx, "caisson load", b.load)
+	loaded, err := b.measurePush(ctx, "caisson load", b.loadCommands)
 	if err != nil {
 		return err
 	}
 	pulls, pushes := []sample{packed}, []sample{loaded}
-	for _, p := range b.peers() {
-		pulled, pushed, err := b.peer(ctx, p)
+	for _, p := range b.listPeers() {
+		pulled, pushed, err := b.comparePeer(ctx, p)
 		if err != nil {
 			return err
 		}
 		pulls, pushes = append(pulls, pulled), append(pushes, pushed)
 	}
-	show(os.Stdout, fmt.Sprintf("pack: %d images (caisson: with signature and completeness)", len(b.images)), "upstream", pulls)
-	show(os.Stdout, fmt.Sprintf("load: %d images into an empty distribution registry", len(b.images)), "registry", pushes)
+	printSamples(os.Stdout, fmt.Sprintf("pack: %d images (caisson: with signature and completeness)", len(b.images)), "upstream", pulls)
+	printSamples(os.Stdout, fmt.Sprintf("load: %d images into an empty distribution registry", len(b.images)), "registry", pushes)
 	return nil
 }
 
@@ -66,7 +66,7 @@ type peer struct {
 	push func(out, registry string) []command
 }
 
-func (b *bench) peers() []peer {
+func (b *bench) listPeers() []peer {
 	each := func(make func(ref string, n int) []string) []command {
 		var c []command
 		for n, ref := range b.images {
@@ -75,7 +75,7 @@ func (b *bench) peers() []peer {
 		return c
 	}
 	source := func(ref string) string { return b.addr.Workload + "/" + ref }
-	crane, oras, skopeo := b.tool("crane"), b.tool("oras"), b.tool("skopeo")
+	crane, oras, skopeo := b.findTool("crane"), b.findTool("oras"), b.findTool("skopeo")
 	return []peer{
 		{"crane", func(out string) []command {
 			argv := []string{crane, "pull", "--format=oci", "--annotate-ref"}
@@ -107,55 +107,55 @@ func (b *bench) peers() []peer {
 	}
 }
 
-func (b *bench) peer(ctx context.Context, p peer) (pulled, pushed sample, err error) {
-	out := b.path("peer")
+func (b *bench) comparePeer(ctx context.Context, p peer) (pulled, pushed sample, err error) {
+	out := b.workPath("peer")
 	defer os.RemoveAll(out)
-	pulled, err = twice(func() (sample, error) {
+	pulled, err = measureTwice(func() (sample, error) {
 		if err := os.RemoveAll(out); err != nil {
 			return sample{}, err
 		}
-		return run(ctx, p.name, b.upstream, b.dir, p.pull(out)...)
+		return measureSide(ctx, p.name, b.upstream, b.dir, p.pull(out)...)
 	})
 	if err != nil {
 		return pulled, pushed, err
 	}
-	pushed, err = b.push(ctx, p.name, func(registry string) []command { return p.push(out, registry) })
+	pushed, err = b.measurePush(ctx, p.name, func(registry string) []command { return p.push(out, registry) })
 	return pulled, pushed, err
 }
 
-func (b *bench) push(ctx context.Context, name string, cmds func(registry string) []command) (sample, error) {
+func (b *bench) measurePush(ctx context.Context, name string, cmds func(registry string) []command) (sample, error) {
 	s, addr, err := b.emptyRegistry(ctx)
 	if err != nil {
 		return sample{}, err
 	}
-	defer os.RemoveAll(b.path("registry"))
+	defer os.RemoveAll(b.workPath("registry"))
 	defer s.stop()
-	return run(ctx, name, s, b.dir, cmds(addr)...)
+	return measureSide(ctx, name, s, b.dir, cmds(addr)...)
 }
 
 func (b *bench) packCommand(name string) command {
 	return command{env: []string{password}, argv: []string{
-		b.caisson, "pack", b.lock(name), "-o", b.path("out"), "--key", b.path("keys/caisson.key"), "--upstreams", b.path("upstreams.yaml"), "--quiet"}}
+		b.caisson, "pack", b.lockPath(name), "-o", b.workPath("out"), "--key", b.workPath("keys/caisson.key"), "--upstreams", b.workPath("upstreams.yaml"), "--quiet"}}
 }
 
-func (b *bench) pack(ctx context.Context, name string) (sample, error) {
-	if err := empty(b.path("out")); err != nil {
+func (b *bench) measurePack(ctx context.Context, name string) (sample, error) {
+	if err := emptyDir(b.workPath("out")); err != nil {
 		return sample{}, err
 	}
-	return run(ctx, "caisson pack", b.upstream, b.dir, b.packCommand(name))
+	return measureSide(ctx, "caisson pack", b.upstream, b.dir, b.packCommand(name))
 }
 
 // packAgain counts what a second pack of an unchanged lock asks the upstream for.
 func (b *bench) packAgain(ctx context.Context, name string) error {
-	before, err := b.sent()
+	before, err := b.sentBytes()
 	if err != nil {
 		return err
 	}
-	s, err := run(ctx, "caisson pack again", b.upstream, b.dir, b.packCommand(name))
+	s, err := measureSide(ctx, "caisson pack again", b.upstream, b.dir, b.packCommand(name))
 	if err != nil {
 		return err
 	}
-	after, err := b.sent()
+	after, err := b.sentBytes()
 	if err != nil {
 		return err
 	}
@@ -163,9 +163,9 @@ func (b *bench) packAgain(ctx context.Context, name string) error {
 	return nil
 }
 
-// verify compares caisson verify with one SHA-256 pass over the same files.
-func (b *bench) verify(ctx context.Context, name string) error {
-	volumes, err := files(b.path("out"), "*.tar")
+// compareVerify compares caisson verify with one SHA-256 pass over the same files.
+func (b *bench) compareVerify(ctx context.Context, name string) error {
+	volumes, err := matchFiles(b.workPath("out"), "*.tar")
 	if err != nil {
 		return err
 	}
@@ -175,24 +175,25 @@ func (b *bench) verify(ctx context.Context, name string) error {
 	}
 	var samples []sample
 	for range max(b.rounds, 3) { // warm the page cache alike, then the best of each
-		v, err := run(ctx, "caisson verify", nil, b.dir, command{argv: []string{b.caisson, "verify", b.path("out"), "--key", b.path("keys/caisson.pub"), "--quiet"}})
+		v, err := measureSide(ctx, "caisson verify", nil, b.dir, command{argv: []string{b.caisson, "verify", b.workPath("out"), "--key", b.workPath("keys/caisson.pub"), "--quiet"}})
 		if err != nil {
 			return err
 		}
-		h, err := run(ctx, "one SHA-256 pass", nil, b.dir, command{argv: append([]string{self, "sha256"}, volumes...)})
+		h, err := measureSide(ctx, "one SHA-256 pass", nil, b.dir,
+			command{argv: append([]string{self, "sha256"}, volumes...)})
 		if err != nil {
 			return err
 		}
-		samples = best(samples, v, h)
+		samples = keepQuicker(samples, v, h)
 	}
-	show(os.Stdout, "verify: "+name, "", samples)
+	printSamples(os.Stdout, "verify: "+name, "", samples)
 	return nil
 }
 
-// twice measures a side two times and keeps the run that took less CPU time: a
+// measureTwice measures a side two times and keeps the run that took less CPU time: a
 // virtual machine charges whoever comes first for memory that it has to get from
 // its host.
-func twice(side func() (sample, error)) (sample, error) {
+func measureTwice(side func() (sample, error)) (sample, error) {
 	first, err := side()
 	if err != nil {
 		return first, err
@@ -204,8 +205,8 @@ func twice(side func() (sample, error)) (sample, error) {
 	return second, err
 }
 
-// best keeps the quicker run of each side.
-func best(have []sample, run ...sample) []sample {
+// keepQuicker keeps the quicker run of each side.
+func keepQuicker(have []sample, run ...sample) []sample {
 	if have == nil {
 		return run
 	}
@@ -220,52 +221,52 @@ func best(have []sample, run ...sample) []sample {
 // packModel compares one large model file: caisson pack, and curl to disk
 // followed by sha256sum.
 func (b *bench) packModel(ctx context.Context) error {
-	packed, err := twice(func() (sample, error) { return b.pack(ctx, "model") })
+	packed, err := measureTwice(func() (sample, error) { return b.measurePack(ctx, "model") })
 	if err != nil {
 		return err
 	}
-	if err := b.verify(ctx, "model"); err != nil {
+	if err := b.compareVerify(ctx, "model"); err != nil {
 		return err
 	}
-	if err := b.bounds(ctx); err != nil {
+	if err := b.showBounds(ctx); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(b.path("out")); err != nil {
+	if err := os.RemoveAll(b.workPath("out")); err != nil {
 		return err
 	}
-	file := b.path("model.safetensors")
+	file := b.workPath("model.safetensors")
 	defer os.Remove(file)
 	url := "http://" + b.addr.Hub + "/bench/Big-LLM/resolve/main/model.safetensors"
-	curled, err := twice(func() (sample, error) {
-		return run(ctx, "curl, then sha256sum", b.upstream, b.dir,
-			command{argv: []string{b.tool("curl"), "-sfL", "-o", file, url}}, command{argv: []string{"sha256sum", file}})
+	curled, err := measureTwice(func() (sample, error) {
+		return measureSide(ctx, "curl, then sha256sum", b.upstream, b.dir,
+			command{argv: []string{b.findTool("curl"), "-sfL", "-o", file, url}}, command{argv: []string{"sha256sum", file}})
 	})
 	if err != nil {
 		return err
 	}
-	show(os.Stdout, "pack: one model file", "upstream", []sample{packed, curled})
+	printSamples(os.Stdout, "pack: one model file", "upstream", []sample{packed, curled})
 	return nil
 }
 
-// bounds shows what serve and load need for one large blob: memory and bytes
+// showBounds shows what serve and load need for one large blob: memory and bytes
 // written, both of which must not grow with it.
-func (b *bench) bounds(ctx context.Context) error {
-	served, err := b.serve(ctx)
+func (b *bench) showBounds(ctx context.Context) error {
+	served, err := b.measureServe(ctx)
 	if err != nil {
 		return err
 	}
-	loaded, err := b.push(ctx, "caisson load", b.load)
+	loaded, err := b.measurePush(ctx, "caisson load", b.loadCommands)
 	if err != nil {
 		return err
 	}
-	show(os.Stdout, "memory and bytes written with one model file", "", []sample{served, loaded})
+	printSamples(os.Stdout, "memory and bytes written with one model file", "", []sample{served, loaded})
 	return nil
 }
 
-// serve measures a server while curl takes the model from it once.
-func (b *bench) serve(ctx context.Context) (sample, error) {
+// measureServe measures a server while curl takes the model from it once.
+func (b *bench) measureServe(ctx context.Context) (sample, error) {
 	var url string
-	s, err := spawn(ctx, func(line string) error {
+	s, err := spawnServer(ctx, func(line string) error {
 		var e struct {
 			Fields struct {
 				Address string `json:"address"`
@@ -277,27 +278,27 @@ func (b *bench) serve(ctx context.Context) (sample, error) {
 		}
 		url = "http://" + e.Fields.Address + "/bench/Big-LLM/resolve/main/model.safetensors"
 		return err
-	}, b.caisson, "serve", b.path("out"), "--key", b.path("keys/caisson.pub"), "--listen", "127.0.0.1:0", "--output", "json")
+	}, b.caisson, "serve", b.workPath("out"), "--key", b.workPath("keys/caisson.pub"), "--listen", "127.0.0.1:0", "--output", "json")
 	if err != nil {
 		return sample{}, err
 	}
 	start := time.Now()
-	err = quiet(exec.CommandContext(ctx, b.tool("curl"), "-sfL", "-o", os.DevNull, url))
+	err = runQuietly(exec.CommandContext(ctx, b.findTool("curl"), "-sfL", "-o", os.DevNull, url))
 	wall := time.Since(start)
 	s.stop()
 	if err != nil {
 		return sample{}, err
 	}
-	return measured("caisson serve", wall, s.cmd.ProcessState), nil
+	return measuredProcess("caisson serve", wall, s.cmd.ProcessState), nil
 }
 
-func (b *bench) load(registry string) []command {
-	return []command{{argv: []string{b.caisson, "load", b.path("out"), "--key", b.path("keys/caisson.pub"), "--registry", registry, "--plain-http", "--state-dir", b.path("state"), "--quiet"}}}
+func (b *bench) loadCommands(registry string) []command {
+	return []command{{argv: []string{b.caisson, "load", b.workPath("out"), "--key", b.workPath("keys/caisson.pub"), "--registry", registry, "--plain-http", "--state-dir", b.workPath("state"), "--quiet"}}}
 }
 
-// show prints the samples and, for all but the first, the ratio of the first
+// printSamples prints the samples and, for all but the first, the ratio of the first
 // to them.
-func show(out io.Writer, title, other string, samples []sample) {
+func printSamples(out io.Writer, title, other string, samples []sample) {
 	fmt.Fprintf(out, "\n%s\n", title)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	head := "\twall s\tCPU s\t"
@@ -310,32 +311,32 @@ func show(out io.Writer, title, other string, samples []sample) {
 		if other != "" {
 			fmt.Fprintf(w, "%.2f\t", (s.cpu + s.other).Seconds())
 		}
-		fmt.Fprintf(w, "%d\t%.2f\t%s\t%s\t%s\t", s.wrote>>20, s.sync.Seconds(), humanize.IBytes(uint64(s.rss)), ratio(samples[0].wall, s.wall), ratio(samples[0].cpu, s.cpu))
+		fmt.Fprintf(w, "%d\t%.2f\t%s\t%s\t%s\t", s.wrote>>20, s.sync.Seconds(), humanize.IBytes(uint64(s.rss)), formatRatio(samples[0].wall, s.wall), formatRatio(samples[0].cpu, s.cpu))
 		if other != "" {
-			fmt.Fprintf(w, "%s\t", ratio(samples[0].cpu+samples[0].other, s.cpu+s.other))
+			fmt.Fprintf(w, "%s\t", formatRatio(samples[0].cpu+samples[0].other, s.cpu+s.other))
 		}
 		fmt.Fprintln(w)
 	}
 	w.Flush()
 }
 
-func ratio(a, b time.Duration) string {
+func formatRatio(a, b time.Duration) string {
 	if b == 0 {
 		return "-"
 	}
 	return fmt.Sprintf("%.2f", a.Seconds()/b.Seconds())
 }
 
-// empty removes what lies below dir and makes dir.
-func empty(dir string) error {
+// emptyDir removes what lies below dir and makes dir.
+func emptyDir(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
 	return os.MkdirAll(dir, 0o755)
 }
 
-// files returns the files in dir that match pattern.
-func files(dir, pattern string) ([]string, error) {
+// matchFiles returns the files in dir that match pattern.
+func matchFiles(dir, pattern string) ([]string, error) {
 	m, err := filepath.Glob(filepath.Join(dir, pattern))
 	if err == nil && len(m) == 0 {
 		err = fmt.Errorf("no %s in %s", pattern, dir)

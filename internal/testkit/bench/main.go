@@ -32,5 +32,5 @@ func realMain() error {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	return b.run(ctx)
+	return b.compareAll(ctx)
 }

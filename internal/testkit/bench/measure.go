@@ -30,34 +30,34 @@ type command struct {
 	env  []string
 }
 
-// run measures cmds one after the other as one side. Whatever they print is
+// measureSide measures cmds one after the other as one side. Whatever they print is
 // kept and shown only if one fails.
-func run(ctx context.Context, name string, other *server, syncDir string, cmds ...command) (sample, error) {
-	if err := settle(syncDir); err != nil {
+func measureSide(ctx context.Context, name string, other *server, syncDir string, cmds ...command) (sample, error) {
+	if err := syncDisk(syncDir); err != nil {
 		return sample{}, err
 	}
-	before, err := other.cpu()
+	before, err := other.cpuTime()
 	if err != nil {
 		return sample{}, err
 	}
 	s := sample{name: name}
 	for _, c := range cmds {
-		if err := s.add(ctx, c); err != nil {
+		if err := s.addCommand(ctx, c); err != nil {
 			return s, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	after, err := other.cpu()
+	after, err := other.cpuTime()
 	if err != nil {
 		return s, err
 	}
 	s.other = after - before
 	start := time.Now()
-	err = settle(syncDir)
+	err = syncDisk(syncDir)
 	s.sync = time.Since(start)
 	return s, err
 }
 
-func (s *sample) add(ctx context.Context, c command) error {
+func (s *sample) addCommand(ctx context.Context, c command) error {
 	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
 	cmd.Env = append(os.Environ(), c.env...)
 	var out bytes.Buffer
@@ -66,24 +66,24 @@ func (s *sample) add(ctx context.Context, c command) error {
 	err := cmd.Run()
 	s.wall += time.Since(start)
 	if err != nil {
-		return fmt.Errorf("running %v: %w\n%s", c.argv, err, tail(out.Bytes(), 4000))
+		return fmt.Errorf("running %v: %w\n%s", c.argv, err, lastBytes(out.Bytes(), 4000))
 	}
-	one := measured("", 0, cmd.ProcessState)
+	one := measuredProcess("", 0, cmd.ProcessState)
 	s.cpu += one.cpu
 	s.wrote += one.wrote
 	s.rss = max(s.rss, one.rss)
 	return nil
 }
 
-// measured is what the kernel says of a process that has ended.
-func measured(name string, wall time.Duration, p *os.ProcessState) sample {
+// measuredProcess is what the kernel says of a process that has ended.
+func measuredProcess(name string, wall time.Duration, p *os.ProcessState) sample {
 	u := p.SysUsage().(*syscall.Rusage)
 	return sample{name: name, wall: wall, cpu: p.UserTime() + p.SystemTime(), wrote: u.Oublock * 512, rss: u.Maxrss * 1024}
 }
 
-// settle makes everything on dir's filesystem durable, so that one side does
+// syncDisk makes everything on dir's filesystem durable, so that one side does
 // not pay for the other's dirty pages.
-func settle(dir string) error {
+func syncDisk(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func settle(dir string) error {
 	return unix.Syncfs(int(f.Fd()))
 }
 
-func tail(b []byte, n int) []byte {
+func lastBytes(b []byte, n int) []byte {
 	if len(b) > n {
 		return b[len(b)-n:]
 	}
@@ -105,7 +105,7 @@ type server struct {
 	stop func()
 }
 
-func (s *server) cpu() (time.Duration, error) {
+func (s *server) cpuTime() (time.Duration, error) {
 	if s == nil {
 		return 0, nil
 	}

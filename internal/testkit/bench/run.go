@@ -35,38 +35,38 @@ type addresses struct {
 	Workload string `json:"workload"`
 }
 
-// start builds and starts the upstream with the generated workload, and makes
+// startUpstream builds and starts the upstream with the generated workload, and makes
 // the key, the stacks and the locks that every comparison uses.
-func (b *bench) start(ctx context.Context) error {
+func (b *bench) startUpstream(ctx context.Context) error {
 	var err error
 	for _, p := range []*string{&b.caisson, &b.dir} {
 		if *p, err = filepath.Abs(*p); err != nil {
 			return err
 		}
 	}
-	if err := empty(b.dir); err != nil {
+	if err := emptyDir(b.dir); err != nil {
 		return err
 	}
 	upstream := filepath.Join(b.dir, "upstream")
 	b.site = filepath.Join(b.dir, "distribution")
 	for out, pkg := range map[string]string{upstream: "./internal/testkit/upstreamtest/upstream", b.site: "./internal/testkit/upstreamtest/distribution"} {
-		if err := quiet(exec.CommandContext(ctx, "go", "build", "-o", out, pkg)); err != nil {
+		if err := runQuietly(exec.CommandContext(ctx, "go", "build", "-o", out, pkg)); err != nil {
 			return err
 		}
 	}
 	fmt.Printf("generating %s of images and a model of %s\n", b.workload, b.model)
-	b.upstream, err = spawn(ctx, func(line string) error { return json.Unmarshal([]byte(line), &b.addr) },
+	b.upstream, err = spawnServer(ctx, func(line string) error { return json.Unmarshal([]byte(line), &b.addr) },
 		upstream, "-dir", b.dir, "-workload", b.workload, "-model", b.model, "-digests", filepath.Join(os.TempDir(), "caisson-bench-digests.json"))
 	if err != nil {
 		return err
 	}
-	return b.prepare(ctx)
+	return b.prepareStacks(ctx)
 }
 
 var imageLine = regexp.MustCompile(`(?m)^ +- (bench\.acme\.example/\S+)$`)
 
-// prepare cuts the upstream's stack in two, images and model, and resolves both.
-func (b *bench) prepare(ctx context.Context) error {
+// prepareStacks cuts the upstream's stack in two, images and model, and resolves both.
+func (b *bench) prepareStacks(ctx context.Context) error {
 	stack, err := os.ReadFile(filepath.Join(b.dir, "workload.yaml"))
 	if err != nil {
 		return err
@@ -89,29 +89,29 @@ func (b *bench) prepare(ctx context.Context) error {
 		if err := os.WriteFile(path, []byte(strings.Replace(s, "name: bench", "name: "+name, 1)), 0o644); err != nil {
 			return err
 		}
-		if err := quiet(exec.CommandContext(ctx, b.caisson, "resolve", "-f", path, "-o", b.lock(name), "--upstreams", b.path("upstreams.yaml"), "--quiet")); err != nil {
+		if err := runQuietly(exec.CommandContext(ctx, b.caisson, "resolve", "-f", path, "-o", b.lockPath(name), "--upstreams", b.workPath("upstreams.yaml"), "--quiet")); err != nil {
 			return err
 		}
 	}
-	keys := exec.CommandContext(ctx, b.caisson, "keys", "generate", "--out", b.path("keys"), "--quiet")
+	keys := exec.CommandContext(ctx, b.caisson, "keys", "generate", "--out", b.workPath("keys"), "--quiet")
 	keys.Env = append(os.Environ(), password)
-	return quiet(keys)
+	return runQuietly(keys)
 }
 
 const password = "CAISSON_PASSWORD=bench"
 
-func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
-func (b *bench) lock(name string) string { return b.path(name + ".lock.yaml") }
+func (b *bench) workPath(name string) string { return filepath.Join(b.dir, name) }
+func (b *bench) lockPath(name string) string { return b.workPath(name + ".lock.yaml") }
 
-func quiet(cmd *exec.Cmd) error {
+func runQuietly(cmd *exec.Cmd) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("running %v: %w\n%s", cmd.Args, err, tail(out, 4000))
+		return fmt.Errorf("running %v: %w\n%s", cmd.Args, err, lastBytes(out, 4000))
 	}
 	return nil
 }
 
-// spawn starts argv and hands its first line of output to ready.
-func spawn(ctx context.Context, ready func(line string) error, argv ...string) (*server, error) {
+// spawnServer starts argv and hands its first line of output to ready.
+func spawnServer(ctx context.Context, ready func(line string) error, argv ...string) (*server, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -138,17 +138,17 @@ func spawn(ctx context.Context, ready func(line string) error, argv ...string) (
 
 // emptyRegistry starts a distribution registry of its own for one side.
 func (b *bench) emptyRegistry(ctx context.Context) (*server, string, error) {
-	dir := b.path("registry")
-	if err := empty(dir); err != nil {
+	dir := b.workPath("registry")
+	if err := emptyDir(dir); err != nil {
 		return nil, "", err
 	}
 	var addr string
-	s, err := spawn(ctx, func(line string) error { addr = line; return nil }, b.site, "-dir", dir)
+	s, err := spawnServer(ctx, func(line string) error { addr = line; return nil }, b.site, "-dir", dir)
 	return s, addr, err
 }
 
-// sent asks the upstream how many payload bytes it has sent so far.
-func (b *bench) sent() (int64, error) {
+// sentBytes asks the upstream how many payload bytes it has sent so far.
+func (b *bench) sentBytes() (int64, error) {
 	res, err := http.Get("http://" + b.addr.Control + "/_control/stats")
 	if err != nil {
 		return 0, err
@@ -167,8 +167,8 @@ func (b *bench) sent() (int64, error) {
 	return sum, err
 }
 
-// tool finds a program among the built ones, else on the PATH.
-func (b *bench) tool(name string) string {
+// findTool finds a program among the built ones, else on the PATH.
+func (b *bench) findTool(name string) string {
 	if p := filepath.Join(b.tools, name); b.tools != "" {
 		if _, err := os.Stat(p); err == nil {
 			return p

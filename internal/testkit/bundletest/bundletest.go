@@ -73,54 +73,55 @@ type Bundle struct {
 // Make builds, seals and signs a bundle in a temporary directory.
 func Make(tb testing.TB, opt Options) *Bundle {
 	tb.Helper()
-	b := &Bundle{Dir: tb.TempDir(), Name: or(opt.Name, "demo"), Key: opt.Key, KeyFile: opt.KeyFile, Content: map[digest.Digest][]byte{}, Files: map[string][]byte{}}
-	b.Lock = (&builder{Bundle: b, salt: opt.Salt}).lock(b.Name, or(opt.Version, "1.0.0"))
-	b.keys(tb)
-	b.seal(tb, opt)
+	b := &Bundle{Dir: tb.TempDir(), Name: orDefault(opt.Name, "demo"), Key: opt.Key, KeyFile: opt.KeyFile, Content: map[digest.Digest][]byte{}, Files: map[string][]byte{}}
+	b.Lock = (&builder{Bundle: b, salt: opt.Salt}).makeLock(b.Name, orDefault(opt.Version, "1.0.0"))
+	b.makeKeys(tb)
+	b.sealBundle(tb, opt)
 	return b
 }
 
-func or(s, def string) string {
+func orDefault(s, def string) string {
 	if s == "" {
 		return def
 	}
 	return s
 }
 
-func (b *Bundle) keys(tb testing.TB) {
+func (b *Bundle) makeKeys(tb testing.TB) {
 	tb.Helper()
 	if b.Key != nil && b.KeyFile != "" {
 		return
 	}
 	// A key without a password spares each bundle the cost of scrypt.
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(tb, err)
+	requireNoError(tb, err)
 	private, err := x509.MarshalPKCS8PrivateKey(key)
-	check(tb, err)
+	requireNoError(tb, err)
 	public, err := x509.MarshalPKIXPublicKey(key.Public())
-	check(tb, err)
+	requireNoError(tb, err)
 	dir := tb.TempDir()
 	b.KeyFile = filepath.Join(dir, sign.PublicKeyFile)
-	check(tb, os.WriteFile(b.KeyFile, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o644))
+	text := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})
+	requireNoError(tb, os.WriteFile(b.KeyFile, text, 0o644))
 	file := filepath.Join(dir, sign.PrivateKeyFile)
-	check(tb, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
+	requireNoError(tb, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
 	b.Key, err = sign.LoadPrivateKey(file, nil)
-	check(tb, err)
+	requireNoError(tb, err)
 }
 
-func check(tb testing.TB, err error) {
+func requireNoError(tb testing.TB, err error) {
 	tb.Helper()
 	if err != nil {
 		tb.Fatal(err)
 	}
 }
 
-// seal writes the volumes and the head and signs.
-func (b *Bundle) seal(tb testing.TB, opt Options) {
+// sealBundle writes the volumes and the head and signs.
+func (b *Bundle) sealBundle(tb testing.TB, opt Options) {
 	tb.Helper()
 	ctx := context.Background()
 	text, err := b.Lock.Marshal()
-	check(tb, err)
+	requireNoError(tb, err)
 	if opt.LockText != "" {
 		text = []byte(opt.LockText)
 	}
@@ -133,46 +134,46 @@ func (b *Bundle) seal(tb testing.TB, opt Options) {
 		size = 4 << 20
 	}
 	w, err := bundle.Create(ctx, b.Dir, b.Name, digest.FromBytes(text), slots, bundle.WriterOptions{VolumeSize: size, NoSync: true})
-	check(tb, err)
+	requireNoError(tb, err)
 	defer w.Close()
-	pending := b.fill(ctx, tb, w)
-	descriptors := b.wrap(tb, w, pending)
+	pending := b.fillSlots(ctx, tb, w)
+	descriptors := b.wrapItems(tb, w, pending)
 	sealed, err := w.Seal(ctx, bundle.Contents{Name: b.Name, Version: b.Lock.Metadata.Version, Lock: text, SBOM: []byte(`{"spdxVersion":"SPDX-2.3"}`), Descriptors: descriptors})
-	check(tb, err)
+	requireNoError(tb, err)
 	statement := sealed.Statement()
 	statement.Predicate.Sequence = max(opt.Sequence, 1)
 	statement.Predicate.Created = "2026-01-01T00:00:00Z"
 	statement.Predicate.Expires = opt.Expires
 	payload, err := statement.Marshal()
-	check(tb, err)
+	requireNoError(tb, err)
 	signature, err := b.Key.SignStatement(payload)
-	check(tb, err)
+	requireNoError(tb, err)
 	_, err = bundle.WriteSignature(b.Dir, b.Name, b.Key.Public.ID, signature)
-	check(tb, err)
+	requireNoError(tb, err)
 }
 
-// fill writes every slot and returns the digests of pending ones by key.
-func (b *Bundle) fill(ctx context.Context, tb testing.TB, w *bundle.Writer) map[string]digest.Digest {
+// fillSlots writes every slot and returns the digests of pending ones by key.
+func (b *Bundle) fillSlots(ctx context.Context, tb testing.TB, w *bundle.Writer) map[string]digest.Digest {
 	tb.Helper()
 	pending := map[string]digest.Digest{}
 	for i, s := range b.Lock.Slots() {
 		data := b.Content[s.Digest]
 		if s.Parts != nil {
-			data = b.layer(s.Parts)
+			data = b.layerOf(s.Parts)
 		}
 		sw, err := w.Slot(ctx, i, nil)
-		check(tb, err)
+		requireNoError(tb, err)
 		_, err = sw.Write(data)
-		check(tb, err)
+		requireNoError(tb, err)
 		d, err := sw.Commit()
-		check(tb, err)
+		requireNoError(tb, err)
 		b.Content[d] = data
 		pending[s.Key] = d
 	}
 	return pending
 }
 
-func (b *Bundle) layer(parts []lock.Part) []byte {
+func (b *Bundle) layerOf(parts []lock.Part) []byte {
 	var out bytes.Buffer
 	for _, p := range parts {
 		if p.File != nil {
@@ -184,11 +185,11 @@ func (b *Bundle) layer(parts []lock.Part) []byte {
 	return out.Bytes()
 }
 
-// wrap puts manifests and configs into the head and describes every item.
-func (b *Bundle) wrap(tb testing.TB, w *bundle.Writer, pending map[string]digest.Digest) []ocispec.Descriptor {
+// wrapItems puts manifests and configs into the head and describes every item.
+func (b *Bundle) wrapItems(tb testing.TB, w *bundle.Writer, pending map[string]digest.Digest) []ocispec.Descriptor {
 	tb.Helper()
 	for _, h := range b.Lock.HeadBlobs() {
-		b.meta(w, b.Content[h.Digest])
+		b.putMeta(w, b.Content[h.Digest])
 	}
 	wrapped := map[string]ocispec.Descriptor{}
 	for i := range b.Lock.Items {
@@ -197,16 +198,16 @@ func (b *Bundle) wrap(tb testing.TB, w *bundle.Writer, pending map[string]digest
 			continue
 		}
 		manifest, config, err := it.Wrap(func(key string) digest.Digest { return pending[key] })
-		check(tb, err)
-		b.meta(w, config)
-		wrapped[it.Ref] = ocispec.Descriptor{Digest: b.meta(w, manifest), Size: int64(len(manifest))}
+		requireNoError(tb, err)
+		b.putMeta(w, config)
+		wrapped[it.Ref] = ocispec.Descriptor{Digest: b.putMeta(w, manifest), Size: int64(len(manifest))}
 	}
 	descriptors, err := b.Lock.Descriptors(wrapped)
-	check(tb, err)
+	requireNoError(tb, err)
 	return descriptors
 }
 
-func (b *Bundle) meta(w *bundle.Writer, data []byte) digest.Digest {
+func (b *Bundle) putMeta(w *bundle.Writer, data []byte) digest.Digest {
 	d := w.PutMeta(data)
 	b.Content[d] = data
 	return d
@@ -216,7 +217,7 @@ func (b *Bundle) meta(w *bundle.Writer, data []byte) digest.Digest {
 func (b *Bundle) Open(tb testing.TB) *cargo.Bundle {
 	tb.Helper()
 	opened, err := cargo.Open(context.Background(), []string{b.Dir}, []string{b.KeyFile}, cargo.Options{AllowExpired: true}, event.Discard)
-	check(tb, err)
+	requireNoError(tb, err)
 	tb.Cleanup(func() { _ = opened.Close() })
 	return opened
 }
@@ -237,10 +238,10 @@ func (b *Bundle) Damage(tb testing.TB, d digest.Digest, offset int64) (volume st
 		if errors.Is(err, os.ErrNotExist) {
 			tb.Fatalf("blob %s at %d is in no volume", d, offset)
 		}
-		check(tb, err)
+		requireNoError(tb, err)
 		if i := bytes.Index(raw, window); i >= 0 {
 			raw[i] ^= 0x10
-			check(tb, os.WriteFile(b.Volume(n), raw, 0o644))
+			requireNoError(tb, os.WriteFile(b.Volume(n), raw, 0o644))
 			return filepath.Base(b.Volume(n)), int64(i)
 		}
 	}
@@ -250,6 +251,6 @@ func (b *Bundle) Damage(tb testing.TB, d digest.Digest, offset int64) (volume st
 func ReadAll(tb testing.TB, r io.ReadCloser) []byte {
 	tb.Helper()
 	data, err := io.ReadAll(r)
-	check(tb, errors.Join(err, r.Close()))
+	requireNoError(tb, errors.Join(err, r.Close()))
 	return data
 }

@@ -33,18 +33,18 @@ type builder struct {
 	items []lock.Item
 }
 
-func (b *builder) put(data []byte, mediaType string) ocispec.Descriptor {
+func (b *builder) putBlob(data []byte, mediaType string) ocispec.Descriptor {
 	d := digest.FromBytes(data)
 	b.Content[d] = data
 	return ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}
 }
 
-func (b *builder) json(v any, mediaType string) ocispec.Descriptor {
+func (b *builder) putJSON(v any, mediaType string) ocispec.Descriptor {
 	data, err := json.Marshal(v)
 	if err != nil {
 		panic(err) // plain values
 	}
-	return b.put(data, mediaType)
+	return b.putBlob(data, mediaType)
 }
 
 // Random returns n bytes that follow from seed.
@@ -54,8 +54,8 @@ func Random(seed string, n int) []byte {
 	return out
 }
 
-// archive makes a tar of one file and compresses it without effort.
-func archive(name string, data []byte) (compressed []byte, diffID digest.Digest) {
+// makeArchive makes a tar of one file and compresses it without effort.
+func makeArchive(name string, data []byte) (compressed []byte, diffID digest.Digest) {
 	var plain, out bytes.Buffer
 	t := tar.NewWriter(&plain)
 	_ = t.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data)), Format: tar.FormatUSTAR})
@@ -73,13 +73,13 @@ type layer struct {
 	diffID digest.Digest
 }
 
-func (b *builder) layer(name string, size int) layer {
-	data, diffID := archive(name, Random(name, size))
-	return layer{b.put(data, ocispec.MediaTypeImageLayerGzip), diffID}
+func (b *builder) makeLayer(name string, size int) layer {
+	data, diffID := makeArchive(name, Random(name, size))
+	return layer{b.putBlob(data, ocispec.MediaTypeImageLayerGzip), diffID}
 }
 
-// image makes an image manifest and what the lock says of it.
-func (b *builder) image(arch string, docker bool, layers ...layer) lock.ImageManifest {
+// makeImage makes an image manifest and what the lock says of it.
+func (b *builder) makeImage(arch string, docker bool, layers ...layer) lock.ImageManifest {
 	config := ocispec.Image{Platform: ocispec.Platform{OS: "linux", Architecture: arch}, RootFS: ocispec.RootFS{Type: "layers"}}
 	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
 	configType := ocispec.MediaTypeImageConfig
@@ -93,26 +93,26 @@ func (b *builder) image(arch string, docker bool, layers ...layer) lock.ImageMan
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.diffID)
 		m.Layers = append(m.Layers, l.Descriptor)
 	}
-	m.Config = b.json(config, configType)
-	return b.manifest(m, "linux/"+arch)
+	m.Config = b.putJSON(config, configType)
+	return b.putManifest(m, "linux/"+arch)
 }
 
-func (b *builder) manifest(m ocispec.Manifest, platform string) lock.ImageManifest {
+func (b *builder) putManifest(m ocispec.Manifest, platform string) lock.ImageManifest {
 	m.SchemaVersion = 2
-	d := b.json(m, m.MediaType)
-	out := lock.ImageManifest{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, Platform: platform, Config: blob(m.Config)}
+	d := b.putJSON(m, m.MediaType)
+	out := lock.ImageManifest{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, Platform: platform, Config: blobOf(m.Config)}
 	for _, l := range m.Layers {
-		out.Layers = append(out.Layers, *blob(l))
+		out.Layers = append(out.Layers, *blobOf(l))
 	}
 	return out
 }
 
-func blob(d ocispec.Descriptor) *lock.Blob {
+func blobOf(d ocispec.Descriptor) *lock.Blob {
 	return &lock.Blob{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size}
 }
 
-// index makes an index of images; those in absent are listed and not carried.
-func (b *builder) index(carried []lock.ImageManifest, absent ...ocispec.Descriptor) lock.ImageManifest {
+// makeIndex makes an index of images; those in absent are listed and not carried.
+func (b *builder) makeIndex(carried []lock.ImageManifest, absent ...ocispec.Descriptor) lock.ImageManifest {
 	idx := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	for _, m := range carried {
 		d := ocispec.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size}
@@ -120,11 +120,11 @@ func (b *builder) index(carried []lock.ImageManifest, absent ...ocispec.Descript
 		idx.Manifests = append(idx.Manifests, d)
 	}
 	idx.Manifests = append(idx.Manifests, absent...)
-	d := b.json(idx, idx.MediaType)
+	d := b.putJSON(idx, idx.MediaType)
 	return lock.ImageManifest{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size}
 }
 
-func (b *builder) add(kind lock.Kind, ref, source string, component string, ms ...lock.ImageManifest) *lock.Item {
+func (b *builder) addItem(kind lock.Kind, ref, source string, component string, ms ...lock.ImageManifest) *lock.Item {
 	it := lock.Item{Ref: ref, Kind: kind, Components: []string{component}, Source: source, Manifests: ms}
 	if len(ms) > 0 {
 		it.Digest, it.MediaType, it.Size = ms[0].Digest, ms[0].MediaType, ms[0].Size
@@ -133,12 +133,12 @@ func (b *builder) add(kind lock.Kind, ref, source string, component string, ms .
 	return &b.items[len(b.items)-1]
 }
 
-func (b *builder) lock(name, version string) *lock.Lock {
-	b.images()
-	b.evidence()
-	b.charts()
-	b.model()
-	b.files()
+func (b *builder) makeLock(name, version string) *lock.Lock {
+	b.addImages()
+	b.addEvidence()
+	b.addCharts()
+	b.addModel()
+	b.addFiles()
 	l := &lock.Lock{
 		Metadata: lock.Metadata{Name: name, Version: version}, Platforms: []string{"linux/amd64"},
 		Components: []lock.Component{{Name: "gpu"}, {Name: "web", Namespace: "web"}}, Items: b.items,
@@ -149,45 +149,48 @@ func (b *builder) lock(name, version string) *lock.Lock {
 	return l
 }
 
-func (b *builder) images() {
-	base := b.layer("base", 9<<20) // three blocks
-	app := b.layer("app"+b.salt, 300<<10)
-	web := b.image("amd64", false, base, app)
+func (b *builder) addImages() {
+	base := b.makeLayer("base", 9<<20) // three blocks
+	app := b.makeLayer("app"+b.salt, 300<<10)
+	web := b.makeImage("amd64", false, base, app)
 	arm := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString("not carried"), Size: 500,
 		Platform: &ocispec.Platform{OS: "linux", Architecture: "arm64"}}
-	index := b.index([]lock.ImageManifest{web}, arm)
+	index := b.makeIndex([]lock.ImageManifest{web}, arm)
 	b.WebIndex, b.WebAMD64 = index.Digest, web.Digest
-	b.add(lock.Image, Web, "docker://"+Web, "web", index, web)
+	b.addItem(lock.Image, Web, "docker://"+Web, "web", index, web)
 
-	x, y := b.image("amd64", false, b.layer("full amd64", 200<<10)), b.image("arm64", false, b.layer("full arm64", 200<<10))
-	full := b.index([]lock.ImageManifest{x, y})
+	x, y := b.makeImage("amd64", false, b.makeLayer("full amd64", 200<<10)), b.makeImage("arm64", false, b.makeLayer("full arm64", 200<<10))
+	full := b.makeIndex([]lock.ImageManifest{x, y})
 	b.FullIndex = full.Digest
-	b.add(lock.Image, Full, "docker://"+Full, "web", full, x, y)
-	b.add(lock.Image, Tool, "docker://"+Tool, "web", b.image("amd64", true, base, b.layer("tool", 100<<10)))
+	b.addItem(lock.Image, Full, "docker://"+Full, "web", full, x, y)
+	b.addItem(lock.Image, Tool, "docker://"+Tool, "web", b.makeImage("amd64", true, base, b.makeLayer("tool", 100<<10)))
 }
 
-// evidence adds a cosign signature tag, an SBOM referrer and its fallback tag.
-func (b *builder) evidence() {
+// addEvidence adds a cosign signature tag, an SBOM referrer and its fallback tag.
+func (b *builder) addEvidence() {
 	subject := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: b.WebIndex, Size: int64(len(b.Content[b.WebIndex]))}
-	empty := b.put([]byte("{}"), ocispec.MediaTypeEmptyJSON)
-	sbom := b.manifest(ocispec.Manifest{
+	empty := b.putBlob([]byte("{}"), ocispec.MediaTypeEmptyJSON)
+	sbom := b.putManifest(ocispec.Manifest{
 		MediaType: ocispec.MediaTypeImageManifest, ArtifactType: "application/spdx+json", Config: empty, Subject: &subject,
-		Layers: []ocispec.Descriptor{b.put([]byte(`{"spdxVersion":"SPDX-2.3","name":"web"}`), "application/spdx+json")},
+		Layers: []ocispec.Descriptor{
+			b.putBlob([]byte(`{"spdxVersion":"SPDX-2.3","name":"web"}`), "application/spdx+json"),
+		},
 	}, "")
 	b.SBOM = sbom.Digest
 	repository, tag := "ghcr.io/acme/web", "sha256-"+b.WebIndex.Encoded()
-	b.add(lock.Referrer, repository+"@"+sbom.Digest.String(), "docker://"+repository, "web", sbom).Subject = b.WebIndex
+	referrer := b.addItem(lock.Referrer, repository+"@"+sbom.Digest.String(), "docker://"+repository, "web", sbom)
+	referrer.Subject = b.WebIndex
 
-	signature := b.manifest(ocispec.Manifest{
-		MediaType: ocispec.MediaTypeImageManifest, Config: b.json(ocispec.Image{Platform: ocispec.Platform{OS: "linux"}}, ocispec.MediaTypeImageConfig),
-		Layers: []ocispec.Descriptor{b.put([]byte(`{"critical":{}}`), "application/vnd.dev.cosign.simplesigning.v1+json")},
+	signature := b.putManifest(ocispec.Manifest{
+		MediaType: ocispec.MediaTypeImageManifest, Config: b.putJSON(ocispec.Image{Platform: ocispec.Platform{OS: "linux"}}, ocispec.MediaTypeImageConfig),
+		Layers: []ocispec.Descriptor{b.putBlob([]byte(`{"critical":{}}`), "application/vnd.dev.cosign.simplesigning.v1+json")},
 	}, "")
 	b.Signature = signature.Digest
-	b.add(lock.Referrer, repository+":"+tag+".sig", "docker://"+repository, "web", signature).Subject = b.WebIndex
+	b.addItem(lock.Referrer, repository+":"+tag+".sig", "docker://"+repository, "web", signature).Subject = b.WebIndex
 
-	fallback := b.json(ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
+	fallback := b.putJSON(ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
 		Manifests: []ocispec.Descriptor{{MediaType: sbom.MediaType, Digest: sbom.Digest, Size: sbom.Size, ArtifactType: "application/spdx+json"}}}, ocispec.MediaTypeImageIndex)
-	b.add(lock.Referrer, repository+":"+tag, "docker://"+repository, "web",
+	b.addItem(lock.Referrer, repository+":"+tag, "docker://"+repository, "web",
 		lock.ImageManifest{Digest: fallback.Digest, MediaType: fallback.MediaType, Size: fallback.Size}, sbom).Subject = b.WebIndex
 }
 
@@ -209,21 +212,21 @@ func chartArchive(name, version string) (archiveBytes, config []byte) {
 	return out.Bytes(), config
 }
 
-func (b *builder) charts() {
+func (b *builder) addCharts() {
 	data, config := chartArchive("web", "1.2.3")
-	m := b.manifest(ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: b.put(config, lock.MediaTypeHelmConfig),
-		Layers: []ocispec.Descriptor{b.put(data, lock.MediaTypeHelmChart)}}, "")
-	b.add(lock.Chart, OCIChart, "oci://ghcr.io/acme/charts/web", "web", m)
+	m := b.putManifest(ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: b.putBlob(config, lock.MediaTypeHelmConfig),
+		Layers: []ocispec.Descriptor{b.putBlob(data, lock.MediaTypeHelmChart)}}, "")
+	b.addItem(lock.Chart, OCIChart, "oci://ghcr.io/acme/charts/web", "web", m)
 
 	data, config = chartArchive("old", "0.9.0")
-	old, prov := b.put(data, ""), b.put([]byte("-----BEGIN PGP SIGNED MESSAGE-----\n"), "")
-	b.add(lock.Chart, OldChart, "https://charts.acme.example/stable", "web").HelmChart = &lock.HelmChart{
+	old, prov := b.putBlob(data, ""), b.putBlob([]byte("-----BEGIN PGP SIGNED MESSAGE-----\n"), "")
+	b.addItem(lock.Chart, OldChart, "https://charts.acme.example/stable", "web").HelmChart = &lock.HelmChart{
 		Name: "old", Version: "0.9.0", URL: "https://charts.acme.example/stable/old-0.9.0.tgz",
 		Digest: old.Digest, Size: old.Size, Provenance: &lock.Blob{Digest: prov.Digest, Size: prov.Size}, Config: string(config),
 	}
 }
 
-func (b *builder) model() {
+func (b *builder) addModel() {
 	spec := &lock.HubModel{Repository: ModelID, Revision: "main", Commit: Commit, License: "apache-2.0"}
 	add := func(path string, data []byte, lfs bool) {
 		b.Files[path] = data
@@ -239,21 +242,22 @@ func (b *builder) model() {
 	add("model.safetensors", Random("weights", 6<<20+123), true)
 	add("onnx/empty.txt", nil, false)
 	add("onnx/small.onnx", Random("onnx", 5000), true)
-	b.add(lock.Model, Model, "hf://"+ModelID+"@"+Commit, "web").HubModel = spec
+	b.addItem(lock.Model, Model, "hf://"+ModelID+"@"+Commit, "web").HubModel = spec
 }
 
-func (b *builder) files() {
-	driver := b.put(Random("driver", 5<<20+7), lock.MediaTypeFile)
+func (b *builder) addFiles() {
+	driver := b.putBlob(Random("driver", 5<<20+7), lock.MediaTypeFile)
 	b.Driver = driver.Digest
-	b.raw(lock.File, "gpu", &lock.RawFile{Name: "driver.run", URL: "https://dl.acme.example/driver.run", Digest: driver.Digest, Size: driver.Size, MediaType: lock.MediaTypeFile})
-	extra := b.put([]byte("apiVersion: v1\nkind: Namespace\nmetadata: {name: extra}\n"), lock.MediaTypeManifest)
-	b.raw(lock.Manifest, "web", &lock.RawFile{Name: "extra.yaml", Path: "extra.yaml", Digest: extra.Digest, Size: extra.Size, MediaType: lock.MediaTypeManifest})
+	b.addRaw(lock.File, "gpu", &lock.RawFile{Name: "driver.run", URL: "https://dl.acme.example/driver.run", Digest: driver.Digest, Size: driver.Size, MediaType: lock.MediaTypeFile})
+	extra := b.putBlob([]byte("apiVersion: v1\nkind: Namespace\nmetadata: {name: extra}\n"), lock.MediaTypeManifest)
+	b.addRaw(lock.Manifest, "web", &lock.RawFile{Name: "extra.yaml", Path: "extra.yaml", Digest: extra.Digest, Size: extra.Size, MediaType: lock.MediaTypeManifest})
 }
 
-func (b *builder) raw(kind lock.Kind, component string, f *lock.RawFile) {
+func (b *builder) addRaw(kind lock.Kind, component string, f *lock.RawFile) {
 	source := f.URL
 	if source == "" {
 		source = "file:" + f.Path
 	}
-	b.add(kind, "files.caisson.dev/"+component+"/"+f.Name+":"+f.Digest.Encoded()[:12], source, component).RawFile = f
+	ref := "files.caisson.dev/" + component + "/" + f.Name + ":" + f.Digest.Encoded()[:12]
+	b.addItem(kind, ref, source, component).RawFile = f
 }

@@ -52,8 +52,8 @@ func NewRegistry(tb testing.TB, sparse bool) *Registry {
 	r := &Registry{app: app}
 	r.idle = sync.NewCond(&r.mu)
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		r.begin(req)
-		defer r.end()
+		r.beginRequest(req)
+		defer r.endRequest()
 		if r.Fault == nil || !r.Fault(w, req) {
 			app.ServeHTTP(w, req)
 		}
@@ -65,14 +65,14 @@ func NewRegistry(tb testing.TB, sparse bool) *Registry {
 	return r
 }
 
-func (r *Registry) begin(req *http.Request) {
+func (r *Registry) beginRequest(req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.busy++
 	r.seen = append(r.seen, req.Method+" "+req.URL.RequestURI())
 }
 
-func (r *Registry) end() {
+func (r *Registry) endRequest() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.busy--

@@ -20,22 +20,22 @@ func Binary(tb testing.TB, machine elf.Machine, more string) string {
 		Type:  uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT), Ehsize: 64,
 	}
 	var b bytes.Buffer
-	check(tb, binary.Write(&b, binary.LittleEndian, head))
+	requireNoError(tb, binary.Write(&b, binary.LittleEndian, head))
 	b.WriteString(more)
 	path := filepath.Join(tb.TempDir(), "caisson")
-	check(tb, os.WriteFile(path, b.Bytes(), 0o755))
+	requireNoError(tb, os.WriteFile(path, b.Bytes(), 0o755))
 	return path
 }
 
-// agent enters the node agent's image.
-func (p *packer) agent(tb testing.TB) {
+// addAgent enters the node agent's image.
+func (p *packer) addAgent(tb testing.TB) {
 	tb.Helper()
 	im, err := agent.Build(Binary(tb, elf.EM_X86_64, "agent"))
-	check(tb, err)
+	requireNoError(tb, err)
 	var layer bytes.Buffer
-	check(tb, im.WriteLayer(&layer))
+	requireNoError(tb, im.WriteLayer(&layer))
 	for _, data := range [][]byte{im.Manifest, im.Config, layer.Bytes()} {
-		p.put(data)
+		p.putBlob(data)
 	}
 	it := im.Item()
 	p.items[it.Ref] = &it

@@ -72,15 +72,15 @@ type Site struct {
 func NewSite(tb testing.TB, sparse bool) *Site {
 	tb.Helper()
 	pair, err := sign.GenerateKeyPair(nil)
-	check(tb, err)
+	requireNoError(tb, err)
 	dir := tb.TempDir()
-	check(tb, sign.WriteKeyPair(dir, pair))
+	requireNoError(tb, sign.WriteKeyPair(dir, pair))
 	key, err := sign.LoadPrivateKey(filepath.Join(dir, sign.PrivateKeyFile), nil)
-	check(tb, err)
+	requireNoError(tb, err)
 	return &Site{Registry: bundletest.NewRegistry(tb, sparse), Key: key, KeyFile: filepath.Join(dir, sign.PublicKeyFile)}
 }
 
-func check(tb testing.TB, err error) {
+func requireNoError(tb testing.TB, err error) {
 	tb.Helper()
 	if err != nil {
 		tb.Fatal(err)
@@ -92,7 +92,7 @@ func (s *Site) File(tb testing.TB, more string) string {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "site.yaml")
 	text := "apiVersion: caisson.dev/v1alpha1\nkind: Site\nmetadata: {name: lab}\nregistry: {mode: external, address: \"" + s.Registry.Host + "\", prefix: mirror, plainHTTP: true}\n" + more
-	check(tb, os.WriteFile(path, []byte(text), 0o600))
+	requireNoError(tb, os.WriteFile(path, []byte(text), 0o600))
 	return path
 }
 
@@ -100,14 +100,14 @@ func (s *Site) File(tb testing.TB, more string) string {
 func (s *Site) Load(tb testing.TB, dir string) {
 	tb.Helper()
 	_, err := load.Run(tb.Context(), load.Options{Paths: []string{dir}, Keys: []string{s.KeyFile}, Registry: s.Registry.Host + "/mirror", PlainHTTP: true}, event.Discard)
-	check(tb, err)
+	requireNoError(tb, err)
 }
 
 // Pack makes a signed bundle and returns its directory.
 func (s *Site) Pack(tb testing.TB, stack Stack) string {
 	tb.Helper()
 	p := &packer{content: map[digest.Digest][]byte{}, items: map[string]*lock.Item{}}
-	return p.seal(tb, s.Key, stack, p.lock(tb, stack))
+	return p.sealBundle(tb, s.Key, stack, p.makeLock(tb, stack))
 }
 
 // Incompressible is n characters of text that follow from seed and do not
@@ -123,63 +123,63 @@ type packer struct {
 	items   map[string]*lock.Item
 }
 
-func (p *packer) put(data []byte) lock.Blob {
+func (p *packer) putBlob(data []byte) lock.Blob {
 	d := digest.FromBytes(data)
 	p.content[d] = data
 	return lock.Blob{Digest: d, Size: int64(len(data))}
 }
 
-func (p *packer) json(v any) lock.Blob {
+func (p *packer) putJSON(v any) lock.Blob {
 	data, err := json.Marshal(v)
 	if err != nil {
 		panic(err) // plain values
 	}
-	return p.put(data)
+	return p.putBlob(data)
 }
 
-func (p *packer) lock(tb testing.TB, stack Stack) *lock.Lock {
+func (p *packer) makeLock(tb testing.TB, stack Stack) *lock.Lock {
 	tb.Helper()
 	l := &lock.Lock{
-		Metadata: lock.Metadata{Name: or(stack.Name, "demo"), Version: or(stack.Version, "1.0.0")}, Platforms: []string{"linux/amd64"},
+		Metadata: lock.Metadata{Name: orDefault(stack.Name, "demo"), Version: orDefault(stack.Version, "1.0.0")}, Platforms: []string{"linux/amd64"},
 		Kubernetes: lock.Kubernetes{Versions: []string{"1.30", "1.99"}},
 	}
 	for _, c := range stack.Components {
-		l.Components = append(l.Components, p.component(c))
+		l.Components = append(l.Components, p.addComponent(c))
 	}
 	if stack.Agent {
-		p.agent(tb)
+		p.addAgent(tb)
 	}
 	for _, it := range p.items {
 		l.Items = append(l.Items, *it)
 	}
-	check(tb, l.Normalize())
+	requireNoError(tb, l.Normalize())
 	return l
 }
 
-func or(s, def string) string {
+func orDefault(s, def string) string {
 	if s == "" {
 		return def
 	}
 	return s
 }
 
-func (p *packer) component(c Component) lock.Component {
-	out := lock.Component{Name: c.Name, Namespace: or(c.Namespace, c.Name), Needs: slices.Sorted(slices.Values(c.Needs)), Optional: c.Optional, Ready: c.Ready}
+func (p *packer) addComponent(c Component) lock.Component {
+	out := lock.Component{Name: c.Name, Namespace: orDefault(c.Namespace, c.Name), Needs: slices.Sorted(slices.Values(c.Needs)), Optional: c.Optional, Ready: c.Ready}
 	for _, ch := range c.Charts {
-		out.Releases = append(out.Releases, lock.Release{Name: ch.Release, Chart: p.chart(c.Name, ch), Values: ch.Values})
+		out.Releases = append(out.Releases, lock.Release{Name: ch.Release, Chart: p.addChart(c.Name, ch), Values: ch.Values})
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Manifests)) {
-		out.Manifests = append(out.Manifests, p.manifest(c.Name, name, c.Manifests[name]))
+		out.Manifests = append(out.Manifests, p.addManifest(c.Name, name, c.Manifests[name]))
 	}
 	for _, ref := range c.Images {
-		out.Items = append(out.Items, p.image(c.Name, ref))
+		out.Items = append(out.Items, p.addImage(c.Name, ref))
 	}
 	slices.Sort(out.Items)
 	return out
 }
 
-// item finds or makes an item and enters the component.
-func (p *packer) item(component string, it lock.Item) string {
+// addItem finds or makes an item and enters the component.
+func (p *packer) addItem(component string, it lock.Item) string {
 	old := p.items[it.Ref]
 	if old == nil {
 		old = &it
@@ -192,19 +192,19 @@ func (p *packer) item(component string, it lock.Item) string {
 	return it.Ref
 }
 
-// image makes a sparse index of linux/amd64, whose content follows from ref.
-func (p *packer) image(component, ref string) string {
-	layer := p.put(archive(map[string]string{"content": ref}))
-	config := p.json(ocispec.Image{Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}, RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromString(ref)}}})
+// addImage makes a sparse index of linux/amd64, whose content follows from ref.
+func (p *packer) addImage(component, ref string) string {
+	layer := p.putBlob(makeArchive(map[string]string{"content": ref}))
+	config := p.putJSON(ocispec.Image{Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}, RootFS: ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromString(ref)}}})
 	layer.MediaType, config.MediaType = ocispec.MediaTypeImageLayerGzip, ocispec.MediaTypeImageConfig
-	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: descriptor(config), Layers: []ocispec.Descriptor{descriptor(layer)}}
-	amd64 := p.json(m)
+	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: descriptorOf(config), Layers: []ocispec.Descriptor{descriptorOf(layer)}}
+	amd64 := p.putJSON(m)
 	idx := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{
 		{MediaType: m.MediaType, Digest: amd64.Digest, Size: amd64.Size, Platform: &ocispec.Platform{OS: "linux", Architecture: "amd64"}},
 		{MediaType: m.MediaType, Digest: digest.FromString("not carried"), Size: 400, Platform: &ocispec.Platform{OS: "linux", Architecture: "arm64"}},
 	}}
-	root := p.json(idx)
-	return p.item(component, lock.Item{
+	root := p.putJSON(idx)
+	return p.addItem(component, lock.Item{
 		Ref: ref, Kind: lock.Image, Source: "docker://" + ref, FoundBy: []string{"stack"}, Digest: root.Digest, MediaType: idx.MediaType, Size: root.Size,
 		Manifests: []lock.ImageManifest{
 			{Digest: root.Digest, MediaType: idx.MediaType, Size: root.Size},
@@ -213,12 +213,12 @@ func (p *packer) image(component, ref string) string {
 	})
 }
 
-func descriptor(b lock.Blob) ocispec.Descriptor {
+func descriptorOf(b lock.Blob) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: b.MediaType, Digest: b.Digest, Size: b.Size}
 }
 
-// archive makes a .tgz of files by path.
-func archive(files map[string]string) []byte {
+// makeArchive makes a .tgz of files by path.
+func makeArchive(files map[string]string) []byte {
 	var out bytes.Buffer
 	z := gzip.NewWriter(&out)
 	t := tar.NewWriter(z)
@@ -231,60 +231,60 @@ func archive(files map[string]string) []byte {
 	return out.Bytes()
 }
 
-func (p *packer) chart(component string, c Chart) string {
-	version := or(c.Version, "1.0.0")
+func (p *packer) addChart(component string, c Chart) string {
+	version := orDefault(c.Version, "1.0.0")
 	files := map[string]string{c.Release + "/Chart.yaml": fmt.Sprintf("apiVersion: v2\nname: %s\nversion: %s\n", c.Release, version)}
 	for path, text := range c.Files {
 		files[c.Release+"/"+path] = text
 	}
-	config := p.json(map[string]any{"apiVersion": "v2", "name": c.Release, "version": version})
-	layer := p.put(archive(files))
+	config := p.putJSON(map[string]any{"apiVersion": "v2", "name": c.Release, "version": version})
+	layer := p.putBlob(makeArchive(files))
 	config.MediaType, layer.MediaType = lock.MediaTypeHelmConfig, lock.MediaTypeHelmChart
-	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: descriptor(config), Layers: []ocispec.Descriptor{descriptor(layer)}}
-	root := p.json(m)
-	return p.item(component, lock.Item{
+	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: descriptorOf(config), Layers: []ocispec.Descriptor{descriptorOf(layer)}}
+	root := p.putJSON(m)
+	return p.addItem(component, lock.Item{
 		Ref: "ghcr.io/acme/charts/" + c.Release + ":" + version, Kind: lock.Chart, Source: "oci://ghcr.io/acme/charts/" + c.Release,
 		Digest: root.Digest, MediaType: m.MediaType, Size: root.Size,
 		Manifests: []lock.ImageManifest{{Digest: root.Digest, MediaType: m.MediaType, Size: root.Size, Config: &config, Layers: []lock.Blob{layer}}},
 	})
 }
 
-func (p *packer) manifest(component, name, text string) string {
-	b := p.put([]byte(text))
-	return p.item(component, lock.Item{
+func (p *packer) addManifest(component, name, text string) string {
+	b := p.putBlob([]byte(text))
+	return p.addItem(component, lock.Item{
 		Ref: "files.caisson.dev/" + component + "/" + name + ":" + b.Digest.Encoded()[:12], Kind: lock.Manifest, Source: "file:" + name,
 		RawFile: &lock.RawFile{Name: name, Path: name, Digest: b.Digest, Size: b.Size, MediaType: lock.MediaTypeManifest},
 	})
 }
 
-func (p *packer) seal(tb testing.TB, key *sign.PrivateKey, stack Stack, l *lock.Lock) string {
+func (p *packer) sealBundle(tb testing.TB, key *sign.PrivateKey, stack Stack, l *lock.Lock) string {
 	tb.Helper()
 	ctx, dir := context.Background(), tb.TempDir()
 	text, err := l.Marshal()
-	check(tb, err)
+	requireNoError(tb, err)
 	var slots []bundle.Slot
 	for _, s := range l.Slots() {
 		slots = append(slots, bundle.Slot{Key: s.Key, Digest: s.Digest, Size: s.Size})
 	}
 	w, err := bundle.Create(ctx, dir, l.Metadata.Name, l.Digest(), slots, bundle.WriterOptions{VolumeSize: 4 << 20, NoSync: true})
-	check(tb, err)
+	requireNoError(tb, err)
 	defer w.Close()
 	for i, s := range l.Slots() {
 		sw, err := w.Slot(ctx, i, nil)
-		check(tb, err)
+		requireNoError(tb, err)
 		_, err = sw.Write(p.content[s.Digest])
-		check(tb, err)
+		requireNoError(tb, err)
 		_, err = sw.Commit()
-		check(tb, err)
+		requireNoError(tb, err)
 	}
-	sealed, err := w.Seal(ctx, bundle.Contents{Name: l.Metadata.Name, Version: l.Metadata.Version, Lock: text, SBOM: []byte(`{}`), Descriptors: p.head(tb, w, l)})
-	check(tb, err)
-	p.sign(tb, key, dir, stack, sealed)
+	sealed, err := w.Seal(ctx, bundle.Contents{Name: l.Metadata.Name, Version: l.Metadata.Version, Lock: text, SBOM: []byte(`{}`), Descriptors: p.writeHead(tb, w, l)})
+	requireNoError(tb, err)
+	p.signBundle(tb, key, dir, stack, sealed)
 	return dir
 }
 
-// head writes manifests and configs and describes the items.
-func (p *packer) head(tb testing.TB, w *bundle.Writer, l *lock.Lock) []ocispec.Descriptor {
+// writeHead writes manifests and configs and describes the items.
+func (p *packer) writeHead(tb testing.TB, w *bundle.Writer, l *lock.Lock) []ocispec.Descriptor {
 	tb.Helper()
 	for _, h := range l.HeadBlobs() {
 		w.PutMeta(p.content[h.Digest])
@@ -292,24 +292,24 @@ func (p *packer) head(tb testing.TB, w *bundle.Writer, l *lock.Lock) []ocispec.D
 	for i := range l.Items {
 		if it := &l.Items[i]; it.Wrapped() {
 			manifest, config, err := it.Wrap(nil)
-			check(tb, err)
+			requireNoError(tb, err)
 			w.PutMeta(manifest)
 			w.PutMeta(config)
 		}
 	}
 	descriptors, err := l.Descriptors(nil)
-	check(tb, err)
+	requireNoError(tb, err)
 	return descriptors
 }
 
-func (p *packer) sign(tb testing.TB, key *sign.PrivateKey, dir string, stack Stack, sealed bundle.Sealed) {
+func (p *packer) signBundle(tb testing.TB, key *sign.PrivateKey, dir string, stack Stack, sealed bundle.Sealed) {
 	tb.Helper()
 	s := sealed.Statement()
 	s.Predicate.Sequence, s.Predicate.Created = max(stack.Sequence, 1), "2026-01-01T00:00:00Z"
 	payload, err := s.Marshal()
-	check(tb, err)
+	requireNoError(tb, err)
 	signature, err := key.SignStatement(payload)
-	check(tb, err)
+	requireNoError(tb, err)
 	_, err = bundle.WriteSignature(dir, s.Predicate.Name, key.Public.ID, signature)
-	check(tb, err)
+	requireNoError(tb, err)
 }

@@ -42,11 +42,11 @@ func (b *blob) Size() int64 { return b.size }
 
 // ReadAt implements io.ReaderAt.
 func (b *blob) ReadAt(p []byte, off int64) (int, error) {
-	return readAt(b, b.fill, p, off)
+	return readAt(b, b.fillAt, p, off)
 }
 
-// fill sets p to the bytes at off; the range lies inside the blob.
-func (b *blob) fill(p []byte, off int64) {
+// fillAt sets p to the bytes at off; the range lies inside the blob.
+func (b *blob) fillAt(p []byte, off int64) {
 	for _, s := range b.segments {
 		if len(p) == 0 {
 			return
@@ -77,15 +77,15 @@ func readAt(c content, fill func([]byte, int64), p []byte, off int64) (int, erro
 	return int(n), nil
 }
 
-func fixed(data []byte) segment {
+func fixedSegment(data []byte) segment {
 	return segment{int64(len(data)), func(p []byte, off int64) { copy(p, data[off:]) }}
 }
 
-func zeros(n int64) segment {
+func zeroSegment(n int64) segment {
 	return segment{n, func(p []byte, _ int64) { clear(p) }}
 }
 
-func generated(s Stream, n int64) segment {
+func generatedSegment(s Stream, n int64) segment {
 	return segment{n, s.Fill}
 }
 
@@ -97,7 +97,7 @@ func tarBlob(name string, s Stream, n int64) *blob {
 	if err != nil {
 		panic(err) // names and sizes are ours
 	}
-	return newBlob(fixed(head.Bytes()), generated(s, n), zeros((512-n%512)%512+1024))
+	return newBlob(fixedSegment(head.Bytes()), generatedSegment(s, n), zeroSegment((512-n%512)%512+1024))
 }
 
 // safetensorsBlob returns a safetensors file that holds the given tensors in
@@ -113,7 +113,7 @@ func safetensorsBlob(s Stream, tensors []tensor) *blob {
 	text := mustJSON(header)
 	text = append(text, bytes.Repeat([]byte{' '}, (8-len(text)%8)%8)...)
 	text = append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...)
-	return newBlob(fixed(text), generated(s, off))
+	return newBlob(fixedSegment(text), generatedSegment(s, off))
 }
 
 // tensor is a named vector of 16-bit numbers.

@@ -88,13 +88,13 @@ func chartTar(root fs.FS, name string, files map[string][]byte) []byte {
 	return out.Bytes()
 }
 
-// artifact returns the chart in the form in which Helm pushes it to a registry,
+// makeArtifact returns the chart in the form in which Helm pushes it to a registry,
 // without the time of creation.
-func (c chart) artifact() artifact {
+func (c chart) makeArtifact() artifact {
 	m := v1.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest,
-		Config: describe("application/vnd.cncf.helm.config.v1+json", c.metadata),
-		Layers: []v1.Descriptor{describe("application/vnd.cncf.helm.chart.content.v1.tar+gzip", c.archive)},
+		Config: describeData("application/vnd.cncf.helm.config.v1+json", c.metadata),
+		Layers: []v1.Descriptor{describeData("application/vnd.cncf.helm.chart.content.v1.tar+gzip", c.archive)},
 		Annotations: map[string]string{
 			v1.AnnotationTitle: c.name, v1.AnnotationVersion: c.version, v1.AnnotationDescription: c.summary,
 		},
@@ -104,8 +104,8 @@ func (c chart) artifact() artifact {
 	return a
 }
 
-// tag returns the version as a tag: registries do not take a plus sign.
-func (c chart) tag() string { return strings.ReplaceAll(c.version, "+", "_") }
+// versionTag returns the version as a tag: registries do not take a plus sign.
+func (c chart) versionTag() string { return strings.ReplaceAll(c.version, "+", "_") }
 
 // chartRepo is an HTTP chart repository below a path prefix.
 type chartRepo struct {

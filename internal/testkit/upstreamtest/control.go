@@ -8,7 +8,7 @@ import (
 	"net/http"
 )
 
-// control lets other processes do what Upstream's methods do, in JSON:
+// controlHandler lets other processes do what Upstream's methods do, in JSON:
 //
 //	GET    /_control/stats      Stats
 //	DELETE /_control/stats      ResetStats
@@ -17,7 +17,7 @@ import (
 //	DELETE /_control/faults     ClearFaults
 //	GET    /_control/addresses  Addresses
 //	POST   /_control/advance    Advance
-func (u *Upstream) control() http.Handler {
+func (u *Upstream) controlHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /_control/stats", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, u.Stats())
@@ -28,7 +28,7 @@ func (u *Upstream) control() http.Handler {
 	})
 	mux.HandleFunc("POST /_control/faults", u.postFaults)
 	mux.HandleFunc("GET /_control/faults", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, u.faults.list())
+		writeJSON(w, http.StatusOK, u.faults.listFaults())
 	})
 	mux.HandleFunc("DELETE /_control/faults", func(w http.ResponseWriter, _ *http.Request) {
 		u.ClearFaults()
@@ -75,7 +75,7 @@ func readFaults(r io.Reader) ([]Fault, error) {
 		return nil, fmt.Errorf("reading faults: %w", err)
 	}
 	for _, f := range list {
-		if !f.Kind.known() {
+		if !f.Kind.isKnown() {
 			return nil, fmt.Errorf("reading faults: no kind %q", f.Kind)
 		}
 	}

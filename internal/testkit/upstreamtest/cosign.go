@@ -35,10 +35,10 @@ func SigningKey() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 }
 
-// signature returns the image that cosign stores beside a signed one, in its
+// cosignSignature returns the image that cosign stores beside a signed one, in its
 // classic format: a layer with the simple signing document, the signature over
 // it in an annotation. reference is the claimed repository.
-func signature(signed artifact, reference string) artifact {
+func cosignSignature(signed artifact, reference string) artifact {
 	payload := mustJSON(map[string]any{
 		"critical": map[string]any{
 			"identity": map[string]string{"docker-reference": reference},
@@ -54,8 +54,8 @@ func signature(signed artifact, reference string) artifact {
 	}
 	config := mustJSON(v1.Image{RootFS: v1.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(payload)}}})
 	m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
-	m.Config = describe(v1.MediaTypeImageConfig, config)
-	m.Layers = []v1.Descriptor{describe("application/vnd.dev.cosign.simplesigning.v1+json", payload)}
+	m.Config = describeData(v1.MediaTypeImageConfig, config)
+	m.Layers = []v1.Descriptor{describeData("application/vnd.dev.cosign.simplesigning.v1+json", payload)}
 	m.Layers[0].Annotations = map[string]string{
 		"dev.cosignproject.cosign/signature": base64.StdEncoding.EncodeToString(sig),
 	}

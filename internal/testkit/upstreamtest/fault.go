@@ -38,7 +38,7 @@ const (
 	ChangeETag Kind = "change-etag"
 )
 
-func (k Kind) known() bool {
+func (k Kind) isKnown() bool {
 	switch k {
 	case Stall, Truncate, Drop, Corrupt, WrongLength, WrongSize, Status, IgnoreRange, ChangeETag:
 		return true
@@ -84,11 +84,11 @@ func (a *Armed) Hits() int {
 func (a *Armed) Disarm() {
 	a.set.mu.Lock()
 	defer a.set.mu.Unlock()
-	a.set.remove(func(b *Armed) bool { return a == b })
+	a.set.disarmMatching(func(b *Armed) bool { return a == b })
 }
 
-// hit records that the fault took effect.
-func (a *Armed) hit() {
+// recordHit records that the fault took effect.
+func (a *Armed) recordHit() {
 	a.set.mu.Lock()
 	defer a.set.mu.Unlock()
 	if a.hits++; a.hits == 1 {
@@ -102,7 +102,7 @@ type faults struct {
 	armed []*Armed
 }
 
-func (s *faults) arm(f Fault) *Armed {
+func (s *faults) armFault(f Fault) *Armed {
 	a := &Armed{Fault: f, set: s, left: f.Times, fired: make(chan struct{}), gone: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +116,7 @@ type listedFault struct {
 	Hits int `json:"hits"`
 }
 
-func (s *faults) list() []listedFault {
+func (s *faults) listFaults() []listedFault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := []listedFault{}
@@ -126,14 +126,14 @@ func (s *faults) list() []listedFault {
 	return list
 }
 
-func (s *faults) clear() {
+func (s *faults) disarmAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.remove(func(*Armed) bool { return true })
+	s.disarmMatching(func(*Armed) bool { return true })
 }
 
-// remove is called with mu held.
-func (s *faults) remove(match func(*Armed) bool) {
+// disarmMatching is called with mu held.
+func (s *faults) disarmMatching(match func(*Armed) bool) {
 	s.armed = slices.DeleteFunc(s.armed, func(a *Armed) bool {
 		if !match(a) {
 			return false
@@ -143,23 +143,23 @@ func (s *faults) remove(match func(*Armed) bool) {
 	})
 }
 
-// take returns the first fault that is meant for the request and uses up one
+// takeFault returns the first fault that is meant for the request and uses up one
 // of its times, or nil. The caller gives it back if it had no effect.
-func (s *faults) take(r *http.Request) *Armed {
-	return s.find(func(a *Armed) bool { return a.Kind != WrongSize && a.concerns(r.Method, r.URL.Path) })
+func (s *faults) takeFault(r *http.Request) *Armed {
+	return s.findArmed(func(a *Armed) bool { return a.Kind != WrongSize && a.concernsRequest(r.Method, r.URL.Path) })
 }
 
-// listed returns what the hub adds to the size of the file at path.
-func (s *faults) listed(path string) int64 {
-	a := s.find(func(a *Armed) bool { return a.Kind == WrongSize && a.concerns(http.MethodGet, path) })
+// sizeLie returns what the hub adds to the size of the file at path.
+func (s *faults) sizeLie(path string) int64 {
+	a := s.findArmed(func(a *Armed) bool { return a.Kind == WrongSize && a.concernsRequest(http.MethodGet, path) })
 	if a == nil {
 		return 0
 	}
-	a.hit()
+	a.recordHit()
 	return a.Add
 }
 
-func (s *faults) find(match func(*Armed) bool) *Armed {
+func (s *faults) findArmed(match func(*Armed) bool) *Armed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range s.armed {
@@ -178,7 +178,7 @@ func (s *faults) giveBack(a *Armed) {
 	a.left++
 }
 
-func (f Fault) concerns(method, path string) bool {
+func (f Fault) concernsRequest(method, path string) bool {
 	if f.Match != nil && !f.Match.MatchString(path) {
 		return false
 	}

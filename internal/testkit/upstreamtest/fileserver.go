@@ -27,7 +27,7 @@ type servedFile struct {
 	sha256  string // hex
 }
 
-func (s *fileServer) put(path string, f servedFile) {
+func (s *fileServer) putFile(path string, f servedFile) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.files == nil {
@@ -36,7 +36,7 @@ func (s *fileServer) put(path string, f servedFile) {
 	s.files[path] = f
 }
 
-func (s *fileServer) get(path string) (servedFile, bool) {
+func (s *fileServer) getFile(path string) (servedFile, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	f, ok := s.files[path]
@@ -45,7 +45,7 @@ func (s *fileServer) get(path string) (servedFile, bool) {
 
 // ServeHTTP implements http.Handler.
 func (s *fileServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f, ok := s.get(r.URL.Path)
+	f, ok := s.getFile(r.URL.Path)
 	if !ok {
 		http.NotFound(w, r)
 		return

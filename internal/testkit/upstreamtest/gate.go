@@ -19,14 +19,14 @@ type gate struct {
 
 // ServeHTTP implements http.Handler.
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	counted := &countWriter{ResponseWriter: w, n: g.counters.request(r), get: r.Method == http.MethodGet}
-	a := g.faults.take(r)
+	counted := &countWriter{ResponseWriter: w, n: g.counters.countRequest(r), get: r.Method == http.MethodGet}
+	a := g.faults.takeFault(r)
 	if a == nil {
 		g.next.ServeHTTP(counted, r)
 		return
 	}
 	hit := &effect{armed: a, request: r, closing: g.closing}
-	g.misbehave(counted, r, hit)
+	g.serveFault(counted, r, hit)
 	if !hit.done {
 		g.faults.giveBack(a)
 	}
@@ -35,14 +35,14 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (g *gate) misbehave(w http.ResponseWriter, r *http.Request, e *effect) {
+func (g *gate) serveFault(w http.ResponseWriter, r *http.Request, e *effect) {
 	switch e.armed.Kind {
 	case Status:
-		e.happen()
-		refuse(w, e.armed.Fault)
+		e.markDone()
+		writeRefusal(w, e.armed.Fault)
 	case IgnoreRange:
 		if r.Header.Get("Range") != "" {
-			e.happen()
+			e.markDone()
 		}
 		g.next.ServeHTTP(w, withoutRange(r))
 	case ChangeETag:
@@ -64,7 +64,7 @@ func (g *gate) misbehave(w http.ResponseWriter, r *http.Request, e *effect) {
 	}
 }
 
-func refuse(w http.ResponseWriter, f Fault) {
+func writeRefusal(w http.ResponseWriter, f Fault) {
 	if f.RetryAfter != "" {
 		w.Header().Set("Retry-After", f.RetryAfter)
 	}
@@ -86,7 +86,7 @@ func (g *gate) changeETag(w http.ResponseWriter, r *http.Request, e *effect) {
 	changed.before = func(_ int, h http.Header) {
 		if tag := h.Get("ETag"); tag != "" {
 			h.Set("ETag", strings.TrimSuffix(tag, `"`)+suffix)
-			e.happen()
+			e.markDone()
 		}
 	}
 	old := r.Header.Get("If-Range")
@@ -108,16 +108,16 @@ type effect struct {
 	broken  bool // the connection has to break
 }
 
-func (e *effect) happen() {
+func (e *effect) markDone() {
 	if !e.done {
 		e.done = true
-		e.armed.hit()
+		e.armed.recordHit()
 	}
 }
 
 // breakOff ends a reply in the way of Stall or Drop.
 func (e *effect) breakOff() {
-	e.happen()
+	e.markDone()
 	if e.armed.Kind == Stall {
 		select {
 		case <-e.request.Context().Done():
@@ -142,7 +142,7 @@ type countWriter struct {
 func (w *countWriter) WriteHeader(status int) {
 	if !w.headed && status >= 200 {
 		w.headed, w.declared = true, declaredLength(status, w.Header())
-		w.count(0)
+		w.countBytes(0)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -160,7 +160,7 @@ func (w *countWriter) Write(p []byte) (int, error) {
 	if !w.headed {
 		w.WriteHeader(http.StatusOK)
 	}
-	w.count(len(p))
+	w.countBytes(len(p))
 	n, err := w.ResponseWriter.Write(p)
 	if n < len(p) && w.get {
 		w.n.bytes.Add(int64(n - len(p)))
@@ -168,7 +168,7 @@ func (w *countWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (w *countWriter) count(n int) {
+func (w *countWriter) countBytes(n int) {
 	if !w.get {
 		return
 	}
@@ -263,7 +263,7 @@ func newCutWriter(w http.ResponseWriter, e *effect) http.ResponseWriter {
 			return 0, err
 		}
 		if e.armed.Kind == Truncate {
-			e.happen()
+			e.markDone()
 			return len(p), nil
 		}
 		e.breakOff()
@@ -284,7 +284,7 @@ func newCorruptWriter(w http.ResponseWriter, e *effect) http.ResponseWriter {
 		if 0 <= at && at < int64(len(p)) {
 			p = append([]byte(nil), p...)
 			p[at] ^= 0xff
-			e.happen()
+			e.markDone()
 		}
 		at -= int64(len(p))
 		return w.Write(p)
@@ -316,7 +316,7 @@ func newLengthWriter(w http.ResponseWriter, e *effect) http.ResponseWriter {
 			changed = addToTotal(h, e.armed.Add) || changed
 		}
 		if changed {
-			e.happen()
+			e.markDone()
 		}
 	}
 	lie.body = func(p []byte) (int, error) {

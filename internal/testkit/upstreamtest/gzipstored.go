@@ -33,10 +33,10 @@ func (g gzipStored) Size() int64 { return gzipStoredSize(g.inner.Size()) }
 
 // ReadAt implements io.ReaderAt.
 func (g gzipStored) ReadAt(p []byte, off int64) (int, error) {
-	return readAt(g, g.fill, p, off)
+	return readAt(g, g.fillAt, p, off)
 }
 
-func (g gzipStored) fill(p []byte, off int64) {
+func (g gzipStored) fillAt(p []byte, off int64) {
 	for len(p) > 0 {
 		n := g.fillPart(p, off)
 		p, off = p[n:], off+int64(n)
@@ -47,11 +47,11 @@ func (g gzipStored) fill(p []byte, off int64) {
 // between a header and data, and returns its length.
 func (g gzipStored) fillPart(p []byte, off int64) int {
 	if off < gzipHeader {
-		return copy(p, g.header()[off:])
+		return copy(p, g.gzipHeader()[off:])
 	}
 	trailer := g.Size() - gzipTrailer
 	if off >= trailer {
-		return copy(p, g.trailer()[off-trailer:])
+		return copy(p, g.gzipTrailer()[off-trailer:])
 	}
 	block, at := (off-gzipHeader)/(blockHeader+blockData), (off-gzipHeader)%(blockHeader+blockData)
 	size := min(blockData, g.inner.Size()-block*blockData)
@@ -60,15 +60,15 @@ func (g gzipStored) fillPart(p []byte, off int64) int {
 	}
 	at -= blockHeader
 	n := min(int64(len(p)), size-at)
-	g.inner.fill(p[:n], block*blockData+at)
+	g.inner.fillAt(p[:n], block*blockData+at)
 	return int(n)
 }
 
-func (g gzipStored) header() []byte {
+func (g gzipStored) gzipHeader() []byte {
 	return []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255}
 }
 
-func (g gzipStored) trailer() []byte {
+func (g gzipStored) gzipTrailer() []byte {
 	t := binary.LittleEndian.AppendUint32(nil, g.crc)
 	return binary.LittleEndian.AppendUint32(t, uint32(g.inner.Size()))
 }
@@ -85,5 +85,5 @@ func storedHeader(n int, last bool) []byte {
 // gzipBytes returns data as a gzip file whose bytes do not depend on any
 // compressor.
 func gzipBytes(data []byte) []byte {
-	return readAll(gzipStored{inner: newBlob(fixed(data)), crc: crc32.ChecksumIEEE(data)})
+	return readAll(gzipStored{inner: newBlob(fixedSegment(data)), crc: crc32.ChecksumIEEE(data)})
 }

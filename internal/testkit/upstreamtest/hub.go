@@ -25,8 +25,8 @@ func newModelHub(f *faults, pageSize int) *modelHub {
 	return &modelHub{faults: f, pageSize: pageSize, repos: map[string]*hubRepo{}}
 }
 
-// commit adds a commit to a repository, which it makes when there is none.
-func (h *modelHub) commit(id, token string, files []hubFile, refs ...string) string {
+// addCommit adds a commit to a repository, which it makes when there is none.
+func (h *modelHub) addCommit(id, token string, files []hubFile, refs ...string) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	repo := &hubRepo{id: id, token: token, commits: map[string]hubCommit{}, refs: map[string]string{}}
@@ -35,11 +35,11 @@ func (h *modelHub) commit(id, token string, files []hubFile, refs ...string) str
 		maps.Copy(repo.refs, old.refs)
 	}
 	h.repos[strings.ToLower(id)] = repo
-	return repo.commit(files, refs...)
+	return repo.addCommit(files, refs...)
 }
 
-// lookup returns a repository that will not change any more, or nil.
-func (h *modelHub) lookup(id string) *hubRepo {
+// lookupRepo returns a repository that will not change any more, or nil.
+func (h *modelHub) lookupRepo(id string) *hubRepo {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.repos[strings.ToLower(id)]
@@ -58,11 +58,11 @@ func (h *modelHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case len(parts) >= 4 && parts[0] == "api" && parts[1] == "models":
-		h.api(w, r, parts[2]+"/"+parts[3], parts[4:])
+		h.serveAPI(w, r, parts[2]+"/"+parts[3], parts[4:])
 	case len(parts) == 4 && parts[0] == "cdn":
-		h.cdn(w, r, parts[1]+"/"+parts[2], parts[3])
+		h.serveLFS(w, r, parts[1]+"/"+parts[2], parts[3])
 	case len(parts) >= 5 && parts[2] == "resolve":
-		h.file(w, r, parts[0]+"/"+parts[1], parts[3], strings.Join(parts[4:], "/"))
+		h.serveFile(w, r, parts[0]+"/"+parts[1], parts[3], strings.Join(parts[4:], "/"))
 	default:
 		http.NotFound(w, r)
 	}
@@ -80,9 +80,9 @@ func pathParts(u *url.URL) ([]string, error) {
 	return parts, nil
 }
 
-// repo finds a repository that the request may see, or refuses it.
-func (h *modelHub) repo(w http.ResponseWriter, r *http.Request, id string) *hubRepo {
-	repo := h.lookup(id)
+// requireRepo finds a repository that the request may see, or refuses it.
+func (h *modelHub) requireRepo(w http.ResponseWriter, r *http.Request, id string) *hubRepo {
+	repo := h.lookupRepo(id)
 	if repo == nil {
 		hubError(w, http.StatusUnauthorized, "RepoNotFound", "Invalid username or password.")
 		return nil
@@ -108,27 +108,27 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(body) // a client that has gone needs no answer
 }
 
-// api answers below /api/models/{id}.
-func (h *modelHub) api(w http.ResponseWriter, r *http.Request, id string, rest []string) {
-	repo := h.repo(w, r, id)
+// serveAPI answers below /api/models/{id}.
+func (h *modelHub) serveAPI(w http.ResponseWriter, r *http.Request, id string, rest []string) {
+	repo := h.requireRepo(w, r, id)
 	if repo == nil {
 		return
 	}
 	switch {
 	case len(rest) == 0:
-		h.info(w, r, repo, "main")
+		h.serveInfo(w, r, repo, "main")
 	case len(rest) == 2 && rest[0] == "revision":
-		h.info(w, r, repo, rest[1])
+		h.serveInfo(w, r, repo, rest[1])
 	case len(rest) >= 2 && rest[0] == "tree":
-		h.tree(w, r, repo, rest[1], strings.Join(rest[2:], "/"))
+		h.serveTree(w, r, repo, rest[1], strings.Join(rest[2:], "/"))
 	case len(rest) == 1 && rest[0] == "refs":
-		writeJSON(w, http.StatusOK, repo.references())
+		writeJSON(w, http.StatusOK, repo.listReferences())
 	default:
 		http.NotFound(w, r)
 	}
 }
 
-func (r *hubRepo) references() map[string]any {
+func (r *hubRepo) listReferences() map[string]any {
 	branches := []map[string]string{}
 	for name, commit := range r.refs {
 		branches = append(branches, map[string]string{"name": name, "ref": "refs/heads/" + name, "targetCommit": commit})
@@ -136,36 +136,36 @@ func (r *hubRepo) references() map[string]any {
 	return map[string]any{"branches": branches, "tags": []any{}, "converts": []any{}}
 }
 
-// resolve finds a revision, or refuses the request.
-func resolve(w http.ResponseWriter, repo *hubRepo, revision string) (string, hubCommit, bool) {
-	name, files, ok := repo.resolve(revision)
+// requireRevision finds a revision, or refuses the request.
+func requireRevision(w http.ResponseWriter, repo *hubRepo, revision string) (string, hubCommit, bool) {
+	name, files, ok := repo.resolveRevision(revision)
 	if !ok {
 		hubError(w, http.StatusNotFound, "RevisionNotFound", "Invalid rev id: "+revision)
 	}
 	return name, files, ok
 }
 
-func (h *modelHub) info(w http.ResponseWriter, r *http.Request, repo *hubRepo, revision string) {
-	commit, files, ok := resolve(w, repo, revision)
+func (h *modelHub) serveInfo(w http.ResponseWriter, r *http.Request, repo *hubRepo, revision string) {
+	commit, files, ok := requireRevision(w, repo, revision)
 	if !ok {
 		return
 	}
 	blobs := r.URL.Query().Get("blobs") == "true"
 	siblings := []sibling{}
 	for _, f := range files {
-		siblings = append(siblings, f.sibling(blobs, h.sizeLie(blobs, repo, commit, f.path)))
+		siblings = append(siblings, f.describeSibling(blobs, h.sizeLie(blobs, repo, commit, f.path)))
 	}
 	author, _, _ := strings.Cut(repo.id, "/")
 	writeJSON(w, http.StatusOK, map[string]any{
 		"id": repo.id, "modelId": repo.id, "author": author, "sha": commit, "siblings": siblings,
-		"private": false, "gated": repo.gated(), "disabled": false, "lastModified": "2024-01-02T03:04:05.000Z",
+		"private": false, "gated": repo.gateKind(), "disabled": false, "lastModified": "2024-01-02T03:04:05.000Z",
 		"tags": []string{"safetensors", "license:apache-2.0"}, "pipeline_tag": "text-generation",
 		"cardData": map[string]string{"license": "apache-2.0"},
 	})
 }
 
-// gated returns what the hub says: false or the kind of gate.
-func (r *hubRepo) gated() any {
+// gateKind returns what the hub says: false or the kind of gate.
+func (r *hubRepo) gateKind() any {
 	if r.token == "" {
 		return false
 	}
@@ -177,11 +177,11 @@ func (h *modelHub) sizeLie(listed bool, repo *hubRepo, commit, path string) int6
 	if !listed {
 		return 0
 	}
-	return h.faults.listed("/" + repo.id + "/resolve/" + commit + "/" + path)
+	return h.faults.sizeLie("/" + repo.id + "/resolve/" + commit + "/" + path)
 }
 
-func (h *modelHub) tree(w http.ResponseWriter, r *http.Request, repo *hubRepo, revision, dir string) {
-	commit, files, ok := resolve(w, repo, revision)
+func (h *modelHub) serveTree(w http.ResponseWriter, r *http.Request, repo *hubRepo, revision, dir string) {
+	commit, files, ok := requireRevision(w, repo, revision)
 	if !ok {
 		return
 	}
@@ -189,13 +189,13 @@ func (h *modelHub) tree(w http.ResponseWriter, r *http.Request, repo *hubRepo, r
 		dir += "/"
 	}
 	query := r.URL.Query()
-	entries := files.tree(dir, query.Get("recursive") == "true")
+	entries := files.listTree(dir, query.Get("recursive") == "true")
 	from, err := strconv.Atoi(query.Get("cursor"))
 	if query.Get("cursor") != "" && (err != nil || from < 0 || from > len(entries)) {
 		hubError(w, http.StatusBadRequest, "InvalidCursor", "Invalid cursor")
 		return
 	}
-	to := min(from+h.page(query), len(entries))
+	to := min(from+h.pageSizeFor(query), len(entries))
 	if to < len(entries) {
 		query.Set("cursor", strconv.Itoa(to))
 		next := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: query.Encode()}
@@ -203,13 +203,13 @@ func (h *modelHub) tree(w http.ResponseWriter, r *http.Request, repo *hubRepo, r
 	}
 	for i := range entries[from:to] {
 		e := &entries[from+i]
-		e.grow(h.sizeLie(e.Type == "file", repo, commit, e.Path))
+		e.growBy(h.sizeLie(e.Type == "file", repo, commit, e.Path))
 	}
 	writeJSON(w, http.StatusOK, entries[from:to])
 }
 
-// page returns how many entries a page has: what is asked for, up to our limit.
-func (h *modelHub) page(query url.Values) int {
+// pageSizeFor returns how many entries a page has: what is asked for, up to our limit.
+func (h *modelHub) pageSizeFor(query url.Values) int {
 	n, err := strconv.Atoi(query.Get("limit"))
 	if err != nil || n < 1 {
 		return h.pageSize
@@ -217,46 +217,46 @@ func (h *modelHub) page(query url.Values) int {
 	return min(n, h.pageSize)
 }
 
-// file answers for one file of a revision: with its bytes, or for an LFS file
+// serveFile answers for one file of a revision: with its bytes, or for an LFS file
 // with a redirect to where they are.
-func (h *modelHub) file(w http.ResponseWriter, r *http.Request, id, revision, path string) {
-	repo := h.repo(w, r, id)
+func (h *modelHub) serveFile(w http.ResponseWriter, r *http.Request, id, revision, path string) {
+	repo := h.requireRepo(w, r, id)
 	if repo == nil {
 		return
 	}
-	commit, files, ok := resolve(w, repo, revision)
+	commit, files, ok := requireRevision(w, repo, revision)
 	if !ok {
 		return
 	}
 	w.Header().Set("X-Repo-Commit", commit)
-	f, ok := files.find(path)
+	f, ok := files.findFile(path)
 	if !ok {
 		hubError(w, http.StatusNotFound, "EntryNotFound", "Entry not found")
 		return
 	}
 	w.Header().Set("Accept-Ranges", "bytes")
 	if !f.lfs {
-		serveContent(w, r, f.content, f.oid())
+		serveContent(w, r, f.content, f.gitOID())
 		return
 	}
-	w.Header().Set("ETag", `"`+f.oid()+`"`)
+	w.Header().Set("ETag", `"`+f.gitOID()+`"`)
 	w.Header().Set("X-Linked-Etag", `"`+f.sha256+`"`)
 	w.Header().Set("X-Linked-Size", strconv.FormatInt(f.content.Size(), 10))
-	target := url.URL{Scheme: "http", Host: r.Host, Path: "/cdn/" + repo.id + "/" + f.sha256, RawQuery: "Expires=1704164645&Signature=" + f.oid()}
+	target := url.URL{Scheme: "http", Host: r.Host, Path: "/cdn/" + repo.id + "/" + f.sha256, RawQuery: "Expires=1704164645&Signature=" + f.gitOID()}
 	w.Header().Set("Location", target.String())
 	w.WriteHeader(http.StatusFound)
 }
 
-// cdn serves an LFS file by its hash, to who has the link.
-func (h *modelHub) cdn(w http.ResponseWriter, r *http.Request, id, sha256 string) {
-	repo := h.lookup(id)
+// serveLFS serves an LFS file by its hash, to who has the link.
+func (h *modelHub) serveLFS(w http.ResponseWriter, r *http.Request, id, sha256 string) {
+	repo := h.lookupRepo(id)
 	if repo == nil {
 		http.NotFound(w, r)
 		return
 	}
 	for _, files := range repo.commits {
 		for _, f := range files {
-			if f.lfs && f.sha256 == sha256 && r.URL.Query().Get("Signature") == f.oid() {
+			if f.lfs && f.sha256 == sha256 && r.URL.Query().Get("Signature") == f.gitOID() {
 				serveContent(w, r, f.content, f.sha256)
 				return
 			}

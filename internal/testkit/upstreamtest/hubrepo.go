@@ -40,13 +40,13 @@ func newLFSFile(path string, data []byte) hubFile {
 	return f
 }
 
-// commit adds a commit with these files and moves the references to it. It
+// addCommit adds a commit with these files and moves the references to it. It
 // returns the commit's name, which follows from the files.
-func (r *hubRepo) commit(files []hubFile, refs ...string) string {
+func (r *hubRepo) addCommit(files []hubFile, refs ...string) string {
 	sort.Slice(files, func(i, j int) bool { return files[i].path < files[j].path })
 	h := sha1.New()
 	for _, f := range files {
-		fmt.Fprintf(h, "%s %s\n", f.oid(), f.path)
+		fmt.Fprintf(h, "%s %s\n", f.gitOID(), f.path)
 	}
 	name := hex.EncodeToString(h.Sum(nil))
 	r.commits[name] = files
@@ -56,8 +56,8 @@ func (r *hubRepo) commit(files []hubFile, refs ...string) string {
 	return name
 }
 
-// resolve returns the commit that a branch, tag or commit name stands for.
-func (r *hubRepo) resolve(revision string) (string, hubCommit, bool) {
+// resolveRevision returns the commit that a branch, tag or commit name stands for.
+func (r *hubRepo) resolveRevision(revision string) (string, hubCommit, bool) {
 	if name, ok := r.refs[revision]; ok {
 		revision = name
 	}
@@ -65,7 +65,7 @@ func (r *hubRepo) resolve(revision string) (string, hubCommit, bool) {
 	return revision, files, ok
 }
 
-func (c hubCommit) find(path string) (hubFile, bool) {
+func (c hubCommit) findFile(path string) (hubFile, bool) {
 	for _, f := range c {
 		if f.path == path {
 			return f, true
@@ -74,15 +74,15 @@ func (c hubCommit) find(path string) (hubFile, bool) {
 	return hubFile{}, false
 }
 
-// pointer returns what git holds in place of an LFS file.
-func (f hubFile) pointer() []byte {
+// lfsPointer returns what git holds in place of an LFS file.
+func (f hubFile) lfsPointer() []byte {
 	return fmt.Appendf(nil, "version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", f.sha256, f.content.Size())
 }
 
-// oid returns the name of the git blob: of the file, or of its pointer.
-func (f hubFile) oid() string {
+// gitOID returns the name of the git blob: of the file, or of its pointer.
+func (f hubFile) gitOID() string {
 	if f.lfs {
-		return gitBlobName(f.pointer())
+		return gitBlobName(f.lfsPointer())
 	}
 	return gitBlobName(readAll(f.content))
 }
@@ -125,9 +125,9 @@ type siblingLFS struct {
 	PointerSize int    `json:"pointerSize"`
 }
 
-// tree lists the files and folders below dir ("" for the root), sorted; only
+// listTree lists the files and folders below dir ("" for the root), sorted; only
 // the direct ones unless recursive.
-func (c hubCommit) tree(dir string, recursive bool) []treeEntry {
+func (c hubCommit) listTree(dir string, recursive bool) []treeEntry {
 	entries := []treeEntry{}
 	seen := map[string]bool{}
 	for _, f := range c {
@@ -144,38 +144,38 @@ func (c hubCommit) tree(dir string, recursive bool) []treeEntry {
 			}
 		}
 		if recursive || len(parts) == 1 {
-			entries = append(entries, f.entry())
+			entries = append(entries, f.asTreeEntry())
 		}
 	}
 	return entries
 }
 
-func (f hubFile) entry() treeEntry {
-	e := treeEntry{Type: "file", OID: f.oid(), Size: f.content.Size(), Path: f.path}
+func (f hubFile) asTreeEntry() treeEntry {
+	e := treeEntry{Type: "file", OID: f.gitOID(), Size: f.content.Size(), Path: f.path}
 	if f.lfs {
-		e.LFS = &treeLFS{OID: f.sha256, Size: e.Size, PointerSize: len(f.pointer())}
+		e.LFS = &treeLFS{OID: f.sha256, Size: e.Size, PointerSize: len(f.lfsPointer())}
 	}
 	return e
 }
 
-// grow makes the entry state another size.
-func (e *treeEntry) grow(add int64) {
+// growBy makes the entry state another size.
+func (e *treeEntry) growBy(add int64) {
 	e.Size += add
 	if e.LFS != nil {
 		e.LFS.Size += add
 	}
 }
 
-// sibling describes the file, its size off by lie.
-func (f hubFile) sibling(blobs bool, lie int64) sibling {
+// describeSibling describes the file, its size off by lie.
+func (f hubFile) describeSibling(blobs bool, lie int64) sibling {
 	s := sibling{Name: f.path}
 	if !blobs {
 		return s
 	}
 	size := f.content.Size() + lie
-	s.Size, s.BlobID = &size, f.oid()
+	s.Size, s.BlobID = &size, f.gitOID()
 	if f.lfs {
-		s.LFS = &siblingLFS{SHA256: f.sha256, Size: size, PointerSize: len(f.pointer())}
+		s.LFS = &siblingLFS{SHA256: f.sha256, Size: size, PointerSize: len(f.lfsPointer())}
 	}
 	return s
 }

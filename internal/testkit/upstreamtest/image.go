@@ -52,22 +52,22 @@ func newLayer(files map[string][]byte) layer {
 	return layer{v1.MediaTypeImageLayerGzip, gzipBytes(archive), digest.FromBytes(archive)}
 }
 
-// uncompressed returns the layer as a plain tar archive.
+// newUncompressedLayer returns the layer as a plain tar archive.
 func newUncompressedLayer(files map[string][]byte) layer {
 	archive := tarBytes(files)
 	return layer{v1.MediaTypeImageLayer, archive, digest.FromBytes(archive)}
 }
 
-// descriptor returns the layer's descriptor in the words of OCI or Docker.
-func (l layer) descriptor(docker bool) v1.Descriptor {
-	d := describe(l.mediaType, l.data)
+// describeLayer returns the layer's descriptor in the words of OCI or Docker.
+func (l layer) describeLayer(docker bool) v1.Descriptor {
+	d := describeData(l.mediaType, l.data)
 	if docker {
 		d.MediaType = dockerLayer
 	}
 	return d
 }
 
-func describe(mediaType string, data []byte) v1.Descriptor {
+func describeData(mediaType string, data []byte) v1.Descriptor {
 	return v1.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
 }
 
@@ -115,17 +115,17 @@ type imageSpec struct {
 	layers     []layer
 }
 
-// build returns the image with its config.
-func (s imageSpec) build() artifact {
-	config := mustJSON(s.config())
+// buildImage returns the image with its config.
+func (s imageSpec) buildImage() artifact {
+	config := mustJSON(s.imageConfig())
 	m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
-	m.Config = describe(v1.MediaTypeImageConfig, config)
+	m.Config = describeData(v1.MediaTypeImageConfig, config)
 	if s.docker {
 		m.MediaType, m.Config.MediaType = dockerManifest, dockerConfig
 	}
 	blobs := [][]byte{config}
 	for _, l := range s.layers {
-		m.Layers = append(m.Layers, l.descriptor(s.docker))
+		m.Layers = append(m.Layers, l.describeLayer(s.docker))
 		blobs = append(blobs, l.data)
 	}
 	a := newArtifact(m.MediaType, "", m)
@@ -134,7 +134,7 @@ func (s imageSpec) build() artifact {
 	return a
 }
 
-func (s imageSpec) config() v1.Image {
+func (s imageSpec) imageConfig() v1.Image {
 	created := fixedTime
 	img := v1.Image{
 		Created:  &created,
@@ -162,9 +162,9 @@ func newIndex(children ...artifact) artifact {
 	return a
 }
 
-// attestation returns a manifest as BuildKit adds to an index for one of its
+// buildKitAttestation returns a manifest as BuildKit adds to an index for one of its
 // images: an image for no platform that holds an in-toto statement.
-func attestation(image artifact) artifact {
+func buildKitAttestation(image artifact) artifact {
 	const predicate = "https://slsa.dev/provenance/v0.2"
 	statement := mustJSON(map[string]any{
 		"_type":         "https://in-toto.io/Statement/v0.1",
@@ -183,8 +183,8 @@ func attestation(image artifact) artifact {
 		RootFS:   v1.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(statement)}},
 	})
 	m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
-	m.Config = describe(v1.MediaTypeImageConfig, config)
-	m.Layers = []v1.Descriptor{describe("application/vnd.in-toto+json", statement)}
+	m.Config = describeData(v1.MediaTypeImageConfig, config)
+	m.Layers = []v1.Descriptor{describeData("application/vnd.in-toto+json", statement)}
 	m.Layers[0].Annotations = map[string]string{"in-toto.io/predicate-type": predicate}
 	a := newArtifact(m.MediaType, "", m)
 	a.blobs = [][]byte{config, statement}
@@ -196,8 +196,8 @@ func attestation(image artifact) artifact {
 	return a
 }
 
-// sbom returns a manifest that attaches an SPDX document to subject.
-func sbom(subject artifact, name string) artifact {
+// attachedSBOM returns a manifest that attaches an SPDX document to subject.
+func attachedSBOM(subject artifact, name string) artifact {
 	const mediaType = "application/spdx+json"
 	document := mustJSON(map[string]any{
 		"spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": name,
@@ -211,7 +211,7 @@ func sbom(subject artifact, name string) artifact {
 	m := v1.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest, ArtifactType: mediaType,
 		Config:  v1.DescriptorEmptyJSON,
-		Layers:  []v1.Descriptor{describe(mediaType, document)},
+		Layers:  []v1.Descriptor{describeData(mediaType, document)},
 		Subject: &v1.Descriptor{MediaType: to.MediaType, Digest: to.Digest, Size: to.Size},
 	}
 	m.Config.Data = nil

@@ -42,11 +42,11 @@ func newImageRegistry() *imageRegistry {
 
 func (r *imageRegistry) close() error { return r.app.Shutdown() }
 
-// push stores an artifact and what it refers to in a repository, under the
+// pushArtifact stores an artifact and what it refers to in a repository, under the
 // given tags or else by digest. It goes past the gate: nothing is counted.
-func (r *imageRegistry) push(repository string, a artifact, tags ...string) error {
+func (r *imageRegistry) pushArtifact(repository string, a artifact, tags ...string) error {
 	for _, c := range a.children {
-		if err := r.push(repository, c); err != nil {
+		if err := r.pushArtifact(repository, c); err != nil {
 			return err
 		}
 	}
@@ -60,7 +60,7 @@ func (r *imageRegistry) push(repository string, a artifact, tags ...string) erro
 	}
 	for _, tag := range tags {
 		header := http.Header{"Content-Type": {a.descriptor.MediaType}}
-		if _, err := r.call(http.MethodPut, "/v2/"+repository+"/manifests/"+tag, header, a.raw); err != nil {
+		if _, err := r.callRegistry(http.MethodPut, "/v2/"+repository+"/manifests/"+tag, header, a.raw); err != nil {
 			return fmt.Errorf("pushing %s:%s: %w", repository, tag, err)
 		}
 	}
@@ -68,7 +68,7 @@ func (r *imageRegistry) push(repository string, a artifact, tags ...string) erro
 }
 
 func (r *imageRegistry) pushBlob(repository string, data []byte) error {
-	opened, err := r.call(http.MethodPost, "/v2/"+repository+"/blobs/uploads/", nil, nil)
+	opened, err := r.callRegistry(http.MethodPost, "/v2/"+repository+"/blobs/uploads/", nil, nil)
 	if err != nil {
 		return fmt.Errorf("opening an upload to %s: %w", repository, err)
 	}
@@ -79,14 +79,14 @@ func (r *imageRegistry) pushBlob(repository string, data []byte) error {
 	query := target.Query()
 	query.Set("digest", digest.FromBytes(data).String())
 	header := http.Header{"Content-Type": {"application/octet-stream"}}
-	if _, err := r.call(http.MethodPut, target.Path+"?"+query.Encode(), header, data); err != nil {
+	if _, err := r.callRegistry(http.MethodPut, target.Path+"?"+query.Encode(), header, data); err != nil {
 		return fmt.Errorf("uploading to %s: %w", repository, err)
 	}
 	return nil
 }
 
-// call hands a request to the registry without a connection.
-func (r *imageRegistry) call(method, target string, header http.Header, body []byte) (http.Header, error) {
+// callRegistry hands a request to the registry without a connection.
+func (r *imageRegistry) callRegistry(method, target string, header http.Header, body []byte) (http.Header, error) {
 	req, err := http.NewRequest(method, "http://registry.invalid"+target, bytes.NewReader(body))
 	if err != nil {
 		return nil, err

@@ -92,8 +92,8 @@ data:
 // StackYAML returns the demo's stack. It names web.yaml and extra.yaml beside
 // itself; see WriteDir.
 func (u *Upstream) StackYAML() []byte {
-	driver, _ := u.files.get("/driver.run")
-	firmware, _ := u.files.get("/firmware.bin")
+	driver, _ := u.files.getFile("/driver.run")
+	firmware, _ := u.files.getFile("/firmware.bin")
 	return fmt.Appendf(nil, stackYAML, driver.sha256, firmware.sha256)
 }
 

@@ -19,7 +19,7 @@ type Count struct {
 	Bytes  int64 `json:"bytes"`            // body bytes of replies handed to the connection
 }
 
-func (c *Count) add(d Count) {
+func (c *Count) addCount(d Count) {
 	c.Gets += d.Gets
 	c.Heads += d.Heads
 	c.Others += d.Others
@@ -46,7 +46,7 @@ func (s Stats) Sum(match *regexp.Regexp) Count {
 	var sum Count
 	for path, c := range s.Paths {
 		if match.MatchString(path) {
-			sum.add(c)
+			sum.addCount(c)
 		}
 	}
 	return sum
@@ -62,9 +62,9 @@ type counter struct {
 	gets, heads, others, ranged, ended, bytes atomic.Int64
 }
 
-// request counts a request and returns the counter of its path.
-func (c *counters) request(r *http.Request) *counter {
-	n := c.of(r.URL.Path)
+// countRequest counts a request and returns the counter of its path.
+func (c *counters) countRequest(r *http.Request) *counter {
+	n := c.counterOf(r.URL.Path)
 	switch r.Method {
 	case http.MethodGet:
 		n.gets.Add(1)
@@ -79,7 +79,7 @@ func (c *counters) request(r *http.Request) *counter {
 	return n
 }
 
-func (c *counters) of(path string) *counter {
+func (c *counters) counterOf(path string) *counter {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := c.paths[path]
@@ -93,29 +93,29 @@ func (c *counters) of(path string) *counter {
 	return n
 }
 
-func (c *counters) snapshot() Stats {
+func (c *counters) takeSnapshot() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := Stats{Paths: map[string]Count{}, Blobs: map[string]Count{}}
 	for path, n := range c.paths {
-		count := n.count()
+		count := n.currentCount()
 		s.Paths[path] = count
 		if digest := blobOf(path); digest != "" {
 			sum := s.Blobs[digest]
-			sum.add(count)
+			sum.addCount(count)
 			s.Blobs[digest] = sum
 		}
 	}
 	return s
 }
 
-func (c *counters) reset() {
+func (c *counters) resetAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.paths = nil
 }
 
-func (n *counter) count() Count {
+func (n *counter) currentCount() Count {
 	return Count{
 		Gets: n.gets.Load(), Heads: n.heads.Load(), Others: n.others.Load(),
 		Ranged: n.ranged.Load(), Ended: n.ended.Load(), Bytes: n.bytes.Load(),

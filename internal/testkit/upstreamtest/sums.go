@@ -30,11 +30,11 @@ type blobSums struct {
 func sumBlob(b *blob, gzip bool) blobSums {
 	plain, framed, crc := sha256.New(), sha256.New(), uint32(0)
 	frame := gzipStored{inner: b}
-	framed.Write(frame.header())
+	framed.Write(frame.gzipHeader())
 	buf := make([]byte, blockData)
 	for off := int64(0); off < b.size; off += blockData {
 		p := buf[:min(blockData, b.size-off)]
-		b.fill(p, off)
+		b.fillAt(p, off)
 		plain.Write(p)
 		if gzip {
 			framed.Write(storedHeader(len(p), off+blockData >= b.size))
@@ -45,7 +45,7 @@ func sumBlob(b *blob, gzip bool) blobSums {
 	sums := blobSums{Tar: digestOf(plain)}
 	if gzip {
 		frame.crc = crc
-		framed.Write(frame.trailer())
+		framed.Write(frame.gzipTrailer())
 		sums.Gzip, sums.CRC = digestOf(framed), crc
 	}
 	return sums
@@ -96,8 +96,8 @@ func openSumTable(path string) (*sumTable, error) {
 	return t, nil
 }
 
-// of returns the sums of the blob that key names, generating it if need be.
-func (t *sumTable) of(key string, b *blob, gzip bool) blobSums {
+// sumsOf returns the sums of the blob that key names, generating it if need be.
+func (t *sumTable) sumsOf(key string, b *blob, gzip bool) blobSums {
 	t.mu.Lock()
 	sums, ok := t.sums[key]
 	t.mu.Unlock()
@@ -111,8 +111,8 @@ func (t *sumTable) of(key string, b *blob, gzip bool) blobSums {
 	return sums
 }
 
-// save writes the table if it has changed.
-func (t *sumTable) save() error {
+// saveIfChanged writes the table if it has changed.
+func (t *sumTable) saveIfChanged() error {
 	if t.path == "" || !t.dirty {
 		return nil
 	}
@@ -135,28 +135,28 @@ func (t *sumTable) save() error {
 	return nil
 }
 
-// measure finds the sums of all generated blobs, on all cores.
-func (w *Workload) measure(table *sumTable) error {
+// measureBlobs finds the sums of all generated blobs, on all cores.
+func (w *Workload) measureBlobs(table *sumTable) error {
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	model := w.modelBlob()
 	w.model = model
 	g.Go(func() error {
-		w.modelSum = table.of(w.key("model", model.size, false), model, false).Tar.Encoded()
+		w.modelSum = table.sumsOf(w.sumKey("model", model.size, false), model, false).Tar.Encoded()
 		return nil
 	})
 	for _, l := range uniqueLayers(w.images) {
 		g.Go(func() error {
-			l.sums = table.of(w.key(l.id, l.size, !w.opts.Plain), w.tar(l), !w.opts.Plain)
+			l.sums = table.sumsOf(w.sumKey(l.id, l.size, !w.opts.Plain), w.tarBlob(l), !w.opts.Plain)
 			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return table.save()
+	return table.saveIfChanged()
 }
 
-func (w *Workload) key(id string, size int64, gzip bool) string {
+func (w *Workload) sumKey(id string, size int64, gzip bool) string {
 	return fmt.Sprintf("%d/%s/%d/%t", w.opts.Seed, id, size, gzip)
 }

@@ -73,10 +73,10 @@ func Start(opts Options) (*Upstream, error) {
 		closing: make(chan struct{}), digests: map[string]digest.Digest{}, generation: 1,
 	}
 	u.hub = newModelHub(&u.faults, opts.HubPage)
-	if err := u.fill(opts); err != nil {
+	if err := u.fillContent(opts); err != nil {
 		return nil, errors.Join(err, u.images.close())
 	}
-	if err := u.listen(); err != nil {
+	if err := u.startServers(); err != nil {
 		return nil, errors.Join(err, u.Close())
 	}
 	return u, nil
@@ -98,18 +98,18 @@ func New(tb testing.TB, opts Options) *Upstream {
 	return u
 }
 
-// fill puts all content in place.
-func (u *Upstream) fill(opts Options) error {
+// fillContent puts all content in place.
+func (u *Upstream) fillContent(opts Options) error {
 	for _, p := range append(imageFixtures(), chartFixtures()...) {
-		if err := u.push(p); err != nil {
+		if err := u.pushOne(p); err != nil {
 			return err
 		}
 	}
 	for path, data := range fileFixtures() {
-		u.files.put(path, servedFile{content: bytes.NewReader(data), sha256: hexSum(data)})
+		u.files.putFile(path, servedFile{content: bytes.NewReader(data), sha256: hexSum(data)})
 	}
-	u.commit = u.hub.commit(ModelID, "", modelFixture(1), "main", "v1.0")
-	u.hub.commit(GatedModelID, GatedToken, textFixtures(), "main")
+	u.commit = u.hub.addCommit(ModelID, "", modelFixture(1), "main", "v1.0")
+	u.hub.addCommit(GatedModelID, GatedToken, textFixtures(), "main")
 	if opts.Workload == nil {
 		return nil
 	}
@@ -118,12 +118,12 @@ func (u *Upstream) fill(opts Options) error {
 		return err
 	}
 	u.workload = w
-	u.hub.commit(WorkloadModelID, "", w.modelFiles(), "main")
+	u.hub.addCommit(WorkloadModelID, "", w.modelFiles(), "main")
 	return nil
 }
 
-func (u *Upstream) push(p pushed) error {
-	if err := u.images.push(p.repository, p.artifact, p.tag); err != nil {
+func (u *Upstream) pushOne(p pushed) error {
+	if err := u.images.pushArtifact(p.repository, p.artifact, p.tag); err != nil {
 		return err
 	}
 	u.mu.Lock()
@@ -132,24 +132,24 @@ func (u *Upstream) push(p pushed) error {
 	return nil
 }
 
-// listen starts a server for each kind of content, and the one for control.
-func (u *Upstream) listen() error {
+// startServers starts a server for each kind of content, and the one for control.
+func (u *Upstream) startServers() error {
 	type server struct {
 		addr    *string
 		handler http.Handler
 	}
 	servers := []server{
-		{&u.addr.Registry, u.gate(u.images.app)},
-		{&u.addr.Charts, u.gate(u.charts)},
-		{&u.addr.Hub, u.gate(u.hub)},
-		{&u.addr.Files, u.gate(u.files)},
-		{&u.addr.Control, u.control()},
+		{&u.addr.Registry, u.gateHandler(u.images.app)},
+		{&u.addr.Charts, u.gateHandler(u.charts)},
+		{&u.addr.Hub, u.gateHandler(u.hub)},
+		{&u.addr.Files, u.gateHandler(u.files)},
+		{&u.addr.Control, u.controlHandler()},
 	}
 	if u.workload != nil {
-		servers = append(servers, server{&u.addr.Workload, u.gate(u.workload)})
+		servers = append(servers, server{&u.addr.Workload, u.gateHandler(u.workload)})
 	}
 	for _, s := range servers {
-		addr, err := u.serve(s.handler)
+		addr, err := u.startServer(s.handler)
 		if err != nil {
 			return err
 		}
@@ -158,11 +158,11 @@ func (u *Upstream) listen() error {
 	return nil
 }
 
-func (u *Upstream) gate(next http.Handler) http.Handler {
+func (u *Upstream) gateHandler(next http.Handler) http.Handler {
 	return &gate{next: next, counters: &u.counters, faults: &u.faults, closing: u.closing}
 }
 
-func (u *Upstream) serve(h http.Handler) (string, error) {
+func (u *Upstream) startServer(h http.Handler) (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("opening a port: %w", err)
@@ -192,16 +192,16 @@ func (u *Upstream) Addresses() Addresses { return u.addr }
 
 // Fault puts a fault in force. Of several that match a request the one armed
 // first acts, as long as it has times left.
-func (u *Upstream) Fault(f Fault) *Armed { return u.faults.arm(f) }
+func (u *Upstream) Fault(f Fault) *Armed { return u.faults.armFault(f) }
 
 // ClearFaults disarms all faults.
-func (u *Upstream) ClearFaults() { u.faults.clear() }
+func (u *Upstream) ClearFaults() { u.faults.disarmAll() }
 
 // Stats returns what has been asked for and sent.
-func (u *Upstream) Stats() Stats { return u.counters.snapshot() }
+func (u *Upstream) Stats() Stats { return u.counters.takeSnapshot() }
 
 // ResetStats sets all counters to zero.
-func (u *Upstream) ResetStats() { u.counters.reset() }
+func (u *Upstream) ResetStats() { u.counters.resetAll() }
 
 // Digest returns the digest of the manifest that a reference to a demo image or
 // chart means now ("ghcr.io/acme/web:1.2.3"), or "".
@@ -228,11 +228,11 @@ func (u *Upstream) Advance() error {
 	generation := u.generation
 	u.mu.Unlock()
 	for _, p := range signedWeb(generation) {
-		if err := u.push(p); err != nil {
+		if err := u.pushOne(p); err != nil {
 			return err
 		}
 	}
-	commit := u.hub.commit(ModelID, "", modelFixture(generation), "main")
+	commit := u.hub.addCommit(ModelID, "", modelFixture(generation), "main")
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.commit = commit

@@ -72,8 +72,8 @@ type workloadPlatform struct {
 	update *workloadLayer // the top layer in tag v2; nil: the same
 }
 
-// at returns the layers in a generation: 1 for tag v1, 2 for v2.
-func (p workloadPlatform) at(generation int) []*workloadLayer {
+// layersAt returns the layers in a generation: 1 for tag v1, 2 for v2.
+func (p workloadPlatform) layersAt(generation int) []*workloadLayer {
 	if generation == 1 || p.update == nil {
 		return p.layers
 	}
@@ -93,22 +93,22 @@ type workloadLayer struct {
 // once, unless the file opts.Digests knows them.
 func newWorkload(opts WorkloadOptions) (*Workload, error) {
 	opts = opts.withDefaults()
-	w := &Workload{opts: opts, images: outline(opts), blobs: map[digest.Digest]content{}, manifests: map[string]map[string]artifact{}}
+	w := &Workload{opts: opts, images: outlineImages(opts), blobs: map[digest.Digest]content{}, manifests: map[string]map[string]artifact{}}
 	table, err := openSumTable(opts.Digests)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.measure(table); err != nil {
+	if err := w.measureBlobs(table); err != nil {
 		return nil, err
 	}
 	for _, image := range w.images {
-		w.publish(image)
+		w.publishImage(image)
 	}
 	return w, nil
 }
 
-// outline decides on images and layers. It follows from the options alone.
-func outline(opts WorkloadOptions) []workloadImage {
+// outlineImages decides on images and layers. It follows from the options alone.
+func outlineImages(opts WorkloadOptions) []workloadImage {
 	random := rand.New(rand.NewPCG(opts.Seed, 0))
 	bases := newBases(random)
 	images := make([]workloadImage, opts.Images)
@@ -123,21 +123,21 @@ func outline(opts WorkloadOptions) []workloadImage {
 			stack = i
 		}
 		for _, arch := range arches {
-			layers := append([]*workloadLayer(nil), bases[stack].of(arch)...)
+			layers := append([]*workloadLayer(nil), bases[stack].stackOf(arch)...)
 			layers = append(layers, ownLayers(random, image.name+"/"+arch)...)
 			image.platforms = append(image.platforms, workloadPlatform{arch: arch, layers: layers})
 		}
 		images[i] = image
 	}
-	scale(images, opts.ImageBytes)
+	scaleLayers(images, opts.ImageBytes)
 	for i := 2; i < len(images); i += 5 {
-		images[i].update()
+		images[i].addGeneration()
 	}
 	return images
 }
 
-// update gives the image a second generation, whose top layer differs.
-func (i *workloadImage) update() {
+// addGeneration gives the image a second generation, whose top layer differs.
+func (i *workloadImage) addGeneration() {
 	for n := range i.platforms {
 		p := &i.platforms[n]
 		top := p.layers[len(p.layers)-1]
@@ -161,8 +161,8 @@ func newBases(random *rand.Rand) []*base {
 	return bases
 }
 
-// of returns the stack for an architecture, the same each time.
-func (b *base) of(arch string) []*workloadLayer {
+// stackOf returns the stack for an architecture, the same each time.
+func (b *base) stackOf(arch string) []*workloadLayer {
 	if b.arches[arch] == nil {
 		for i, share := range []float64{0.6, 0.3, 0.1} {
 			id := fmt.Sprintf("%s/%s/%d", b.name, arch, i)
@@ -187,8 +187,8 @@ func ownLayers(random *rand.Rand, id string) []*workloadLayer {
 	return layers
 }
 
-// scale makes the sizes of all layers add up to total, the last taking the rest.
-func scale(images []workloadImage, total int64) {
+// scaleLayers makes the sizes of all layers add up to total, the last taking the rest.
+func scaleLayers(images []workloadImage, total int64) {
 	layers := uniqueLayers(images)
 	var sum int64
 	for _, l := range layers {
@@ -225,15 +225,15 @@ func uniqueLayers(images []workloadImage) []*workloadLayer {
 	return layers
 }
 
-func (w *Workload) tar(l *workloadLayer) *blob {
+func (w *Workload) tarBlob(l *workloadLayer) *blob {
 	return tarBlob("data/"+strings.ReplaceAll(l.id, "/", "-"), NewStream(w.opts.Seed, l.id), l.size)
 }
 
-func (w *Workload) layer(l *workloadLayer) (string, content) {
+func (w *Workload) layerContent(l *workloadLayer) (string, content) {
 	if w.opts.Plain {
-		return v1.MediaTypeImageLayer, w.tar(l)
+		return v1.MediaTypeImageLayer, w.tarBlob(l)
 	}
-	return v1.MediaTypeImageLayerGzip, gzipStored{inner: w.tar(l), crc: l.sums.CRC}
+	return v1.MediaTypeImageLayerGzip, gzipStored{inner: w.tarBlob(l), crc: l.sums.CRC}
 }
 
 // modelBlob returns the model's file: safetensors with one tensor.
@@ -250,11 +250,11 @@ func (w *Workload) modelFiles() []hubFile {
 	}
 }
 
-// publish makes the manifests of an image, tags v1 and v2.
-func (w *Workload) publish(image workloadImage) {
+// publishImage makes the manifests of an image, tags v1 and v2.
+func (w *Workload) publishImage(image workloadImage) {
 	tags := map[string]artifact{}
 	for generation := 1; generation <= 2; generation++ {
-		a := w.assemble(image, generation)
+		a := w.assembleImage(image, generation)
 		tags[fmt.Sprintf("v%d", generation)] = a
 		for _, b := range append(a.children, a) {
 			tags[b.descriptor.Digest.String()] = b
@@ -263,11 +263,11 @@ func (w *Workload) publish(image workloadImage) {
 	w.manifests[WorkloadHost+"/"+image.name] = tags
 }
 
-// assemble returns the image, or the index over its platforms.
-func (w *Workload) assemble(image workloadImage, generation int) artifact {
+// assembleImage returns the image, or the index over its platforms.
+func (w *Workload) assembleImage(image workloadImage, generation int) artifact {
 	var images []artifact
 	for _, p := range image.platforms {
-		images = append(images, w.platformImage(p.arch, p.at(generation)))
+		images = append(images, w.platformImage(p.arch, p.layersAt(generation)))
 	}
 	if len(images) == 1 {
 		return images[0]
@@ -279,21 +279,21 @@ func (w *Workload) platformImage(arch string, layers []*workloadLayer) artifact 
 	m := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}
 	spec := imageSpec{arch: arch, entrypoint: "/data"}
 	for _, l := range layers {
-		mediaType, c := w.layer(l)
-		d := v1.Descriptor{MediaType: mediaType, Digest: w.digest(l), Size: c.Size()}
+		mediaType, c := w.layerContent(l)
+		d := v1.Descriptor{MediaType: mediaType, Digest: w.layerDigest(l), Size: c.Size()}
 		w.blobs[d.Digest] = c
 		m.Layers = append(m.Layers, d)
 		spec.layers = append(spec.layers, layer{diffID: l.sums.Tar})
 	}
-	config := mustJSON(spec.config())
-	m.Config = describe(v1.MediaTypeImageConfig, config)
+	config := mustJSON(spec.imageConfig())
+	m.Config = describeData(v1.MediaTypeImageConfig, config)
 	w.blobs[m.Config.Digest] = bytes.NewReader(config)
 	a := newArtifact(m.MediaType, "", m)
 	a.descriptor.Platform = &v1.Platform{OS: "linux", Architecture: arch}
 	return a
 }
 
-func (w *Workload) digest(l *workloadLayer) digest.Digest {
+func (w *Workload) layerDigest(l *workloadLayer) digest.Digest {
 	if w.opts.Plain {
 		return l.sums.Tar
 	}
@@ -336,9 +336,9 @@ func (w *Workload) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case w.manifests[repository] == nil:
 		registryError(rw, http.StatusNotFound, "NAME_UNKNOWN")
 	case kind == "manifests":
-		w.manifest(rw, r, repository, name)
+		w.serveManifest(rw, r, repository, name)
 	case kind == "blobs":
-		w.blob(rw, r, digest.Digest(name))
+		w.serveBlob(rw, r, digest.Digest(name))
 	case rest == "tags/list":
 		writeJSON(rw, http.StatusOK, map[string]any{"name": repository, "tags": []string{"v1", "v2"}})
 	default:
@@ -360,7 +360,7 @@ func registryError(w http.ResponseWriter, status int, code string) {
 	writeJSON(w, status, map[string]any{"errors": []any{map[string]string{"code": code, "message": strings.ToLower(code)}}})
 }
 
-func (w *Workload) manifest(rw http.ResponseWriter, r *http.Request, repository, reference string) {
+func (w *Workload) serveManifest(rw http.ResponseWriter, r *http.Request, repository, reference string) {
 	a, ok := w.manifests[repository][reference]
 	if !ok {
 		registryError(rw, http.StatusNotFound, "MANIFEST_UNKNOWN")
@@ -371,7 +371,7 @@ func (w *Workload) manifest(rw http.ResponseWriter, r *http.Request, repository,
 	serveContent(rw, r, bytes.NewReader(a.raw), a.descriptor.Digest.String())
 }
 
-func (w *Workload) blob(rw http.ResponseWriter, r *http.Request, d digest.Digest) {
+func (w *Workload) serveBlob(rw http.ResponseWriter, r *http.Request, d digest.Digest) {
 	c, ok := w.blobs[d]
 	if !ok {
 		registryError(rw, http.StatusNotFound, "BLOB_UNKNOWN")
