@@ -26,39 +26,39 @@ type content struct {
 	open      func(offset, length int64) (io.ReadCloser, error)
 }
 
-// send answers a GET or HEAD with c, by the rules of RFC 9110 for validators
+// sendContent answers a GET or HEAD with c, by the rules of RFC 9110 for validators
 // and single ranges; several ranges in one request are answered whole. An error
 // means that nothing has been written. What goes wrong after the first byte
 // ends the connection, so that the answer cannot look complete.
-func (h *Handler) send(w http.ResponseWriter, r *http.Request, c content) error {
+func (h *Handler) sendContent(w http.ResponseWriter, r *http.Request, c content) error {
 	head := w.Header()
 	quoted := `"` + c.etag + `"`
-	if matches(r.Header.Get("If-None-Match"), quoted) {
+	if etagMatches(r.Header.Get("If-None-Match"), quoted) {
 		head.Set("ETag", quoted)
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	s, err := requested(r, quoted, c.size)
+	s, err := requestedRange(r, quoted, c.size)
 	if err != nil {
 		head.Set("Content-Range", "bytes */"+strconv.FormatInt(c.size, 10))
 		return err
 	}
-	b := newBody(w, s.status, s.header(c, quoted))
+	b := newBody(w, s.status, s.responseHeader(c, quoted))
 	if r.Method == http.MethodHead || s.length == 0 {
-		b.start()
+		b.startAnswer()
 		return nil
 	}
-	return h.stream(b, r, c, s)
+	return h.streamRange(b, r, c, s)
 }
 
-func (h *Handler) stream(b *body, r *http.Request, c content, s span) error {
-	if err := h.enter(b.w, r); err != nil {
+func (h *Handler) streamRange(b *body, r *http.Request, c content, s span) error {
+	if err := h.takeStreamSlot(b.w, r); err != nil {
 		return err
 	}
 	defer func() { <-h.streams }()
 	src, err := c.open(s.offset, s.length)
 	if err != nil {
-		h.broken(r, err)
+		h.reportDamage(r, err)
 		return err
 	}
 	defer src.Close()
@@ -71,7 +71,7 @@ func (h *Handler) stream(b *body, r *http.Request, c content, s span) error {
 	case err == nil:
 		err = io.ErrUnexpectedEOF
 	}
-	h.broken(r, err)
+	h.reportDamage(r, err)
 	if b.started {
 		panic(http.ErrAbortHandler)
 	}
@@ -80,8 +80,8 @@ func (h *Handler) stream(b *body, r *http.Request, c content, s span) error {
 
 var errBusy = &failure{http.StatusServiceUnavailable, "TOOMANYREQUESTS", "too many answers are being sent; try again"}
 
-// enter takes a slot for a stream, which bounds memory: one block buffer each.
-func (h *Handler) enter(w http.ResponseWriter, r *http.Request) error {
+// takeStreamSlot takes a slot for a stream, which bounds memory: one block buffer each.
+func (h *Handler) takeStreamSlot(w http.ResponseWriter, r *http.Request) error {
 	patience := time.NewTimer(h.patience)
 	defer patience.Stop()
 	select {
@@ -101,7 +101,7 @@ type span struct {
 	status         int
 }
 
-func (s span) header(c content, etag string) http.Header {
+func (s span) responseHeader(c content, etag string) http.Header {
 	out := http.Header{}
 	out.Set("ETag", etag)
 	out.Set("Accept-Ranges", "bytes")
@@ -115,7 +115,7 @@ func (s span) header(c content, etag string) http.Header {
 
 var errRange = &failure{status: http.StatusRequestedRangeNotSatisfiable, code: "RANGE_INVALID", message: "the range lies outside the content"}
 
-func requested(r *http.Request, etag string, size int64) (span, error) {
+func requestedRange(r *http.Request, etag string, size int64) (span, error) {
 	whole := span{0, size, http.StatusOK}
 	spec := r.Header.Get("Range")
 	if v := r.Header.Get("If-Range"); spec == "" || v != "" && v != etag {
@@ -142,8 +142,8 @@ func parseRange(spec string, size int64) (offset, length int64, ok bool, err err
 	if !found || !dash || strings.Contains(spec, ",") {
 		return 0, 0, false, nil
 	}
-	from, errFrom := decimal(first)
-	to, errTo := decimal(last)
+	from, errFrom := parseDecimal(first)
+	to, errTo := parseDecimal(last)
 	switch {
 	case first == "" && errTo == nil: // the last N bytes
 		n := min(to, size)
@@ -161,16 +161,16 @@ func parseRange(spec string, size int64) (offset, length int64, ok bool, err err
 	return from, min(to, size-1) - from + 1, true, nil
 }
 
-// decimal is ParseInt for digits only.
-func decimal(s string) (int64, error) {
+// parseDecimal is ParseInt for digits only.
+func parseDecimal(s string) (int64, error) {
 	if s == "" || s[0] < '0' || s[0] > '9' {
 		return 0, strconv.ErrSyntax
 	}
 	return strconv.ParseInt(s, 10, 64)
 }
 
-// matches says whether an If-None-Match header names the quoted etag.
-func matches(header, etag string) bool {
+// etagMatches says whether an If-None-Match header names the quoted etag.
+func etagMatches(header, etag string) bool {
 	if header == "" || len(header) > maxETagBytes {
 		return false
 	}
@@ -199,7 +199,7 @@ func newBody(w http.ResponseWriter, status int, header http.Header) *body {
 	return &body{w: w, control: http.NewResponseController(w), status: status, header: header}
 }
 
-func (b *body) start() {
+func (b *body) startAnswer() {
 	b.started = true
 	for k, v := range b.header {
 		b.w.Header()[k] = v
@@ -209,12 +209,12 @@ func (b *body) start() {
 
 func (b *body) Write(p []byte) (int, error) {
 	if !b.started {
-		b.start()
+		b.startAnswer()
 	}
 	done := 0
 	for done < len(p) {
 		chunk := p[done:min(done+writeChunk, len(p))]
-		grant(b.control)
+		extendDeadline(b.control)
 		n, err := b.w.Write(chunk)
 		done += n
 		b.written += int64(n)
@@ -226,9 +226,9 @@ func (b *body) Write(p []byte) (int, error) {
 	return done, nil
 }
 
-// grant gives a client time to take the next chunk. The deadline stays on when
+// extendDeadline gives a client time to take the next chunk. The deadline stays on when
 // an answer ends, for what is still in buffers then; the next request on the
 // connection is granted its own.
-func grant(c *http.ResponseController) {
+func extendDeadline(c *http.ResponseController) {
 	_ = c.SetWriteDeadline(time.Now().Add(writeStall)) // not every writer has deadlines
 }

@@ -19,7 +19,7 @@ import (
 
 func (h *Handler) serveDistribution(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
-	if err := reading(w, r); err != nil {
+	if err := requireRead(w, r); err != nil {
 		return err
 	}
 	rest := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/v2"), "/")
@@ -30,7 +30,7 @@ func (h *Handler) serveDistribution(w http.ResponseWriter, r *http.Request) erro
 	case "_catalog":
 		return h.serveCatalog(w, r)
 	}
-	q, err := h.query(rest, r.URL.Query().Get("ns"))
+	q, err := h.resolveQuery(rest, r.URL.Query().Get("ns"))
 	if err != nil {
 		return err
 	}
@@ -51,14 +51,14 @@ type query struct {
 	kind, ref string
 }
 
-func (h *Handler) query(path, namespace string) (query, error) {
+func (h *Handler) resolveQuery(path, namespace string) (query, error) {
 	name, kind, ref := splitPath(path)
 	switch {
 	case kind == "tags" && ref == "list", kind == "manifests", kind == "blobs", kind == "referrers":
 	default:
 		return query{}, &failure{http.StatusNotFound, "UNSUPPORTED", "no such endpoint"}
 	}
-	repo, ok := h.repository(name, namespace)
+	repo, ok := h.repositoryNamed(name, namespace)
 	if !ok {
 		return query{}, &failure{http.StatusNotFound, "NAME_UNKNOWN", "no bundle here has this repository"}
 	}
@@ -80,9 +80,9 @@ func cutLast(s string) (before, after string) {
 	return s[:i], s[i+1:]
 }
 
-// repository finds name; with a namespace, as containerd sends it to a mirror,
+// repositoryNamed finds name; with a namespace, as containerd sends it to a mirror,
 // name lacks its host.
-func (h *Handler) repository(name, namespace string) (*catalog.Repository, bool) {
+func (h *Handler) repositoryNamed(name, namespace string) (*catalog.Repository, bool) {
 	if namespace != "" {
 		if r, ok := h.catalog.Repositories[lock.RepositoryPath(namespace+"/"+name)]; ok {
 			return r, true
@@ -92,9 +92,9 @@ func (h *Handler) repository(name, namespace string) (*catalog.Repository, bool)
 	return r, ok
 }
 
-// Pulling manifests.
+// serveManifest answers for one manifest of a repository.
 func serveManifest(w http.ResponseWriter, r *http.Request, q query) error {
-	m, err := q.manifest()
+	m, err := q.findManifest()
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func serveManifest(w http.ResponseWriter, r *http.Request, q query) error {
 	head, quoted := w.Header(), `"`+m.Digest.String()+`"`
 	head.Set("Docker-Content-Digest", m.Digest.String())
 	head.Set("ETag", quoted)
-	if matches(r.Header.Get("If-None-Match"), quoted) {
+	if etagMatches(r.Header.Get("If-None-Match"), quoted) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -114,7 +114,7 @@ func serveManifest(w http.ResponseWriter, r *http.Request, q query) error {
 	return nil
 }
 
-func (q query) manifest() (*catalog.Manifest, error) {
+func (q query) findManifest() (*catalog.Manifest, error) {
 	d := digest.Digest(q.ref)
 	if !strings.Contains(q.ref, ":") {
 		d = q.repo.Tags[q.ref]
@@ -128,7 +128,7 @@ func (q query) manifest() (*catalog.Manifest, error) {
 	return m, nil
 }
 
-// Pulling blobs. A blob is given from the repositories whose manifests name it.
+// serveBlob answers for one blob. It is given from the repositories whose manifests name it.
 func (h *Handler) serveBlob(w http.ResponseWriter, r *http.Request, q query) error {
 	d := digest.Digest(q.ref)
 	if d.Validate() != nil {
@@ -139,12 +139,12 @@ func (h *Handler) serveBlob(w http.ResponseWriter, r *http.Request, q query) err
 		return &failure{http.StatusNotFound, "BLOB_UNKNOWN", "the bundle does not carry this blob"}
 	}
 	w.Header().Set("Docker-Content-Digest", d.String())
-	return h.send(w, r, h.blob(d, "application/octet-stream", desc.Size))
+	return h.sendContent(w, r, h.blobContent(d, "application/octet-stream", desc.Size))
 }
 
-// Listing tags.
+// serveTags lists the tags of a repository.
 func serveTags(w http.ResponseWriter, r *http.Request, q query) error {
-	page, err := paginate(w, r, q.repo.TagNames())
+	page, err := paginateNames(w, r, q.repo.TagNames())
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func serveTags(w http.ResponseWriter, r *http.Request, q query) error {
 }
 
 func (h *Handler) serveCatalog(w http.ResponseWriter, r *http.Request) error {
-	page, err := paginate(w, r, h.catalog.RepositoryNames())
+	page, err := paginateNames(w, r, h.catalog.RepositoryNames())
 	if err != nil {
 		return err
 	}
@@ -161,9 +161,9 @@ func (h *Handler) serveCatalog(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// paginate cuts sorted names by the n and last parameters and links the next
+// paginateNames cuts sorted names by the n and last parameters and links the next
 // page.
-func paginate(w http.ResponseWriter, r *http.Request, names []string) ([]string, error) {
+func paginateNames(w http.ResponseWriter, r *http.Request, names []string) ([]string, error) {
 	values := r.URL.Query()
 	if last := values.Get("last"); last != "" {
 		names = names[sort.Search(len(names), func(i int) bool { return names[i] > last }):]
@@ -171,7 +171,7 @@ func paginate(w http.ResponseWriter, r *http.Request, names []string) ([]string,
 	if values.Get("n") == "" {
 		return names, nil
 	}
-	n, err := decimal(values.Get("n"))
+	n, err := parseDecimal(values.Get("n"))
 	if err != nil {
 		return nil, &failure{http.StatusBadRequest, "PAGINATION_NUMBER_INVALID", "n is not a number"}
 	}
@@ -186,7 +186,7 @@ func paginate(w http.ResponseWriter, r *http.Request, names []string) ([]string,
 	return names, nil
 }
 
-// Listing referrers.
+// serveReferrers lists what refers to a manifest.
 func serveReferrers(w http.ResponseWriter, r *http.Request, q query) error {
 	subject := digest.Digest(q.ref)
 	if subject.Validate() != nil {

@@ -34,8 +34,8 @@ func newFileShelf(h *Handler) *fileShelf {
 	s := &fileShelf{byPath: map[string]shelved{}, listing: []shelved{}}
 	rank := map[string]int64{}
 	for _, e := range h.catalog.Entries {
-		if f, ok := shelve(h.catalog, e); ok {
-			s.put(h, f, rank, h.bundles[e.Source].Sequence())
+		if f, ok := shelveEntry(h.catalog, e); ok {
+			s.putFile(h, f, rank, h.bundles[e.Source].Sequence())
 		}
 	}
 	for _, p := range slices.Sorted(maps.Keys(s.byPath)) {
@@ -44,9 +44,9 @@ func newFileShelf(h *Handler) *fileShelf {
 	return s
 }
 
-// put enters f; of two files with one path the one with the highest sequence
+// putFile enters f; of two files with one path the one with the highest sequence
 // stays, the earlier bundle's if those are equal.
-func (s *fileShelf) put(h *Handler, f shelved, rank map[string]int64, sequence int64) {
+func (s *fileShelf) putFile(h *Handler, f shelved, rank map[string]int64, sequence int64) {
 	have, clash := s.byPath[f.Path]
 	kept, dropped := f, have
 	switch {
@@ -58,11 +58,11 @@ func (s *fileShelf) put(h *Handler, f shelved, rank map[string]int64, sequence i
 	default:
 		kept, dropped = have, f
 	}
-	h.warn("file-clash", "file %s differs between bundles; the one with the highest sequence is served: %s, not %s", f.Path, kept.Digest, dropped.Digest)
+	h.emitWarning("file-clash", "file %s differs between bundles; the one with the highest sequence is served: %s, not %s", f.Path, kept.Digest, dropped.Digest)
 }
 
-// shelve makes a file of an entry that is one: an artifact with one raw layer.
-func shelve(c *catalog.Catalog, e catalog.Entry) (shelved, bool) {
+// shelveEntry makes a file of an entry that is one: an artifact with one raw layer.
+func shelveEntry(c *catalog.Catalog, e catalog.Entry) (shelved, bool) {
 	name, _, _ := lock.SplitReference(e.Ref)
 	path, ok := strings.CutPrefix(name, filesHost)
 	m, known := c.Manifest(e.Descriptor.Digest)
@@ -74,7 +74,7 @@ func shelve(c *catalog.Catalog, e catalog.Entry) (shelved, bool) {
 }
 
 func (h *Handler) serveFiles(w http.ResponseWriter, r *http.Request) error {
-	if err := reading(w, r); err != nil {
+	if err := requireRead(w, r); err != nil {
 		return err
 	}
 	path := strings.TrimPrefix(r.URL.Path, "/files/")
@@ -87,5 +87,5 @@ func (h *Handler) serveFiles(w http.ResponseWriter, r *http.Request) error {
 		return &failure{http.StatusNotFound, "UNKNOWN", "no bundle here has a file " + path}
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	return h.send(w, r, h.blob(f.Digest, "application/octet-stream", f.Size))
+	return h.sendContent(w, r, h.blobContent(f.Digest, "application/octet-stream", f.Size))
 }

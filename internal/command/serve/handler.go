@@ -56,32 +56,32 @@ func New(bundles cargo.Bundles, sink event.Sink) (*Handler, error) {
 	}
 	h.files = newFileShelf(h)
 	for _, clash := range c.Clashes {
-		h.warn("tag-clash", "%s:%s names different images in these bundles; the one with the highest sequence is served: %s, not %s",
+		h.emitWarning("tag-clash", "%s:%s names different images in these bundles; the one with the highest sequence is served: %s, not %s",
 			clash.Repository, clash.Tag, clash.Kept, clash.Dropped)
 	}
-	h.routes()
+	h.registerRoutes()
 	return h, nil
 }
 
-func (h *Handler) routes() {
+func (h *Handler) registerRoutes() {
 	h.mux = http.NewServeMux()
-	h.surface("/v2/", "oci", ociFailure, h.serveDistribution)
-	h.surface("/v2", "oci", ociFailure, h.serveDistribution)
-	h.surface("/helm/", "helm", textFailure, h.serveCharts)
-	h.surface("/files/", "files", textFailure, h.serveFiles)
-	h.surface("/api/models", "hub-api", hubFailure, h.serveHubAPI)
-	h.surface("/api/models/", "hub-api", hubFailure, h.serveHubAPI)
-	h.surface("/healthz", "health", textFailure, h.serveHealth)
-	h.surface("/readyz", "ready", textFailure, h.serveReady)
-	h.surface("/metrics", "metrics", textFailure, h.metrics.serve)
-	h.surface("/", "hub-resolve", hubFailure, h.serveResolve)
+	h.registerSurface("/v2/", "oci", ociFailure, h.serveDistribution)
+	h.registerSurface("/v2", "oci", ociFailure, h.serveDistribution)
+	h.registerSurface("/helm/", "helm", textFailure, h.serveCharts)
+	h.registerSurface("/files/", "files", textFailure, h.serveFiles)
+	h.registerSurface("/api/models", "hub-api", hubFailure, h.serveHubAPI)
+	h.registerSurface("/api/models/", "hub-api", hubFailure, h.serveHubAPI)
+	h.registerSurface("/healthz", "health", textFailure, h.serveHealth)
+	h.registerSurface("/readyz", "ready", textFailure, h.serveReady)
+	h.registerSurface("/metrics", "metrics", textFailure, h.metrics.serveMetrics)
+	h.registerSurface("/", "hub-resolve", hubFailure, h.serveResolve)
 }
 
 type route func(http.ResponseWriter, *http.Request) error
 
-// surface registers f under pattern; what f returns is written in the words of
+// registerSurface registers f under pattern; what f returns is written in the words of
 // that surface's protocol.
-func (h *Handler) surface(pattern, name string, write func(http.ResponseWriter, *failure), f route) {
+func (h *Handler) registerSurface(pattern, name string, write func(http.ResponseWriter, *failure), f route) {
 	h.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if rec, ok := w.(*recorder); ok {
 			rec.route = name
@@ -97,22 +97,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &recorder{ResponseWriter: w, began: time.Now(), route: "other"}
 	defer func() {
 		fault := recover()
-		h.account(rec, r, fault != nil)
+		h.recordAnswer(rec, r, fault != nil)
 		if fault != nil && fault != http.ErrAbortHandler {
-			h.warn("panic", "answering %s %s: %v", r.Method, r.URL.Path, fault)
+			h.emitWarning("panic", "answering %s %s: %v", r.Method, r.URL.Path, fault)
 		}
 		if fault != nil {
 			panic(fault)
 		}
 	}()
-	grant(http.NewResponseController(w)) // for answers that are no body
+	extendDeadline(http.NewResponseController(w)) // for answers that are no body
 	h.mux.ServeHTTP(rec, r)
 }
 
-func (h *Handler) account(rec *recorder, r *http.Request, aborted bool) {
-	h.metrics.observe(rec, aborted)
+func (h *Handler) recordAnswer(rec *recorder, r *http.Request, aborted bool) {
+	h.metrics.observeAnswer(rec, aborted)
 	fields := map[string]any{
-		"method": r.Method, "path": r.URL.Path, "status": rec.code(), "bytes": rec.bytes,
+		"method": r.Method, "path": r.URL.Path, "status": rec.statusCode(), "bytes": rec.bytes,
 		"milliseconds": time.Since(rec.began).Milliseconds(), "remote": r.RemoteAddr, "route": rec.route,
 	}
 	if aborted {
@@ -138,14 +138,14 @@ func (h *Handler) serveReady(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// blob is the content of d with the given type.
-func (h *Handler) blob(d digest.Digest, mediaType string, size int64) content {
+// blobContent is the content of d with the given type.
+func (h *Handler) blobContent(d digest.Digest, mediaType string, size int64) content {
 	return content{etag: d.String(), mediaType: mediaType, size: size,
 		open: func(offset, length int64) (io.ReadCloser, error) { return h.bundles.Open(d, offset, length) }}
 }
 
-// broken tells the operator what a bundle could not give.
-func (h *Handler) broken(r *http.Request, err error) {
+// reportDamage tells the operator what a bundle could not give.
+func (h *Handler) reportDamage(r *http.Request, err error) {
 	f, ok := h.catalog.Damage(err)
 	if !ok {
 		f = event.Finding{Severity: event.Error, Code: event.CodeUnreadable, What: err.Error()}
@@ -157,12 +157,12 @@ func (h *Handler) broken(r *http.Request, err error) {
 	h.sink.Emit(event.Event{Verb: Verb, Kind: event.FindingKind, Item: f.Item, Finding: &f})
 }
 
-func (h *Handler) warn(code, format string, args ...any) {
+func (h *Handler) emitWarning(code, format string, args ...any) {
 	h.sink.Emit(event.Event{Verb: Verb, Kind: event.Warning, Message: fmt.Sprintf(format, args...), Fields: map[string]any{"code": code}})
 }
 
-// reading says whether r only reads; if not it is refused.
-func reading(w http.ResponseWriter, r *http.Request) error {
+// requireRead says whether r only reads; if not it is refused.
+func requireRead(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return nil
 	}
@@ -197,7 +197,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 // Unwrap serves http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-func (r *recorder) code() int {
+func (r *recorder) statusCode() int {
 	if r.status == 0 {
 		return http.StatusOK
 	}

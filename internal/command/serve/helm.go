@@ -47,18 +47,18 @@ func newChartRepository(h *Handler) (*chartRepository, error) {
 		key := v.name + "-" + v.version
 		if have, ok := seen[key]; ok {
 			if have != v.archive.Digest {
-				h.warn("chart-clash", "chart %s %s exists twice with different content; /helm/ gives the first, /v2/ gives %s", v.name, v.version, v.ref)
+				h.emitWarning("chart-clash", "chart %s %s exists twice with different content; /helm/ gives the first, /v2/ gives %s", v.name, v.version, v.ref)
 			}
 			continue
 		}
 		seen[key] = v.archive.Digest
-		entries[v.name] = append(entries[v.name], r.add(v))
+		entries[v.name] = append(entries[v.name], r.addChart(v))
 	}
-	return r, r.render(entries)
+	return r, r.renderIndex(entries)
 }
 
-// add enters a chart's archive and returns its index entry.
-func (r *chartRepository) add(v chartVersion) map[string]any {
+// addChart enters a chart's archive and returns its index entry.
+func (r *chartRepository) addChart(v chartVersion) map[string]any {
 	file := v.name + "-" + v.version + ".tgz"
 	r.archives[file] = v.archive
 	if v.provenance != nil {
@@ -69,8 +69,8 @@ func (r *chartRepository) add(v chartVersion) map[string]any {
 	return v.metadata
 }
 
-// render writes index.yaml: no times, so equal bundles give equal bytes.
-func (r *chartRepository) render(entries map[string][]any) error {
+// renderIndex writes index.yaml: no times, so equal bundles give equal bytes.
+func (r *chartRepository) renderIndex(entries map[string][]any) error {
 	for _, versions := range entries {
 		slices.SortStableFunc(versions, func(a, b any) int {
 			return compareVersions(b, a)
@@ -135,7 +135,7 @@ func plainName(s string) bool {
 }
 
 func (h *Handler) serveCharts(w http.ResponseWriter, r *http.Request) error {
-	if err := reading(w, r); err != nil {
+	if err := requireRead(w, r); err != nil {
 		return err
 	}
 	path := strings.TrimPrefix(r.URL.Path, "/helm/")
@@ -149,7 +149,7 @@ func (h *Handler) serveCharts(w http.ResponseWriter, r *http.Request) error {
 	if !ok || !known {
 		return &failure{http.StatusNotFound, "UNKNOWN", "no bundle here has this chart"}
 	}
-	return h.send(w, r, h.blob(d.Digest, chartType(file), d.Size))
+	return h.sendContent(w, r, h.blobContent(d.Digest, chartType(file), d.Size))
 }
 
 func chartType(file string) string {

@@ -64,26 +64,26 @@ func newModelHub(h *Handler) (*modelHub, error) {
 			if it.HubModel == nil {
 				continue
 			}
-			model, err := locate(h.catalog, source, it)
+			model, err := locateModel(h.catalog, source, it)
 			if err != nil {
 				return nil, fmt.Errorf("reading model %s: %w", it.Ref, err)
 			}
 			model.sequence = b.Sequence()
-			m.add(h, model)
+			m.addModel(h, model)
 		}
 	}
 	return m, nil
 }
 
-// locate finds every file of a model in the layers of its manifest, which is of
+// locateModel finds every file of a model in the layers of its manifest, which is of
 // the bundle that the lock is of.
-func locate(c *catalog.Catalog, source int, it *lock.Item) (*hubModel, error) {
+func locateModel(c *catalog.Catalog, source int, it *lock.Item) (*hubModel, error) {
 	spec := it.HubModel
 	manifest, err := modelManifest(c, source, it)
 	if err != nil {
 		return nil, err
 	}
-	m := &hubModel{repository: spec.Repository, spec: spec, files: map[string]hubFile{}, directories: directories(spec.Files)}
+	m := &hubModel{repository: spec.Repository, spec: spec, files: map[string]hubFile{}, directories: directoriesOf(spec.Files)}
 	for i, l := range spec.Layers {
 		var at int64
 		for _, path := range l.Files {
@@ -102,8 +102,8 @@ func locate(c *catalog.Catalog, source int, it *lock.Item) (*hubModel, error) {
 	return m, nil
 }
 
-// directories is every folder that holds one of files.
-func directories(files []lock.ModelFile) map[string]bool {
+// directoriesOf is every folder that holds one of files.
+func directoriesOf(files []lock.ModelFile) map[string]bool {
 	out := map[string]bool{}
 	for _, f := range files {
 		for d := path.Dir(f.Path); d != "." && !out[d]; d = path.Dir(d) {
@@ -133,7 +133,7 @@ func sameLayers(have []ocispec.Descriptor, want []lock.ModelLayer) bool {
 	})
 }
 
-func (m *modelHub) add(h *Handler, model *hubModel) {
+func (m *modelHub) addModel(h *Handler, model *hubModel) {
 	key := strings.ToLower(model.repository)
 	r, ok := m.repositories[key]
 	if !ok {
@@ -145,7 +145,7 @@ func (m *modelHub) add(h *Handler, model *hubModel) {
 	}
 	have, ok := r.revisions[model.spec.Revision]
 	if ok && have.spec.Commit != model.spec.Commit {
-		h.warn("revision-clash", "revision %s of model %s is two commits in these bundles; the one with the highest sequence is served", model.spec.Revision, model.repository)
+		h.emitWarning("revision-clash", "revision %s of model %s is two commits in these bundles; the one with the highest sequence is served", model.spec.Revision, model.repository)
 	}
 	if !ok || model.sequence > have.sequence {
 		r.revisions[model.spec.Revision] = model
@@ -159,9 +159,9 @@ var (
 	errNoEndpoint   = &failure{http.StatusNotFound, "NotFound", "no such endpoint"}
 )
 
-// model resolves a commit or a requested revision. Where a repository is here
+// resolveModel resolves a commit or a requested revision. Where a repository is here
 // at one commit only, its default branch means that commit.
-func (r *hubRepository) model(revision string) (*hubModel, error) {
+func (r *hubRepository) resolveModel(revision string) (*hubModel, error) {
 	if m, ok := r.commits[strings.ToLower(revision)]; ok {
 		return m, nil
 	}
@@ -196,8 +196,8 @@ func splitHubPath(u *url.URL, prefix string) (hubPath, error) {
 	return parts, nil
 }
 
-// repository takes the one or two segments that name a repository off p.
-func (m *modelHub) repository(p hubPath) (*hubRepository, hubPath, error) {
+// cutRepository takes the one or two segments that name a repository off p.
+func (m *modelHub) cutRepository(p hubPath) (*hubRepository, hubPath, error) {
 	for _, n := range []int{2, 1} {
 		if len(p) < n {
 			continue
@@ -215,33 +215,33 @@ func (h *Handler) serveHubAPI(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if len(p) == 0 {
-		return h.models.list(w, r)
+		return h.models.listModels(w, r)
 	}
-	repo, rest, err := h.models.repository(p)
+	repo, rest, err := h.models.cutRepository(p)
 	if err != nil {
 		return err
 	}
 	if len(rest) == 2 && rest[0] == "paths-info" && r.Method == http.MethodPost {
-		return repo.pathsInfo(w, r, rest[1])
+		return repo.servePathsInfo(w, r, rest[1])
 	}
-	if err := reading(w, r); err != nil {
+	if err := requireRead(w, r); err != nil {
 		return err
 	}
 	switch {
 	case len(rest) == 0:
-		return repo.info(w, r, "main")
+		return repo.serveInfo(w, r, "main")
 	case len(rest) == 2 && rest[0] == "revision":
-		return repo.info(w, r, rest[1])
+		return repo.serveInfo(w, r, rest[1])
 	case len(rest) >= 2 && rest[0] == "tree":
-		return repo.tree(w, r, rest[1], strings.Join(rest[2:], "/"))
+		return repo.serveTree(w, r, rest[1], strings.Join(rest[2:], "/"))
 	case len(rest) == 1 && rest[0] == "refs":
-		return repo.refs(w)
+		return repo.serveRefs(w)
 	}
 	return errNoEndpoint
 }
 
-func (m *modelHub) list(w http.ResponseWriter, r *http.Request) error {
-	if err := reading(w, r); err != nil {
+func (m *modelHub) listModels(w http.ResponseWriter, r *http.Request) error {
+	if err := requireRead(w, r); err != nil {
 		return err
 	}
 	out := []map[string]any{}
@@ -253,15 +253,15 @@ func (m *modelHub) list(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (r *hubRepository) info(w http.ResponseWriter, req *http.Request, revision string) error {
-	m, err := r.model(revision)
+func (r *hubRepository) serveInfo(w http.ResponseWriter, req *http.Request, revision string) error {
+	m, err := r.resolveModel(revision)
 	if err != nil {
 		return err
 	}
-	blobs := truthy(req.URL.Query().Get("blobs"))
+	blobs := isTruthy(req.URL.Query().Get("blobs"))
 	siblings := make([]map[string]any, 0, len(m.files))
 	for _, f := range m.spec.Files {
-		siblings = append(siblings, sibling(f, blobs))
+		siblings = append(siblings, describeSibling(f, blobs))
 	}
 	doc := map[string]any{
 		"_id": m.spec.Commit[:min(24, len(m.spec.Commit))], "id": r.name, "modelId": r.name, "sha": m.spec.Commit,
@@ -277,9 +277,9 @@ func (r *hubRepository) info(w http.ResponseWriter, req *http.Request, revision 
 	return nil
 }
 
-func truthy(s string) bool { return s == "1" || strings.EqualFold(s, "true") }
+func isTruthy(s string) bool { return s == "1" || strings.EqualFold(s, "true") }
 
-func sibling(f lock.ModelFile, blobs bool) map[string]any {
+func describeSibling(f lock.ModelFile, blobs bool) map[string]any {
 	out := map[string]any{"rfilename": f.Path}
 	if !blobs {
 		return out
@@ -317,12 +317,12 @@ func treeDirectory(path string) map[string]any {
 	return map[string]any{"type": "directory", "path": path, "size": 0, "oid": strings.Repeat("0", 40)}
 }
 
-func (r *hubRepository) tree(w http.ResponseWriter, req *http.Request, revision, under string) error {
-	m, err := r.model(revision)
+func (r *hubRepository) serveTree(w http.ResponseWriter, req *http.Request, revision, under string) error {
+	m, err := r.resolveModel(revision)
 	if err != nil {
 		return err
 	}
-	entries := m.list(strings.Trim(under, "/"), truthy(req.URL.Query().Get("recursive")))
+	entries := m.listTree(strings.Trim(under, "/"), isTruthy(req.URL.Query().Get("recursive")))
 	if len(entries) == 0 && under != "" {
 		return errNoEntry
 	}
@@ -331,8 +331,8 @@ func (r *hubRepository) tree(w http.ResponseWriter, req *http.Request, revision,
 	return nil
 }
 
-// list returns files and directories below a folder, by path.
-func (m *hubModel) list(under string, recursive bool) []map[string]any {
+// listTree returns files and directories below a folder, by path.
+func (m *hubModel) listTree(under string, recursive bool) []map[string]any {
 	prefix := ""
 	if under != "" {
 		prefix = under + "/"
@@ -359,7 +359,7 @@ func (m *hubModel) list(under string, recursive bool) []map[string]any {
 	return out
 }
 
-func (r *hubRepository) refs(w http.ResponseWriter) error {
+func (r *hubRepository) serveRefs(w http.ResponseWriter) error {
 	branches := []map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(r.revisions)) {
 		branches = append(branches, map[string]string{"name": name, "ref": "refs/heads/" + name, "targetCommit": r.revisions[name].spec.Commit})
@@ -368,10 +368,10 @@ func (r *hubRepository) refs(w http.ResponseWriter) error {
 	return nil
 }
 
-// pathsInfo answers a POST of paths, as form or JSON, with what there is at
+// servePathsInfo answers a POST of paths, as form or JSON, with what there is at
 // each; unknown paths are left out.
-func (r *hubRepository) pathsInfo(w http.ResponseWriter, req *http.Request, revision string) error {
-	m, err := r.model(revision)
+func (r *hubRepository) servePathsInfo(w http.ResponseWriter, req *http.Request, revision string) error {
+	m, err := r.resolveModel(revision)
 	if err != nil {
 		return err
 	}
@@ -411,7 +411,7 @@ func requestedPaths(req *http.Request) ([]string, error) {
 
 // serveResolve answers /REPOSITORY/resolve/REVISION/PATH.
 func (h *Handler) serveResolve(w http.ResponseWriter, r *http.Request) error {
-	if err := reading(w, r); err != nil {
+	if err := requireRead(w, r); err != nil {
 		return err
 	}
 	p, err := splitHubPath(r.URL, "/")
@@ -422,11 +422,11 @@ func (h *Handler) serveResolve(w http.ResponseWriter, r *http.Request) error {
 	if at < 1 || at > 2 || len(p) < at+3 {
 		return errNoEndpoint
 	}
-	repo, rest, err := h.models.repository(p[:at])
+	repo, rest, err := h.models.cutRepository(p[:at])
 	if err != nil || len(rest) != 0 {
 		return errNoRepository
 	}
-	m, err := repo.model(p[at+1])
+	m, err := repo.resolveModel(p[at+1])
 	if err != nil {
 		return err
 	}
@@ -439,7 +439,7 @@ func (h *Handler) serveResolve(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *Handler) sendModelFile(w http.ResponseWriter, r *http.Request, f hubFile) error {
-	c := h.blob(f.layer, "application/octet-stream", f.Size)
+	c := h.blobContent(f.layer, "application/octet-stream", f.Size)
 	c.etag = f.GitSHA1
 	if f.LFS || c.etag == "" {
 		c.etag = f.SHA256.Encoded()
@@ -450,5 +450,5 @@ func (h *Handler) sendModelFile(w http.ResponseWriter, r *http.Request, f hubFil
 	}
 	layer := c.open
 	c.open = func(offset, length int64) (io.ReadCloser, error) { return layer(f.offset+offset, length) }
-	return h.send(w, r, c)
+	return h.sendContent(w, r, c)
 }

@@ -293,7 +293,7 @@ func TestOffsets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := h.models.repositories["acme/tiny-llm"].model("main")
+	m, err := h.models.repositories["acme/tiny-llm"].resolveModel("main")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,13 +33,13 @@ func newMetrics(bundles int) *metrics {
 	return m
 }
 
-func (m *metrics) serve(w http.ResponseWriter, r *http.Request) error {
+func (m *metrics) serveMetrics(w http.ResponseWriter, r *http.Request) error {
 	m.handler.ServeHTTP(w, r)
 	return nil
 }
 
-func (m *metrics) observe(rec *recorder, aborted bool) {
-	code := strconv.Itoa(rec.code())
+func (m *metrics) observeAnswer(rec *recorder, aborted bool) {
+	code := strconv.Itoa(rec.statusCode())
 	if aborted {
 		code = "aborted"
 	}

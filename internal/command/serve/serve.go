@@ -64,13 +64,13 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	listener, err := listen(ctx, opt)
+	listener, err := openListener(ctx, opt)
 	if err != nil {
 		return Result{}, err
 	}
 	res := Result{Address: listener.Addr().String()}
-	sink.Emit(started(opt, res, bundles))
-	err = run(ctx, handler, listener, opt)
+	sink.Emit(startedEvent(opt, res, bundles))
+	err = serveUntilDone(ctx, handler, listener, opt)
 	sink.Emit(event.Event{Verb: Verb, Kind: event.End, Message: "stopped"})
 	if err == nil {
 		sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Message: "stopped", Fields: map[string]any{"address": res.Address}})
@@ -78,7 +78,7 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	return res, err
 }
 
-func started(opt Options, res Result, bundles cargo.Bundles) event.Event {
+func startedEvent(opt Options, res Result, bundles cargo.Bundles) event.Event {
 	scheme := "http"
 	if opt.TLSCert != "" {
 		scheme = "https"
@@ -91,7 +91,7 @@ func started(opt Options, res Result, bundles cargo.Bundles) event.Event {
 		Fields: map[string]any{"address": res.Address, "url": scheme + "://" + res.Address, "bundles": names}}
 }
 
-func listen(ctx context.Context, opt Options) (net.Listener, error) {
+func openListener(ctx context.Context, opt Options) (net.Listener, error) {
 	if (opt.TLSCert == "") != (opt.TLSKey == "") {
 		return nil, errors.New("starting TLS: a certificate and its key are needed together")
 	}
@@ -113,7 +113,7 @@ func listen(ctx context.Context, opt Options) (net.Listener, error) {
 	return l, nil
 }
 
-func run(ctx context.Context, h *Handler, l net.Listener, opt Options) error {
+func serveUntilDone(ctx context.Context, h *Handler, l net.Listener, opt Options) error {
 	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeader, ErrorLog: log.New(io.Discard, "", 0), // what matters is an event

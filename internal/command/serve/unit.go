@@ -10,14 +10,14 @@ import (
 func Unit(opt Options) string {
 	args := []string{"/usr/local/bin/caisson", "serve"}
 	for _, p := range opt.Paths {
-		args = append(args, absolute(p))
+		args = append(args, absolutePath(p))
 	}
 	for _, k := range opt.Keys {
-		args = append(args, "--key", absolute(k))
+		args = append(args, "--key", absolutePath(k))
 	}
 	args = append(args, "--listen", opt.Listen)
 	if opt.TLSCert != "" {
-		args = append(args, "--tls-cert", absolute(opt.TLSCert), "--tls-key", absolute(opt.TLSKey))
+		args = append(args, "--tls-cert", absolutePath(opt.TLSCert), "--tls-key", absolutePath(opt.TLSKey))
 	}
 	if opt.AllowExpired {
 		args = append(args, "--allow-expired")
@@ -62,7 +62,7 @@ LimitNOFILE=65536
 WantedBy=multi-user.target
 `
 
-func absolute(p string) string {
+func absolutePath(p string) string {
 	if abs, err := filepath.Abs(p); err == nil {
 		return abs
 	}
