@@ -14,28 +14,28 @@ import (
 	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
-// accelerators holds what pods ask of GPUs, and what models take of their
+// checkAccelerators holds what pods ask of GPUs, and what models take of their
 // memory, against what the nodes come to offer.
-func (m *maker) accelerators() {
+func (m *maker) checkAccelerators() {
 	if len(m.facts.GPU.Nodes) == 0 {
 		return // nobody could look
 	}
 	asked := map[string]int64{}
-	for _, p := range m.parts() {
-		for name, n := range p.pod(Container.accelerators) {
-			if m.offered(p, name, n) && p.Copies > 0 {
+	for _, p := range m.allParts() {
+		for name, n := range p.podSum(Container.acceleratorCounts) {
+			if m.checkOffered(p, name, n) && p.Copies > 0 {
 				asked[name] += n * p.Copies
 			}
 		}
 		for _, c := range p.Within {
-			for name, n := range c.accelerators() {
-				m.offered(p, name, n)
+			for name, n := range c.acceleratorCounts() {
+				m.checkOffered(p, name, n)
 			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
-		if all, known := m.together(name); known && asked[name] > all {
-			m.find(event.Finding{
+		if all, known := m.offeredTogether(name); known && asked[name] > all {
+			m.addFinding(event.Finding{
 				Severity: event.Warn, Code: event.CodeGPUCapacity,
 				What: fmt.Sprintf("the pods of the plan ask for %d %s together; the nodes offer %d", asked[name], name, all),
 				Why:  "those that come last wait until others end",
@@ -43,13 +43,13 @@ func (m *maker) accelerators() {
 			})
 		}
 	}
-	for _, it := range m.selection.models() {
+	for _, it := range m.selection.modelItems() {
 		m.modelMemory(it)
 	}
 }
 
-// accelerators are whole numbers; a limit stands for a request.
-func (c Container) accelerators() map[string]int64 {
+// acceleratorCounts are whole numbers; a limit stands for a request.
+func (c Container) acceleratorCounts() map[string]int64 {
 	out := map[string]int64{}
 	for _, list := range []map[string]int64{c.Limits, c.Requests} {
 		for name, n := range list {
@@ -61,10 +61,10 @@ func (c Container) accelerators() map[string]int64 {
 	return out
 }
 
-// offered finds a pod that no node can take, as far as is known. It forbids the
+// checkOffered finds a pod that no node can take, as far as is known. It forbids the
 // plan only where a device plugin counts already and stays as it is: a plan may
 // bring one, and GPUs of nodes without labels are not seen.
-func (m *maker) offered(p placed, name string, n int64) bool {
+func (m *maker) checkOffered(p ownedPart, name string, n int64) bool {
 	best := int64(0)
 	for _, o := range m.selection.offers {
 		if o.Resources[name] == gpu.Some || o.Resources[name] >= n {
@@ -74,18 +74,19 @@ func (m *maker) offered(p placed, name string, n int64) bool {
 	}
 	f := event.Finding{
 		Severity: event.Warn, Code: event.CodeGPURequest, Item: p.component,
-		What: fmt.Sprintf("a pod of %s (%s) asks for %d %s; no node offers more than %d", p, p.place(), n, name, best),
+		What: fmt.Sprintf("a pod of %s (%s) asks for %d %s; no node offers more than %d",
+			p, p.location(), n, name, best),
 		Why:  "it would wait for a node without end",
 		Hint: "lower what the values of the site file ask for, or add a node with as many",
 	}
 	if best == 0 {
-		f.What = fmt.Sprintf("a pod of %s (%s) asks for %d %s, which no node offers", p, p.place(), n, name)
+		f.What = fmt.Sprintf("a pod of %s (%s) asks for %d %s, which no node offers", p, p.location(), n, name)
 		f.Hint = m.offerHint()
 	}
 	if best > 0 && p.Copies > 0 && (m.selection.gpu == nil || m.selection.gpu.Component == "") {
 		f.Severity = event.Error
 	}
-	m.find(f)
+	m.addFinding(f)
 	return false
 }
 
@@ -109,8 +110,8 @@ func (m *maker) offerHint() string {
 	return "if nodes have GPUs that no label tells of, write an inventory with caisson nodes --probe export -o site-nodes.yaml and name it under gpu.nodes in the site file; else add a node with GPUs, or disable the component"
 }
 
-// together is what all nodes offer.
-func (m *maker) together(name string) (all int64, known bool) {
+// offeredTogether is what all nodes offer.
+func (m *maker) offeredTogether(name string) (all int64, known bool) {
 	for _, o := range m.selection.offers {
 		if o.Resources[name] == gpu.Some {
 			return 0, false
@@ -120,8 +121,8 @@ func (m *maker) together(name string) (all int64, known bool) {
 	return all, true
 }
 
-// models are the models of the selected components.
-func (s *Selection) models() []*lock.Item {
+// modelItems are the models of the selected components.
+func (s *Selection) modelItems() []*lock.Item {
 	var out []*lock.Item
 	for i := range s.lock.Items {
 		it := &s.lock.Items[i]
@@ -158,7 +159,7 @@ func (m *maker) modelMemory(it *lock.Item) {
 		f.Why = "it runs only where it is spread over several GPUs of one node"
 		f.Hint = fmt.Sprintf("have its server use %d GPUs or more (vLLM: --tensor-parallel-size), and its pod ask for as many", (need+one-1)/one)
 	}
-	m.find(f)
+	m.addFinding(f)
 }
 
 // headroom: beside its weights a model takes a fifth of them for requests at

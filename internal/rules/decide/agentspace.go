@@ -20,7 +20,7 @@ func (m *maker) agentSpace() {
 	if level != "baseline" && level != "restricted" {
 		return
 	}
-	m.find(event.Finding{
+	m.addFinding(event.Finding{
 		Severity: event.Error, Code: event.CodeAgentPodSecurity, Item: plan.MirrorComponent,
 		What: fmt.Sprintf("namespace %s enforces Pod Security level %s, and the node agent mounts directories of the node", agentNamespace, level),
 		Why:  "no pod of the agent would be made, and no node would know the mirrors",

@@ -9,16 +9,16 @@ import (
 	"github.com/caisson/caisson/internal/api/plan"
 )
 
-// bound keeps of the facts what decided something.
-func (m *maker) bound() {
+// bindFacts keeps in the plan those facts that decided something.
+func (m *maker) bindFacts() {
 	b := &plan.Bound{Platforms: sortedSet(m.facts.Platforms), Runtimes: m.runtimeNames()}
 	for _, c := range m.plan.Components {
 		if slices.Contains(m.facts.Namespaces, c.Namespace) {
 			b.Namespaces = append(b.Namespaces, c.Namespace)
 		}
 	}
-	classes, brought := []string{m.selection.site.StorageClass}, m.brought()
-	for _, p := range m.parts() {
+	classes, brought := []string{m.selection.site.StorageClass}, m.broughtDefinitions()
+	for _, p := range m.allParts() {
 		if slices.Contains(m.facts.CRDs, p.Resource) && !brought[p.Resource] {
 			b.Definitions = append(b.Definitions, p.Resource)
 		}
@@ -49,8 +49,8 @@ func (m *maker) runtimeNames() []string {
 	return sortedSet(out)
 }
 
-// brought are the definitions that the plan brings itself.
-func (m *maker) brought() map[string]bool {
+// broughtDefinitions are the definitions that the plan brings itself.
+func (m *maker) broughtDefinitions() map[string]bool {
 	out := map[string]bool{}
 	for _, c := range m.plan.Components {
 		for _, d := range c.CRDs {
@@ -97,7 +97,7 @@ func Moved(p *plan.Plan, now Sight) []string {
 	if now.StorageClasses != nil && b.DefaultClass != "" && now.DefaultClass != b.DefaultClass {
 		out = append(out, fmt.Sprintf("the default storage class was %s, is %s", b.DefaultClass, orNone(now.DefaultClass)))
 	}
-	return append(out, gone("storage class", b.StorageClasses, now.StorageClasses)...)
+	return append(out, missingFrom("storage class", b.StorageClasses, now.StorageClasses)...)
 }
 
 // definitionsMoved compares those that the plan brings with those that are there,
@@ -123,7 +123,7 @@ func definitionsMoved(p *plan.Plan, now Sight) []string {
 		out = append(out, moved[name])
 	}
 	if p.Cluster.Bound != nil {
-		out = append(out, gone("definition", p.Cluster.Bound.Definitions, now.Definitions)...)
+		out = append(out, missingFrom("definition", p.Cluster.Bound.Definitions, now.Definitions)...)
 	}
 	return out
 }
@@ -141,7 +141,7 @@ func namespacesMoved(p *plan.Plan, b *plan.Bound, now Sight) []string {
 			out = append(out, fmt.Sprintf("namespace %s was not there, is now", name))
 		}
 	}
-	return append(out, gone("namespace", b.Namespaces, now.Namespaces)...)
+	return append(out, missingFrom("namespace", b.Namespaces, now.Namespaces)...)
 }
 
 // setMoved compares sets. One that was or is empty says nothing.
@@ -153,8 +153,8 @@ func setMoved(what string, was, is []string) []string {
 	return []string{fmt.Sprintf("the %s were %s, are %s", what, strings.Join(was, ", "), strings.Join(is, ", "))}
 }
 
-// gone says which of those that were are not any more.
-func gone(what string, was, is []string) []string {
+// missingFrom says which names of was are not in is.
+func missingFrom(what string, was, is []string) []string {
 	var out []string
 	for _, name := range was {
 		if is != nil && !slices.Contains(is, name) {

@@ -45,15 +45,15 @@ var secretWord = regexp.MustCompile(`(?i)(password|passwd|secret|token|credentia
 // "web.replicas: 2 > 3". What bears the name of a secret is not shown.
 func Differences(before, after map[string]any) []string {
 	var out []string
-	differ("", plain(before), plain(after), &out)
+	appendDifferences("", plainJSON(before), plainJSON(after), &out)
 	if len(out) > maxDifferences {
 		out = append(out[:maxDifferences], fmt.Sprintf("and %d more", len(out)-maxDifferences))
 	}
 	return out
 }
 
-// plain is v as JSON knows it, so that 2 and 2.0 are one.
-func plain(v any) any {
+// plainJSON is v as JSON knows it, so that 2 and 2.0 are one.
+func plainJSON(v any) any {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return v
@@ -63,12 +63,12 @@ func plain(v any) any {
 	return out
 }
 
-func differ(path string, before, after any, out *[]string) {
+func appendDifferences(path string, before, after any, out *[]string) {
 	a, inA := before.(map[string]any)
 	b, inB := after.(map[string]any)
 	if !(inA || before == nil) || !(inB || after == nil) || (before == nil && after == nil) {
-		if text(path, before) != text(path, after) || encoded(before) != encoded(after) {
-			*out = append(*out, fmt.Sprintf("%s: %s > %s", path, text(path, before), text(path, after)))
+		if showValue(path, before) != showValue(path, after) || encodeJSON(before) != encodeJSON(after) {
+			*out = append(*out, fmt.Sprintf("%s: %s > %s", path, showValue(path, before), showValue(path, after)))
 		}
 		return
 	}
@@ -82,24 +82,24 @@ func differ(path string, before, after any, out *[]string) {
 		if path != "" {
 			at = path + "." + k
 		}
-		differ(at, a[k], b[k], out)
+		appendDifferences(at, a[k], b[k], out)
 	}
 }
 
-func encoded(v any) string {
+func encodeJSON(v any) string {
 	b, _ := json.Marshal(v)
 	return string(b)
 }
 
-// text is a value for people: short, and nothing of a secret.
-func text(path string, v any) string {
+// showValue is a value for people: short, and nothing of a secret.
+func showValue(path string, v any) string {
 	switch {
 	case v == nil:
 		return "(not set)"
-	case secretKey.MatchString(path), secretWord.MatchString(encoded(v)):
+	case secretKey.MatchString(path), secretWord.MatchString(encodeJSON(v)):
 		return "(not shown)"
 	}
-	s := []rune(encoded(v))
+	s := []rune(encodeJSON(v))
 	if len(s) > maxValue {
 		return string(s[:maxValue-3]) + "..."
 	}

@@ -11,35 +11,35 @@ import (
 	"github.com/caisson/caisson/internal/rules/lint"
 )
 
-// egress reports what a rendering would fetch from outside the site, less what
+// checkEgress reports what a rendering would fetch from outside the site, less what
 // the stack accepts.
-func (m *maker) egress(c *Chosen, made Rendered, where string) {
-	found, images := slices.Clone(made.Egress), named(made.Images)
+func (m *maker) checkEgress(c *Chosen, made Rendered, where string) {
+	found, images := slices.Clone(made.Egress), lintSites(made.Images)
 	for i := range found {
-		found[i].Template = m.written(found[i].Template)
+		found[i].Template = m.writtenName(found[i].Template)
 	}
 	for i := range images {
-		images[i].Template = m.written(images[i].Template)
+		images[i].Template = m.writtenName(images[i].Template)
 	}
 	rules := make([]lint.Rule, len(c.Component.Allow))
 	for i, a := range c.Component.Allow {
 		rules[i] = lint.Rule(a)
 	}
-	out := lint.Decide(found, images, m.carries, rules)
+	out := lint.Decide(found, images, m.carriesImage, rules)
 	for _, f := range out.Open {
 		if f.Code != event.CodeEgressPullAlways || !m.selection.site.Rewrites() { // rewritten, it is no tag
-			m.find(calls(f, where, c.Component.Name))
+			m.addFinding(egressFinding(f, where, c.Component.Name))
 		}
 	}
 	for _, x := range out.Settled {
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Notice, Code: x.Finding.Code, Item: c.Component.Name,
 			What: fmt.Sprintf("%s: %s: %s", where, x.Finding.Place(), x.Finding.What), Why: "the stack allows it: " + x.Rule.Reason,
 		})
 	}
 }
 
-func calls(f lint.Finding, where, item string) event.Finding {
+func egressFinding(f lint.Finding, where, item string) event.Finding {
 	out := event.Finding{
 		Severity: event.Error, Code: f.Code, Item: item,
 		What: fmt.Sprintf("%s: %s: %s", where, f.Place(), f.What), Why: f.Why, Hint: f.Advice("the stack, and pack again"),
@@ -50,9 +50,9 @@ func calls(f lint.Finding, where, item string) event.Finding {
 	return out
 }
 
-// named are those places of which only the lint speaks; what is certainly an
+// lintSites are those places of which only the lint speaks; what is certainly an
 // image has a finding of its own.
-func named(list []FoundImage) []document.Site {
+func lintSites(list []FoundImage) []document.Site {
 	var out []document.Site
 	for _, f := range list {
 		if f.Sure {
@@ -69,10 +69,10 @@ func named(list []FoundImage) []document.Site {
 	return out
 }
 
-// carries says whether the bundle has the image, several that could be meant, or
+// carriesImage says whether the bundle has the image, several that could be meant, or
 // one to whose tag an operator adds: driver:580.1 by driver:580.1-ubuntu24.04.
-func (m *maker) carries(ref string) bool {
-	if it, _ := m.set.find(ref); it != nil || len(m.set.candidates(ref)) > 0 {
+func (m *maker) carriesImage(ref string) bool {
+	if it, _ := m.set.findItem(ref); it != nil || len(m.set.candidateRefs(ref)) > 0 {
 		return true
 	}
 	whole, err := lock.NormalizeImage(strings.TrimPrefix(ref, m.selection.site.Registry.Base()+"/"))
@@ -87,8 +87,8 @@ func (m *maker) carries(ref string) bool {
 	return false
 }
 
-// written is what the stack calls a template: of a manifest, the file's path.
-func (m *maker) written(template string) string {
+// writtenName is what the stack calls a template: of a manifest, the file's path.
+func (m *maker) writtenName(template string) string {
 	for i := range m.selection.lock.Items {
 		if it := &m.selection.lock.Items[i]; it.Kind == lock.Manifest && it.Ref == template && it.RawFile != nil && it.RawFile.Path != "" {
 			return it.RawFile.Path

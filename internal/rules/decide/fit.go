@@ -39,7 +39,7 @@ func Fit(p *plan.Plan, l *lock.Lock, dg digest.Digest) error {
 func fitImage(i plan.Image, set imageSet, r site.Registry) error {
 	it, asked := set.byRef[i.Ref], digest.Digest("")
 	if it == nil || it.Ref != i.Ref {
-		it, asked = set.find(i.Ref)
+		it, asked = set.findItem(i.Ref)
 	}
 	if it == nil || keyOf(it, asked) != i.Ref {
 		return fmt.Errorf("the bundle has none of that reference")
@@ -47,22 +47,22 @@ func fitImage(i plan.Image, set imageSet, r site.Registry) error {
 	if asked != "" && i.Digest != asked {
 		return fmt.Errorf("it is %s", i.Digest)
 	}
-	if !carries(it, i.Digest) {
+	if !itemCarries(it, i.Digest) {
 		return fmt.Errorf("%s is no manifest of it", i.Digest)
 	}
 	if want := r.Place(it.Ref, i.Digest); i.Site != want {
 		return fmt.Errorf("its place is %s, not %s", want, i.Site)
 	}
 	for _, a := range i.Aliases {
-		if other, dg := set.find(a); other == nil || keyOf(other, dg) != i.Ref {
+		if other, dg := set.findItem(a); other == nil || keyOf(other, dg) != i.Ref {
 			return fmt.Errorf("%s is another image", a)
 		}
 	}
 	return nil
 }
 
-// carries says whether dg is the item's manifest or one carried below it.
-func carries(it *lock.Item, dg digest.Digest) bool {
+// itemCarries says whether dg is the item's manifest or one carried below it.
+func itemCarries(it *lock.Item, dg digest.Digest) bool {
 	if dg == it.Digest {
 		return true
 	}

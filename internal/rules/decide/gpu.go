@@ -291,7 +291,7 @@ func (d *gpuMaker) item(image string) *lock.Item {
 	if image == "" {
 		return nil
 	}
-	it, _ := d.set.find(image)
+	it, _ := d.set.findItem(image)
 	return it
 }
 
@@ -400,7 +400,7 @@ func (d *gpuMaker) carriedImage(p inventory.Payload) gpu.DriverImage {
 // values are those of the operator's release: the stack's, what is generated,
 // the site's.
 func (d *gpuMaker) values(g *plan.GPU) map[string]any {
-	return merge(merge(d.release.Values, g.Values), d.site.Components[d.component].Values[d.release.Name])
+	return mergeValues(mergeValues(d.release.Values, g.Values), d.site.Components[d.component].Values[d.release.Name])
 }
 
 // overridden says where the site's values go before what is generated.
@@ -427,7 +427,7 @@ func contradictions(at string, base, over map[string]any) []string {
 		below, isMap := base[k].(map[string]any)
 		if m, ok := v.(map[string]any); ok && isMap {
 			out = append(out, contradictions(at+k+".", below, m)...)
-		} else if encoded(v) != encoded(base[k]) {
+		} else if encodeJSON(v) != encodeJSON(base[k]) {
 			out = append(out, at+k)
 		}
 	}
@@ -469,7 +469,7 @@ func fitGPU(p *plan.Plan, l *lock.Lock) error {
 		}
 	}
 	want := d.decide(month, nodes)
-	if encoded(want) != encoded(p.GPU) {
+	if encodeJSON(want) != encodeJSON(p.GPU) {
 		return errGPU
 	}
 	if want == nil || want.Component == "" {
@@ -489,8 +489,8 @@ func fitGPU(p *plan.Plan, l *lock.Lock) error {
 	return nil
 }
 
-// gpu takes over what was decided.
-func (m *maker) gpu() {
+// takeOverGPU takes over what was decided.
+func (m *maker) takeOverGPU() {
 	g := m.selection.gpu
 	m.found = append(m.found, m.selection.gpuFound...)
 	if g == nil {
@@ -498,8 +498,8 @@ func (m *maker) gpu() {
 	}
 	m.plan.GPU = g
 	for _, group := range g.Groups {
-		if it, _ := m.set.find(group.Payload.Image); it != nil && g.Component != "" && !g.BySite {
-			m.use(map[string]bool{}, it, "", it.Ref)
+		if it, _ := m.set.findItem(group.Payload.Image); it != nil && g.Component != "" && !g.BySite {
+			m.useImage(map[string]bool{}, it, "", it.Ref)
 		}
 	}
 }

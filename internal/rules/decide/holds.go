@@ -9,7 +9,7 @@ import (
 func Holds(l *lock.Lock) func(ref string) bool {
 	set := newImageSet(l)
 	return func(ref string) bool {
-		it, _ := set.find(ref)
+		it, _ := set.findItem(ref)
 		return it != nil
 	}
 }

@@ -34,13 +34,13 @@ func newImageSet(l *lock.Lock) imageSet {
 			}
 		}
 	}
-	s.tags(l)
+	s.addTagAliases(l)
 	return s
 }
 
-// tags lets repo:tag@digest also answer to repo:tag where nothing else does.
+// addTagAliases lets repo:tag@digest also answer to repo:tag where nothing else does.
 // Where two would, neither does.
-func (s imageSet) tags(l *lock.Lock) {
+func (s imageSet) addTagAliases(l *lock.Lock) {
 	for i := range l.Items {
 		it := &l.Items[i]
 		_, tag, pinned := lock.SplitReference(it.Ref)
@@ -57,9 +57,9 @@ func (s imageSet) tags(l *lock.Lock) {
 	}
 }
 
-// candidates are the references of the items that ref could mean where it does
+// candidateRefs are the references of the items that ref could mean where it does
 // not say which.
-func (s imageSet) candidates(ref string) []string {
+func (s imageSet) candidateRefs(ref string) []string {
 	whole, err := lock.NormalizeImage(ref)
 	if err != nil {
 		return nil
@@ -77,9 +77,9 @@ func keyOf(it *lock.Item, dg digest.Digest) string {
 	return repository + "@" + dg.String()
 }
 
-// find returns the item that a reference, as written, means. dg is the digest
+// findItem returns the item that a reference, as written, means. dg is the digest
 // the reference names itself, if it names one.
-func (s imageSet) find(ref string) (it *lock.Item, dg digest.Digest) {
+func (s imageSet) findItem(ref string) (it *lock.Item, dg digest.Digest) {
 	whole, err := lock.NormalizeImage(ref)
 	if err != nil {
 		return nil, ""
@@ -99,7 +99,7 @@ func (s imageSet) find(ref string) (it *lock.Item, dg digest.Digest) {
 func (s *Selection) Checks() []plan.Check {
 	seen := map[plan.Check]bool{}
 	var out []plan.Check
-	for _, it := range s.images() {
+	for _, it := range s.imageItems() {
 		path := lock.RepositoryPath(it.Ref)
 		digests := []digest.Digest{it.Digest}
 		for _, m := range it.Manifests {
@@ -115,8 +115,8 @@ func (s *Selection) Checks() []plan.Check {
 	return out
 }
 
-// images are the image items of the selected components, in the lock's order.
-func (s *Selection) images() []*lock.Item {
+// imageItems are the image items of the selected components, in the lock's order.
+func (s *Selection) imageItems() []*lock.Item {
 	on := map[string]bool{}
 	for _, c := range s.Components {
 		on[c.Component.Name] = true
@@ -154,7 +154,7 @@ func newTally() tally {
 	return tally{total: map[digest.Digest]int64{}, missing: map[digest.Digest]int64{}}
 }
 
-func (t tally) add(it *lock.Item, present bool) {
+func (t tally) addItem(it *lock.Item, present bool) {
 	sizes := blobSizes(it)
 	maps.Copy(t.total, sizes)
 	if !present {
@@ -162,9 +162,11 @@ func (t tally) add(it *lock.Item, present bool) {
 	}
 }
 
-func (t tally) bytes() plan.Bytes { return plan.Bytes{Total: sum(t.total), Missing: sum(t.missing)} }
+func (t tally) sumBytes() plan.Bytes {
+	return plan.Bytes{Total: sumSizes(t.total), Missing: sumSizes(t.missing)}
+}
 
-func sum(m map[digest.Digest]int64) (n int64) {
+func sumSizes(m map[digest.Digest]int64) (n int64) {
 	for _, v := range m {
 		n += v
 	}

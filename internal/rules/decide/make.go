@@ -43,18 +43,18 @@ func Make(b Bundle, s *Selection, rendered map[Key]Rendered, facts Facts) (*plan
 		Site:    s.site,
 		Cluster: plan.Cluster{UID: facts.UID, Version: facts.Version, Server: facts.Server, Digest: plan.Bind(facts.UID, facts.Version)},
 	}
-	m.site()
+	m.checkSite()
 	for i := range s.Components {
-		m.component(&s.Components[i])
+		m.addComponent(&s.Components[i])
 	}
-	m.gpu()
-	m.mirror()
-	m.trust()
+	m.takeOverGPU()
+	m.planMirror()
+	m.checkTrust()
 	m.agentSpace()
-	m.preflight()
-	m.finish()
-	m.bound()
-	return m.done()
+	m.checkCluster()
+	m.finishImages()
+	m.bindFacts()
+	return m.finishPlan()
 }
 
 type maker struct {
@@ -68,10 +68,10 @@ type maker struct {
 	all       tally
 }
 
-func (m *maker) find(f event.Finding) { m.found = append(m.found, f) }
+func (m *maker) addFinding(f event.Finding) { m.found = append(m.found, f) }
 
-// done sorts the findings and withholds a plan that has an error.
-func (m *maker) done() (*plan.Plan, []event.Finding) {
+// finishPlan sorts the findings and withholds a plan that has an error.
+func (m *maker) finishPlan() (*plan.Plan, []event.Finding) {
 	rank := map[event.Severity]int{event.Error: 0, event.Warn: 1, event.Notice: 2}
 	slices.SortStableFunc(m.found, func(a, b event.Finding) int { return rank[a.Severity] - rank[b.Severity] })
 	if HasErrors(m.found) {
@@ -86,13 +86,13 @@ func HasErrors(found []event.Finding) bool {
 	return slices.ContainsFunc(found, func(f event.Finding) bool { return f.Severity == event.Error })
 }
 
-// site checks what concerns the whole site.
-func (m *maker) site() {
-	m.strategies()
+// checkSite checks what concerns the whole site.
+func (m *maker) checkSite() {
+	m.checkStrategies()
 	if p := m.facts.Registry.Problem; strings.Contains(p, "x509: ") {
-		m.find(unproven(m.selection.site.Registry, p))
+		m.addFinding(unprovenCertificate(m.selection.site.Registry, p))
 	} else if p != "" {
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Error, Code: event.CodeRegistryUnreachable,
 			What: fmt.Sprintf("the site registry %s does not answer: %s", m.selection.site.Registry.Base(), p),
 			Why:  "nodes pull every image from there",
@@ -100,22 +100,22 @@ func (m *maker) site() {
 		})
 	}
 	for _, right := range m.facts.Denied {
-		m.find(event.Finding{Severity: event.Error, Code: event.CodeNotAllowed, What: "the operator may not " + right, Why: "the installation would stop there", Hint: m.grant(right)})
+		m.addFinding(event.Finding{Severity: event.Error, Code: event.CodeNotAllowed, What: "the operator may not " + right, Why: "the installation would stop there", Hint: m.grantHint(right)})
 	}
 	if c := m.selection.site.StorageClass; c != "" && !slices.Contains(m.facts.StorageClasses, c) {
-		m.find(event.Finding{Severity: event.Error, Code: event.CodeNoStorageClass, What: fmt.Sprintf("the cluster has no storage class %s", c), Why: "volumes of the stack would wait for it without end", Hint: "name one of: " + strings.Join(m.facts.StorageClasses, ", ")})
+		m.addFinding(event.Finding{Severity: event.Error, Code: event.CodeNoStorageClass, What: fmt.Sprintf("the cluster has no storage class %s", c), Why: "volumes of the stack would wait for it without end", Hint: "name one of: " + strings.Join(m.facts.StorageClasses, ", ")})
 	}
 	if why := m.facts.PullSecret; why != "" {
-		m.find(event.Finding{Severity: event.Error, Code: event.CodePullSecret, What: "the pull secret of the site file cannot be used: " + why, Why: "nodes could not log in to the registry", Hint: "create it, or correct registry.pullSecretRef in the site file"})
+		m.addFinding(event.Finding{Severity: event.Error, Code: event.CodePullSecret, What: "the pull secret of the site file cannot be used: " + why, Why: "nodes could not log in to the registry", Hint: "create it, or correct registry.pullSecretRef in the site file"})
 	}
-	m.version()
+	m.checkVersion()
 }
 
-// version compares the cluster's version with the range the stack was resolved for.
-func (m *maker) version() {
+// checkVersion compares the cluster's version with the range the stack was resolved for.
+func (m *maker) checkVersion() {
 	have, err := semver.NewVersion(m.facts.Version)
 	if err != nil {
-		m.find(event.Finding{Severity: event.Error, Code: event.CodeClusterVersion, What: fmt.Sprintf("the cluster calls its version %q, which cannot be read", m.facts.Version)})
+		m.addFinding(event.Finding{Severity: event.Error, Code: event.CodeClusterVersion, What: fmt.Sprintf("the cluster calls its version %q, which cannot be read", m.facts.Version)})
 		return
 	}
 	var low, high *semver.Version
@@ -136,7 +136,7 @@ func (m *maker) version() {
 	}
 	minor := func(v *semver.Version) uint64 { return v.Major()<<32 | v.Minor() }
 	if minor(have) < minor(low) || minor(have) > minor(high) {
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Warn, Code: event.CodeClusterVersion,
 			What: fmt.Sprintf("the cluster runs Kubernetes %s; the stack was resolved for %s", m.facts.Version, strings.Join(m.selection.lock.Kubernetes.Versions, " to ")),
 			Why:  "charts may render images there that are not in the bundle",
@@ -145,30 +145,30 @@ func (m *maker) version() {
 	}
 }
 
-func (m *maker) component(c *Chosen) {
+func (m *maker) addComponent(c *Chosen) {
 	out := plan.Component{
 		Name: c.Component.Name, Level: c.Level, Needs: c.Component.Needs, Namespace: c.Namespace,
-		Ready: conditions(c.Component.Ready, c.Namespace),
+		Ready: withNamespaces(c.Component.Ready, c.Namespace),
 	}
 	used := map[string]bool{}
 	for _, ref := range c.Component.Items {
 		if it := m.set.byRef[ref]; it != nil {
-			m.use(used, it, "", ref)
+			m.useImage(used, it, "", ref)
 		}
 	}
 	for _, r := range c.Releases {
-		out.Releases = append(out.Releases, m.release(c, r, &out, used))
+		out.Releases = append(out.Releases, m.makeRelease(c, r, &out, used))
 	}
 	for _, ref := range c.Component.Manifests {
-		out.Manifests = append(out.Manifests, m.manifest(c, ref, &out, used))
+		out.Manifests = append(out.Manifests, m.makeManifest(c, ref, &out, used))
 	}
 	out.Images = slices.Sorted(maps.Keys(used))
-	out.Bytes = m.bytes(out.Images)
-	out.Rollback = rollback(&out)
+	out.Bytes = m.imageBytes(out.Images)
+	out.Rollback = describeRollback(&out)
 	m.plan.Components = append(m.plan.Components, out)
 }
 
-func conditions(list []lock.Condition, namespace string) []lock.Condition {
+func withNamespaces(list []lock.Condition, namespace string) []lock.Condition {
 	out := slices.Clone(list)
 	for i := range out {
 		if out[i].Namespace == "" {
@@ -178,40 +178,40 @@ func conditions(list []lock.Condition, namespace string) []lock.Condition {
 	return out
 }
 
-func (m *maker) release(c *Chosen, r lock.Release, out *plan.Component, used map[string]bool) plan.Release {
+func (m *maker) makeRelease(c *Chosen, r lock.Release, out *plan.Component, used map[string]bool) plan.Release {
 	made := m.rendered[Key{c.Component.Name, r.Name}]
 	where := fmt.Sprintf("release %s of component %s", r.Name, c.Component.Name)
-	m.problem(made, where, c.Component.Name)
+	m.reportProblem(made, where, c.Component.Name)
 	sites := m.foundImages(made.Images, where, c.Component.Name, used)
-	m.egress(c, made, where)
+	m.checkEgress(c, made, where)
 	values, err := plan.DigestValues(r.Values)
 	if err != nil {
-		m.find(event.Finding{Severity: event.Error, Code: event.CodeValues, Item: c.Component.Name, What: where + ": " + err.Error()})
+		m.addFinding(event.Finding{Severity: event.Error, Code: event.CodeValues, Item: c.Component.Name, What: where + ": " + err.Error()})
 	}
-	m.crds(out, made, "release "+r.Name)
+	m.addCRDs(out, made, "release "+r.Name)
 	plan := plan.Release{
 		Name: r.Name, Chart: r.Chart, ChartDigest: made.ChartDigest, ChartVersion: made.ChartVersion,
 		Values: r.Values, ValuesDigest: values, ImagesDigest: digest.FromString(m.selection.site.Keeps() + strings.Join(sites, "\n")),
 		Objects: made.Objects, Action: plan.Install,
 	}
-	m.existing(c, &plan, where)
+	m.checkExisting(c, &plan, where)
 	return plan
 }
 
-func (m *maker) problem(made Rendered, where, item string) {
+func (m *maker) reportProblem(made Rendered, where, item string) {
 	if !m.chartVersion(made, where, item) && made.Problem != "" {
-		m.find(event.Finding{Severity: event.Error, Code: event.CodeRender, Item: item, What: where + " does not render for this cluster: " + made.Problem, Why: "what does not render cannot be installed", Hint: "correct the values in the site file"})
+		m.addFinding(event.Finding{Severity: event.Error, Code: event.CodeRender, Item: item, What: where + " does not render for this cluster: " + made.Problem, Why: "what does not render cannot be installed", Hint: "correct the values in the site file"})
 	}
 }
 
-// existing looks at what is there under the release's name.
-func (m *maker) existing(c *Chosen, r *plan.Release, where string) {
+// checkExisting compares a release with what the cluster has under its name.
+func (m *maker) checkExisting(c *Chosen, r *plan.Release, where string) {
 	for _, f := range m.facts.Releases {
 		if f.Namespace != c.Namespace || f.Name != r.Name {
 			continue
 		}
 		if f.Foreign {
-			m.find(event.Finding{
+			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeForeignRelease, Item: c.Component.Name,
 				What: fmt.Sprintf("%s: a release of that name in namespace %s is kept by another tool", where, c.Namespace),
 				Why:  "two tools that keep one release undo each other's work",
@@ -229,17 +229,17 @@ func (m *maker) existing(c *Chosen, r *plan.Release, where string) {
 	}
 }
 
-func (m *maker) manifest(c *Chosen, ref string, out *plan.Component, used map[string]bool) plan.Manifest {
+func (m *maker) makeManifest(c *Chosen, ref string, out *plan.Component, used map[string]bool) plan.Manifest {
 	made := m.rendered[Key{c.Component.Name, ref}]
 	where := fmt.Sprintf("manifest %s of component %s", ref, c.Component.Name)
-	m.problem(made, where, c.Component.Name)
+	m.reportProblem(made, where, c.Component.Name)
 	m.foundImages(made.Images, where, c.Component.Name, used)
-	m.egress(c, made, where)
-	m.crds(out, made, "manifest "+ref)
+	m.checkEgress(c, made, where)
+	m.addCRDs(out, made, "manifest "+ref)
 	return plan.Manifest{Item: ref, Digest: made.ChartDigest, Objects: made.Objects}
 }
 
-func (m *maker) crds(out *plan.Component, made Rendered, source string) {
+func (m *maker) addCRDs(out *plan.Component, made Rendered, source string) {
 	for _, crd := range made.CRDs {
 		crd.Source, crd.Exists = source, slices.Contains(m.facts.CRDs, crd.Name)
 		out.CRDs = append(out.CRDs, crd)
@@ -251,22 +251,22 @@ func (m *maker) crds(out *plan.Component, made Rendered, source string) {
 func (m *maker) foundImages(list []FoundImage, where, item string, used map[string]bool) []string {
 	sites := map[string]bool{}
 	for _, f := range list {
-		it, dg := m.set.find(f.Ref)
+		it, dg := m.set.findItem(f.Ref)
 		switch {
 		case it != nil:
-			sites[m.use(used, it, dg, f.Ref).Site] = true
-			m.kept(f, where, item)
-		case len(m.set.candidates(f.Ref)) > 0:
-			m.find(event.Finding{
+			sites[m.useImage(used, it, dg, f.Ref).Site] = true
+			m.checkKept(f, where, item)
+		case len(m.set.candidateRefs(f.Ref)) > 0:
+			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeImageAmbiguous, Item: item,
-				What: fmt.Sprintf("%s names image %s in %s, and the bundle has several of that tag: %s", where, f.Ref, place(f), strings.Join(m.set.candidates(f.Ref), ", ")),
+				What: fmt.Sprintf("%s names image %s in %s, and the bundle has several of that tag: %s", where, f.Ref, locationOf(f), strings.Join(m.set.candidateRefs(f.Ref), ", ")),
 				Why:  "which of them is meant cannot be told",
 				Hint: "name one by digest in the values of the site file, or keep one of them in the stack and pack again",
 			})
 		case f.Sure:
-			m.find(event.Finding{
+			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeImageOutsideBundle, Item: item,
-				What: fmt.Sprintf("%s names image %s in %s, which is not in the bundle", where, f.Ref, place(f)),
+				What: fmt.Sprintf("%s names image %s in %s, which is not in the bundle", where, f.Ref, locationOf(f)),
 				Why:  "no node of this site can pull it",
 				Hint: "take the value that brings it in out of the site file, or add the image to the stack and pack again",
 			})
@@ -275,20 +275,20 @@ func (m *maker) foundImages(list []FoundImage, where, item string, used map[stri
 	return slices.Sorted(maps.Keys(sites))
 }
 
-func place(f FoundImage) string {
+func locationOf(f FoundImage) string {
 	if f.Line > 0 {
 		return fmt.Sprintf("%s line %d", f.Template, f.Line)
 	}
 	return f.Template
 }
 
-// use enters an item, named by ref, into the plan's images.
-func (m *maker) use(used map[string]bool, it *lock.Item, dg digest.Digest, ref string) *plan.Image {
+// useImage enters an item, named by ref, into the plan's images.
+func (m *maker) useImage(used map[string]bool, it *lock.Item, dg digest.Digest, ref string) *plan.Image {
 	key := keyOf(it, dg)
 	used[key] = true
 	image := m.images[key]
 	if image == nil {
-		image = m.place(it, dg, key)
+		image = m.placeAtSite(it, dg, key)
 		m.images[key] = image
 	}
 	if whole, err := lock.NormalizeImage(ref); err == nil && whole != key && !slices.Contains(image.Aliases, whole) {
@@ -297,8 +297,8 @@ func (m *maker) use(used map[string]bool, it *lock.Item, dg digest.Digest, ref s
 	return image
 }
 
-// place decides which manifest stands for the item at the site.
-func (m *maker) place(it *lock.Item, dg digest.Digest, key string) *plan.Image {
+// placeAtSite decides which manifest stands for the item at the site.
+func (m *maker) placeAtSite(it *lock.Item, dg digest.Digest, key string) *plan.Image {
 	path := lock.RepositoryPath(it.Ref)
 	image := &plan.Image{Ref: key, Digest: it.Digest}
 	if dg != "" {
@@ -307,11 +307,11 @@ func (m *maker) place(it *lock.Item, dg digest.Digest, key string) *plan.Image {
 	has := m.facts.Registry.Has
 	image.Present = has[path+"@"+image.Digest.String()]
 	if !image.Present && image.Digest == it.Digest {
-		m.child(it, path, image)
+		m.useChild(it, path, image)
 	}
 	image.Site = m.selection.site.Registry.Place(it.Ref, image.Digest)
 	if !image.Present && m.facts.Registry.Problem == "" {
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Error, Code: event.CodeImageNotInRegistry, Item: it.Ref,
 			What: fmt.Sprintf("the site registry does not have %s", image.Site),
 			Why:  "nodes pull it from there and from nowhere else",
@@ -321,14 +321,14 @@ func (m *maker) place(it *lock.Item, dg digest.Digest, key string) *plan.Image {
 	return image
 }
 
-// child takes a platform's manifest where a registry refused the index.
-func (m *maker) child(it *lock.Item, path string, image *plan.Image) {
+// useChild takes a platform's manifest where a registry refused the index.
+func (m *maker) useChild(it *lock.Item, path string, image *plan.Image) {
 	for _, c := range it.Manifests {
 		if c.Digest == it.Digest || c.Platform == "" || c.Platform == "attestation" || !m.facts.Registry.Has[path+"@"+c.Digest.String()] {
 			continue
 		}
-		if !m.only(c.Platform) {
-			m.find(event.Finding{
+		if !m.onlyPlatform(c.Platform) {
+			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeMixedPlatforms, Item: it.Ref,
 				What: fmt.Sprintf("the site registry has %s for %s alone, and the cluster's nodes are %s", it.Ref, c.Platform, strings.Join(m.facts.Platforms, ", ")),
 				Hint: "use a registry that takes sparse indexes, or resolve with every platform of the image",
@@ -339,40 +339,40 @@ func (m *maker) child(it *lock.Item, path string, image *plan.Image) {
 	}
 }
 
-// only says whether all nodes are of the platform, variants left aside.
-func (m *maker) only(platform string) bool {
+// onlyPlatform says whether all nodes are of the platform, variants left aside.
+func (m *maker) onlyPlatform(platform string) bool {
 	return !slices.ContainsFunc(m.facts.Platforms, func(p string) bool { return !strings.HasPrefix(platform+"/", p+"/") })
 }
 
-func (m *maker) bytes(refs []string) plan.Bytes {
+func (m *maker) imageBytes(refs []string) plan.Bytes {
 	t := newTally()
 	for _, ref := range refs {
-		if it, _ := m.set.find(ref); it != nil {
-			t.add(it, m.images[ref].Present)
-			m.tally().add(it, m.images[ref].Present)
+		if it, _ := m.set.findItem(ref); it != nil {
+			t.addItem(it, m.images[ref].Present)
+			m.planTally().addItem(it, m.images[ref].Present)
 		}
 	}
-	return t.bytes()
+	return t.sumBytes()
 }
 
-func (m *maker) tally() tally {
+func (m *maker) planTally() tally {
 	if m.all.total == nil {
 		m.all = newTally()
 	}
 	return m.all
 }
 
-func (m *maker) finish() {
+func (m *maker) finishImages() {
 	for _, ref := range slices.Sorted(maps.Keys(m.images)) {
 		image := *m.images[ref]
 		slices.Sort(image.Aliases)
 		m.plan.Images = append(m.plan.Images, image)
 	}
-	m.plan.Bytes = m.tally().bytes()
+	m.plan.Bytes = m.planTally().sumBytes()
 }
 
-// rollback says for people what going back would do, last step first.
-func rollback(c *plan.Component) []string {
+// describeRollback says for people what going back would do, last step first.
+func describeRollback(c *plan.Component) []string {
 	var out []string
 	if len(c.Manifests) > 0 {
 		out = append(out, fmt.Sprintf("apply the former objects of %d manifests, delete those that are new", len(c.Manifests)))

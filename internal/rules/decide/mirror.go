@@ -25,8 +25,8 @@ func mirrorConfig(stack string, r site.Registry, hosts []string, ca string) mirr
 	return mirror.Config{Stack: stack, Registry: r.Base(), PlainHTTP: r.PlainHTTP, CA: ca, Hosts: hosts}
 }
 
-// upstreams lists the registries that the lock's images come from.
-func upstreams(l *lock.Lock) []string {
+// upstreamHosts lists the registries that the lock's images come from.
+func upstreamHosts(l *lock.Lock) []string {
 	var refs []string
 	for _, it := range l.Items {
 		if it.Kind == lock.Image {
@@ -57,11 +57,11 @@ func nodeFiles(runtimes []string, c mirror.Config) []plan.NodeFile {
 	return out
 }
 
-// strategies checks what the site chose.
-func (m *maker) strategies() {
+// checkStrategies checks what the site chose.
+func (m *maker) checkStrategies() {
 	for _, r := range m.selection.site.References {
 		if r != plan.Rewrite && r != plan.Mirror && r != plan.IDMS {
-			m.find(event.Finding{
+			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeReferenceStrategy,
 				What: fmt.Sprintf("reference strategy %q is not available", r),
 				Hint: "set references to rewrite, mirror or idms in the site file",
@@ -70,7 +70,7 @@ func (m *maker) strategies() {
 	}
 	for _, c := range m.selection.Components {
 		if c.Component.Name == plan.MirrorComponent {
-			m.find(event.Finding{
+			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeReferenceStrategy, Item: plan.MirrorComponent,
 				What: "the stack has a component of the name " + plan.MirrorComponent + ", under which caisson keeps its node agent",
 				Hint: "give the component another name in the stack and pack again",
@@ -79,26 +79,26 @@ func (m *maker) strategies() {
 	}
 }
 
-// mirror decides what changes on the nodes.
-func (m *maker) mirror() {
+// planMirror decides what changes on the nodes.
+func (m *maker) planMirror() {
 	site := m.selection.site
-	n := &plan.NodeChange{Strategy: site.Mirrors(), Hosts: upstreams(m.selection.lock)}
+	n := &plan.NodeChange{Strategy: site.Mirrors(), Hosts: upstreamHosts(m.selection.lock)}
 	switch {
 	case n.Strategy == "" || len(n.Hosts) == 0:
 		return
 	case n.Strategy == plan.Mirror:
-		m.agent(n)
+		m.useAgentImage(n)
 	case n.Strategy == plan.IDMS:
-		m.openshift()
+		m.planOpenShift()
 	}
 	if n.Strategy == plan.Mirror && len(m.facts.CA) > 0 {
 		n.CA = digest.FromBytes(m.facts.CA)
 	}
 	n.Files = nodeFiles(n.Runtimes, mirrorConfig(m.plan.Name, site.Registry, n.Hosts, string(m.facts.CA)))
 	m.plan.Nodes = n
-	m.reload()
+	m.noteReload()
 	if site.Registry.PullSecretRef != nil && !site.Rewrites() {
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Warn, Code: event.CodeMirrorPullSecret,
 			What: "the site registry asks for a pull secret, which a node offers only for images that name that registry",
 			Why:  "an image found through a mirror keeps its upstream name, and is pulled without the secret",
@@ -107,21 +107,21 @@ func (m *maker) mirror() {
 	}
 }
 
-// agent takes the node agent's image, which must be for every node.
-func (m *maker) agent(n *plan.NodeChange) {
+// useAgentImage takes the node agent's image, which must be for every node.
+func (m *maker) useAgentImage(n *plan.NodeChange) {
 	n.Runtimes = m.nodeRuntimes()
 	it := m.selection.lock.Tool()
 	if it == nil {
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Error, Code: event.CodeNoAgent,
 			What: "the bundle does not carry the node agent, which the strategy mirror needs",
 			Hint: "set agent: true at the top of the stack, resolve and pack again; or use references: [rewrite] in the site file",
 		})
 		return
 	}
-	n.Agent = m.use(map[string]bool{}, it, "", it.Ref).Site
-	if p := it.Manifests[0].Platform; !m.only(p) {
-		m.find(event.Finding{
+	n.Agent = m.useImage(map[string]bool{}, it, "", it.Ref).Site
+	if p := it.Manifests[0].Platform; !m.onlyPlatform(p) {
+		m.addFinding(event.Finding{
 			Severity: event.Error, Code: event.CodeAgentPlatform, Item: it.Ref,
 			What: fmt.Sprintf("the node agent in the bundle is for %s, and the cluster's nodes are %s", p, strings.Join(m.facts.Platforms, ", ")),
 			Hint: "resolve and pack with the caisson binary for those nodes, or use references: [rewrite] in the site file",
@@ -145,10 +145,10 @@ func (m *maker) nodeRuntimes() []string {
 	return out
 }
 
-func (m *maker) openshift() {
+func (m *maker) planOpenShift() {
 	for _, crd := range mirrorSets {
 		if !slices.Contains(m.facts.CRDs, crd) {
-			m.find(event.Finding{
+			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeNoMirrorSets,
 				What: "the cluster does not know " + crd,
 				Why:  "the strategy idms is for OpenShift 4.13 and later",
@@ -162,7 +162,7 @@ var errNodes = errors.New("what it changes on nodes is not what the site and the
 
 // fitNodes holds the change of the nodes against the lock.
 func fitNodes(p *plan.Plan, l *lock.Lock) error {
-	n, hosts := p.Nodes, upstreams(l)
+	n, hosts := p.Nodes, upstreamHosts(l)
 	if n == nil {
 		if p.Site.Mirrors() != "" && len(hosts) > 0 {
 			return errNodes

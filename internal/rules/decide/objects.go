@@ -33,11 +33,11 @@ func FieldChange(path, before, after string) string {
 
 func jsonText(path, encoded string) string {
 	if encoded == "" {
-		return text(path, nil)
+		return showValue(path, nil)
 	}
 	var v any
 	if json.Unmarshal([]byte(encoded), &v) != nil {
 		v = encoded // cut short
 	}
-	return text(path, v)
+	return showValue(path, v)
 }

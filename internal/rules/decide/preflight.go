@@ -20,41 +20,43 @@ const maxSkew = 60 * time.Second
 // which keeps the layers as well as what they unpack to.
 const unpacked = 3
 
-// preflight checks what surrounds the plan. It looks at nothing that is not
+// checkCluster checks the cluster that the plan is for. It looks at nothing that is not
 // among the facts.
-func (m *maker) preflight() {
+func (m *maker) checkCluster() {
 	for _, check := range []func(){
-		m.nodes, m.disks, m.runtimes, m.spaces, m.served, m.storage, m.definitions, m.taken,
-		m.webhooks, m.security, m.quotas, m.accelerators, m.room, m.escalations, m.clocks, m.unread,
+		m.checkNodes, m.checkDisks, m.checkRuntimes, m.checkNamespaces,
+		m.checkServed, m.checkStorage, m.checkDefinitions, m.checkTaken,
+		m.checkWebhooks, m.checkPodSecurity, m.checkQuotas, m.checkAccelerators,
+		m.noteRegistryRoom, m.checkEscalations, m.checkClocks, m.reportUnread,
 	} {
 		check()
 	}
 }
 
-// placed is a part and the component that brings it.
-type placed struct {
+// ownedPart is a part and the component that brings it.
+type ownedPart struct {
 	*Part
 	component string
 	level     int
 }
 
-func (p placed) place() string {
+func (p ownedPart) location() string {
 	if p.Line > 0 {
 		return fmt.Sprintf("%s line %d", p.Template, p.Line)
 	}
 	return p.Template
 }
 
-func (p placed) String() string {
+func (p ownedPart) String() string {
 	if p.Namespace == "" {
 		return p.Kind + " " + p.Name
 	}
 	return p.Kind + " " + p.Namespace + "/" + p.Name
 }
 
-// parts are the parts of every component, in order.
-func (m *maker) parts() []placed {
-	var out []placed
+// allParts are the parts of every component, in order.
+func (m *maker) allParts() []ownedPart {
+	var out []ownedPart
 	for _, c := range m.selection.Components {
 		var keys []Key
 		for _, r := range c.Releases {
@@ -65,7 +67,7 @@ func (m *maker) parts() []placed {
 		}
 		for _, k := range keys {
 			for i := range m.rendered[k].Parts {
-				out = append(out, placed{&m.rendered[k].Parts[i], c.Component.Name, c.Level})
+				out = append(out, ownedPart{&m.rendered[k].Parts[i], c.Component.Name, c.Level})
 			}
 		}
 	}
@@ -83,7 +85,7 @@ func (m *maker) chartVersion(made Rendered, where, item string) bool {
 	if err != nil || want.Check(have) {
 		return false
 	}
-	m.find(event.Finding{
+	m.addFinding(event.Finding{
 		Severity: event.Error, Code: event.CodeChartKubernetes, Item: item,
 		What: fmt.Sprintf("%s wants Kubernetes %s; the cluster runs %s", where, made.KubeVersion, m.facts.Version),
 		Why:  "its chart refuses to render for any other version",
@@ -92,18 +94,18 @@ func (m *maker) chartVersion(made Rendered, where, item string) bool {
 	return true
 }
 
-func (m *maker) nodes() {
+func (m *maker) checkNodes() {
 	list, usable := m.facts.Around.Nodes, 0
-	carried := m.selection.platforms()
+	carried := m.selection.imagePlatforms()
 	for _, n := range list {
 		here := len(carried) == 0 || hasPlatform(carried, n.Platform)
 		if n.Ready && here {
 			usable++
 		}
-		m.node(n, here, carried)
+		m.checkNode(n, here, carried)
 	}
 	if list != nil && usable == 0 {
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Error, Code: event.CodeNoUsableNode,
 			What: fmt.Sprintf("none of the cluster's %d nodes is ready and of a platform of the bundle (%s)", len(list), strings.Join(carried, ", ")),
 			Why:  "no pod of the stack would start",
@@ -112,9 +114,9 @@ func (m *maker) nodes() {
 	}
 }
 
-func (m *maker) node(n NodeFact, here bool, carried []string) {
+func (m *maker) checkNode(n NodeFact, here bool, carried []string) {
 	if !here {
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Warn, Code: event.CodeNodePlatform,
 			What: fmt.Sprintf("node %s is %s; the bundle holds %s", n.Name, n.Platform, strings.Join(carried, ", ")),
 			Why:  "pods that are put there cannot start, and DaemonSets put theirs everywhere",
@@ -122,7 +124,7 @@ func (m *maker) node(n NodeFact, here bool, carried []string) {
 		})
 	}
 	for _, p := range n.Problems {
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Warn, Code: event.CodeNodeCondition,
 			What: fmt.Sprintf("node %s has a problem: %s", n.Name, p),
 			Why:  "it takes no new pods, or throws out those it has",
@@ -136,10 +138,10 @@ func hasPlatform(carried []string, node string) bool {
 	return slices.ContainsFunc(carried, func(p string) bool { return strings.HasPrefix(p+"/", node+"/") })
 }
 
-// platforms are those of the selected images, sorted.
-func (s *Selection) platforms() []string {
+// imagePlatforms are those of the selected images, sorted.
+func (s *Selection) imagePlatforms() []string {
 	seen := map[string]bool{}
-	for _, it := range s.images() {
+	for _, it := range s.imageItems() {
 		for _, c := range it.Manifests {
 			if c.Platform != "" && c.Platform != "attestation" {
 				seen[c.Platform] = true
@@ -149,30 +151,30 @@ func (s *Selection) platforms() []string {
 	return slices.Sorted(maps.Keys(seen))
 }
 
-// disks holds the nodes' room against the images of the plan.
-func (m *maker) disks() {
+// checkDisks holds the nodes' room against the images of the plan.
+func (m *maker) checkDisks() {
 	var largest int64
 	var name string
-	for _, it := range m.selection.images() {
+	for _, it := range m.selection.imageItems() {
 		t := newTally()
-		t.add(it, true)
-		if n := t.bytes().Total; n > largest {
+		t.addItem(it, true)
+		if n := t.sumBytes().Total; n > largest {
 			largest, name = n, it.Ref
 		}
 	}
 	for _, n := range m.facts.Around.Nodes {
-		total := m.tally().bytes().Total
+		total := m.planTally().sumBytes().Total
 		switch {
 		case n.Disk == 0 || !n.Ready:
 		case n.Disk < largest*unpacked:
-			m.find(event.Finding{
+			m.addFinding(event.Finding{
 				Severity: event.Warn, Code: event.CodeNodeDisk,
 				What: fmt.Sprintf("node %s has %s for images and pods; image %s alone takes about %s there", n.Name, bytesize.Text(n.Disk), name, bytesize.Text(largest*unpacked)),
 				Why:  "a node without room cannot pull, and throws out the pods it has",
 				Hint: "give the node a larger disk for its container images, or keep the image away from it",
 			})
 		case n.Disk < total*unpacked:
-			m.find(event.Finding{
+			m.addFinding(event.Finding{
 				Severity: event.Notice, Code: event.CodeNodeDisk,
 				What: fmt.Sprintf("node %s has %s for images and pods; all images of the plan would take about %s there", n.Name, bytesize.Text(n.Disk), bytesize.Text(total*unpacked)),
 				Why:  "it has room only for a part of them",
@@ -182,14 +184,14 @@ func (m *maker) disks() {
 	}
 }
 
-// room tells what the site's registry has to take; no registry says how much
-// room it has.
-func (m *maker) room() {
-	missing := m.tally().bytes().Missing
+// noteRegistryRoom notes how much the site's registry has to store: a registry does
+// not say how much room it has.
+func (m *maker) noteRegistryRoom() {
+	missing := m.planTally().sumBytes().Missing
 	if missing == 0 || m.facts.Registry.Problem != "" || m.selection.site.Registry.Mode == "embedded" {
 		return
 	}
-	m.find(event.Finding{
+	m.addFinding(event.Finding{
 		Severity: event.Notice, Code: event.CodeRegistryDisk,
 		What: fmt.Sprintf("the site registry lacks %s of the plan's images and has to store them", bytesize.Text(missing)),
 		Why:  "a registry does not say how much room it has, and a full one fails in the middle of a load",
@@ -197,8 +199,8 @@ func (m *maker) room() {
 	})
 }
 
-// runtimes matter where nodes are told to use a mirror.
-func (m *maker) runtimes() {
+// checkRuntimes finds runtimes that cannot use a mirror, where the site wants one.
+func (m *maker) checkRuntimes() {
 	if !slices.Contains(m.selection.site.References, "mirror") {
 		return
 	}
@@ -218,14 +220,14 @@ func (m *maker) runtimes() {
 		default:
 			continue
 		}
-		m.find(f)
+		m.addFinding(f)
 	}
 }
 
-func (m *maker) spaces() {
+func (m *maker) checkNamespaces() {
 	for _, name := range slices.Sorted(maps.Keys(m.facts.Around.Spaces)) {
 		if m.facts.Around.Spaces[name].Terminating {
-			m.find(event.Finding{
+			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeNamespaceTerminating,
 				What: fmt.Sprintf("namespace %s is being deleted", name),
 				Why:  "nothing can be made in it until it is gone",
@@ -235,9 +237,9 @@ func (m *maker) spaces() {
 	}
 }
 
-// storage holds what volumes ask for against the storage classes.
-func (m *maker) storage() {
-	parts := m.parts()
+// checkStorage holds what volumes ask for against the storage classes.
+func (m *maker) checkStorage() {
+	parts := m.allParts()
 	known := map[string]bool{}
 	for _, c := range m.facts.StorageClasses {
 		known[c] = true
@@ -249,12 +251,12 @@ func (m *maker) storage() {
 	}
 	for _, p := range parts {
 		for _, c := range p.Claims {
-			m.claim(p, c, known)
+			m.checkClaim(p, c, known)
 		}
 	}
 }
 
-func (m *maker) claim(p placed, c Claim, known map[string]bool) {
+func (m *maker) checkClaim(p ownedPart, c Claim, known map[string]bool) {
 	if p.Exists || (m.facts.StorageClasses == nil && m.facts.Around.Nodes == nil) {
 		return
 	}
@@ -265,24 +267,24 @@ func (m *maker) claim(p placed, c Claim, known map[string]bool) {
 	why := "the volume is never made, and the pod waits for it without end"
 	switch {
 	case c.Class == nil && m.facts.DefaultClass == "":
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Error, Code: event.CodeNoDefaultStorageClass, Item: p.component,
-			What: fmt.Sprintf("%s (%s) asks for a volume of the default storage class, and the cluster has no default", p, p.place()), Why: why,
+			What: fmt.Sprintf("%s (%s) asks for a volume of the default storage class, and the cluster has no default", p, p.location()), Why: why,
 			Hint: "mark one: kubectl annotate storageclass NAME storageclass.kubernetes.io/is-default-class=true; " + choices,
 		})
 	case c.Class != nil && *c.Class != "" && !known[*c.Class]:
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Error, Code: event.CodeNoStorageClass, Item: p.component,
-			What: fmt.Sprintf("%s (%s) asks for a volume of storage class %s, which the cluster does not have", p, p.place(), *c.Class), Why: why,
+			What: fmt.Sprintf("%s (%s) asks for a volume of storage class %s, which the cluster does not have", p, p.location(), *c.Class), Why: why,
 			Hint: "name another in the component's values in the site file; " + choices,
 		})
 	}
 }
 
-// definitions looks at custom resource definitions that are there already.
-func (m *maker) definitions() {
-	bring := map[string]placed{}
-	for _, p := range m.parts() {
+// checkDefinitions looks at custom resource definitions that are there already.
+func (m *maker) checkDefinitions() {
+	bring := map[string]ownedPart{}
+	for _, p := range m.allParts() {
 		if p.Defines != nil {
 			bring[p.Name] = p
 		}
@@ -292,16 +294,16 @@ func (m *maker) definitions() {
 		if !ok {
 			continue
 		}
-		m.definition(d, p)
+		m.checkDefinition(d, p)
 	}
 }
 
-func (m *maker) definition(d DefinitionFact, p placed) {
+func (m *maker) checkDefinition(d DefinitionFact, p ownedPart) {
 	for _, v := range d.Stored {
 		if !slices.Contains(p.Defines.Versions, v) {
-			m.find(event.Finding{
+			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeCRDVersionLost, Item: p.component,
-				What: fmt.Sprintf("objects of %s lie in the cluster as version %s, which the definition in %s no longer has", d.Name, v, p.place()),
+				What: fmt.Sprintf("objects of %s lie in the cluster as version %s, which the definition in %s no longer has", d.Name, v, p.location()),
 				Why:  "the API server refuses a definition that leaves stored objects unreadable",
 				Hint: fmt.Sprintf("write those objects anew in a version that stays (kube-storage-version-migrator), then take %s out of status.storedVersions of crd %s", v, d.Name),
 			})
@@ -312,7 +314,7 @@ func (m *maker) definition(d DefinitionFact, p placed) {
 	}
 	f := event.Finding{
 		Severity: event.Warn, Code: event.CodeCRDForeign, Item: p.component,
-		What: fmt.Sprintf("definition %s is there and kept by %s", d.Name, or(d.Keeper, "somebody else")),
+		What: fmt.Sprintf("definition %s is there and kept by %s", d.Name, orDefault(d.Keeper, "somebody else")),
 		Why:  "two that keep one definition overwrite each other, and it goes, with all its objects, when the other is removed",
 		Hint: "leave the component out in the site file, or its definitions in its values; or remove the other first",
 	}
@@ -320,22 +322,22 @@ func (m *maker) definition(d DefinitionFact, p placed) {
 		f.Severity = event.Error
 		f.Why = "it cannot be changed without taking it from them: " + d.Refused
 	}
-	m.find(f)
+	m.addFinding(f)
 }
 
-func or(s, def string) string {
+func orDefault(s, def string) string {
 	if s == "" {
 		return def
 	}
 	return s
 }
 
-// taken looks at objects that are there and somebody else's.
-func (m *maker) taken() {
+// checkTaken finds objects of the plan that exist and belong to somebody else.
+func (m *maker) checkTaken() {
 	for _, t := range m.facts.Around.Taken {
 		f := event.Finding{
 			Severity: event.Error, Code: event.CodeObjectExists, Item: t.Component,
-			What: fmt.Sprintf("%s (%s) is there already and kept by %s", t.Object, t.Place, or(t.Keeper, "somebody else")),
+			What: fmt.Sprintf("%s (%s) is there already and kept by %s", t.Object, t.Place, orDefault(t.Keeper, "somebody else")),
 			Why:  "a release takes over nothing that is not its own",
 			Hint: "look with: kubectl get " + t.Resource + inFlag(t.Namespace) + " " + t.Name + " -o yaml; remove or rename it, or leave the component out in the site file",
 		}
@@ -345,7 +347,7 @@ func (m *maker) taken() {
 				f.Severity, f.Why = event.Warn, "what is missing is added to it, and removing the component leaves it to neither"
 			}
 		}
-		m.find(f)
+		m.addFinding(f)
 	}
 }
 
@@ -356,11 +358,11 @@ func inFlag(namespace string) string {
 	return " -n " + namespace
 }
 
-func (m *maker) webhooks() {
+func (m *maker) checkWebhooks() {
 	for _, w := range m.facts.Around.Webhooks {
 		f := event.Finding{
 			Severity: event.Error, Code: event.CodeWebhookUnanswered,
-			What: fmt.Sprintf("webhook %s of %s must answer before %s can be made, and its service %s %s", w.Webhook, w.Config, several(w.Matches), w.Service, w.Problem),
+			What: fmt.Sprintf("webhook %s of %s must answer before %s can be made, and its service %s %s", w.Webhook, w.Config, nameSeveral(w.Matches), w.Service, w.Problem),
 			Why:  "the API server refuses what a webhook with failurePolicy Fail cannot judge",
 			Hint: "bring its server back, or remove what is left of it: kubectl delete " + lowerKind(w.Config),
 		}
@@ -370,12 +372,12 @@ func (m *maker) webhooks() {
 		if w.Ours {
 			f.Hint = "the plan brings that service; if it does not come up, " + f.Hint
 		}
-		m.find(f)
+		m.addFinding(f)
 	}
 }
 
-// several names the first of a list and counts the rest.
-func several(list []string) string {
+// nameSeveral names the first of a list and counts the rest.
+func nameSeveral(list []string) string {
 	switch len(list) {
 	case 0:
 		return "anything"
@@ -385,35 +387,35 @@ func several(list []string) string {
 	return fmt.Sprintf("%s (and %d more)", list[0], len(list)-1)
 }
 
-// security holds pods against the Pod Security level of their namespace.
-func (m *maker) security() {
-	for _, p := range m.parts() {
+// checkPodSecurity holds pods against the Pod Security level of their namespace.
+func (m *maker) checkPodSecurity() {
+	for _, p := range m.allParts() {
 		level := m.facts.Around.Spaces[p.Namespace].Enforce
 		var broken []string
 		for _, b := range p.Breaches {
-			if forbids(level, b.Level) && !slices.Contains(broken, b.What) {
+			if levelForbids(level, b.Level) && !slices.Contains(broken, b.What) {
 				broken = append(broken, b.What)
 			}
 		}
 		if len(broken) == 0 || p.Copies == 0 {
 			continue
 		}
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Error, Code: event.CodePodSecurity, Item: p.component,
-			What: fmt.Sprintf("%s (%s) breaks Pod Security level %s of namespace %s: %s", p, p.place(), level, p.Namespace, strings.Join(broken, "; ")),
+			What: fmt.Sprintf("%s (%s) breaks Pod Security level %s of namespace %s: %s", p, p.location(), level, p.Namespace, strings.Join(broken, "; ")),
 			Why:  "the API server refuses its pods",
-			Hint: fmt.Sprintf("if that is wanted: kubectl label namespace %s pod-security.kubernetes.io/enforce=%s --overwrite; otherwise set the securityContext in the component's values", p.Namespace, mildest(p.Breaches)),
+			Hint: fmt.Sprintf("if that is wanted: kubectl label namespace %s pod-security.kubernetes.io/enforce=%s --overwrite; otherwise set the securityContext in the component's values", p.Namespace, strictestAllowing(p.Breaches)),
 		})
 	}
 }
 
-// forbids says whether a namespace's level forbids what only weaker ones allow.
-func forbids(enforced, level string) bool {
+// levelForbids says whether a namespace's level forbids what only weaker ones allow.
+func levelForbids(enforced, level string) bool {
 	return enforced == "restricted" || (enforced == "baseline" && level == "baseline")
 }
 
-// mildest is the strictest level that still allows the breaches.
-func mildest(breaches []Breach) string {
+// strictestAllowing is the strictest level that still allows the breaches.
+func strictestAllowing(breaches []Breach) string {
 	for _, b := range breaches {
 		if b.Level == "baseline" {
 			return "privileged"
@@ -422,13 +424,13 @@ func mildest(breaches []Breach) string {
 	return "baseline"
 }
 
-func (m *maker) escalations() {
+func (m *maker) checkEscalations() {
 	for _, e := range m.facts.Around.Escalations {
 		rights := e.Rights
 		if len(rights) > 3 {
 			rights = append(slices.Clone(rights[:3]), fmt.Sprintf("%d more", len(rights)-3))
 		}
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Error, Code: event.CodeRBACEscalation,
 			What: fmt.Sprintf("%s gives rights that the operator %s lacks: %s", e.Role, m.facts.Around.User, strings.Join(rights, "; ")),
 			Why:  "Kubernetes lets nobody hand out more than they have, unless they may " + e.Verb,
@@ -437,7 +439,7 @@ func (m *maker) escalations() {
 	}
 }
 
-func (m *maker) clocks() {
+func (m *maker) checkClocks() {
 	skew := m.facts.Around.Skew
 	if skew.Abs() <= maxSkew {
 		return
@@ -446,7 +448,7 @@ func (m *maker) clocks() {
 	if skew < 0 {
 		word = "behind"
 	}
-	m.find(event.Finding{
+	m.addFinding(event.Finding{
 		Severity: event.Warn, Code: event.CodeClockSkew,
 		What: fmt.Sprintf("the API server's clock is %s %s this machine's", skew.Abs().Round(time.Second), word),
 		Why:  "certificates, tokens, leases and the bundle's term are judged by the clock",
@@ -454,9 +456,9 @@ func (m *maker) clocks() {
 	})
 }
 
-func (m *maker) unread() {
+func (m *maker) reportUnread() {
 	for _, what := range m.facts.Around.Unread {
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Warn, Code: event.CodeNotLookedAt,
 			What: "the operator may not " + what + ", so that could not be checked",
 			Why:  "a fault there shows only when the installation meets it",
@@ -471,8 +473,8 @@ func lowerKind(s string) string {
 	return strings.ToLower(kind) + " " + name
 }
 
-// grant says how to come by a right.
-func (m *maker) grant(right string) string {
+// grantHint says how to come by a right.
+func (m *maker) grantHint(right string) string {
 	if show := m.facts.Around.Grants[right]; show != "" {
 		return "use a kubeconfig whose user may, and check with: " + show
 	}

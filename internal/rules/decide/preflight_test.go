@@ -148,7 +148,7 @@ func TestRemovedAPIsNameWhatTookTheirPlace(t *testing.T) {
 		"apps/v1beta1 StatefulSet": "apps/v1", "apps/v1 Deployment": "",
 	} {
 		version, kind, _ := strings.Cut(key, " ")
-		if got := replacement(version, kind); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+		if got := replacementType(version, kind); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
 			t.Errorf("%s: %q", key, got)
 		}
 	}

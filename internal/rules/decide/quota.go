@@ -10,40 +10,40 @@ import (
 	"github.com/caisson/caisson/internal/event"
 )
 
-// quotas holds what the plan takes of each namespace against its quotas and
+// checkQuotas holds what the plan takes of each namespace against its quotas and
 // limit ranges.
-func (m *maker) quotas() {
-	bySpace := map[string][]placed{}
-	for _, p := range m.parts() {
+func (m *maker) checkQuotas() {
+	bySpace := map[string][]ownedPart{}
+	for _, p := range m.allParts() {
 		bySpace[p.Namespace] = append(bySpace[p.Namespace], p)
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.facts.Around.Spaces)) {
 		space := m.facts.Around.Spaces[name]
 		sum := map[string]int64{}
 		for _, p := range bySpace[name] {
-			m.ranges(p, space)
-			m.unstated(p, space)
+			m.checkRanges(p, space)
+			m.findUnstated(p, space)
 			if !p.Exists {
-				for k, n := range p.takes(space) {
+				for k, n := range p.quotaUse(space) {
 					sum[k] += n
 				}
 			}
 		}
 		for _, q := range space.Quotas {
-			m.quota(name, q, sum)
+			m.checkQuota(name, q, sum)
 		}
 	}
 }
 
-func (m *maker) quota(namespace string, q QuotaFact, sum map[string]int64) {
+func (m *maker) checkQuota(namespace string, q QuotaFact, sum map[string]int64) {
 	for _, what := range slices.Sorted(maps.Keys(q.Hard)) {
 		need, left := sum[quotaName(what)], q.Hard[what]-q.Used[what]
 		if need <= left || need == 0 {
 			continue
 		}
-		m.find(event.Finding{
+		m.addFinding(event.Finding{
 			Severity: event.Error, Code: event.CodeQuota,
-			What: fmt.Sprintf("quota %s of namespace %s leaves %s of %s, and the plan takes %s", q.Name, namespace, amount(what, max(left, 0)), what, amount(what, need)),
+			What: fmt.Sprintf("quota %s of namespace %s leaves %s of %s, and the plan takes %s", q.Name, namespace, showAmount(what, max(left, 0)), what, showAmount(what, need)),
 			Why:  "the API server refuses what goes beyond a quota",
 			Hint: fmt.Sprintf("raise it: kubectl edit resourcequota %s -n %s; or lower requests or replicas in the values of the site file", q.Name, namespace),
 		})
@@ -64,8 +64,8 @@ func quotaName(s string) string {
 // stated are what a pod's containers must state where a quota counts it.
 var stated = []string{"requests.cpu", "requests.memory", "limits.cpu", "limits.memory"}
 
-// unstated finds containers that state nothing of what a quota counts.
-func (m *maker) unstated(p placed, space SpaceFact) {
+// findUnstated finds containers that state nothing of what a quota counts.
+func (m *maker) findUnstated(p ownedPart, space SpaceFact) {
 	for _, q := range space.Quotas {
 		for what := range q.Hard {
 			name := quotaName(what)
@@ -73,10 +73,10 @@ func (m *maker) unstated(p placed, space SpaceFact) {
 				continue
 			}
 			for _, c := range p.Containers {
-				if _, ok := space.fill(c)[name]; !ok {
-					m.find(event.Finding{
+				if _, ok := space.withDefaults(c)[name]; !ok {
+					m.addFinding(event.Finding{
 						Severity: event.Error, Code: event.CodeQuotaUnstated, Item: p.component,
-						What: fmt.Sprintf("container %s of %s (%s) states no %s, which quota %s of namespace %s counts", c.Name, p, p.place(), name, q.Name, space.Name),
+						What: fmt.Sprintf("container %s of %s (%s) states no %s, which quota %s of namespace %s counts", c.Name, p, p.location(), name, q.Name, space.Name),
 						Why:  "the API server refuses pods that do not state what a quota counts",
 						Hint: "set the container's resources in the component's values, or give the namespace a LimitRange with defaults",
 					})
@@ -86,9 +86,9 @@ func (m *maker) unstated(p placed, space SpaceFact) {
 	}
 }
 
-// fill is what a container comes to state: its own words, then the defaults of
+// withDefaults is what a container comes to state: its own words, then the defaults of
 // the namespace; a limit stands for a request that is missing.
-func (s SpaceFact) fill(c Container) map[string]int64 {
+func (s SpaceFact) withDefaults(c Container) map[string]int64 {
 	out := map[string]int64{}
 	set := func(prefix string, list map[string]int64) {
 		for k, v := range list {
@@ -107,8 +107,8 @@ func (s SpaceFact) fill(c Container) map[string]int64 {
 	return out
 }
 
-// takes is what a part takes of quotas.
-func (p placed) takes(space SpaceFact) map[string]int64 {
+// quotaUse is what a part takes of the quotas of its namespace.
+func (p ownedPart) quotaUse(space SpaceFact) map[string]int64 {
 	out := map[string]int64{}
 	for _, c := range p.Counts {
 		out[c] += 1000
@@ -123,15 +123,15 @@ func (p placed) takes(space SpaceFact) map[string]int64 {
 	if p.Copies > 0 {
 		out["pods"] += p.Copies * 1000
 	}
-	for k, v := range p.pod(space.fill) {
+	for k, v := range p.podSum(space.withDefaults) {
 		out[k] += v * p.Copies
 	}
 	return out
 }
 
-// pod is what one pod takes of what its containers ask: all that run together,
+// podSum is what one pod takes of what its containers ask: all that run together,
 // or the one of those before them that takes more.
-func (p placed) pod(asks func(Container) map[string]int64) map[string]int64 {
+func (p ownedPart) podSum(asks func(Container) map[string]int64) map[string]int64 {
 	run, start := map[string]int64{}, map[string]int64{}
 	for _, c := range p.Containers {
 		for k, v := range asks(c) {
@@ -148,14 +148,14 @@ func (p placed) pod(asks func(Container) map[string]int64) map[string]int64 {
 	return run
 }
 
-// ranges finds containers beyond what a LimitRange allows.
-func (m *maker) ranges(p placed, space SpaceFact) {
+// checkRanges finds containers beyond what a LimitRange allows.
+func (m *maker) checkRanges(p ownedPart, space SpaceFact) {
 	for _, r := range space.Ranges {
 		for _, c := range p.Containers {
-			for _, broken := range r.broken(c, space.fill(c)) {
-				m.find(event.Finding{
+			for _, broken := range r.brokenLimits(c, space.withDefaults(c)) {
+				m.addFinding(event.Finding{
 					Severity: event.Error, Code: event.CodeLimitRange, Item: p.component,
-					What: fmt.Sprintf("container %s of %s (%s) %s, by LimitRange %s of namespace %s", c.Name, p, p.place(), broken, r.Name, space.Name),
+					What: fmt.Sprintf("container %s of %s (%s) %s, by LimitRange %s of namespace %s", c.Name, p, p.location(), broken, r.Name, space.Name),
 					Why:  "the API server refuses its pods",
 					Hint: fmt.Sprintf("set the container's resources in the component's values, or: kubectl edit limitrange %s -n %s", r.Name, space.Name),
 				})
@@ -164,25 +164,26 @@ func (m *maker) ranges(p placed, space SpaceFact) {
 	}
 }
 
-func (r RangeFact) broken(c Container, filled map[string]int64) []string {
+func (r RangeFact) brokenLimits(c Container, filled map[string]int64) []string {
 	var out []string
 	for _, k := range slices.Sorted(maps.Keys(r.Max)) {
 		if v, ok := filled["limits."+k]; !ok {
-			out = append(out, fmt.Sprintf("states no limit of %s, which may be %s at most", k, amount(k, r.Max[k])))
+			out = append(out, fmt.Sprintf("states no limit of %s, which may be %s at most", k, showAmount(k, r.Max[k])))
 		} else if v > r.Max[k] {
-			out = append(out, fmt.Sprintf("has a limit of %s %s, at most %s", amount(k, v), k, amount(k, r.Max[k])))
+			most := showAmount(k, r.Max[k])
+			out = append(out, fmt.Sprintf("has a limit of %s %s, at most %s", showAmount(k, v), k, most))
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(r.Min)) {
 		if v, ok := filled["requests."+k]; !ok || v < r.Min[k] {
-			out = append(out, fmt.Sprintf("requests %s %s, at least %s", amount(k, v), k, amount(k, r.Min[k])))
+			out = append(out, fmt.Sprintf("requests %s %s, at least %s", showAmount(k, v), k, showAmount(k, r.Min[k])))
 		}
 	}
 	return out
 }
 
-// amount writes thousandths of a resource for people.
-func amount(what string, n int64) string {
+// showAmount writes thousandths of a resource for people.
+func showAmount(what string, n int64) string {
 	switch {
 	case strings.HasSuffix(what, "memory"), strings.HasSuffix(what, "storage"):
 		return bytesize.Text(n / 1000)

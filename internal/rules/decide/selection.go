@@ -36,23 +36,23 @@ type Chosen struct {
 // no finding is an error.
 func Select(l *lock.Lock, site plan.Site) (*Selection, []event.Finding) {
 	s := &Selection{lock: l, site: site}
-	found := s.unknown()
-	on := s.enabled(&found)
+	found := s.unknownChoices()
+	on := s.enabledComponents(&found)
 	for _, c := range l.Components {
 		if !on[c.Name] {
 			continue
 		}
 		found = append(found, s.missingNeeds(c, on)...)
-		chosen, more := s.choose(c)
+		chosen, more := s.chooseComponent(c)
 		found = append(found, more...)
 		s.Components = append(s.Components, chosen)
 	}
-	found = append(found, s.order()...)
+	found = append(found, s.orderComponents()...)
 	return s, found
 }
 
-// unknown finds choices about components that the stack does not have.
-func (s *Selection) unknown() []event.Finding {
+// unknownChoices finds choices about components that the stack does not have.
+func (s *Selection) unknownChoices() []event.Finding {
 	have := map[string]bool{}
 	for _, c := range s.lock.Components {
 		have[c.Name] = true
@@ -70,7 +70,7 @@ func (s *Selection) unknown() []event.Finding {
 	return found
 }
 
-func (s *Selection) enabled(found *[]event.Finding) map[string]bool {
+func (s *Selection) enabledComponents(found *[]event.Finding) map[string]bool {
 	on := map[string]bool{}
 	for _, c := range s.lock.Components {
 		choice := s.site.Components[c.Name]
@@ -100,7 +100,7 @@ func (s *Selection) missingNeeds(c lock.Component, on map[string]bool) []event.F
 	return found
 }
 
-func (s *Selection) choose(c lock.Component) (Chosen, []event.Finding) {
+func (s *Selection) chooseComponent(c lock.Component) (Chosen, []event.Finding) {
 	chosen := Chosen{Component: c, Namespace: c.Namespace}
 	if chosen.Namespace == "" {
 		chosen.Namespace = c.Name
@@ -109,7 +109,7 @@ func (s *Selection) choose(c lock.Component) (Chosen, []event.Finding) {
 	known := map[string]bool{}
 	for _, r := range c.Releases {
 		known[r.Name] = true
-		r.Values = merge(r.Values, values[r.Name])
+		r.Values = mergeValues(r.Values, values[r.Name])
 		chosen.Releases = append(chosen.Releases, r)
 	}
 	var found []event.Finding
@@ -125,9 +125,9 @@ func (s *Selection) choose(c lock.Component) (Chosen, []event.Finding) {
 	return chosen, found
 }
 
-// merge lays over on base: maps merge, anything else replaces. Neither is
+// mergeValues lays over on base: maps merge, anything else replaces. Neither is
 // changed.
-func merge(base, over map[string]any) map[string]any {
+func mergeValues(base, over map[string]any) map[string]any {
 	if len(over) == 0 {
 		return base
 	}
@@ -138,15 +138,15 @@ func merge(base, over map[string]any) map[string]any {
 	for k, v := range over {
 		below, both := out[k].(map[string]any)
 		if m, ok := v.(map[string]any); ok && both {
-			v = merge(below, m)
+			v = mergeValues(below, m)
 		}
 		out[k] = v
 	}
 	return out
 }
 
-// order gives each component its level and sorts by it.
-func (s *Selection) order() []event.Finding {
+// orderComponents gives each component its level and sorts by it.
+func (s *Selection) orderComponents() []event.Finding {
 	at := map[string]int{}
 	for i := range s.Components {
 		at[s.Components[i].Component.Name] = i

@@ -52,23 +52,23 @@ var removed = map[string]string{
 	"admissionregistration.k8s.io/v1alpha1/MutatingAdmissionPolicy": "admissionregistration.k8s.io/v1",
 }
 
-// replacement is what stands for a type that is no longer served; "" where
+// replacementType is what stands for a type that is no longer served; "" where
 // nothing is known.
-func replacement(apiVersion, kind string) string {
+func replacementType(apiVersion, kind string) string {
 	if r := removed[apiVersion+"/"+kind]; r != "" {
 		return r
 	}
 	return removed[apiVersion+"/*"]
 }
 
-// served finds objects whose type the cluster does not serve, and no definition
+// checkServed finds objects whose type the cluster does not serve, and no definition
 // of the plan brings in time.
-func (m *maker) served() {
+func (m *maker) checkServed() {
 	if m.facts.Around.Serves == nil {
 		return
 	}
-	parts := m.parts()
-	bring := map[string]placed{}
+	parts := m.allParts()
+	bring := map[string]ownedPart{}
 	for _, p := range parts {
 		if p.Defines != nil {
 			for _, v := range p.Defines.Versions {
@@ -85,41 +85,43 @@ func (m *maker) served() {
 			m.inTime(p, by)
 			continue
 		}
-		m.unserved(p)
+		m.reportUnserved(p)
 	}
 }
 
 // inTime finds an object that comes before its definition.
-func (m *maker) inTime(p, by placed) {
-	if p.component == by.component || m.needs(p.component, by.component) {
+func (m *maker) inTime(p, by ownedPart) {
+	if p.component == by.component || m.needsComponent(p.component, by.component) {
 		return
 	}
-	m.find(event.Finding{
+	m.addFinding(event.Finding{
 		Severity: event.Error, Code: event.CodeCRDTooLate, Item: p.component,
-		What: fmt.Sprintf("%s (%s) is of a kind that component %s defines, and component %s does not need that one", p, p.place(), by.component, p.component),
+		What: fmt.Sprintf("%s (%s) is of a kind that component %s defines, and component %s does not need that one", p, p.location(), by.component, p.component),
 		Why:  "it may be made before its kind exists",
 		Hint: fmt.Sprintf("add %s to needs: of component %s in the stack and pack again", by.component, p.component),
 	})
 }
 
-// needs says whether component a needs b, through others as well.
-func (m *maker) needs(a, b string) bool {
+// needsComponent says whether component a needs b, through others as well.
+func (m *maker) needsComponent(a, b string) bool {
 	for _, c := range m.selection.Components {
 		if c.Component.Name == a {
-			return slices.ContainsFunc(c.Component.Needs, func(n string) bool { return n == b || m.needs(n, b) })
+			return slices.ContainsFunc(c.Component.Needs, func(n string) bool {
+				return n == b || m.needsComponent(n, b)
+			})
 		}
 	}
 	return false
 }
 
-func (m *maker) unserved(p placed) {
+func (m *maker) reportUnserved(p ownedPart) {
 	f := event.Finding{
 		Severity: event.Error, Code: event.CodeAPIRemoved, Item: p.component,
-		What: fmt.Sprintf("%s (%s) is %s, which Kubernetes %s does not serve", p, p.place(), p.APIVersion, m.facts.Version),
+		What: fmt.Sprintf("%s (%s) is %s, which Kubernetes %s does not serve", p, p.location(), p.APIVersion, m.facts.Version),
 		Why:  "the API server refuses it",
 	}
 	group, _, grouped := strings.Cut(p.APIVersion, "/")
-	switch r := replacement(p.APIVersion, p.Kind); {
+	switch r := replacementType(p.APIVersion, p.Kind); {
 	case r != "":
 		f.Hint = "its place is taken by " + r + ": use a newer chart, or the value that turns the object off"
 	case !grouped || !strings.Contains(group, ".") || m.othersOf(group, p.Kind) != "":
@@ -132,7 +134,7 @@ func (m *maker) unserved(p placed) {
 		f.Why = "no definition of the plan brings it; the object waits for a component that makes it known while it runs"
 		f.Hint = "add the definition to the stack, or the component that brings it to needs: of " + p.component
 	}
-	m.find(f)
+	m.addFinding(f)
 }
 
 // othersOf is the apiVersion under which the cluster serves a kind of the group.

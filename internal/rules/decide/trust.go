@@ -12,19 +12,19 @@ import (
 	"github.com/caisson/caisson/internal/rules/mirror"
 )
 
-// trust says what nodes must know of the registry's authority before they pull
+// checkTrust says what nodes must know of the registry's authority before they pull
 // from there: what would tell them is itself pulled from there. A stack that is
 // installed already has shown that they do.
-func (m *maker) trust() {
+func (m *maker) checkTrust() {
 	r := m.selection.site.Registry
-	if r.CAFile == "" || r.PlainHTTP || m.installed() || m.facts.Registry.Problem != "" {
+	if r.CAFile == "" || r.PlainHTTP || m.anyInstalled() || m.facts.Registry.Problem != "" {
 		return
 	}
 	f := event.Finding{
 		Severity: event.Warn, Code: event.CodeNodesTrust,
 		What: fmt.Sprintf("the certificate of the site registry %s is from the CA in %s, which each node must trust before it can pull", r.Address, r.CAFile),
 		Why:  "with references: [rewrite] caisson changes nothing on nodes",
-		Hint: "where a node does not trust it yet, put the file there as " + strings.Join(m.authorities(), " or ") + "; nothing needs a restart",
+		Hint: "where a node does not trust it yet, put the file there as " + strings.Join(m.authorityPaths(), " or ") + "; nothing needs a restart",
 	}
 	switch m.selection.site.Mirrors() {
 	case plan.Mirror:
@@ -33,19 +33,19 @@ func (m *maker) trust() {
 		f.Why = "OpenShift writes the nodes' configuration itself"
 		f.Hint = "name it in additionalTrustedCA of image.config.openshift.io/cluster, unless it is there"
 	}
-	m.find(f)
+	m.addFinding(f)
 }
 
-// installed says whether a release of the plan is there already.
-func (m *maker) installed() bool {
+// anyInstalled says whether a release of the plan is there already.
+func (m *maker) anyInstalled() bool {
 	return slices.ContainsFunc(m.plan.Components, func(c plan.Component) bool {
 		return slices.ContainsFunc(c.Releases, func(r plan.Release) bool { return r.Action != plan.Install })
 	})
 }
 
-// authorities are the paths at which the nodes' runtimes look for a registry's
+// authorityPaths are the paths at which the nodes' runtimes look for a registry's
 // authority at each pull, without any configuration beside it.
-func (m *maker) authorities() (out []string) {
+func (m *maker) authorityPaths() (out []string) {
 	dirs := map[string]string{"containerd": mirror.ContainerdDir, "cri-o": mirror.CRIOCertsDir}
 	for _, r := range m.nodeRuntimes() {
 		out = append(out, path.Join(dirs[r], m.selection.site.Registry.Address, "ca.crt")+" ("+r+")")
@@ -53,12 +53,12 @@ func (m *maker) authorities() (out []string) {
 	return out
 }
 
-// reload says that CRI-O has to be made to read its mirrors.
-func (m *maker) reload() {
+// noteReload says that CRI-O has to be made to read its mirrors.
+func (m *maker) noteReload() {
 	if n := m.plan.Nodes; n == nil || n.Strategy != plan.Mirror || !slices.Contains(n.Runtimes, "cri-o") {
 		return
 	}
-	m.find(event.Finding{
+	m.addFinding(event.Finding{
 		Severity: event.Warn, Code: event.CodeCRIOReload,
 		What: "CRI-O reads its mirrors when it starts and when it reloads, and caisson makes no runtime do either",
 		Why:  "until it has, a node with CRI-O goes by what it read before: after an installation to the upstreams, after an uninstall to the site registry",
@@ -66,9 +66,9 @@ func (m *maker) reload() {
 	})
 }
 
-// unproven is the finding for a registry whose certificate is not proven by the
+// unprovenCertificate is the finding for a registry whose certificate is not proven by the
 // site's CA, or by those that this machine trusts.
-func unproven(r site.Registry, problem string) event.Finding {
+func unprovenCertificate(r site.Registry, problem string) event.Finding {
 	f := event.Finding{
 		Severity: event.Error, Code: event.CodeRegistryUntrusted,
 		What: fmt.Sprintf("the certificate of the site registry %s is not proven by the CA in %s: %s", r.Base(), r.CAFile, problem),
