@@ -140,7 +140,7 @@ func Read(sources ...Source) (*Catalog, error) {
 	}
 	c.references = sync.OnceValue(c.makeReferences)
 	for i, s := range sources {
-		if err := c.source(i, s); err != nil {
+		if err := c.addSource(i, s); err != nil {
 			return nil, err
 		}
 	}
@@ -169,7 +169,7 @@ func (c *Catalog) makeReferences() map[digest.Digest][]string {
 	out := map[digest.Digest][]string{}
 	for _, e := range c.Entries {
 		seen := map[digest.Digest]bool{}
-		c.visit(e.Descriptor.Digest, seen)
+		c.collectNeeded(e.Descriptor.Digest, seen)
 		for d := range seen {
 			out[d] = append(out[d], e.Ref)
 		}
@@ -180,7 +180,7 @@ func (c *Catalog) makeReferences() map[digest.Digest][]string {
 	return out
 }
 
-func (c *Catalog) visit(d digest.Digest, seen map[digest.Digest]bool) {
+func (c *Catalog) collectNeeded(d digest.Digest, seen map[digest.Digest]bool) {
 	if seen[d] {
 		return
 	}
@@ -194,28 +194,28 @@ func (c *Catalog) visit(d digest.Digest, seen map[digest.Digest]bool) {
 	}
 	for _, ch := range m.Children {
 		if _, carried := c.manifests[ch.Digest]; carried {
-			c.visit(ch.Digest, seen)
+			c.collectNeeded(ch.Digest, seen)
 		}
 	}
 }
 
-func (c *Catalog) source(i int, s Source) error {
+func (c *Catalog) addSource(i int, s Source) error {
 	for _, d := range s.Head.Index().Manifests {
 		if d.ArtifactType == bundleArtifact || d.Annotations[ocispec.AnnotationRefName] == "" {
 			continue
 		}
-		e, err := entry(i, d)
+		e, err := newEntry(i, d)
 		if err != nil {
 			return err
 		}
-		if err := c.add(s, e); err != nil {
+		if err := c.addEntry(s, e); err != nil {
 			return fmt.Errorf("reading %s: %w", e.Ref, err)
 		}
 	}
 	return nil
 }
 
-func entry(i int, d ocispec.Descriptor) (Entry, error) {
+func newEntry(i int, d ocispec.Descriptor) (Entry, error) {
 	a := d.Annotations
 	name, tag, _ := lock.SplitReference(a[ocispec.AnnotationRefName])
 	e := Entry{
@@ -234,9 +234,9 @@ func entry(i int, d ocispec.Descriptor) (Entry, error) {
 	return e, nil
 }
 
-func (c *Catalog) add(s Source, e Entry) error {
-	repo := c.repository(e.Repository)
-	if err := c.walk(s.Head, repo, e.Descriptor, 0); err != nil {
+func (c *Catalog) addEntry(s Source, e Entry) error {
+	repo := c.openRepository(e.Repository)
+	if err := c.addManifests(s.Head, repo, e.Descriptor, 0); err != nil {
 		return err
 	}
 	if c.held += c.manifests[e.Descriptor.Digest].reach; c.held > maxHeld {
@@ -244,12 +244,12 @@ func (c *Catalog) add(s Source, e Entry) error {
 	}
 	c.Entries = append(c.Entries, e)
 	if e.Tag != "" {
-		c.tag(repo, e, s.Sequence)
+		c.setTag(repo, e, s.Sequence)
 	}
 	return nil
 }
 
-func (c *Catalog) repository(name string) *Repository {
+func (c *Catalog) openRepository(name string) *Repository {
 	r, ok := c.Repositories[name]
 	if !ok {
 		r = &Repository{
@@ -261,7 +261,7 @@ func (c *Catalog) repository(name string) *Repository {
 	return r
 }
 
-func (c *Catalog) tag(r *Repository, e Entry, sequence int64) {
+func (c *Catalog) setTag(r *Repository, e Entry, sequence int64) {
 	key := r.Name + ":" + e.Tag
 	have, ok := r.Tags[e.Tag]
 	switch {
@@ -278,15 +278,15 @@ func (c *Catalog) tag(r *Repository, e Entry, sequence int64) {
 	r.Tags[e.Tag], c.tagOwner[key] = e.Descriptor.Digest, sequence
 }
 
-// walk enters d and what it reaches into repo, children first.
-func (c *Catalog) walk(h Head, repo *Repository, d ocispec.Descriptor, depth int) error {
+// addManifests enters d and what it reaches into repo, children first.
+func (c *Catalog) addManifests(h Head, repo *Repository, d ocispec.Descriptor, depth int) error {
 	if _, ok := repo.Manifests[d.Digest]; ok {
 		return nil
 	}
 	if depth > maxDepth || len(c.manifests) > maxManifests {
 		return fmt.Errorf("following manifest %s: nested too deeply or too many: %w", d.Digest, ErrInvalid)
 	}
-	m, err := c.parse(h, d)
+	m, err := c.readManifest(h, d)
 	if err != nil {
 		return err
 	}
@@ -297,16 +297,16 @@ func (c *Catalog) walk(h Head, repo *Repository, d ocispec.Descriptor, depth int
 		if _, inHead, _ := h.Stat(ch.Digest); !inHead || !IsManifest(ch.MediaType) {
 			continue // a sparse index
 		}
-		if err := c.walk(h, repo, ch, depth+1); err != nil {
+		if err := c.addManifests(h, repo, ch, depth+1); err != nil {
 			return err
 		}
 		m.reach = min(m.reach+c.manifests[ch.Digest].reach, maxHeld+1)
 	}
-	repo.include(m, blobs)
+	repo.addInOrder(m, blobs)
 	return nil
 }
 
-func (r *Repository) include(m *Manifest, blobs []ocispec.Descriptor) {
+func (r *Repository) addInOrder(m *Manifest, blobs []ocispec.Descriptor) {
 	r.Order = append(r.Order, m.Digest)
 	for _, b := range blobs {
 		if _, ok := r.Blobs[b.Digest]; !ok {
@@ -319,7 +319,7 @@ func (r *Repository) include(m *Manifest, blobs []ocispec.Descriptor) {
 	}
 }
 
-func (c *Catalog) parse(h Head, d ocispec.Descriptor) (*Manifest, error) {
+func (c *Catalog) readManifest(h Head, d ocispec.Descriptor) (*Manifest, error) {
 	if m, ok := c.manifests[d.Digest]; ok {
 		return m, nil
 	}
@@ -371,10 +371,10 @@ func ParseManifest(mediaType string, raw []byte) (*Manifest, error) {
 	if m.ArtifactType == "" && m.Config != nil {
 		m.ArtifactType = m.Config.MediaType // image-spec 1.1, "listing referrers"
 	}
-	return m, m.check()
+	return m, m.checkDescriptors()
 }
 
-func (m *Manifest) check() error {
+func (m *Manifest) checkDescriptors() error {
 	all := slices.Concat(m.Layers, m.Children)
 	for _, p := range []*ocispec.Descriptor{m.Config, m.Subject} {
 		if p != nil {

@@ -40,7 +40,7 @@ func (c *Catalog) Damage(err error) (f event.Finding, ok bool) {
 		p := bad.Places[0]
 		f.Volume, f.Offset, f.Length = p.File, p.Offset, p.Length
 	}
-	f.What, f.Hint = describe(bad.Places)+" "+what, CopyAgain(files...)
+	f.What, f.Hint = describePlaces(bad.Places)+" "+what, CopyAgain(files...)
 	f.Item = strings.Join(c.References()[bad.Blob], ", ")
 	return f, true
 }
@@ -50,7 +50,7 @@ func CopyAgain(files ...string) string {
 	return "copy " + strings.Join(files, " and ") + " again from the source medium"
 }
 
-func describe(places []bundle.Place) string {
+func describePlaces(places []bundle.Place) string {
 	said := make([]string, len(places))
 	for i, p := range places {
 		said[i] = p.String()
