@@ -119,10 +119,10 @@ func TestAnAnswerIsMergedOrTold(t *testing.T) {
 		t.Errorf("a node that was not listed: %+v", found)
 	}
 	for want, a := range map[string]kube.Answer{
-		"--image": {Node: "b", Trouble: "ImagePullBackOff: no", NoImage: true},
-		"--local": {Node: "b", Trouble: "no pod was made for the node"},
-		"is no":   {Node: "b", Log: []byte(`{"caissonProbe":1,"node":{"switches":-1}}` + "\n")},
-		"not 1":   {Node: "b", Log: []byte(`{"caissonProbe":7,"node":{}}` + "\n")},
+		"--image":    {Node: "b", Trouble: "ImagePullBackOff: no", NoImage: true},
+		"--local":    {Node: "b", Trouble: "no pod was made for the node"},
+		"below zero": {Node: "b", Log: []byte(`{"caissonProbe":1,"node":{"switches":-1}}` + "\n")},
+		"not 1":      {Node: "b", Log: []byte(`{"caissonProbe":7,"node":{}}` + "\n")},
 	} {
 		found := p.mergeAnswer(c, nodes, a)
 		if len(found) != 1 || found[0].Code != event.CodeProbeSilent || !strings.Contains(found[0].What+found[0].Hint, want) {

@@ -54,12 +54,16 @@ func DriverObjects(p *plan.Plan) ([]map[string]any, error) {
 	return out, nil
 }
 
-// operatorIn is the operator whose release a plan has values for.
+// operatorIn is the operator whose release a plan has values for; nil where the
+// stack brings none.
 func operatorIn(p *plan.Plan) *gpu.Operator {
 	if p.GPU == nil {
 		return nil
 	}
-	c, _ := p.Component(p.GPU.Component)
+	c, ok := p.Component(p.GPU.Component)
+	if !ok {
+		return nil
+	}
 	for _, r := range c.Releases {
 		if r.Name == p.GPU.Release {
 			return operatorOf(r.Chart)

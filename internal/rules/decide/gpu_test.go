@@ -249,7 +249,10 @@ func TestGPUFindings(t *testing.T) {
 func TestNodesWithoutOperator(t *testing.T) {
 	p, found := gpuPlan(t, sample(), lab(), GPUFacts{Nodes: []inventory.Node{gpuNode(t, "debian", "debian", "12", "6.1.0-18-amd64", "2331", 2)}})
 	if p == nil || len(p.GPU.Nodes) != 1 || p.GPU.Values != nil || !slices.ContainsFunc(found, func(f event.Finding) bool { return f.Code == event.CodeNoDriverPayload && f.Severity == event.Notice }) {
-		t.Errorf("%+v", found)
+		t.Fatalf("%+v", found)
+	}
+	if objects, err := DriverObjects(p); len(objects) != 0 || err != nil {
+		t.Errorf("%v, %v", objects, err)
 	}
 	if p, _ := gpuPlan(t, sample(), lab(), GPUFacts{}); p.GPU != nil {
 		t.Errorf("%+v", p.GPU)
