@@ -1,5 +1,5 @@
-// Package manifests holds the JSON Schemas of the files that people write, and
-// the stack definitions that ship with the program.
+// Package manifests holds the JSON Schemas of the files that people write. The
+// stack definitions that ship with the program belong here too.
 //
 // It holds embedded files alone, and no logic beyond finding one.
 package manifests

@@ -1,3 +1,11 @@
+// Package keeper is the node agent at work: it holds the directories of a node's
+// container runtime to the files that package mirror makes, and takes them away
+// again.
+//
+// The keepers of several stacks share what is equal: a file names the stacks that
+// want it and goes with the last. A keeper writes only files of its own, keeps
+// what an administrator had, restarts nothing, and never talks to a cluster or a
+// registry.
 package keeper
 
 import (

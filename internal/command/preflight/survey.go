@@ -2,7 +2,7 @@
 // the registry, has the plan made, and writes it down.
 //
 // It changes nothing anywhere but the plan file. What it decides it leaves to
-// package plan, which is pure.
+// package decide, which is pure.
 package preflight
 
 import (

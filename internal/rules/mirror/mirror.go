@@ -1,3 +1,8 @@
+// Package mirror makes a node's container runtime find upstream images in a
+// site's registry: it holds the files that say so, for containerd and for CRI-O,
+// and the OpenShift objects of the same meaning.
+//
+// What they say is a pure function of Config. Package keeper puts them on a node.
 package mirror
 
 import (

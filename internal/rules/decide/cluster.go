@@ -237,118 +237,11 @@ func (m *maker) checkNamespaces() {
 	}
 }
 
-// checkStorage holds what volumes ask for against the storage classes.
-func (m *maker) checkStorage() {
-	parts := m.allParts()
-	known := map[string]bool{}
-	for _, c := range m.facts.StorageClasses {
-		known[c] = true
-	}
-	for _, p := range parts {
-		if p.Kind == "StorageClass" {
-			known[p.Name] = true
-		}
-	}
-	for _, p := range parts {
-		for _, c := range p.Claims {
-			m.checkClaim(p, c, known)
-		}
-	}
-}
-
-func (m *maker) checkClaim(p ownedPart, c Claim, known map[string]bool) {
-	if p.Exists || (m.facts.StorageClasses == nil && m.facts.Around.Nodes == nil) {
-		return
-	}
-	choices := "the cluster has none: install a storage provisioner"
-	if len(m.facts.StorageClasses) > 0 {
-		choices = "the cluster has: " + strings.Join(m.facts.StorageClasses, ", ")
-	}
-	why := "the volume is never made, and the pod waits for it without end"
-	switch {
-	case c.Class == nil && m.facts.DefaultClass == "":
-		m.addFinding(event.Finding{
-			Severity: event.Error, Code: event.CodeNoDefaultStorageClass, Item: p.component,
-			What: fmt.Sprintf("%s (%s) asks for a volume of the default storage class, and the cluster has no default", p, p.location()), Why: why,
-			Hint: "mark one: kubectl annotate storageclass NAME storageclass.kubernetes.io/is-default-class=true; " + choices,
-		})
-	case c.Class != nil && *c.Class != "" && !known[*c.Class]:
-		m.addFinding(event.Finding{
-			Severity: event.Error, Code: event.CodeNoStorageClass, Item: p.component,
-			What: fmt.Sprintf("%s (%s) asks for a volume of storage class %s, which the cluster does not have", p, p.location(), *c.Class), Why: why,
-			Hint: "name another in the component's values in the site file; " + choices,
-		})
-	}
-}
-
-// checkDefinitions looks at custom resource definitions that are there already.
-func (m *maker) checkDefinitions() {
-	bring := map[string]ownedPart{}
-	for _, p := range m.allParts() {
-		if p.Defines != nil {
-			bring[p.Name] = p
-		}
-	}
-	for _, d := range m.facts.Around.Definitions {
-		p, ok := bring[d.Name]
-		if !ok {
-			continue
-		}
-		m.checkDefinition(d, p)
-	}
-}
-
-func (m *maker) checkDefinition(d DefinitionFact, p ownedPart) {
-	for _, v := range d.Stored {
-		if !slices.Contains(p.Defines.Versions, v) {
-			m.addFinding(event.Finding{
-				Severity: event.Error, Code: event.CodeCRDVersionLost, Item: p.component,
-				What: fmt.Sprintf("objects of %s lie in the cluster as version %s, which the definition in %s no longer has", d.Name, v, p.location()),
-				Why:  "the API server refuses a definition that leaves stored objects unreadable",
-				Hint: fmt.Sprintf("write those objects anew in a version that stays (kube-storage-version-migrator), then take %s out of status.storedVersions of crd %s", v, d.Name),
-			})
-		}
-	}
-	if d.Keeper == "" && d.Refused == "" {
-		return
-	}
-	f := event.Finding{
-		Severity: event.Warn, Code: event.CodeCRDForeign, Item: p.component,
-		What: fmt.Sprintf("definition %s is there and kept by %s", d.Name, orDefault(d.Keeper, "somebody else")),
-		Why:  "two that keep one definition overwrite each other, and it goes, with all its objects, when the other is removed",
-		Hint: "leave the component out in the site file, or its definitions in its values; or remove the other first",
-	}
-	if d.Refused != "" {
-		f.Severity = event.Error
-		f.Why = "it cannot be changed without taking it from them: " + d.Refused
-	}
-	m.addFinding(f)
-}
-
 func orDefault(s, def string) string {
 	if s == "" {
 		return def
 	}
 	return s
-}
-
-// checkTaken finds objects of the plan that exist and belong to somebody else.
-func (m *maker) checkTaken() {
-	for _, t := range m.facts.Around.Taken {
-		f := event.Finding{
-			Severity: event.Error, Code: event.CodeObjectExists, Item: t.Component,
-			What: fmt.Sprintf("%s (%s) is there already and kept by %s", t.Object, t.Place, orDefault(t.Keeper, "somebody else")),
-			Why:  "a release takes over nothing that is not its own",
-			Hint: "look with: kubectl get " + t.Resource + inFlag(t.Namespace) + " " + t.Name + " -o yaml; remove or rename it, or leave the component out in the site file",
-		}
-		if !t.Release {
-			f.Why = "it cannot be changed without taking it from them: " + t.Refused
-			if t.Refused == "" {
-				f.Severity, f.Why = event.Warn, "what is missing is added to it, and removing the component leaves it to neither"
-			}
-		}
-		m.addFinding(f)
-	}
 }
 
 func inFlag(namespace string) string {
