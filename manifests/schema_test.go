@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -51,12 +52,34 @@ func generate(t *testing.T, kind string, of any) []byte {
 		}
 	}
 	s := r.Reflect(of)
+	if kind == "lock" {
+		addForms(r, s)
+	}
 	s.ID = jsonschema.ID("https://caisson.dev/schema/v1alpha1/" + kind + ".schema.json")
 	out, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return append(out, '\n')
+}
+
+// addForms adds the fields that the content of a lock's item may stand in: the
+// item's type does not list them.
+func addForms(r *jsonschema.Reflector, s *jsonschema.Schema) {
+	properties := s.Definitions["Item"].Properties
+	for _, f := range lock.Forms() {
+		of := reflect.TypeOf(f.Content)
+		if of.Kind() == reflect.Slice {
+			of = reflect.SliceOf(of.Elem()) // without a name, and so without a definition
+		}
+		part := r.ReflectFromType(reflect.StructOf([]reflect.StructField{
+			{Name: "Content", Type: of, Tag: reflect.StructTag(`yaml:"` + f.Field + `"`)},
+		}))
+		field, _ := part.Properties.Get(f.Field)
+		field.Description = f.About
+		properties.Set(f.Field, field)
+		maps.Copy(s.Definitions, part.Definitions)
+	}
 }
 
 func TestSchemasAreGenerated(t *testing.T) {

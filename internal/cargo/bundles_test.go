@@ -29,7 +29,7 @@ func TestCatalogOfABundle(t *testing.T) {
 		t.Errorf("order %v", web.Order)
 	}
 	refs := c.References()
-	base := b.Lock.Items[slices.IndexFunc(b.Lock.Items, func(it lock.Item) bool { return it.Ref == bundletest.Tool })].Manifests[0].Layers[0].Digest
+	base := b.Lock.Items[slices.IndexFunc(b.Lock.Items, func(it lock.Item) bool { return it.Ref == bundletest.Tool })].Manifests()[0].Layers[0].Digest
 	if got := refs[base]; !slices.Equal(got, []string{bundletest.Tool, bundletest.Web}) {
 		t.Errorf("the shared layer is needed by %v", got)
 	}

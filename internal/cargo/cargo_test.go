@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/sign"
@@ -133,11 +134,12 @@ func TestOpenedBundleGivesWhatTheLockNames(t *testing.T) {
 		t.Errorf("chart %v %s, %v", chart, dg, err)
 	}
 	for _, it := range b.Lock().Items {
-		if it.RawFile == nil {
+		raw, ok := lock.As[*lock.RawFile](&it)
+		if !ok {
 			continue
 		}
 		data, dg, err := b.File(it.Ref)
-		if err != nil || digest.FromBytes(data) != it.RawFile.Digest || dg != it.RawFile.Digest {
+		if err != nil || digest.FromBytes(data) != raw.Digest || dg != raw.Digest {
 			t.Errorf("file %s: %d bytes of %s, %v", it.Ref, len(data), dg, err)
 		}
 	}

@@ -1,7 +1,6 @@
 package lock
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -202,8 +201,8 @@ func (c *checker) item2component(at, ref, component string, kind Kind) {
 }
 
 func (c *checker) item(at string, it *Item) {
-	if _, ok := kindOrder[it.Kind]; !ok {
-		c.problem(at+".kind", "%q is not image, chart, model, file, manifest or referrer", it.Kind)
+	if it.Kind.rank() < 0 {
+		c.problem(at+".kind", "%q is not %s", it.Kind, oneOf(kindNames(), "or"))
 	}
 	if len(it.Ref) > maxText || !refRule.MatchString(it.Ref) {
 		c.problem(at+".ref", "%q is not a whole reference", it.Ref)
@@ -225,36 +224,19 @@ func (c *checker) item(at string, it *Item) {
 
 // content checks the one part that says what the item is made of.
 func (c *checker) content(at string, it *Item) {
-	n := 0
-	for _, has := range []bool{len(it.Manifests) > 0, it.HelmChart != nil, it.HubModel != nil, it.RawFile != nil} {
-		if has {
-			n++
-		}
+	n := it.surplus
+	if it.Content != nil {
+		n++
 	}
 	if n != 1 {
-		c.problem(at, "has %d of manifests, helmChart, hubModel and rawFile; it needs exactly one", n)
+		c.problem(at, "has %d of %s; it needs exactly one", n, oneOf(it.ExtraNames(), "and"))
 		return
 	}
-	switch {
-	case it.HelmChart != nil:
-		c.kindIs(at, it, Chart)
-		c.helmChart(at+".helmChart", it.HelmChart)
-	case it.HubModel != nil:
-		c.kindIs(at, it, Model)
-		c.hubModel(at+".hubModel", it.HubModel)
-	case it.RawFile != nil:
-		c.kindIs(at, it, File, Manifest)
-		c.rawFile(at+".rawFile", it.RawFile)
-	default:
-		c.kindIs(at, it, Image, Chart, Model, Referrer)
-		c.manifests(at+".manifests", it.Manifests)
-	}
-}
-
-func (c *checker) kindIs(at string, it *Item, kinds ...Kind) {
-	if !slices.Contains(kinds, it.Kind) {
+	field := formOf(it.Content).Field
+	if !slices.Contains(it.Kind.Info().forms, field) {
 		c.problem(at+".kind", "%q does not go with the item's content", it.Kind)
 	}
+	it.Content.check(c, at+"."+field)
 }
 
 // root compares the item's digest, media type and size with its content.
@@ -267,173 +249,24 @@ func (c *checker) root(at string, it *Item) {
 	}
 	c.blob(at, it.Digest, it.Size)
 	c.mediaType(at+".mediaType", it.MediaType, true)
-	switch {
-	case len(it.Manifests) > 0:
-		m := it.Manifests[0]
-		if m.Digest != it.Digest || m.Size != it.Size || m.MediaType != it.MediaType {
-			c.problem(at+".manifests[0]", "is not the item's digest, size and media type")
-		}
-	case it.Wrapped():
-		manifest, _, err := it.Wrap(nil)
-		if err != nil || digest.FromBytes(manifest) != it.Digest || int64(len(manifest)) != it.Size || it.MediaType != ocispec.MediaTypeImageManifest {
-			c.problem(at+".digest", "is not the digest of the manifest that wraps the item")
-		}
+	if v, ok := As[Verbatim](it); ok {
+		v.checkRoot(c, at, it)
+	} else if it.Wrapped() {
+		c.wrapper(at, it)
 	}
 }
 
-func (c *checker) manifests(at string, ms []ImageManifest) {
-	if len(ms) > maxManifests {
-		c.problem(at, "has more than %d entries", maxManifests)
-		return
-	}
-	for i := range ms {
-		m, p := &ms[i], fmt.Sprintf("%s[%d]", at, i)
-		c.blob(p, m.Digest, m.Size)
-		if m.Size > maxManifestSize {
-			c.problem(p+".size", "is %d; a manifest has at most %d bytes", m.Size, maxManifestSize)
-		}
-		c.mediaType(p+".mediaType", m.MediaType, true)
-		if m.Platform != "" && m.Platform != "attestation" && !platformRule.MatchString(m.Platform) {
-			c.problem(p+".platform", "%q is not os/arch or os/arch/variant", m.Platform)
-		}
-		if m.Config != nil {
-			c.content1(p+".config", m.Config)
-		}
-		if len(m.Layers) > maxLayers {
-			c.problem(p+".layers", "has more than %d entries", maxLayers)
-			continue
-		}
-		for j := range m.Layers {
-			c.content1(fmt.Sprintf("%s.layers[%d]", p, j), &m.Layers[j])
-		}
+func (c *checker) wrapper(at string, it *Item) {
+	manifest, _, err := it.Wrap(nil)
+	if err != nil || digest.FromBytes(manifest) != it.Digest || int64(len(manifest)) != it.Size ||
+		it.MediaType != ocispec.MediaTypeImageManifest {
+		c.problem(at+".digest", "is not the digest of the manifest that wraps the item")
 	}
 }
 
-func (c *checker) content1(at string, b *Blob) {
+func (c *checker) typedBlob(at string, b *Blob) {
 	c.blob(at, b.Digest, b.Size)
 	c.mediaType(at+".mediaType", b.MediaType, false)
-}
-
-func (c *checker) helmChart(at string, h *HelmChart) {
-	c.text(at+".name", h.Name, true)
-	c.text(at+".version", h.Version, true)
-	c.url(at+".url", h.URL)
-	c.blob(at, h.Digest, h.Size)
-	if h.Provenance != nil {
-		c.content1(at+".provenance", h.Provenance)
-	}
-	if len(h.Config) > maxManifestSize || !plain(h.Config) || !json.Valid([]byte(h.Config)) {
-		c.problem(at+".config", "is not JSON")
-	}
-}
-
-func (c *checker) hubModel(at string, m *HubModel) {
-	if !hubRule.MatchString(m.Repository) {
-		c.problem(at+".repository", "%q is not OWNER/NAME", m.Repository)
-	}
-	c.text(at+".revision", m.Revision, true)
-	if !commitRule.MatchString(m.Commit) {
-		c.problem(at+".commit", "%q is not 40 hex digits", m.Commit)
-	}
-	c.text(at+".license", m.License, false)
-	if m.Platform != "" && !platformRule.MatchString(m.Platform) {
-		c.problem(at+".platform", "%q is not os/arch or os/arch/variant", m.Platform)
-	}
-	if len(m.Files) == 0 || len(m.Files) > maxModelFiles {
-		c.problem(at+".files", "has %d entries; a model has 1 to %d files", len(m.Files), maxModelFiles)
-		return
-	}
-	for i := range m.Files {
-		c.modelFile(fmt.Sprintf("%s.files[%d]", at, i), m, i)
-	}
-	c.modelLayers(at+".layers", m)
-}
-
-func (c *checker) modelFile(at string, m *HubModel, i int) {
-	f := &m.Files[i]
-	c.path(at+".path", f.Path)
-	if i > 0 && m.Files[i-1].Path >= f.Path {
-		c.problem(at+".path", "is out of order or repeated")
-	}
-	c.digest(at+".sha256", f.SHA256)
-	c.size(at+".size", f.Size)
-	if f.GitSHA1 != "" && !commitRule.MatchString(f.GitSHA1) {
-		c.problem(at+".gitSHA1", "%q is not 40 hex digits", f.GitSHA1)
-	}
-	if _, _, err := splitTarName(modelDirectory + f.Path); err != nil {
-		c.problem(at+".path", "is too long for a tar header")
-	}
-}
-
-// modelLayers requires the one layout that ModelLayers gives.
-func (c *checker) modelLayers(at string, m *HubModel) {
-	want := ModelLayers(m.Files)
-	if len(m.Layers) != len(want) {
-		c.problem(at, "has %d entries; the model's files make %d layers", len(m.Layers), len(want))
-		return
-	}
-	for i, l := range m.Layers {
-		p := fmt.Sprintf("%s[%d]", at, i)
-		if l.Size != want[i].Size || !slices.Equal(l.Files, want[i].Files) {
-			c.problem(p, "is not the layout that the model's files give")
-			return
-		}
-		if l.Digest == "" {
-			c.add(p, l.Size)
-			continue
-		}
-		c.blob(p, l.Digest, l.Size)
-		key := m.Key(i)
-		if other, ok := c.layers[key]; ok && other != l.Digest {
-			c.problem(p+".digest", "differs from %s, which another item gives for the same content", other)
-		}
-		c.layers[key] = l.Digest
-	}
-}
-
-// pendingTwins refuses a pending layer whose digest another item knows.
-func (c *checker) pendingTwins() {
-	for i := range c.l.Items {
-		m := c.l.Items[i].HubModel
-		if m == nil || len(m.Layers) > maxModelLayers {
-			continue
-		}
-		for j := range m.Layers {
-			if m.Layers[j].Digest != "" {
-				continue
-			}
-			if dg, ok := c.layers[m.Key(j)]; ok {
-				c.problem(fmt.Sprintf("items[%d].hubModel.layers[%d]", i, j), "is pending although another item pins it as %s", dg)
-			}
-		}
-	}
-}
-
-func (c *checker) rawFile(at string, f *RawFile) {
-	c.text(at+".name", f.Name, true)
-	if strings.ContainsAny(f.Name, `/\`) || f.Name == ".." || f.Name == "." {
-		c.problem(at+".name", "%q is not a file name", f.Name)
-	}
-	if (f.URL == "") == (f.Path == "") {
-		c.problem(at, "needs either url or path")
-	}
-	if f.URL != "" {
-		c.url(at+".url", f.URL)
-	}
-	if f.Path != "" {
-		c.path(at+".path", belowLock(f.Path))
-	}
-	c.blob(at, f.Digest, f.Size)
-	c.mediaType(at+".mediaType", f.MediaType, true)
-}
-
-// belowLock drops the steps that lead from the lock's folder to the stack's.
-func belowLock(p string) string {
-	p = strings.TrimPrefix(p, "./")
-	for strings.HasPrefix(p, "../") {
-		p = p[3:]
-	}
-	return p
 }
 
 // cycles reports the first circle of needs.

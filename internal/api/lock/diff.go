@@ -125,15 +125,8 @@ func sameContent(a, b *Item) bool {
 	if a.Digest != "" || b.Digest != "" {
 		return a.Digest == b.Digest
 	}
-	if a.HubModel == nil || b.HubModel == nil || len(a.HubModel.Layers) != len(b.HubModel.Layers) {
-		return false
-	}
-	for i := range a.HubModel.Layers {
-		if a.HubModel.Key(i) != b.HubModel.Key(i) {
-			return false
-		}
-	}
-	return true
+	d, ok := a.Content.(deferred)
+	return ok && d.sameAs(b.Content)
 }
 
 func (d *differ) change(older, newer *Item) Change {

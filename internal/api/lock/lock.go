@@ -77,18 +77,6 @@ type Condition struct {
 	Condition  string `yaml:"condition,omitempty"` // status.conditions type that must be True; empty: kstatus Current
 }
 
-// Kind is the kind of an item.
-type Kind string
-
-const (
-	Image    Kind = "image"
-	Chart    Kind = "chart"
-	Model    Kind = "model"
-	File     Kind = "file"
-	Manifest Kind = "manifest" // plain Kubernetes YAML
-	Referrer Kind = "referrer" // signature, attestation, SBOM: an OCI referrer, its fallback tag, or a cosign tag
-)
-
 // Item is one thing in the bundle. Ref is unique and becomes its
 // org.opencontainers.image.ref.name:
 //
@@ -111,23 +99,9 @@ type Item struct {
 	Digest     digest.Digest `yaml:"digest,omitempty"`
 	MediaType  string        `yaml:"mediaType,omitempty"`
 	Size       int64         `yaml:"size,omitempty"`
-	// Manifests holds what is carried verbatim from a registry, the root first,
-	// then the carried children in the index's order. A child of the root index
-	// that is not listed is not carried (sparse index).
-	Manifests []ImageManifest `yaml:"manifests,omitempty"`
-	HelmChart *HelmChart      `yaml:"helmChart,omitempty"` // a chart from an HTTP repository, wrapped by us
-	HubModel  *HubModel       `yaml:"hubModel,omitempty"`
-	RawFile   *RawFile        `yaml:"rawFile,omitempty"` // file or manifest
-}
+	Content    Content       `yaml:"-"` // written under the field of its form
 
-// ImageManifest is one manifest or index carried verbatim.
-type ImageManifest struct {
-	Digest    digest.Digest `yaml:"digest"`
-	MediaType string        `yaml:"mediaType"`
-	Size      int64         `yaml:"size"`
-	Platform  string        `yaml:"platform,omitempty"` // os/arch[/variant] of an image; "attestation" for a BuildKit attestation manifest
-	Config    *Blob         `yaml:"config,omitempty"`
-	Layers    []Blob        `yaml:"layers,omitempty"` // in the manifest's order
+	surplus int // further content that a file gives; Check refuses it
 }
 
 // Blob is a content descriptor.
@@ -135,54 +109,4 @@ type Blob struct {
 	Digest    digest.Digest `yaml:"digest"`
 	MediaType string        `yaml:"mediaType,omitempty"`
 	Size      int64         `yaml:"size"`
-}
-
-// HelmChart is a chart archive that came from an HTTP repository.
-type HelmChart struct {
-	Name       string        `yaml:"name"`
-	Version    string        `yaml:"version"`
-	URL        string        `yaml:"url"`
-	Digest     digest.Digest `yaml:"digest"` // sha256 of the .tgz
-	Size       int64         `yaml:"size"`
-	Provenance *Blob         `yaml:"provenance,omitempty"` // of URL + ".prov"
-	Config     string        `yaml:"config"`               // Chart.yaml's metadata as the OCI config JSON
-}
-
-// HubModel is a model of a Hugging Face compatible hub at one commit.
-type HubModel struct {
-	Repository string       `yaml:"repository"` // as the hub spells it
-	Revision   string       `yaml:"revision"`   // what the stack asked for
-	Commit     string       `yaml:"commit"`     // 40 hex digits
-	License    string       `yaml:"license,omitempty"`
-	Platform   string       `yaml:"platform,omitempty"` // named in its image config; empty means linux/amd64
-	Files      []ModelFile  `yaml:"files"`              // sorted by path
-	Layers     []ModelLayer `yaml:"layers"`             // see ModelLayers
-}
-
-// ModelFile is one file of a model repository. SHA256 is always known: from the
-// hub for LFS files, computed by resolve (which reads them) for the rest.
-type ModelFile struct {
-	Path    string        `yaml:"path"`
-	Size    int64         `yaml:"size"`
-	SHA256  digest.Digest `yaml:"sha256"`
-	GitSHA1 string        `yaml:"gitSHA1,omitempty"` // non-LFS files
-	LFS     bool          `yaml:"lfs,omitempty"`
-}
-
-// ModelLayer is one uncompressed tar layer holding Files (paths, sorted). Digest
-// is empty ("pending") while it depends on bytes that resolve has not read.
-type ModelLayer struct {
-	Digest digest.Digest `yaml:"digest,omitempty"`
-	Size   int64         `yaml:"size"`
-	Files  []string      `yaml:"files"`
-}
-
-// RawFile is a file by URL, or a manifest beside the stack.
-type RawFile struct {
-	Name      string        `yaml:"name"`
-	URL       string        `yaml:"url,omitempty"`
-	Path      string        `yaml:"path,omitempty"` // manifests: relative to the lock file, slash-separated
-	Digest    digest.Digest `yaml:"digest"`
-	Size      int64         `yaml:"size"`
-	MediaType string        `yaml:"mediaType"`
 }

@@ -53,18 +53,18 @@ func sample() *Lock {
 		},
 		Items: []Item{
 			{Ref: "ghcr.io/acme/web@" + string(dg("signature")), Kind: Referrer, Components: []string{"web"}, Source: "docker://ghcr.io/acme/web", Subject: dg("index"),
-				Digest: sig.Digest, MediaType: sig.MediaType, Size: sig.Size, Manifests: []ImageManifest{sig}},
+				Digest: sig.Digest, MediaType: sig.MediaType, Size: sig.Size, Content: Verbatim{sig}},
 			{Ref: "ghcr.io/acme/web:1.2.3", Kind: Image, Components: []string{"web"}, Source: "docker://ghcr.io/acme/web:1.2.3", FoundBy: []string{"stack", "chart web"},
-				Digest: index.Digest, MediaType: index.MediaType, Size: index.Size, Manifests: []ImageManifest{index, child}},
+				Digest: index.Digest, MediaType: index.MediaType, Size: index.Size, Content: Verbatim{index, child}},
 			{Ref: "charts.acme.example/stable/web:1.2.3", Kind: Chart, Components: []string{"web"}, Source: "https://charts.acme.example/stable/web-1.2.3.tgz",
-				HelmChart: &HelmChart{Name: "web", Version: "1.2.3", URL: "https://charts.acme.example/stable/web-1.2.3.tgz", Digest: dg("chart"), Size: 900,
+				Content: &HelmChart{Name: "web", Version: "1.2.3", URL: "https://charts.acme.example/stable/web-1.2.3.tgz", Digest: dg("chart"), Size: 900,
 					Provenance: &Blob{Digest: dg("prov"), Size: 90}, Config: `{"name":"web"}`}},
 			{Ref: "huggingface.co/acme/tiny:" + strings.Repeat("a", 40), Kind: Model, Components: []string{"web"}, Source: "hf://Acme/tiny@main",
-				HubModel: sampleModel()},
+				Content: sampleModel()},
 			{Ref: "files.caisson.dev/certs/driver:0123456789ab", Kind: File, Components: []string{"certs"}, Source: "https://dl.acme.example/driver.run",
-				RawFile: &RawFile{Name: "driver", URL: "https://dl.acme.example/driver.run", Digest: dg("driver"), Size: 5000, MediaType: MediaTypeFile}},
+				Content: &RawFile{Name: "driver", URL: "https://dl.acme.example/driver.run", Digest: dg("driver"), Size: 5000, MediaType: MediaTypeFile}},
 			{Ref: "files.caisson.dev/web/extra:0123456789ab", Kind: Manifest, Components: []string{"web"}, Source: "file:./extra.yaml",
-				RawFile: &RawFile{Name: "extra.yaml", Path: "./extra.yaml", Digest: dg("extra"), Size: 60, MediaType: MediaTypeManifest}},
+				Content: &RawFile{Name: "extra.yaml", Path: "./extra.yaml", Digest: dg("extra"), Size: 60, MediaType: MediaTypeManifest}},
 		},
 	}
 }
@@ -188,7 +188,7 @@ func TestParseRefuses(t *testing.T) {
 
 func TestParseRefusesTwoSizesForOneBlob(t *testing.T) {
 	l := sample()
-	l.Items[0].Manifests[0].Config.Size++
+	l.Items[0].Manifests()[0].Config.Size++
 	if _, err := l.Marshal(); err == nil || !strings.Contains(err.Error(), "elsewhere") {
 		t.Errorf("got %v", err)
 	}
@@ -259,7 +259,7 @@ func TestSlots(t *testing.T) {
 			t.Errorf("%s has no items", s.Key)
 		}
 	}
-	model := l.Items[2].HubModel
+	model := l.Items[2].Content.(*HubModel)
 	want := []string{
 		fmt.Sprintf("%.12s 3000 false registry", dg("layer 1")),
 		fmt.Sprintf("%.12s 4000 false registry", dg("layer 2")),
@@ -292,7 +292,7 @@ func TestSlotsShareEqualContent(t *testing.T) {
 	l := sample()
 	other := sampleModel()
 	other.Repository, other.Commit = "Other/tiny", strings.Repeat("c", 40)
-	l.Items = append(l.Items, Item{Ref: "huggingface.co/other/tiny:" + other.Commit, Kind: Model, Components: []string{"web"}, Source: "hf://Other/tiny@main", HubModel: other})
+	l.Items = append(l.Items, Item{Ref: "huggingface.co/other/tiny:" + other.Commit, Kind: Model, Components: []string{"web"}, Source: "hf://Other/tiny@main", Content: other})
 	l.Components[0].Items = append(l.Components[0].Items, l.Items[6].Ref)
 	other.Layers = ModelLayers(other.Files)
 	other.Layers[1].Digest = dg("pinned")
@@ -317,8 +317,8 @@ func TestSlotsShareEqualContent(t *testing.T) {
 func TestLargeConfigIsPayload(t *testing.T) {
 	l := sample()
 	for i := range 2 {
-		for j := range l.Items[i].Manifests {
-			if c := l.Items[i].Manifests[j].Config; c != nil {
+		for j := range l.Items[i].Manifests() {
+			if c := l.Items[i].Manifests()[j].Config; c != nil {
 				c.Size = MaxHeadBlob + 1
 			}
 		}
@@ -391,7 +391,7 @@ func TestModelLayerIsATar(t *testing.T) {
 func TestLayerDigestRefusesOtherLengths(t *testing.T) {
 	m := sampleModel()
 	m.Layers = ModelLayers(m.Files)
-	m.Normalized()
+	m.normalize()
 	for _, text := range []string{"short", "much longer than it says"} {
 		if _, err := m.LayerDigest(0, func(ModelFile) (io.ReadCloser, error) {
 			return io.NopCloser(strings.NewReader(text)), nil
@@ -399,12 +399,6 @@ func TestLayerDigestRefusesOtherLengths(t *testing.T) {
 			t.Errorf("%q: no error", text)
 		}
 	}
-}
-
-// Normalized sorts the files, as Normalize does.
-func (m *HubModel) Normalized() {
-	it := Item{HubModel: m}
-	it.normalize()
 }
 
 func TestTarHeaderOfLargeFiles(t *testing.T) {
@@ -550,7 +544,7 @@ func TestDiff(t *testing.T) {
 	image := &b.Items[0]
 	image.Ref = "ghcr.io/acme/web:1.2.4"
 	image.Digest = dg("index 2")
-	image.Manifests = []ImageManifest{{Digest: dg("index 2"), Size: 10}, {Digest: dg("child 2"), Size: 20, Layers: []Blob{
+	image.Content = Verbatim{{Digest: dg("index 2"), Size: 10}, {Digest: dg("child 2"), Size: 20, Layers: []Blob{
 		{Digest: dg("layer 1"), Size: 3000}, {Digest: dg("layer 3"), Size: 4500}}}}
 	b.Items = append(b.Items[:3], b.Items[4:]...)
 	c := Diff(a, b)

@@ -3,12 +3,56 @@ package lock
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
+	"net/url"
+	"slices"
 	"sort"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
+
+// Model is a model: of a hub, wrapped by us, or verbatim from a registry.
+const Model Kind = "model"
+
+var modelKind = KindInfo{
+	Kind: Model, Plural: "models", Title: "models", Purpose: "FILE",
+	Listed: true, forms: []string{verbatimForm.Field, modelForm.Field},
+}
+
+var modelForm = Form{Field: "hubModel", Content: (*HubModel)(nil)}
+
+// HubModel is a model of a Hugging Face compatible hub at one commit.
+type HubModel struct {
+	Repository string       `yaml:"repository"` // as the hub spells it
+	Revision   string       `yaml:"revision"`   // what the stack asked for
+	Commit     string       `yaml:"commit"`     // 40 hex digits
+	License    string       `yaml:"license,omitempty"`
+	Platform   string       `yaml:"platform,omitempty"` // named in its image config; empty means linux/amd64
+	Files      []ModelFile  `yaml:"files"`              // sorted by path
+	Layers     []ModelLayer `yaml:"layers"`             // see ModelLayers
+}
+
+// ModelFile is one file of a model repository. SHA256 is always known: from the
+// hub for LFS files, computed by resolve (which reads them) for the rest.
+type ModelFile struct {
+	Path    string        `yaml:"path"`
+	Size    int64         `yaml:"size"`
+	SHA256  digest.Digest `yaml:"sha256"`
+	GitSHA1 string        `yaml:"gitSHA1,omitempty"` // non-LFS files
+	LFS     bool          `yaml:"lfs,omitempty"`
+}
+
+// ModelLayer is one uncompressed tar layer holding Files (paths, sorted). Digest
+// is empty ("pending") while it depends on bytes that resolve has not read.
+type ModelLayer struct {
+	Digest digest.Digest `yaml:"digest,omitempty"`
+	Size   int64         `yaml:"size"`
+	Files  []string      `yaml:"files"`
+}
 
 const (
 	smallModelFile = 1 << 20 // up to here files share a layer
@@ -157,3 +201,222 @@ func (m *HubModel) parts(layer int) ([]Part, error) {
 }
 
 func literal(b []byte) Part { return Part{Literal: b, Size: int64(len(b))} }
+
+func (m *HubModel) normalize() {
+	sort.Slice(m.Files, func(i, j int) bool { return m.Files[i].Path < m.Files[j].Path })
+	if m.Layers == nil {
+		m.Layers = ModelLayers(m.Files)
+	}
+}
+
+func (m *HubModel) clone() Content {
+	c := *m
+	c.Files, c.Layers = slices.Clone(m.Files), slices.Clone(m.Layers)
+	return &c
+}
+
+// settleLayers pins a pending layer whose content another layer pins.
+func (l *Lock) settleLayers() {
+	known := map[string]digest.Digest{}
+	l.eachLayer(func(_ string, key string, layer *ModelLayer) {
+		if layer.Digest != "" {
+			known[key] = layer.Digest
+		}
+	})
+	l.eachLayer(func(_ string, key string, layer *ModelLayer) {
+		if layer.Digest == "" {
+			layer.Digest = known[key]
+		}
+	})
+}
+
+// eachLayer visits the layers of every model with the field that each stands in.
+func (l *Lock) eachLayer(do func(at, key string, layer *ModelLayer)) {
+	for i := range l.Items {
+		m, ok := As[*HubModel](&l.Items[i])
+		if !ok || len(m.Layers) > maxModelLayers {
+			continue
+		}
+		for j := range m.Layers {
+			do(fmt.Sprintf("items[%d].%s.layers[%d]", i, modelForm.Field, j), m.Key(j), &m.Layers[j])
+		}
+	}
+}
+
+func (m *HubModel) heads(*Item) []HeadBlob { return nil }
+
+func (m *HubModel) slots(*Item) []Slot {
+	src := Source{Kind: FromHub, Repository: m.Repository, Commit: m.Commit}
+	var out []Slot
+	for i, l := range m.Layers {
+		parts, err := m.parts(i)
+		if err != nil {
+			continue // not in a valid lock
+		}
+		key := string(l.Digest)
+		if key == "" {
+			key = m.Key(i)
+		}
+		out = append(out, Slot{
+			Key: key, Digest: l.Digest, Size: l.Size, MediaType: ocispec.MediaTypeImageLayer,
+			Parts: parts, Sources: []Source{src},
+		})
+	}
+	return out
+}
+
+// pending says whether the digest of a layer is not known yet.
+func (m *HubModel) pending() bool {
+	return slices.ContainsFunc(m.Layers, func(l ModelLayer) bool { return l.Digest == "" })
+}
+
+// sameAs compares the layers by their files.
+func (m *HubModel) sameAs(other Content) bool {
+	o, ok := other.(*HubModel)
+	if !ok || len(m.Layers) != len(o.Layers) {
+		return false
+	}
+	for i := range m.Layers {
+		if m.Key(i) != o.Key(i) {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *HubModel) wrap(layer func(key string) digest.Digest) (manifest, config []byte, err error) {
+	image := ocispec.Image{Platform: m.platform(), RootFS: ocispec.RootFS{Type: "layers"}}
+	var layers []ocispec.Descriptor
+	for i, l := range m.Layers {
+		dg := l.Digest
+		if dg == "" && layer != nil {
+			dg = layer(m.Key(i))
+		}
+		if dg == "" {
+			return nil, nil, fmt.Errorf("wrapping model %s: the digest of layer %d is not known", m.Repository, i)
+		}
+		image.RootFS.DiffIDs = append(image.RootFS.DiffIDs, dg)
+		layers = append(layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: dg, Size: l.Size})
+	}
+	c, err := json.Marshal(image)
+	if err != nil {
+		return nil, nil, fmt.Errorf("wrapping model %s: %w", m.Repository, err)
+	}
+	return assemble(ocispec.Manifest{Layers: layers}, ocispec.MediaTypeImageConfig, c)
+}
+
+func (m *HubModel) platform() ocispec.Platform {
+	p := m.Platform
+	if p == "" {
+		p = "linux/amd64"
+	}
+	parts := append(strings.SplitN(p, "/", 3), "", "")
+	return ocispec.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}
+}
+
+func (m *HubModel) artifactType() string { return "" }
+
+func (m *HubModel) annotations() map[string]string {
+	return map[string]string{AnnotationRepository: m.Repository}
+}
+
+func (m *HubModel) describe(_ *Item, d *Description) {
+	d.Version, d.License = m.Commit, m.License
+	d.PURL = "pkg:huggingface/" + escapeEach(m.Repository) + "@" + m.Commit
+	for _, f := range m.Files {
+		d.Files = append(d.Files, NamedDigest{f.Path, f.SHA256})
+	}
+}
+
+func escapeEach(path string) string {
+	parts := strings.Split(path, "/")
+	for i := range parts {
+		parts[i] = url.PathEscape(parts[i])
+	}
+	return strings.Join(parts, "/")
+}
+
+func (m *HubModel) facts() []Fact {
+	out := make([]Fact, len(m.Files))
+	for i, f := range m.Files {
+		rule := "sha256 stated by the hub at commit " + m.Commit
+		if !f.LFS {
+			rule = "sha256 of the content whose git blob id " + f.GitSHA1 + " the hub stated at commit " + m.Commit
+		}
+		out[i] = Fact{"model file " + f.Path, rule, f.SHA256, f.Size}
+	}
+	return out
+}
+
+func (m *HubModel) check(c *checker, at string) {
+	if !hubRule.MatchString(m.Repository) {
+		c.problem(at+".repository", "%q is not OWNER/NAME", m.Repository)
+	}
+	c.text(at+".revision", m.Revision, true)
+	if !commitRule.MatchString(m.Commit) {
+		c.problem(at+".commit", "%q is not 40 hex digits", m.Commit)
+	}
+	c.text(at+".license", m.License, false)
+	if m.Platform != "" && !platformRule.MatchString(m.Platform) {
+		c.problem(at+".platform", "%q is not os/arch or os/arch/variant", m.Platform)
+	}
+	if len(m.Files) == 0 || len(m.Files) > maxModelFiles {
+		c.problem(at+".files", "has %d entries; a model has 1 to %d files", len(m.Files), maxModelFiles)
+		return
+	}
+	for i := range m.Files {
+		m.checkFile(c, fmt.Sprintf("%s.files[%d]", at, i), i)
+	}
+	m.checkLayers(c, at+".layers")
+}
+
+func (m *HubModel) checkFile(c *checker, at string, i int) {
+	f := &m.Files[i]
+	c.path(at+".path", f.Path)
+	if i > 0 && m.Files[i-1].Path >= f.Path {
+		c.problem(at+".path", "is out of order or repeated")
+	}
+	c.digest(at+".sha256", f.SHA256)
+	c.size(at+".size", f.Size)
+	if f.GitSHA1 != "" && !commitRule.MatchString(f.GitSHA1) {
+		c.problem(at+".gitSHA1", "%q is not 40 hex digits", f.GitSHA1)
+	}
+	if _, _, err := splitTarName(modelDirectory + f.Path); err != nil {
+		c.problem(at+".path", "is too long for a tar header")
+	}
+}
+
+// checkLayers requires the one layout that ModelLayers gives.
+func (m *HubModel) checkLayers(c *checker, at string) {
+	want := ModelLayers(m.Files)
+	if len(m.Layers) != len(want) {
+		c.problem(at, "has %d entries; the model's files make %d layers", len(m.Layers), len(want))
+		return
+	}
+	for i, l := range m.Layers {
+		p := fmt.Sprintf("%s[%d]", at, i)
+		if l.Size != want[i].Size || !slices.Equal(l.Files, want[i].Files) {
+			c.problem(p, "is not the layout that the model's files give")
+			return
+		}
+		if l.Digest == "" {
+			c.add(p, l.Size)
+			continue
+		}
+		c.blob(p, l.Digest, l.Size)
+		key := m.Key(i)
+		if other, ok := c.layers[key]; ok && other != l.Digest {
+			c.problem(p+".digest", "differs from %s, which another item gives for the same content", other)
+		}
+		c.layers[key] = l.Digest
+	}
+}
+
+// pendingTwins refuses a pending layer whose digest another item knows.
+func (c *checker) pendingTwins() {
+	c.l.eachLayer(func(at, key string, layer *ModelLayer) {
+		if dg, ok := c.layers[key]; ok && layer.Digest == "" {
+			c.problem(at, "is pending although another item pins it as %s", dg)
+		}
+	})
+}

@@ -2,15 +2,11 @@ package lock
 
 import (
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
-
-// kindOrder is the order of items in a lock.
-var kindOrder = map[Kind]int{Image: 0, Chart: 1, Model: 2, File: 3, Manifest: 4, Referrer: 5}
 
 // Normalize gives the lock its one form: lists in the order their comments
 // promise, a pending model layer pinned where another item pins the same
@@ -43,46 +39,16 @@ func (l *Lock) Normalize() error {
 func (it *Item) normalize() {
 	slices.Sort(it.Components)
 	slices.Sort(it.FoundBy)
-	if m := it.HubModel; m != nil {
-		sort.Slice(m.Files, func(i, j int) bool { return m.Files[i].Path < m.Files[j].Path })
-		if m.Layers == nil {
-			m.Layers = ModelLayers(m.Files)
-		}
+	if it.Content != nil {
+		it.Content.normalize()
 	}
 }
 
 func compareItems(a, b Item) int {
-	if d := kindOrder[a.Kind] - kindOrder[b.Kind]; d != 0 {
+	if d := a.Kind.rank() - b.Kind.rank(); d != 0 {
 		return d
 	}
 	return strings.Compare(a.Ref, b.Ref)
-}
-
-// settleLayers pins a pending layer whose content another layer pins.
-func (l *Lock) settleLayers() {
-	known := map[string]digest.Digest{}
-	l.eachLayer(func(key string, layer *ModelLayer) {
-		if layer.Digest != "" {
-			known[key] = layer.Digest
-		}
-	})
-	l.eachLayer(func(key string, layer *ModelLayer) {
-		if layer.Digest == "" {
-			layer.Digest = known[key]
-		}
-	})
-}
-
-func (l *Lock) eachLayer(do func(key string, layer *ModelLayer)) {
-	for i := range l.Items {
-		m := l.Items[i].HubModel
-		if m == nil {
-			continue
-		}
-		for j := range m.Layers {
-			do(m.Key(j), &m.Layers[j])
-		}
-	}
 }
 
 // settle fills in the root manifest of a wrapped item that is not pending.

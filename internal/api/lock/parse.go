@@ -100,10 +100,8 @@ func (l *Lock) clone() *Lock {
 
 func (it *Item) unshare() {
 	it.Components, it.FoundBy = slices.Clone(it.Components), slices.Clone(it.FoundBy)
-	if it.HubModel != nil {
-		m := *it.HubModel
-		m.Files, m.Layers = slices.Clone(m.Files), slices.Clone(m.Layers)
-		it.HubModel = &m
+	if it.Content != nil {
+		it.Content = it.Content.clone()
 	}
 }
 

@@ -2,7 +2,6 @@ package lock
 
 import (
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // MaxHeadBlob is the size up to which a config is kept in the bundle's head;
@@ -79,39 +78,19 @@ type HeadBlob struct {
 func (l *Lock) HeadBlobs() []HeadBlob {
 	var out []HeadBlob
 	seen := map[digest.Digest]bool{}
-	l.eachManifest(func(it *Item, m *ImageManifest) {
-		for _, h := range headBlobs(it, m) {
+	for i := range l.Items {
+		it := &l.Items[i]
+		if it.Content == nil {
+			continue
+		}
+		for _, h := range it.Content.heads(it) {
 			if !seen[h.Digest] {
 				seen[h.Digest] = true
 				out = append(out, h)
 			}
 		}
-	})
-	return out
-}
-
-func (l *Lock) eachManifest(do func(*Item, *ImageManifest)) {
-	for i := range l.Items {
-		for j := range l.Items[i].Manifests {
-			do(&l.Items[i], &l.Items[i].Manifests[j])
-		}
-	}
-}
-
-func headBlobs(it *Item, m *ImageManifest) []HeadBlob {
-	out := []HeadBlob{{m.Digest, m.Size, m.MediaType, it.registry(m.Digest)}}
-	if c := m.Config; c != nil && c.Size <= MaxHeadBlob {
-		out = append(out, HeadBlob{c.Digest, c.Size, c.MediaType, it.registry(c.Digest)})
 	}
 	return out
-}
-
-func (it *Item) registry(dg digest.Digest) Source {
-	repository, _, _ := SplitReference(it.Ref)
-	if it.Source == SourceTool {
-		return Source{Kind: FromTool, Repository: repository, Digest: dg}
-	}
-	return Source{Kind: FromRegistry, Repository: repository, Digest: dg}
 }
 
 // Slots lists the payload of the bundle in the lock's order, each blob once.
@@ -120,7 +99,13 @@ func (it *Item) registry(dg digest.Digest) Source {
 func (l *Lock) Slots() []Slot {
 	s := slots{head: l.headDigests(), at: map[string]int{}}
 	for i := range l.Items {
-		s.item(&l.Items[i])
+		it := &l.Items[i]
+		if it.Content == nil {
+			continue
+		}
+		for _, slot := range it.Content.slots(it) {
+			s.add(it, slot)
+		}
 	}
 	return s.list
 }
@@ -182,59 +167,7 @@ func (s *Slot) addSource(src Source) {
 	s.Sources = append(s.Sources, src)
 }
 
-func (s *slots) item(it *Item) {
-	for i := range it.Manifests {
-		s.image(it, &it.Manifests[i])
-	}
-	switch {
-	case it.HelmChart != nil:
-		s.chart(it, it.HelmChart)
-	case it.HubModel != nil:
-		s.model(it, it.HubModel)
-	case it.RawFile != nil:
-		s.file(it, it.RawFile)
-	}
-}
-
-func (s *slots) image(it *Item, m *ImageManifest) {
-	if c := m.Config; c != nil && c.Size > MaxHeadBlob {
-		s.blob(it, *c, it.registry(c.Digest))
-	}
-	for _, b := range m.Layers {
-		s.blob(it, b, it.registry(b.Digest))
-	}
-}
-
-func (s *slots) blob(it *Item, b Blob, src Source) {
-	s.add(it, Slot{Key: string(b.Digest), Digest: b.Digest, Size: b.Size, MediaType: b.MediaType, Sources: []Source{src}})
-}
-
-func (s *slots) chart(it *Item, c *HelmChart) {
-	s.blob(it, Blob{c.Digest, MediaTypeHelmChart, c.Size}, Source{Kind: FromURL, URL: c.URL, Digest: c.Digest})
-	if p := c.Provenance; p != nil {
-		s.blob(it, Blob{p.Digest, MediaTypeProvenance, p.Size}, Source{Kind: FromURL, URL: c.URL + ".prov", Digest: p.Digest})
-	}
-}
-
-func (s *slots) model(it *Item, m *HubModel) {
-	src := Source{Kind: FromHub, Repository: m.Repository, Commit: m.Commit}
-	for i, l := range m.Layers {
-		parts, err := m.parts(i)
-		if err != nil {
-			continue // not in a valid lock
-		}
-		key := string(l.Digest)
-		if key == "" {
-			key = m.Key(i)
-		}
-		s.add(it, Slot{Key: key, Digest: l.Digest, Size: l.Size, MediaType: ocispec.MediaTypeImageLayer, Parts: parts, Sources: []Source{src}})
-	}
-}
-
-func (s *slots) file(it *Item, f *RawFile) {
-	src := Source{Kind: FromURL, URL: f.URL, Digest: f.Digest}
-	if f.URL == "" {
-		src = Source{Kind: FromPath, Path: f.Path, Digest: f.Digest}
-	}
-	s.blob(it, Blob{f.Digest, f.MediaType, f.Size}, src)
+// blobSlot is the slot of a blob that comes whole.
+func blobSlot(b Blob, src Source) Slot {
+	return Slot{Key: string(b.Digest), Digest: b.Digest, Size: b.Size, MediaType: b.MediaType, Sources: []Source{src}}
 }

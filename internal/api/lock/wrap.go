@@ -3,6 +3,7 @@ package lock
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -31,20 +32,14 @@ const (
 // Wrapped says whether the item comes without an OCI manifest of its own, so
 // that Wrap makes one.
 func (it *Item) Wrapped() bool {
-	return it.HelmChart != nil || it.HubModel != nil || it.RawFile != nil
+	_, ok := it.Content.(wrapper)
+	return ok
 }
 
 // Pending says whether the item's manifest depends on bytes not yet read.
 func (it *Item) Pending() bool {
-	if it.HubModel == nil {
-		return false
-	}
-	for _, l := range it.HubModel.Layers {
-		if l.Digest == "" {
-			return true
-		}
-	}
-	return false
+	d, ok := it.Content.(deferred)
+	return ok && d.pending()
 }
 
 // Wrap makes the OCI manifest and config of a chart from an HTTP repository, a
@@ -52,72 +47,10 @@ func (it *Item) Pending() bool {
 // layer, which gives the digest of each pending layer by its slot key and may
 // be nil where none is pending.
 func (it *Item) Wrap(layer func(key string) digest.Digest) (manifest, config []byte, err error) {
-	switch {
-	case it.HelmChart != nil:
-		return it.HelmChart.wrap()
-	case it.HubModel != nil:
-		return it.HubModel.wrap(layer)
-	case it.RawFile != nil:
-		return it.RawFile.wrap()
+	if w, ok := it.Content.(wrapper); ok {
+		return w.wrap(layer)
 	}
 	return nil, nil, fmt.Errorf("wrapping %s: a %s of a registry has its own manifest", it.Ref, it.Kind)
-}
-
-func (c *HelmChart) wrap() (manifest, config []byte, err error) {
-	layers := []ocispec.Descriptor{{MediaType: MediaTypeHelmChart, Digest: c.Digest, Size: c.Size}}
-	if p := c.Provenance; p != nil {
-		layers = append(layers, ocispec.Descriptor{MediaType: MediaTypeProvenance, Digest: p.Digest, Size: p.Size})
-	}
-	return assemble(ocispec.Manifest{
-		Layers: layers,
-		Annotations: map[string]string{
-			ocispec.AnnotationTitle:   c.Name,
-			ocispec.AnnotationVersion: c.Version,
-		},
-	}, MediaTypeHelmConfig, []byte(c.Config))
-}
-
-func (m *HubModel) wrap(layer func(key string) digest.Digest) (manifest, config []byte, err error) {
-	image := ocispec.Image{Platform: m.platform(), RootFS: ocispec.RootFS{Type: "layers"}}
-	var layers []ocispec.Descriptor
-	for i, l := range m.Layers {
-		dg := l.Digest
-		if dg == "" && layer != nil {
-			dg = layer(m.Key(i))
-		}
-		if dg == "" {
-			return nil, nil, fmt.Errorf("wrapping model %s: the digest of layer %d is not known", m.Repository, i)
-		}
-		image.RootFS.DiffIDs = append(image.RootFS.DiffIDs, dg)
-		layers = append(layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: dg, Size: l.Size})
-	}
-	c, err := json.Marshal(image)
-	if err != nil {
-		return nil, nil, fmt.Errorf("wrapping model %s: %w", m.Repository, err)
-	}
-	return assemble(ocispec.Manifest{Layers: layers}, ocispec.MediaTypeImageConfig, c)
-}
-
-func (m *HubModel) platform() ocispec.Platform {
-	p := m.Platform
-	if p == "" {
-		p = "linux/amd64"
-	}
-	parts := append(strings.SplitN(p, "/", 3), "", "")
-	return ocispec.Platform{OS: parts[0], Architecture: parts[1], Variant: parts[2]}
-}
-
-func (f *RawFile) wrap() (manifest, config []byte, err error) {
-	empty := ocispec.DescriptorEmptyJSON
-	return assemble(ocispec.Manifest{
-		ArtifactType: ArtifactTypeFile,
-		Layers: []ocispec.Descriptor{{
-			MediaType:   f.MediaType,
-			Digest:      f.Digest,
-			Size:        f.Size,
-			Annotations: map[string]string{ocispec.AnnotationTitle: f.Name},
-		}},
-	}, empty.MediaType, empty.Data)
 }
 
 func assemble(m ocispec.Manifest, configType string, config []byte) ([]byte, []byte, error) {
@@ -157,11 +90,8 @@ func (it *Item) descriptor(wrapped map[string]ocispec.Descriptor) (ocispec.Descr
 	if d.Digest == "" {
 		return d, fmt.Errorf("describing %s: the digest of its manifest is not known", it.Ref)
 	}
-	if it.Wrapped() {
-		d.MediaType = ocispec.MediaTypeImageManifest
-	}
-	if it.RawFile != nil {
-		d.ArtifactType = ArtifactTypeFile
+	if w, ok := it.Content.(wrapper); ok {
+		d.MediaType, d.ArtifactType = ocispec.MediaTypeImageManifest, w.artifactType()
 	}
 	return d, nil
 }
@@ -175,8 +105,8 @@ func (it *Item) annotations() map[string]string {
 	if len(it.Components) > 0 {
 		a[AnnotationComponent] = strings.Join(it.Components, ",")
 	}
-	if it.HubModel != nil {
-		a[AnnotationRepository] = it.HubModel.Repository
+	if more, ok := it.Content.(annotated); ok {
+		maps.Copy(a, more.annotations())
 	}
 	return a
 }

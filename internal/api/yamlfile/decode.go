@@ -54,13 +54,41 @@ func (d *Document) decodeMapping(n *yaml.Node, at *path, v reflect.Value) {
 	fields, names := structFields(v.Type())
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, c := n.Content[i], n.Content[i+1]
-		f, ok := fields[k.Value]
-		if !ok {
-			d.reportUnknown(k, at, names)
-			continue
+		if f, ok := fields[k.Value]; ok {
+			d.decodeValue(c, at.withKey(k.Value), v.Field(f))
+		} else if !d.decodeExtra(k, c, at, v) {
+			d.reportUnknown(k, at, append(names, extraNames(v)...))
 		}
-		d.decodeValue(c, at.withKey(k.Value), v.Field(f))
 	}
+}
+
+// Extended is a struct (its pointer) with fields that its type does not list.
+type Extended interface {
+	ExtraNames() []string
+	NewExtra(name string) any // a pointer to decode the field into; nil for no such field
+	KeepExtra(filled any)     // takes what NewExtra gave
+}
+
+// decodeExtra fills a field of an Extended, and says whether there is such a one.
+func (d *Document) decodeExtra(k, value *yaml.Node, at *path, v reflect.Value) bool {
+	e, ok := v.Addr().Interface().(Extended)
+	if !ok {
+		return false
+	}
+	fill := e.NewExtra(k.Value)
+	if fill == nil {
+		return false
+	}
+	d.decodeValue(value, at.withKey(k.Value), reflect.ValueOf(fill).Elem())
+	e.KeepExtra(fill)
+	return true
+}
+
+func extraNames(v reflect.Value) []string {
+	if e, ok := v.Addr().Interface().(Extended); ok {
+		return e.ExtraNames()
+	}
+	return nil
 }
 
 // reportUnknown reports a field that does not exist, at its key.

@@ -56,64 +56,25 @@ func makeLedger(l *lock.Lock, lockDigest, index digest.Digest, created time.Time
 	carried := referrers(l)
 	for i := range l.Items {
 		g.item(&l.Items[i])
-		if it := &l.Items[i]; it.Kind == lock.Image || it.Kind == lock.Chart {
+		if it := &l.Items[i]; it.Kind.Info().Signed {
 			g.evidence(it, carried)
 		}
 	}
 	return g
 }
 
-func (g *Ledger) passed(it *lock.Item, what, rule string, d digest.Digest, size int64) {
-	g.Checks = append(g.Checks, Check{Item: it.Ref, What: what, Rule: rule, Digest: d, Size: size, Result: Passed})
-}
-
-const ruleLock = "sha256 and size in the lock"
-
 func (g *Ledger) item(it *lock.Item) {
-	for _, m := range it.Manifests {
-		g.manifest(it, m)
-	}
-	switch {
-	case it.HelmChart != nil:
-		g.passed(it, "chart archive", ruleLock, it.HelmChart.Digest, it.HelmChart.Size)
-		if p := it.HelmChart.Provenance; p != nil {
-			g.passed(it, "provenance file", ruleLock, p.Digest, p.Size)
-		}
-	case it.RawFile != nil:
-		g.passed(it, "file", ruleLock, it.RawFile.Digest, it.RawFile.Size)
-	case it.HubModel != nil:
-		g.model(it, it.HubModel)
-	}
-}
-
-func (g *Ledger) manifest(it *lock.Item, m lock.ImageManifest) {
-	what := "manifest"
-	if m.Platform != "" {
-		what += " " + m.Platform
-	}
-	g.passed(it, what, ruleLock, m.Digest, m.Size)
-	if m.Config != nil {
-		g.passed(it, "config", ruleLock, m.Config.Digest, m.Config.Size)
-	}
-	for _, b := range m.Layers {
-		g.passed(it, "layer", ruleLock, b.Digest, b.Size)
-	}
-}
-
-func (g *Ledger) model(it *lock.Item, m *lock.HubModel) {
-	for _, f := range m.Files {
-		rule := "sha256 stated by the hub at commit " + m.Commit
-		if !f.LFS {
-			rule = "sha256 of the content whose git blob id " + f.GitSHA1 + " the hub stated at commit " + m.Commit
-		}
-		g.passed(it, "model file "+f.Path, rule, f.SHA256, f.Size)
+	for _, f := range it.Facts() {
+		g.Checks = append(g.Checks, Check{
+			Item: it.Ref, What: f.What, Rule: f.Rule, Digest: f.Digest, Size: f.Size, Result: Passed,
+		})
 	}
 }
 
 // evidence says what is known of an item's origin beyond its digest.
 func (g *Ledger) evidence(it *lock.Item, carried map[digest.Digest]int) {
 	n := 0
-	for _, m := range it.Manifests {
+	for _, m := range it.Manifests() {
 		n += carried[m.Digest]
 	}
 	g.Checks = append(g.Checks, Check{

@@ -46,7 +46,7 @@ func TestAgentIsPackedFromTheBinary(t *testing.T) {
 		t.Fatal(err)
 	}
 	it := r.Lock.Tool()
-	if it == nil || it.Manifests[0].Platform != "linux/amd64" || len(it.Components) != 0 {
+	if it == nil || it.Manifests()[0].Platform != "linux/amd64" || len(it.Components) != 0 {
 		t.Fatalf("%+v", it)
 	}
 	if again, err := lock.Read(lockFile); err != nil || again.Tool().Digest != it.Digest {
@@ -65,7 +65,7 @@ func TestAgentIsPackedFromTheBinary(t *testing.T) {
 	if err != nil {
 		t.Errorf("%+v, %v", v, err)
 	}
-	if !slices.ContainsFunc(r.Lock.Slots(), func(s lock.Slot) bool { return s.Digest == it.Manifests[0].Layers[0].Digest }) {
+	if !slices.ContainsFunc(r.Lock.Slots(), func(s lock.Slot) bool { return s.Digest == it.Manifests()[0].Layers[0].Digest }) {
 		t.Error("the agent's layer is no payload")
 	}
 }

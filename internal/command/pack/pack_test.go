@@ -582,10 +582,11 @@ func TestChangedManifest(t *testing.T) {
 	}
 	changed := false
 	for _, it := range l.Items {
-		if it.RawFile == nil || it.RawFile.Path == "" {
+		raw, ok := lock.As[*lock.RawFile](&it)
+		if !ok || raw.Path == "" {
 			continue
 		}
-		path := filepath.Join(w.dir, it.RawFile.Path)
+		path := filepath.Join(w.dir, raw.Path)
 		data, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

@@ -2,10 +2,8 @@ package pack
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -131,26 +129,22 @@ func (b *bill) add(p spdxPackage, by, how string) {
 }
 
 func (b *bill) item(it *lock.Item) {
-	name, tag, _ := lock.SplitReference(it.Ref)
+	d := it.Describe(b.root(it))
 	p := spdxPackage{
-		Name: name, SPDXID: spdxID(string(it.Kind), it.Ref), VersionInfo: tag,
-		DownloadLocation: location(it.Source), Checksums: sha256sum(b.root(it)), Purpose: purpose(it.Kind),
+		Name: d.Name, SPDXID: spdxID(string(it.Kind), it.Ref), VersionInfo: d.Version,
+		DownloadLocation: location(it.Source), Checksums: sha256sum(d.Checksum),
+		Purpose: it.Kind.Info().Purpose, LicenseDeclared: b.license(d.License),
 	}
-	if url := purl(it, b.root(it)); url != "" {
-		p.ExternalRefs = []spdxExternal{{"PACKAGE-MANAGER", "purl", url}}
-	}
-	switch {
-	case it.HelmChart != nil:
-		p.Checksums = sha256sum(it.HelmChart.Digest)
-	case it.RawFile != nil:
-		p.Name, p.Checksums = it.RawFile.Name, sha256sum(it.RawFile.Digest)
-	case it.HubModel != nil:
-		p.VersionInfo = it.HubModel.Commit
-		p.LicenseDeclared = b.license(it.HubModel.License)
+	if d.PURL != "" {
+		p.ExternalRefs = []spdxExternal{{"PACKAGE-MANAGER", "purl", d.PURL}}
 	}
 	b.add(p, bundleID, "CONTAINS")
-	if it.HubModel != nil {
-		b.modelFiles(p, it.HubModel)
+	for _, f := range d.Files {
+		b.add(spdxPackage{
+			Name: f.Name, SPDXID: spdxID("modelfile", p.SPDXID+"\x00"+f.Name),
+			DownloadLocation: p.DownloadLocation, Checksums: sha256sum(f.Digest), Purpose: "FILE",
+			LicenseDeclared: p.LicenseDeclared,
+		}, p.SPDXID, "CONTAINS")
 	}
 }
 
@@ -160,16 +154,6 @@ func (b *bill) root(it *lock.Item) digest.Digest {
 		return d.Digest
 	}
 	return it.Digest
-}
-
-func (b *bill) modelFiles(model spdxPackage, m *lock.HubModel) {
-	for _, f := range m.Files {
-		b.add(spdxPackage{
-			Name: f.Path, SPDXID: spdxID("modelfile", model.SPDXID+"\x00"+f.Path),
-			DownloadLocation: model.DownloadLocation, Checksums: sha256sum(f.SHA256), Purpose: "FILE",
-			LicenseDeclared: model.LicenseDeclared,
-		}, model.SPDXID, "CONTAINS")
-	}
 }
 
 // spdxID makes an identifier of the letters that SPDX allows.
@@ -196,52 +180,6 @@ func location(source string) string {
 		return "https://huggingface.co/" + repository + "/tree/" + commit
 	}
 	return source
-}
-
-func purpose(k lock.Kind) string {
-	switch k {
-	case lock.Image:
-		return "CONTAINER"
-	case lock.Chart, lock.Manifest:
-		return "SOURCE"
-	case lock.Model, lock.File:
-		return "FILE"
-	}
-	return "OTHER"
-}
-
-// purl names an item in the way of the package URL specification.
-func purl(it *lock.Item, root digest.Digest) string {
-	repository, tag, _ := lock.SplitReference(it.Ref)
-	switch {
-	case it.HubModel != nil:
-		return "pkg:huggingface/" + escapeEach(it.HubModel.Repository) + "@" + it.HubModel.Commit
-	case it.HelmChart != nil:
-		return "pkg:helm/" + url.PathEscape(it.HelmChart.Name) + "@" + url.QueryEscape(it.HelmChart.Version)
-	case it.RawFile != nil || root == "":
-		return ""
-	}
-	base := repository[strings.LastIndexByte(repository, '/')+1:]
-	query := "?repository_url=" + url.QueryEscape(repository)
-	if tag != "" {
-		query += "&tag=" + url.QueryEscape(tag)
-	}
-	return "pkg:oci/" + base + "@sha256%3A" + hexOf(root) + query
-}
-
-func hexOf(d digest.Digest) string {
-	if _, err := hex.DecodeString(d.Encoded()); err != nil {
-		return ""
-	}
-	return d.Encoded()
-}
-
-func escapeEach(path string) string {
-	parts := strings.Split(path, "/")
-	for i := range parts {
-		parts[i] = url.PathEscape(parts[i])
-	}
-	return strings.Join(parts, "/")
 }
 
 // hubLicenses are the hub's names of licences that SPDX lists.

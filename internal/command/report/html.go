@@ -107,23 +107,7 @@ func operator(id journal.Operator) string {
 	return who
 }
 
-func kindName(k lock.Kind) string {
-	switch k {
-	case lock.Image:
-		return "images"
-	case lock.Chart:
-		return "charts"
-	case lock.Model:
-		return "models"
-	case lock.File:
-		return "files"
-	case lock.Manifest:
-		return "manifests"
-	case lock.Referrer:
-		return "signatures and SBOMs"
-	}
-	return string(k)
-}
+func kindName(k lock.Kind) string { return k.Info().Title }
 
 func stepName(s journal.Step) string {
 	switch s.Kind {

@@ -202,12 +202,9 @@ func provenance(l *lock.Lock) (items []Item, shares []Share, total int64) {
 }
 
 func item(it lock.Item, size int64) Item {
-	out := Item{Ref: it.Ref, Kind: it.Kind, Components: it.Components, Size: size, Digest: it.Digest, Source: it.Source, FoundBy: it.FoundBy, Subject: it.Subject}
-	switch {
-	case it.HubModel != nil:
-		out.License = it.HubModel.License
-	case it.RawFile != nil:
-		out.Digest = it.RawFile.Digest
+	d := it.Describe(it.Digest)
+	return Item{
+		Ref: it.Ref, Kind: it.Kind, Components: it.Components, Size: size, Digest: d.Digest,
+		Source: it.Source, FoundBy: it.FoundBy, License: d.License, Subject: it.Subject,
 	}
-	return out
 }

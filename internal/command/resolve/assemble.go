@@ -40,11 +40,8 @@ func (s *session) component(i int, items []lock.Item) lock.Component {
 		c.Manifests = append(c.Manifests, s.found.listed[[2]int{i, j}])
 	}
 	for _, it := range items {
-		switch it.Kind {
-		case lock.Image, lock.Model, lock.File:
-			if slices.Contains(it.Components, comp.Name) {
-				c.Items = append(c.Items, it.Ref)
-			}
+		if it.Kind.Info().Listed && slices.Contains(it.Components, comp.Name) {
+			c.Items = append(c.Items, it.Ref)
 		}
 	}
 	for _, r := range comp.Ready {

@@ -56,8 +56,8 @@ func (s *session) chart(ctx context.Context, i, j int) {
 			return 0, evidence{}, err
 		}
 		var found evidence
-		if len(pulled.item.Manifests) > 0 {
-			found, err = s.gather(ctx, pulled.item.Ref, pulled.item.Manifests, []string{comp.Name})
+		if manifests := pulled.item.Manifests(); len(manifests) > 0 {
+			found, err = s.gather(ctx, pulled.item.Ref, manifests, []string{comp.Name})
 		}
 		return int64(len(pulled.Archive())), found, err
 	})
@@ -174,7 +174,7 @@ func (s *session) registryChart(ctx context.Context, source, version string) (*p
 	}
 	return &pulledChart{c, lock.Item{
 		Ref: ref, Kind: lock.Chart, Source: "oci://" + ref,
-		Digest: m.Digest, MediaType: m.MediaType, Size: int64(len(m.Bytes)), Manifests: []lock.ImageManifest{pinned},
+		Digest: m.Digest, MediaType: m.MediaType, Size: int64(len(m.Bytes)), Content: lock.Verbatim{pinned},
 	}}, nil
 }
 
@@ -287,7 +287,7 @@ func (s *session) wrapChart(ctx context.Context, source, url string, c *helm.Cha
 		return nil, err
 	}
 	return &pulledChart{c, lock.Item{
-		Ref: repositoryRef(source, c.Name(), c.Version()), Kind: lock.Chart, Source: source, HelmChart: wrapped,
+		Ref: repositoryRef(source, c.Name(), c.Version()), Kind: lock.Chart, Source: source, Content: wrapped,
 	}}, nil
 }
 

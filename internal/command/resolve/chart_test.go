@@ -236,9 +236,10 @@ func TestRepositoryChart(t *testing.T) {
 	s.write("stack.yaml", chartStack(`{name: rel, source: "https://repo.example/Charts/", chart: old, version: 1.0.0+x}`))
 	r, _ := s.mustResolve(s.options("l.yaml"))
 	it := r.Lock.Items[0]
-	if it.Ref != "repo.example/charts/old:1.0.0_x" || it.Source != "https://repo.example/Charts" || it.HelmChart.URL != "https://repo.example/Charts/files/old.tgz" ||
-		it.HelmChart.Digest != dg || it.HelmChart.Provenance == nil || it.HelmChart.Provenance.Digest != digest.FromString("signed") || it.Digest == "" {
-		t.Errorf("item %+v %+v", it, it.HelmChart)
+	chart, _ := lock.As[*lock.HelmChart](&it)
+	if it.Ref != "repo.example/charts/old:1.0.0_x" || it.Source != "https://repo.example/Charts" || chart.URL != "https://repo.example/Charts/files/old.tgz" ||
+		chart.Digest != dg || chart.Provenance == nil || chart.Provenance.Digest != digest.FromString("signed") || it.Digest == "" {
+		t.Errorf("item %+v %+v", it, chart)
 	}
 	for version, want := range map[string]string{
 		"2.0.0": "the repository's index says", "3.0.0": "403", "4.0.0": `the archive holds version "1.0.0+x"`, "5.0.0": "there: 1.0.0+x, 2.0.0",
@@ -284,8 +285,9 @@ func TestManifests(t *testing.T) {
 		t.Errorf("component %+v", r.Lock.Components[0])
 	}
 	for _, it := range r.Lock.Items {
-		if it.Ref == first && (it.RawFile.Path != "sub/My_App..Extra.yaml" || it.RawFile.Digest != dg || it.RawFile.Name != "My_App..Extra.yaml") {
-			t.Errorf("item %+v", it.RawFile)
+		raw, _ := lock.As[*lock.RawFile](&it)
+		if it.Ref == first && (raw.Path != "sub/My_App..Extra.yaml" || raw.Digest != dg || raw.Name != "My_App..Extra.yaml") {
+			t.Errorf("item %+v", raw)
 		}
 	}
 	s.write("sub/My_App..Extra.yaml", "a: b: c\n")
@@ -305,8 +307,8 @@ func TestManifestBesideAnotherFolder(t *testing.T) {
 	}
 	r, _ := s.mustResolve(s.options("out/l.yaml"))
 	for _, it := range r.Lock.Items {
-		if it.Kind == lock.Manifest && it.RawFile.Path != "../extra.yaml" {
-			t.Errorf("the lock leads to %s", it.RawFile.Path)
+		if raw, ok := lock.As[*lock.RawFile](&it); ok && it.Kind == lock.Manifest && raw.Path != "../extra.yaml" {
+			t.Errorf("the lock leads to %s", raw.Path)
 		}
 	}
 }
@@ -333,7 +335,7 @@ func TestFiles(t *testing.T) {
 	good := digest.FromString(content).Encoded()
 	write(file("blob", "chunked", good), file("same", "chunked", "sha256:"+good))
 	r, _ := s.mustResolve(s.options("l.yaml"))
-	if len(r.Lock.Items) != 2 || r.Lock.Items[0].RawFile.Size != int64(len(content)) || r.Payload != int64(len(content)) {
+	if len(r.Lock.Items) != 2 || r.Lock.Items[0].Content.(*lock.RawFile).Size != int64(len(content)) || r.Payload != int64(len(content)) {
 		t.Errorf("items %+v, payload %d", r.Lock.Items, r.Payload)
 	}
 	write(file("blob", "chunked", strings.Repeat("0", 64)), file("gone", "gone", good))

@@ -69,13 +69,7 @@ func (c *collection) item(it lock.Item, components ...string) {
 
 // contentOf is the digest that decides whether two items are the same.
 func contentOf(it *lock.Item) digest.Digest {
-	switch {
-	case it.HelmChart != nil:
-		return it.HelmChart.Digest
-	case it.RawFile != nil:
-		return it.RawFile.Digest
-	}
-	return it.Digest
+	return it.Describe(it.Digest).Checksum
 }
 
 func (c *collection) image(ref, component, by string, at place, certain bool) {

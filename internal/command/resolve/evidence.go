@@ -101,7 +101,7 @@ func (s *search) referrers(ctx context.Context, dg digest.Digest, depth int) err
 	}
 	return s.add(lock.Item{
 		Ref: s.repository + ":" + registry.FallbackTag(dg), Subject: dg,
-		Manifests: []lock.ImageManifest{pinIndex(*fallback)},
+		Content: lock.Verbatim{pinIndex(*fallback)},
 	})
 }
 
@@ -133,14 +133,14 @@ func (s *search) carry(ctx context.Context, ref string, subject digest.Digest, m
 	if _, err := all.root(ctx, m); err != nil {
 		return err
 	}
-	return s.add(lock.Item{Ref: ref, Subject: subject, Manifests: all.carried})
+	return s.add(lock.Item{Ref: ref, Subject: subject, Content: lock.Verbatim(all.carried)})
 }
 
 func (s *search) add(it lock.Item) error {
 	if len(s.items) >= maxEvidence {
 		return fmt.Errorf("more than %d signatures and attestations", maxEvidence)
 	}
-	root := it.Manifests[0]
+	root := it.Manifests()[0]
 	it.Kind, it.Source = lock.Referrer, "docker://"+it.Ref
 	it.Digest, it.MediaType, it.Size = root.Digest, root.MediaType, root.Size
 	s.items = append(s.items, it)

@@ -28,13 +28,14 @@ func (s *session) file(ctx context.Context, i, j int) {
 		what:  fmt.Sprintf("component %s: file %s", comp.Name, f.Name),
 	}
 	dg := digest.NewDigestFromEncoded(digest.SHA256, strings.TrimPrefix(f.SHA256, "sha256:"))
-	it := rawItem(lock.File, comp.Name, lock.RawFile{Name: f.Name, URL: f.URL, Digest: dg, MediaType: lock.MediaTypeFile}, f.URL)
+	raw := &lock.RawFile{Name: f.Name, URL: f.URL, Digest: dg, MediaType: lock.MediaTypeFile}
+	it := rawItem(lock.File, comp.Name, raw, f.URL)
 	s.work(lock.File, it.Ref, at, func() (int64, evidence, error) {
 		size, err := s.files.do(f.URL+" "+string(dg), func() (int64, error) { return s.length(ctx, f.URL, dg) })
 		if err != nil {
 			return 0, evidence{}, err
 		}
-		it.RawFile.Size = size
+		raw.Size = size
 		s.found.item(it, comp.Name)
 		return size, evidence{}, nil
 	})
@@ -101,12 +102,13 @@ func (s *session) manifest(i, j int) {
 			return 0, evidence{}, err
 		}
 		s.discover(docs, comp.Name, "manifest "+filepath.ToSlash(filepath.Clean(name)), at)
-		it := rawItem(lock.Manifest, comp.Name, lock.RawFile{
+		raw := &lock.RawFile{
 			Name: filepath.Base(name), Path: path, Digest: digest.FromBytes(data), Size: int64(len(data)), MediaType: lock.MediaTypeManifest,
-		}, "file:"+path)
+		}
+		it := rawItem(lock.Manifest, comp.Name, raw, "file:"+path)
 		s.found.item(it, comp.Name)
 		s.found.manifest(i, j, it.Ref)
-		return it.RawFile.Size, evidence{}, nil
+		return raw.Size, evidence{}, nil
 	})
 }
 
@@ -128,8 +130,8 @@ func (s *session) fromLock(path string) (string, error) {
 }
 
 // rawItem is the item of a file or manifest.
-func rawItem(kind lock.Kind, component string, f lock.RawFile, source string) lock.Item {
-	return lock.Item{Ref: "files.caisson.dev/" + component + "/" + nameInRef(f.Name) + ":" + f.Digest.Encoded()[:12], Kind: kind, Source: source, RawFile: &f}
+func rawItem(kind lock.Kind, component string, f *lock.RawFile, source string) lock.Item {
+	return lock.Item{Ref: "files.caisson.dev/" + component + "/" + nameInRef(f.Name) + ":" + f.Digest.Encoded()[:12], Kind: kind, Source: source, Content: f}
 }
 
 var notAlphanumeric = regexp.MustCompile(`[^a-z0-9]+`)

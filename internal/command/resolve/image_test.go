@@ -22,7 +22,7 @@ func carried(l *lock.Lock, ref string) string {
 			continue
 		}
 		var out []string
-		for _, m := range it.Manifests {
+		for _, m := range it.Manifests() {
 			out = append(out, m.Platform)
 		}
 		return strings.Join(out, ",")

@@ -88,7 +88,7 @@ func (s *session) image(ctx context.Context, ref string, w *wantedImage) {
 		root := pinned.manifests[0]
 		s.found.item(lock.Item{
 			Ref: ref, Kind: lock.Image, Source: "docker://" + ref, FoundBy: keys(w.by),
-			Digest: root.Digest, MediaType: root.MediaType, Size: root.Size, Manifests: pinned.manifests,
+			Digest: root.Digest, MediaType: root.MediaType, Size: root.Size, Content: lock.Verbatim(pinned.manifests),
 		}, keys(w.components)...)
 		found, err := s.gather(ctx, ref, pinned.manifests, keys(w.components))
 		return payload(pinned.manifests), found, err

@@ -185,7 +185,7 @@ func (s *session) finishModel(ctx context.Context, ref string, w *wantedModel) {
 		if err := reader.pin(ctx, m, w.files); err != nil {
 			return 0, evidence{}, err
 		}
-		s.found.item(lock.Item{Ref: ref, Kind: lock.Model, Source: "hf://" + m.Repository + "@" + m.Commit, HubModel: m}, keys(w.components)...)
+		s.found.item(lock.Item{Ref: ref, Kind: lock.Model, Source: "hf://" + m.Repository + "@" + m.Commit, Content: m}, keys(w.components)...)
 		var total int64
 		for _, l := range m.Layers {
 			total += l.Size

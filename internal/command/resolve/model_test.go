@@ -35,8 +35,8 @@ func paths(m *lock.HubModel) string {
 func modelsOf(l *lock.Lock) []*lock.HubModel {
 	var out []*lock.HubModel
 	for _, it := range l.Items {
-		if it.HubModel != nil {
-			out = append(out, it.HubModel)
+		if m, ok := lock.As[*lock.HubModel](&it); ok {
+			out = append(out, m)
 		}
 	}
 	return out
@@ -122,8 +122,9 @@ func TestModelsOfOneCommitBecomeOneItem(t *testing.T) {
 		t.Fatalf("items %+v", r.Lock.Items)
 	}
 	it := r.Lock.Items[0]
-	if paths(it.HubModel) != "config.json tokenizer_config.json" || it.HubModel.Revision != "v1.0" || strings.Join(it.Components, " ") != "c d" {
-		t.Errorf("item %+v %+v", it, it.HubModel)
+	model, _ := lock.As[*lock.HubModel](&it)
+	if paths(model) != "config.json tokenizer_config.json" || model.Revision != "v1.0" || strings.Join(it.Components, " ") != "c d" {
+		t.Errorf("item %+v %+v", it, model)
 	}
 	if it.Ref != "huggingface.co/acme/tiny-llm:"+s.ModelCommit() || it.Source != "hf://acme/Tiny-LLM@"+s.ModelCommit() {
 		t.Errorf("called %s from %s", it.Ref, it.Source)

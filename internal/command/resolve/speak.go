@@ -39,14 +39,16 @@ func (s *session) result(l *lock.Lock, path string) Result {
 }
 
 func (r Result) fields() map[string]any {
-	return map[string]any{
+	fields := map[string]any{
 		"name": r.Lock.Metadata.Name, "version": r.Lock.Metadata.Version, "digest": string(r.Lock.Digest()),
-		"images": r.Counts[lock.Image], "charts": r.Counts[lock.Chart], "models": r.Counts[lock.Model],
-		"files": r.Counts[lock.File], "manifests": r.Counts[lock.Manifest], "referrers": r.Counts[lock.Referrer],
 		"payloadBytes": r.Payload,
 		"evidence": map[string]int{
 			"found": r.Evidence.Found, "carried": r.Evidence.Carried, "missing": r.Evidence.Missing,
 			"failed": r.Evidence.Failed, "bare": r.Evidence.Bare,
 		},
 	}
+	for _, k := range lock.Kinds() {
+		fields[k.Plural] = r.Counts[k.Kind]
+	}
+	return fields
 }

@@ -66,7 +66,7 @@ func shelveEntry(c *catalog.Catalog, e catalog.Entry) (shelved, bool) {
 	name, _, _ := lock.SplitReference(e.Ref)
 	path, ok := strings.CutPrefix(name, filesHost)
 	m, known := c.Manifest(e.Descriptor.Digest)
-	if !ok || !known || len(m.Layers) != 1 || (e.Kind != lock.File && e.Kind != lock.Manifest) {
+	if !ok || !known || len(m.Layers) != 1 || !e.Kind.Info().Plain {
 		return shelved{}, false
 	}
 	l := m.Layers[0]

@@ -61,10 +61,11 @@ func newModelHub(h *Handler) (*modelHub, error) {
 		items := b.Lock().Items
 		for i := range items {
 			it := &items[i]
-			if it.HubModel == nil {
+			spec, ok := lock.As[*lock.HubModel](it)
+			if !ok {
 				continue
 			}
-			model, err := locateModel(h.catalog, source, it)
+			model, err := locateModel(h.catalog, source, it.Ref, spec)
 			if err != nil {
 				return nil, fmt.Errorf("reading model %s: %w", it.Ref, err)
 			}
@@ -77,9 +78,8 @@ func newModelHub(h *Handler) (*modelHub, error) {
 
 // locateModel finds every file of a model in the layers of its manifest, which is of
 // the bundle that the lock is of.
-func locateModel(c *catalog.Catalog, source int, it *lock.Item) (*hubModel, error) {
-	spec := it.HubModel
-	manifest, err := modelManifest(c, source, it)
+func locateModel(c *catalog.Catalog, source int, ref string, spec *lock.HubModel) (*hubModel, error) {
+	manifest, err := modelManifest(c, source, ref, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -113,12 +113,12 @@ func directoriesOf(files []lock.ModelFile) map[string]bool {
 	return out
 }
 
-func modelManifest(c *catalog.Catalog, source int, it *lock.Item) (*catalog.Manifest, error) {
+func modelManifest(c *catalog.Catalog, source int, ref string, spec *lock.HubModel) (*catalog.Manifest, error) {
 	for _, e := range c.Entries {
-		if e.Source != source || e.Ref != it.Ref {
+		if e.Source != source || e.Ref != ref {
 			continue
 		}
-		if m, ok := c.Manifest(e.Descriptor.Digest); ok && sameLayers(m.Layers, it.HubModel.Layers) {
+		if m, ok := c.Manifest(e.Descriptor.Digest); ok && sameLayers(m.Layers, spec.Layers) {
 			return m, nil
 		}
 	}

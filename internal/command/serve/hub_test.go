@@ -233,7 +233,7 @@ func (h modelHead) Index() ocispec.Index {
 // TestModelManifestIsOfItsBundle: where two bundles have one model reference,
 // the files of each lie in its own layers.
 func TestModelManifestIsOfItsBundle(t *testing.T) {
-	it := &lock.Item{Ref: bundletest.Model, HubModel: &lock.HubModel{Layers: []lock.ModelLayer{{Size: 1024}}}}
+	model := &lock.HubModel{Layers: []lock.ModelLayer{{Size: 1024}}}
 	var heads []catalog.Source
 	var layers []digest.Digest
 	for _, salt := range []string{"a", "b"} {
@@ -244,20 +244,20 @@ func TestModelManifestIsOfItsBundle(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		heads, layers = append(heads, catalog.Source{Head: modelHead{it.Ref, raw}}), append(layers, layer)
+		heads, layers = append(heads, catalog.Source{Head: modelHead{bundletest.Model, raw}}), append(layers, layer)
 	}
 	c, err := catalog.Read(heads...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for source, want := range layers {
-		if m, err := modelManifest(c, source, it); err != nil || m.Layers[0].Digest != want {
+		if m, err := modelManifest(c, source, bundletest.Model, model); err != nil || m.Layers[0].Digest != want {
 			t.Errorf("bundle %d: %+v, %v", source, m, err)
 		}
 	}
 	for what, l := range map[string]lock.ModelLayer{"digest": {Size: 1024, Digest: layers[1]}, "size": {Size: 1025}} {
-		it.HubModel.Layers[0] = l
-		if _, err := modelManifest(c, 0, it); !errors.Is(err, catalog.ErrInvalid) {
+		model.Layers[0] = l
+		if _, err := modelManifest(c, 0, bundletest.Model, model); !errors.Is(err, catalog.ErrInvalid) {
 			t.Errorf("another %s: %v", what, err)
 		}
 	}
@@ -285,7 +285,7 @@ func TestOffsets(t *testing.T) {
 	trusted := b.Open(t)
 	var spec *lock.HubModel
 	for i := range b.Lock.Items {
-		if m := b.Lock.Items[i].HubModel; m != nil {
+		if m, ok := lock.As[*lock.HubModel](&b.Lock.Items[i]); ok {
 			spec = m
 		}
 	}

@@ -207,7 +207,7 @@ func TestDistributionAPI(t *testing.T) {
 			layer = it
 		}
 	}
-	base := layer.Manifests[1].Layers[0]
+	base := layer.Manifests()[1].Layers[0]
 	manifest := "/v2/ghcr.io/acme/web/manifests/"
 	blob := "/v2/ghcr.io/acme/web/blobs/"
 
@@ -670,7 +670,7 @@ func TestDistributionConformance(t *testing.T) {
 	var blobs []string
 	for _, it := range b.Lock.Items {
 		if it.Ref == bundletest.Web {
-			for _, l := range it.Manifests[1].Layers {
+			for _, l := range it.Manifests()[1].Layers {
 				blobs = append(blobs, l.Digest.String())
 			}
 		}

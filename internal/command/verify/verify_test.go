@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/event"
@@ -54,9 +55,9 @@ func TestAllFindingsAtOnce(t *testing.T) {
 	for _, it := range b.Lock.Items {
 		switch it.Ref {
 		case bundletest.Web:
-			layers[it.Ref] = it.Manifests[1].Layers[1].Digest
+			layers[it.Ref] = it.Manifests()[1].Layers[1].Digest
 		case bundletest.OldChart:
-			layers[it.Ref] = it.HelmChart.Digest
+			layers[it.Ref] = it.Content.(*lock.HelmChart).Digest
 		}
 	}
 	type place struct {

@@ -126,7 +126,7 @@ func (s *Selection) modelItems() []*lock.Item {
 	var out []*lock.Item
 	for i := range s.lock.Items {
 		it := &s.lock.Items[i]
-		if it.HubModel != nil && slices.ContainsFunc(s.Components, func(c Chosen) bool { return slices.Contains(it.Components, c.Component.Name) }) {
+		if _, ok := lock.As[*lock.HubModel](it); ok && slices.ContainsFunc(s.Components, func(c Chosen) bool { return slices.Contains(it.Components, c.Component.Name) }) {
 			out = append(out, it)
 		}
 	}
@@ -135,7 +135,8 @@ func (s *Selection) modelItems() []*lock.Item {
 
 // modelMemory holds a model against the memory of the nodes' GPUs.
 func (m *maker) modelMemory(it *lock.Item) {
-	weights := weightsOf(it.HubModel.Files)
+	model, _ := lock.As[*lock.HubModel](it)
+	weights := weightsOf(model.Files)
 	need := weights + weights/headroom
 	var one, node int64
 	for _, o := range m.selection.offers {
@@ -149,13 +150,13 @@ func (m *maker) modelMemory(it *lock.Item) {
 	}
 	f := event.Finding{
 		Severity: event.Warn, Code: event.CodeModelMemory, Item: it.Ref,
-		What: fmt.Sprintf("model %s takes about %s of GPU memory, %s of it for its weights; the GPUs of no node have more than %s", it.HubModel.Repository, bytesize.Text(need), bytesize.Text(weights), bytesize.Text(node)),
+		What: fmt.Sprintf("model %s takes about %s of GPU memory, %s of it for its weights; the GPUs of no node have more than %s", model.Repository, bytesize.Text(need), bytesize.Text(weights), bytesize.Text(node)),
 		Why:  "a server of it would end for want of memory when it starts",
 		Hint: "serve it over several nodes, carry a smaller or quantised model, or add a larger node",
 	}
 	if need <= node {
 		f.Severity = event.Notice
-		f.What = fmt.Sprintf("model %s takes about %s of GPU memory, %s of it for its weights; one GPU has %s", it.HubModel.Repository, bytesize.Text(need), bytesize.Text(weights), bytesize.Text(one))
+		f.What = fmt.Sprintf("model %s takes about %s of GPU memory, %s of it for its weights; one GPU has %s", model.Repository, bytesize.Text(need), bytesize.Text(weights), bytesize.Text(one))
 		f.Why = "it runs only where it is spread over several GPUs of one node"
 		f.Hint = fmt.Sprintf("have its server use %d GPUs or more (vLLM: --tensor-parallel-size), and its pod ask for as many", (need+one-1)/one)
 	}

@@ -14,9 +14,10 @@ import (
 
 // model is an item of component gpu with files of these sizes in GiB.
 func model(files map[string]int64) lock.Item {
-	it := lock.Item{Ref: "models.caisson.dev/acme/chat:main", Kind: lock.Model, Components: []string{"gpu"}, Digest: dg("model"), HubModel: &lock.HubModel{Repository: "acme/chat"}}
+	model := &lock.HubModel{Repository: "acme/chat"}
+	it := lock.Item{Ref: "models.caisson.dev/acme/chat:main", Kind: lock.Model, Components: []string{"gpu"}, Digest: dg("model"), Content: model}
 	for path, n := range files {
-		it.HubModel.Files = append(it.HubModel.Files, lock.ModelFile{Path: path, Size: n << 30})
+		model.Files = append(model.Files, lock.ModelFile{Path: path, Size: n << 30})
 	}
 	return it
 }

@@ -142,7 +142,7 @@ func hasPlatform(carried []string, node string) bool {
 func (s *Selection) imagePlatforms() []string {
 	seen := map[string]bool{}
 	for _, it := range s.imageItems() {
-		for _, c := range it.Manifests {
+		for _, c := range it.Manifests() {
 			if c.Platform != "" && c.Platform != "attestation" {
 				seen[c.Platform] = true
 			}

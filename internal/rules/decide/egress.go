@@ -90,8 +90,9 @@ func (m *maker) carriesImage(ref string) bool {
 // writtenName is what the stack calls a template: of a manifest, the file's path.
 func (m *maker) writtenName(template string) string {
 	for i := range m.selection.lock.Items {
-		if it := &m.selection.lock.Items[i]; it.Kind == lock.Manifest && it.Ref == template && it.RawFile != nil && it.RawFile.Path != "" {
-			return it.RawFile.Path
+		it := &m.selection.lock.Items[i]
+		if f, ok := lock.As[*lock.RawFile](it); ok && it.Kind == lock.Manifest && it.Ref == template && f.Path != "" {
+			return f.Path
 		}
 	}
 	return template

@@ -58,7 +58,7 @@ func TestEgressIsAllowedByTheLock(t *testing.T) {
 		calling(r)
 		l.Components[0].Allow = []lock.Allow{{Code: event.CodeEgressDownload, Match: "apk *", Reason: "a mirror answers"}, {Code: event.CodeEgressImage, Match: "quay.io/acme/side:*", Reason: "off"}, {Code: event.CodeEgressRemote, Match: "extra/m.yaml:3", Reason: "off"}}
 		driver := image("ghcr.io/acme/driver:1-ubuntu24.04", "web")
-		l.Items = append(l.Items, driver, lock.Item{Ref: "files.caisson.dev/web/extra.yaml:0123", Kind: lock.Manifest, RawFile: &lock.RawFile{Name: "m.yaml", Path: "extra/m.yaml"}})
+		l.Items = append(l.Items, driver, lock.Item{Ref: "files.caisson.dev/web/extra.yaml:0123", Kind: lock.Manifest, Content: &lock.RawFile{Name: "m.yaml", Path: "extra/m.yaml"}})
 		f.Registry.Has[lock.RepositoryPath(driver.Ref)+"@"+driver.Digest.String()] = true
 	})
 	if p == nil || HasErrors(found) {

@@ -66,7 +66,7 @@ func itemCarries(it *lock.Item, dg digest.Digest) bool {
 	if dg == it.Digest {
 		return true
 	}
-	for _, m := range it.Manifests {
+	for _, m := range it.Manifests() {
 		if m.Digest == dg {
 			return true
 		}

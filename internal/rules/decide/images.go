@@ -28,7 +28,7 @@ func newImageSet(l *lock.Lock) imageSet {
 		s.byRef[it.Ref] = it
 		repository, _, _ := lock.SplitReference(it.Ref)
 		s.byDigest[repository+"@"+it.Digest.String()] = it
-		for _, m := range it.Manifests {
+		for _, m := range it.Manifests() {
 			if key := repository + "@" + m.Digest.String(); s.byDigest[key] == nil {
 				s.byDigest[key] = it
 			}
@@ -102,7 +102,7 @@ func (s *Selection) Checks() []plan.Check {
 	for _, it := range s.imageItems() {
 		path := lock.RepositoryPath(it.Ref)
 		digests := []digest.Digest{it.Digest}
-		for _, m := range it.Manifests {
+		for _, m := range it.Manifests() {
 			digests = append(digests, m.Digest)
 		}
 		for _, d := range digests {
@@ -135,7 +135,7 @@ func (s *Selection) imageItems() []*lock.Item {
 // blobSizes are the sizes of an image's blobs by digest.
 func blobSizes(it *lock.Item) map[digest.Digest]int64 {
 	out := map[digest.Digest]int64{}
-	for _, m := range it.Manifests {
+	for _, m := range it.Manifests() {
 		out[m.Digest] = m.Size
 		if m.Config != nil {
 			out[m.Config.Digest] = m.Config.Size

@@ -323,7 +323,7 @@ func (m *maker) placeAtSite(it *lock.Item, dg digest.Digest, key string) *plan.I
 
 // useChild takes a platform's manifest where a registry refused the index.
 func (m *maker) useChild(it *lock.Item, path string, image *plan.Image) {
-	for _, c := range it.Manifests {
+	for _, c := range it.Manifests() {
 		if c.Digest == it.Digest || c.Platform == "" || c.Platform == "attestation" || !m.facts.Registry.Has[path+"@"+c.Digest.String()] {
 			continue
 		}

@@ -120,7 +120,7 @@ func (m *maker) useAgentImage(n *plan.NodeChange) {
 		return
 	}
 	n.Agent = m.useImage(map[string]bool{}, it, "", it.Ref).Site
-	if p := it.Manifests[0].Platform; !m.onlyPlatform(p) {
+	if p := it.Manifests()[0].Platform; !m.onlyPlatform(p) {
 		m.addFinding(event.Finding{
 			Severity: event.Error, Code: event.CodeAgentPlatform, Item: it.Ref,
 			What: fmt.Sprintf("the node agent in the bundle is for %s, and the cluster's nodes are %s", p, strings.Join(m.facts.Platforms, ", ")),

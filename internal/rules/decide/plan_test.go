@@ -25,7 +25,7 @@ func dg(s string) digest.Digest { return digest.FromString(s) }
 func image(ref string, components ...string) lock.Item {
 	return lock.Item{
 		Ref: ref, Kind: lock.Image, Components: components, Source: "docker://" + ref, Digest: dg(ref), MediaType: "application/vnd.oci.image.index.v1+json", Size: 100,
-		Manifests: []lock.ImageManifest{
+		Content: lock.Verbatim{
 			{Digest: dg(ref), MediaType: "application/vnd.oci.image.index.v1+json", Size: 100},
 			{Digest: dg(ref + "/amd64"), MediaType: "application/vnd.oci.image.manifest.v1+json", Size: 200, Platform: "linux/amd64",
 				Config: &lock.Blob{Digest: dg(ref + "/config"), Size: 300}, Layers: []lock.Blob{{Digest: dg("base"), Size: 1000}, {Digest: dg(ref + "/layer"), Size: 5000}}},
@@ -182,7 +182,7 @@ func TestFindings(t *testing.T) {
 			f.Platforms = []string{"linux/amd64", "linux/arm64"}
 			f.Registry.Has = map[string]bool{}
 			for _, it := range l.Items {
-				f.Registry.Has[lock.RepositoryPath(it.Ref)+"@"+it.Manifests[1].Digest.String()] = true
+				f.Registry.Has[lock.RepositoryPath(it.Ref)+"@"+it.Manifests()[1].Digest.String()] = true
 			}
 		},
 	} {
@@ -225,7 +225,7 @@ func TestChildStandsForARefusedIndex(t *testing.T) {
 	p, found := decide(t, func(l *lock.Lock, _ *plan.Site, _ map[Key]Rendered, f *Facts) {
 		f.Registry.Has = map[string]bool{}
 		for _, it := range l.Items {
-			f.Registry.Has[lock.RepositoryPath(it.Ref)+"@"+it.Manifests[1].Digest.String()] = true
+			f.Registry.Has[lock.RepositoryPath(it.Ref)+"@"+it.Manifests()[1].Digest.String()] = true
 		}
 	})
 	if p == nil {

@@ -125,8 +125,9 @@ func (b *builder) makeIndex(carried []lock.ImageManifest, absent ...ocispec.Desc
 }
 
 func (b *builder) addItem(kind lock.Kind, ref, source string, component string, ms ...lock.ImageManifest) *lock.Item {
-	it := lock.Item{Ref: ref, Kind: kind, Components: []string{component}, Source: source, Manifests: ms}
+	it := lock.Item{Ref: ref, Kind: kind, Components: []string{component}, Source: source}
 	if len(ms) > 0 {
+		it.Content = lock.Verbatim(ms)
 		it.Digest, it.MediaType, it.Size = ms[0].Digest, ms[0].MediaType, ms[0].Size
 	}
 	b.items = append(b.items, it)
@@ -220,7 +221,7 @@ func (b *builder) addCharts() {
 
 	data, config = chartArchive("old", "0.9.0")
 	old, prov := b.putBlob(data, ""), b.putBlob([]byte("-----BEGIN PGP SIGNED MESSAGE-----\n"), "")
-	b.addItem(lock.Chart, OldChart, "https://charts.acme.example/stable", "web").HelmChart = &lock.HelmChart{
+	b.addItem(lock.Chart, OldChart, "https://charts.acme.example/stable", "web").Content = &lock.HelmChart{
 		Name: "old", Version: "0.9.0", URL: "https://charts.acme.example/stable/old-0.9.0.tgz",
 		Digest: old.Digest, Size: old.Size, Provenance: &lock.Blob{Digest: prov.Digest, Size: prov.Size}, Config: string(config),
 	}
@@ -242,7 +243,7 @@ func (b *builder) addModel() {
 	add("model.safetensors", Random("weights", 6<<20+123), true)
 	add("onnx/empty.txt", nil, false)
 	add("onnx/small.onnx", Random("onnx", 5000), true)
-	b.addItem(lock.Model, Model, "hf://"+ModelID+"@"+Commit, "web").HubModel = spec
+	b.addItem(lock.Model, Model, "hf://"+ModelID+"@"+Commit, "web").Content = spec
 }
 
 func (b *builder) addFiles() {
@@ -259,5 +260,5 @@ func (b *builder) addRaw(kind lock.Kind, component string, f *lock.RawFile) {
 		source = "file:" + f.Path
 	}
 	ref := "files.caisson.dev/" + component + "/" + f.Name + ":" + f.Digest.Encoded()[:12]
-	b.addItem(kind, ref, source, component).RawFile = f
+	b.addItem(kind, ref, source, component).Content = f
 }

@@ -206,7 +206,7 @@ func (p *packer) addImage(component, ref string) string {
 	root := p.putJSON(idx)
 	return p.addItem(component, lock.Item{
 		Ref: ref, Kind: lock.Image, Source: "docker://" + ref, FoundBy: []string{"stack"}, Digest: root.Digest, MediaType: idx.MediaType, Size: root.Size,
-		Manifests: []lock.ImageManifest{
+		Content: lock.Verbatim{
 			{Digest: root.Digest, MediaType: idx.MediaType, Size: root.Size},
 			{Digest: amd64.Digest, MediaType: m.MediaType, Size: amd64.Size, Platform: "linux/amd64", Config: &config, Layers: []lock.Blob{layer}},
 		},
@@ -245,7 +245,7 @@ func (p *packer) addChart(component string, c Chart) string {
 	return p.addItem(component, lock.Item{
 		Ref: "ghcr.io/acme/charts/" + c.Release + ":" + version, Kind: lock.Chart, Source: "oci://ghcr.io/acme/charts/" + c.Release,
 		Digest: root.Digest, MediaType: m.MediaType, Size: root.Size,
-		Manifests: []lock.ImageManifest{{Digest: root.Digest, MediaType: m.MediaType, Size: root.Size, Config: &config, Layers: []lock.Blob{layer}}},
+		Content: lock.Verbatim{{Digest: root.Digest, MediaType: m.MediaType, Size: root.Size, Config: &config, Layers: []lock.Blob{layer}}},
 	})
 }
 
@@ -253,7 +253,7 @@ func (p *packer) addManifest(component, name, text string) string {
 	b := p.putBlob([]byte(text))
 	return p.addItem(component, lock.Item{
 		Ref: "files.caisson.dev/" + component + "/" + name + ":" + b.Digest.Encoded()[:12], Kind: lock.Manifest, Source: "file:" + name,
-		RawFile: &lock.RawFile{Name: name, Path: name, Digest: b.Digest, Size: b.Size, MediaType: lock.MediaTypeManifest},
+		Content: &lock.RawFile{Name: name, Path: name, Digest: b.Digest, Size: b.Size, MediaType: lock.MediaTypeManifest},
 	})
 }
 

@@ -134,7 +134,7 @@ func TestJoinedTarIsALayout(t *testing.T) {
 func carriedDigests(l *lock.Lock) map[digest.Digest]bool {
 	all := map[digest.Digest]bool{}
 	for _, it := range l.Items {
-		for _, m := range it.Manifests {
+		for _, m := range it.Manifests() {
 			all[m.Digest] = true
 		}
 	}
@@ -144,7 +144,7 @@ func carriedDigests(l *lock.Lock) map[digest.Digest]bool {
 // forAMD64 is the manifest of an image for linux/amd64.
 func forAMD64(t *testing.T, it lock.Item) lock.ImageManifest {
 	t.Helper()
-	for _, m := range it.Manifests {
+	for _, m := range it.Manifests() {
 		if m.Platform == "linux/amd64" {
 			return m
 		}

@@ -29,9 +29,12 @@ func Resolved(r resolve.Result) (p output.Page) {
 	p.Line(output.Say("%s: %s %s, ", r.Path, r.Lock.Metadata.Name, r.Lock.Metadata.Version),
 		output.Name(bytesize.Text(r.Payload)), output.Say(" to carry"))
 	var rows [][]string
-	for _, k := range []lock.Kind{lock.Image, lock.Chart, lock.Model, lock.File, lock.Manifest, lock.Referrer} {
-		if n := r.Counts[k]; n > 0 {
-			rows = append(rows, []string{fmt.Sprint(n), plural(string(k), n)})
+	for _, k := range lock.Kinds() {
+		switch n := r.Counts[k.Kind]; {
+		case n == 1:
+			rows = append(rows, []string{"1", string(k.Kind)})
+		case n > 1:
+			rows = append(rows, []string{fmt.Sprint(n), k.Plural})
 		}
 	}
 	p.Add(output.Table{Rows: rows, Right: []int{0}})
@@ -39,13 +42,6 @@ func Resolved(r resolve.Result) (p output.Page) {
 	p.Say("  signatures and attestations: %d found, %d carried, %d missing, %d failed", e.Found, e.Carried, e.Missing, e.Failed)
 	p.Next("caisson pack %s -o DIR --signing-key caisson.key", r.Path)
 	return p
-}
-
-func plural(noun string, n int) string {
-	if n == 1 {
-		return noun
-	}
-	return noun + "s"
 }
 
 // Packed says what was written, and what signed it: key is the private key's

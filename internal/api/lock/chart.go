@@ -1,0 +1,91 @@
+package lock
+
+import (
+	"encoding/json"
+	"net/url"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Chart is a Helm chart: verbatim from a registry, or wrapped by us where it
+// comes from an HTTP repository.
+const Chart Kind = "chart"
+
+var chartKind = KindInfo{
+	Kind: Chart, Plural: "charts", Title: "charts", Purpose: "SOURCE",
+	Signed: true, forms: []string{verbatimForm.Field, chartForm.Field},
+}
+
+var chartForm = Form{
+	Field: "helmChart", Content: (*HelmChart)(nil),
+	About: "a chart from an HTTP repository, wrapped by us",
+}
+
+// HelmChart is a chart archive that came from an HTTP repository.
+type HelmChart struct {
+	Name       string        `yaml:"name"`
+	Version    string        `yaml:"version"`
+	URL        string        `yaml:"url"`
+	Digest     digest.Digest `yaml:"digest"` // sha256 of the .tgz
+	Size       int64         `yaml:"size"`
+	Provenance *Blob         `yaml:"provenance,omitempty"` // of URL + ".prov"
+	Config     string        `yaml:"config"`               // Chart.yaml's metadata as the OCI config JSON
+}
+
+func (h *HelmChart) normalize()     {}
+func (h *HelmChart) clone() Content { return h }
+
+func (h *HelmChart) check(c *checker, at string) {
+	c.text(at+".name", h.Name, true)
+	c.text(at+".version", h.Version, true)
+	c.url(at+".url", h.URL)
+	c.blob(at, h.Digest, h.Size)
+	if h.Provenance != nil {
+		c.typedBlob(at+".provenance", h.Provenance)
+	}
+	if len(h.Config) > maxManifestSize || !plain(h.Config) || !json.Valid([]byte(h.Config)) {
+		c.problem(at+".config", "is not JSON")
+	}
+}
+
+func (h *HelmChart) heads(*Item) []HeadBlob { return nil }
+
+func (h *HelmChart) slots(*Item) []Slot {
+	archive := Blob{h.Digest, MediaTypeHelmChart, h.Size}
+	out := []Slot{blobSlot(archive, Source{Kind: FromURL, URL: h.URL, Digest: h.Digest})}
+	if p := h.Provenance; p != nil {
+		signed := Blob{p.Digest, MediaTypeProvenance, p.Size}
+		out = append(out, blobSlot(signed, Source{Kind: FromURL, URL: h.URL + ".prov", Digest: p.Digest}))
+	}
+	return out
+}
+
+func (h *HelmChart) wrap(func(string) digest.Digest) (manifest, config []byte, err error) {
+	layers := []ocispec.Descriptor{{MediaType: MediaTypeHelmChart, Digest: h.Digest, Size: h.Size}}
+	if p := h.Provenance; p != nil {
+		layers = append(layers, ocispec.Descriptor{MediaType: MediaTypeProvenance, Digest: p.Digest, Size: p.Size})
+	}
+	return assemble(ocispec.Manifest{
+		Layers: layers,
+		Annotations: map[string]string{
+			ocispec.AnnotationTitle:   h.Name,
+			ocispec.AnnotationVersion: h.Version,
+		},
+	}, MediaTypeHelmConfig, []byte(h.Config))
+}
+
+func (h *HelmChart) artifactType() string { return "" }
+
+func (h *HelmChart) describe(_ *Item, d *Description) {
+	d.Checksum = h.Digest
+	d.PURL = "pkg:helm/" + url.PathEscape(h.Name) + "@" + url.QueryEscape(h.Version)
+}
+
+func (h *HelmChart) facts() []Fact {
+	out := []Fact{{"chart archive", ruleLock, h.Digest, h.Size}}
+	if p := h.Provenance; p != nil {
+		out = append(out, Fact{"provenance file", ruleLock, p.Digest, p.Size})
+	}
+	return out
+}

@@ -1,0 +1,97 @@
+package lock
+
+import (
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// What is carried as one file.
+const (
+	File     Kind = "file"
+	Manifest Kind = "manifest" // plain Kubernetes YAML
+)
+
+var fileKind = KindInfo{
+	Kind: File, Plural: "files", Title: "files", Purpose: "FILE",
+	Listed: true, Plain: true, forms: []string{fileForm.Field},
+}
+
+var manifestKind = KindInfo{
+	Kind: Manifest, Plural: "manifests", Title: "manifests", Purpose: "SOURCE",
+	Plain: true, forms: []string{fileForm.Field},
+}
+
+var fileForm = Form{Field: "rawFile", Content: (*RawFile)(nil), About: "file or manifest"}
+
+// RawFile is a file by URL, or a manifest beside the stack.
+type RawFile struct {
+	Name      string        `yaml:"name"`
+	URL       string        `yaml:"url,omitempty"`
+	Path      string        `yaml:"path,omitempty"` // manifests: relative to the lock file, slash-separated
+	Digest    digest.Digest `yaml:"digest"`
+	Size      int64         `yaml:"size"`
+	MediaType string        `yaml:"mediaType"`
+}
+
+func (f *RawFile) normalize()     {}
+func (f *RawFile) clone() Content { return f }
+
+func (f *RawFile) check(c *checker, at string) {
+	c.text(at+".name", f.Name, true)
+	if strings.ContainsAny(f.Name, `/\`) || f.Name == ".." || f.Name == "." {
+		c.problem(at+".name", "%q is not a file name", f.Name)
+	}
+	if (f.URL == "") == (f.Path == "") {
+		c.problem(at, "needs either url or path")
+	}
+	if f.URL != "" {
+		c.url(at+".url", f.URL)
+	}
+	if f.Path != "" {
+		c.path(at+".path", belowLock(f.Path))
+	}
+	c.blob(at, f.Digest, f.Size)
+	c.mediaType(at+".mediaType", f.MediaType, true)
+}
+
+// belowLock drops the steps that lead from the lock's folder to the stack's.
+func belowLock(p string) string {
+	p = strings.TrimPrefix(p, "./")
+	for strings.HasPrefix(p, "../") {
+		p = p[3:]
+	}
+	return p
+}
+
+func (f *RawFile) heads(*Item) []HeadBlob { return nil }
+
+func (f *RawFile) slots(*Item) []Slot {
+	src := Source{Kind: FromURL, URL: f.URL, Digest: f.Digest}
+	if f.URL == "" {
+		src = Source{Kind: FromPath, Path: f.Path, Digest: f.Digest}
+	}
+	return []Slot{blobSlot(Blob{f.Digest, f.MediaType, f.Size}, src)}
+}
+
+func (f *RawFile) wrap(func(string) digest.Digest) (manifest, config []byte, err error) {
+	empty := ocispec.DescriptorEmptyJSON
+	return assemble(ocispec.Manifest{
+		ArtifactType: ArtifactTypeFile,
+		Layers: []ocispec.Descriptor{{
+			MediaType:   f.MediaType,
+			Digest:      f.Digest,
+			Size:        f.Size,
+			Annotations: map[string]string{ocispec.AnnotationTitle: f.Name},
+		}},
+	}, empty.MediaType, empty.Data)
+}
+
+func (f *RawFile) artifactType() string { return ArtifactTypeFile }
+
+func (f *RawFile) describe(_ *Item, d *Description) {
+	d.Name, d.Checksum, d.Digest = f.Name, f.Digest, f.Digest
+}
+
+func (f *RawFile) facts() []Fact { return []Fact{{"file", ruleLock, f.Digest, f.Size}} }
