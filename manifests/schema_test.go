@@ -46,7 +46,7 @@ func generate(t *testing.T, kind string, of any) []byte {
 			return nil
 		},
 	}
-	for _, dir := range []string{"api/stack", "api/site", "api/lock", "api/inventory"} {
+	for _, dir := range []string{"api/stack", "api/site", "api/lock", "api/ledger", "api/inventory"} {
 		if err := r.AddGoComments("github.com/caisson/caisson/manifests", "../internal/"+dir); err != nil {
 			t.Fatal(err)
 		}

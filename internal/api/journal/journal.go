@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/api/object"
 )
 
@@ -95,10 +96,12 @@ type Run struct {
 	Ledger     digest.Digest `json:"ledger,omitempty"`
 	Sequence   int64         `json:"sequence,omitempty"`
 	KeyIDs     []string      `json:"keyIDs,omitempty"`
-	Overrides  []string      `json:"overrides,omitempty"` // checks that the operator overruled, as options: allow-older
-	Error      string        `json:"error,omitempty"`
-	Whole      bool          `json:"whole,omitempty"` // a rollback of all that the newest generation changed
-	Components []Component   `json:"components,omitempty"`
+	// Checks are those that the site made before it changed anything.
+	Checks     []ledger.Check `json:"checks,omitempty"`
+	Overrides  []string       `json:"overrides,omitempty"` // checks that the operator overruled, as options: allow-older
+	Error      string         `json:"error,omitempty"`
+	Whole      bool           `json:"whole,omitempty"` // a rollback of all that the newest generation changed
+	Components []Component    `json:"components,omitempty"`
 }
 
 // Operator is who ran the tool, as far as the kubeconfig tells. It never holds a

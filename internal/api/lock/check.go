@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -21,6 +22,7 @@ import (
 const (
 	maxComponents   = 1000
 	maxItems        = 20_000
+	maxChecks       = 100_000
 	maxManifests    = 1000 // of one item
 	maxLayers       = 1000 // of one manifest
 	maxModelFiles   = 100_000
@@ -94,8 +96,29 @@ func (c *checker) lock() {
 		c.component(fmt.Sprintf("components[%d]", i), &c.l.Components[i])
 	}
 	c.drivers()
+	c.checks()
 	c.pendingTwins()
 	c.cycles()
+}
+
+// checks wants each about an item of the lock, in order and none twice.
+func (c *checker) checks() {
+	if len(c.l.Checks) > maxChecks {
+		c.problem("checks", "has more than %d entries", maxChecks)
+		return
+	}
+	for i := range c.l.Checks {
+		at, check := fmt.Sprintf("checks[%d]", i), &c.l.Checks[i]
+		if err := check.Validate(); err != nil {
+			c.problem(at, "%v", err)
+		}
+		if _, ok := c.refs[check.Item]; !ok {
+			c.problem(at+".item", "%q is no item of the lock", check.Item)
+		}
+		if i > 0 && ledger.Compare(c.l.Checks[i-1], *check) >= 0 {
+			c.problem(at, "is out of order or repeated")
+		}
+	}
 }
 
 // index notes names and references and refuses repeated ones.

@@ -7,7 +7,11 @@
 // network or the disk beyond reading and writing the lock file itself.
 package lock
 
-import "github.com/opencontainers/go-digest"
+import (
+	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/api/ledger"
+)
 
 // APIVersion and Kind head every lock file.
 const (
@@ -27,6 +31,9 @@ type Lock struct {
 	Components []Component `yaml:"components"`        // in the stack's order
 	Drivers    []Driver    `yaml:"drivers,omitempty"` // of a site's GPU nodes, sorted by name
 	Items      []Item      `yaml:"items"`             // sorted by kind (image, chart, model, file, manifest, referrer) then ref
+	// Checks are those of the items' origin that were made when resolving, sorted
+	// by item. Packing takes them into the bundle's ledger.
+	Checks []ledger.Check `yaml:"checks,omitempty"`
 }
 
 // Metadata names the stack.

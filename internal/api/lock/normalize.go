@@ -6,6 +6,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/caisson/caisson/internal/api/ledger"
 )
 
 // Normalize gives the lock its one form: lists in the order their comments
@@ -27,6 +29,8 @@ func (l *Lock) Normalize() error {
 		l.Drivers[i].normalize()
 	}
 	slices.SortStableFunc(l.Drivers, compareDrivers)
+	slices.SortStableFunc(l.Checks, ledger.Compare)
+	l.Checks = slices.Compact(l.Checks)
 	l.settleLayers()
 	for i := range l.Items {
 		if err := l.Items[i].settle(); err != nil {

@@ -91,6 +91,7 @@ func (l *Lock) clone() *Lock {
 		d := &c.Drivers[i]
 		d.Kernels, d.Packages = slices.Clone(d.Kernels), slices.Clone(d.Packages)
 	}
+	c.Checks = slices.Clone(l.Checks)
 	c.Items = slices.Clone(l.Items)
 	for i := range c.Items {
 		c.Items[i].unshare()

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/sign"
@@ -53,7 +54,9 @@ type Bundle struct {
 	Blobs     int           `json:"blobs"`
 	Volumes   Volumes       `json:"volumes"`
 	SBOM      bool          `json:"sbom"`
-	Items     []Item        `json:"items"`
+	// Checks counts what the signed ledger lists, by result.
+	Checks map[string]int `json:"checks,omitempty"`
+	Items  []Item         `json:"items"`
 }
 
 // Volumes counts the volume files.
@@ -144,6 +147,9 @@ func inspectHead(files bundle.Files, checker *sign.Checker) (Bundle, error) {
 	}
 	out.Verified, out.Keys = true, t.KeyIDs()
 	markSigners(out.Signers, t.Signatures())
+	if g, err := ledger.Parse(t.Ledger()); err == nil {
+		out.Checks = g.Count()
+	}
 	return out, nil
 }
 

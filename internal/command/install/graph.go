@@ -88,7 +88,7 @@ func (in *installer) start(ctx context.Context) error {
 	}
 	run := journal.Run{
 		Tool: in.opt.Tool, Version: in.plan.Version, Plan: in.planned, Index: in.plan.Index, Lock: in.plan.Lock, Ledger: ledger,
-		Sequence: in.bundle.Sequence(), KeyIDs: in.bundle.KeyIDs(),
+		Sequence: in.bundle.Sequence(), KeyIDs: in.bundle.KeyIDs(), Checks: in.bundle.Checks(now()),
 	}
 	for _, c := range in.plan.Components {
 		in.order = append(in.order, c.Name)

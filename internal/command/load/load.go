@@ -22,6 +22,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/cargo/catalog"
 	"github.com/caisson/caisson/internal/client/registry"
@@ -58,6 +59,7 @@ type Result struct {
 	SkippedBytes      int64            `json:"skippedBytes"`
 	SkippedReferences int              `json:"skippedReferences"` // found complete
 	Children          []registry.Child `json:"children,omitempty"`
+	Checks            []ledger.Check   `json:"checks,omitempty"` // made before anything was pushed
 	Duration          time.Duration    `json:"-"`
 }
 
@@ -74,6 +76,9 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	l, err := newLoader(bundles, opt, sink)
 	if err != nil {
 		return Result{}, err
+	}
+	for _, b := range bundles {
+		l.result.Checks = append(l.result.Checks, b.Checks(began)...)
 	}
 	res, err := l.run(ctx)
 	res.Duration = time.Since(began)

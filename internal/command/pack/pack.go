@@ -332,9 +332,9 @@ func (p *packing) ledger(files *bundle.Files, index digest.Digest, created time.
 			return nil
 		}
 	}
-	text, err := encode(makeLedger(p.lock, p.lockDigest(), index, created))
+	text, err := makeLedger(p.lock, p.lockDigest(), index, created).Marshal()
 	if err != nil {
-		return fmt.Errorf("writing the ledger: %w", err)
+		return err
 	}
 	if _, err := bundle.WriteLedger(p.opt.Output, p.name, text); err != nil {
 		return err

@@ -29,6 +29,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/fetch"
@@ -228,8 +229,8 @@ func checkSBOM(t *testing.T, b *bundle.Bundle, l *lock.Lock) {
 
 func checkLedger(t *testing.T, text []byte, l *lock.Lock) {
 	t.Helper()
-	var g pack.Ledger
-	if err := json.Unmarshal(text, &g); err != nil {
+	g, err := ledger.Parse(text)
+	if err != nil {
 		t.Fatal(err)
 	}
 	checked := map[string]bool{}

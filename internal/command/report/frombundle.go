@@ -62,7 +62,7 @@ func (s *sources) fromTrusted(ctx context.Context, opt Options) error {
 		if !s.matches(b.Trusted.Bundle) {
 			continue
 		}
-		s.ledger = b.Ledger()
+		s.readLedger(b.Ledger())
 		if s.lock == nil {
 			s.lock = b.Lock()
 		}

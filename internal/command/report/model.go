@@ -2,7 +2,6 @@ package report
 
 import (
 	"cmp"
-	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/kube"
 )
@@ -22,23 +22,23 @@ const (
 
 // Report is everything the page shows.
 type Report struct {
-	APIVersion  string          `json:"apiVersion"`
-	Kind        string          `json:"kind"`
-	Generated   time.Time       `json:"generated"`
-	Tool        string          `json:"tool,omitempty"`
-	Source      string          `json:"source"` // where the journal was read
-	Stack       string          `json:"stack"`
-	Version     string          `json:"version,omitempty"`
-	Generation  int             `json:"generation,omitempty"`
-	Cluster     Cluster         `json:"cluster"`
-	Missing     []string        `json:"missing,omitempty"` // what the report lacks, and why
-	Components  []Component     `json:"components"`
-	Items       []Item          `json:"items,omitempty"`
-	Composition []Share         `json:"composition,omitempty"`
-	Bytes       int64           `json:"bytes,omitempty"` // of payload, each blob once
-	Trust       []Trust         `json:"trust"`
-	Ledger      json.RawMessage `json:"ledger,omitempty"`
-	Runs        []journal.Run   `json:"runs"`
+	APIVersion  string         `json:"apiVersion"`
+	Kind        string         `json:"kind"`
+	Generated   time.Time      `json:"generated"`
+	Tool        string         `json:"tool,omitempty"`
+	Source      string         `json:"source"` // where the journal was read
+	Stack       string         `json:"stack"`
+	Version     string         `json:"version,omitempty"`
+	Generation  int            `json:"generation,omitempty"`
+	Cluster     Cluster        `json:"cluster"`
+	Missing     []string       `json:"missing,omitempty"` // what the report lacks, and why
+	Components  []Component    `json:"components"`
+	Items       []Item         `json:"items,omitempty"`
+	Composition []Share        `json:"composition,omitempty"`
+	Bytes       int64          `json:"bytes,omitempty"` // of payload, each blob once
+	Trust       []Trust        `json:"trust"`
+	Ledger      *ledger.Ledger `json:"ledger,omitempty"`
+	Runs        []journal.Run  `json:"runs"`
 }
 
 // Cluster names the cluster.
@@ -116,9 +116,7 @@ func build(s *sources) *Report {
 	for _, c := range s.journal.Installed {
 		r.Components = append(r.Components, component(c))
 	}
-	if json.Valid(s.ledger) {
-		r.Ledger = s.ledger
-	}
+	r.Ledger = s.ledger
 	r.Trust = trust(s.journal)
 	if s.lock != nil {
 		r.Items, r.Composition, r.Bytes = provenance(s.lock)

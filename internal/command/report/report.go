@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/client/archive"
@@ -84,7 +85,7 @@ type sources struct {
 	journal *journal.Journal
 	origin  string
 	lock    *lock.Lock
-	ledger  []byte
+	ledger  *ledger.Ledger
 	server  string
 	version string
 	missing []string
@@ -117,7 +118,7 @@ func collect(ctx context.Context, opt Options) (*sources, error) {
 	if s.lock == nil {
 		s.miss("the lock of what is installed: the provenance table and the composition are left out; give the bundle's path to have them")
 	}
-	if len(s.ledger) == 0 {
+	if s.ledger == nil {
 		s.miss("a ledger of the checks made on the connected side: the bundle carries none, or was not given")
 	}
 	return s, nil
@@ -167,10 +168,11 @@ func (s *sources) keptLock(ctx context.Context, store *archive.Store) error {
 		return nil
 	}
 	if run.Ledger != "" {
-		var err error
-		if s.ledger, err = store.Ledger(ctx, run.Ledger); err != nil {
+		text, err := store.Ledger(ctx, run.Ledger)
+		if err != nil {
 			s.miss("the ledger kept in the cluster: %v", err)
 		}
+		s.readLedger(text)
 	}
 	data, err := store.Lock(ctx, run.Lock)
 	if err != nil {
@@ -178,6 +180,19 @@ func (s *sources) keptLock(ctx context.Context, store *archive.Store) error {
 		return ctx.Err()
 	}
 	return s.parse(data)
+}
+
+// readLedger takes a ledger, where there is one that can be read.
+func (s *sources) readLedger(text []byte) {
+	if len(text) == 0 {
+		return
+	}
+	g, err := ledger.Parse(text)
+	if err != nil {
+		s.miss("a readable ledger: %v", err)
+		return
+	}
+	s.ledger = g
 }
 
 func (s *sources) parse(data []byte) error {
