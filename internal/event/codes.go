@@ -39,6 +39,9 @@ const (
 	CodeEgressPullAlways = "egress/pull-always"
 	CodeEgressMore       = "egress/more"
 
+	// what templates ask a cluster; a stack's allow names it as well
+	CodeLookup = "lookup"
+
 	// the stack and the site file
 	CodeUnknownComponent        = "unknown-component"
 	CodeComponentNotOptional    = "component-not-optional"
@@ -148,6 +151,8 @@ var codes = []CodeInfo{
 	{CodeEgressPullAlways, Warn, "Set the pull policy to IfNotPresent in the chart's values."},
 	{CodeEgressMore, Error, "Settle the findings that are listed, then run again."},
 
+	{CodeLookup, Error, "Turn the lookup off in the chart's values, or allow it in the stack with a reason."},
+
 	{CodeUnknownComponent, Error, "Correct the component's name in the site file."},
 	{CodeComponentNotOptional, Error, "Enable the component in the site file, or make it optional in the stack."},
 	{CodeNeededComponentDisabled, Error, "Enable the component, or leave out those that need it."},
@@ -234,5 +239,5 @@ func Codes() []CodeInfo { return slices.Clone(codes) }
 
 // EgressCodes are those that a stack can allow.
 func EgressCodes() []string {
-	return []string{CodeEgressDownload, CodeEgressRemote, CodeEgressImage, CodeEgressPullAlways, CodeEgressMore}
+	return []string{CodeEgressDownload, CodeEgressRemote, CodeEgressImage, CodeEgressPullAlways, CodeEgressMore, CodeLookup}
 }

@@ -86,6 +86,9 @@ func (c *Component) check() error {
 		if got, err := DigestValues(r.Values); err != nil || got != r.ValuesDigest {
 			return fmt.Errorf("release %s: its values have digest %s, not %s", r.Name, got, r.ValuesDigest)
 		}
+		if err := r.Rendering.check(); err != nil {
+			return fmt.Errorf("release %s: %w", r.Name, err)
+		}
 	}
 	for _, m := range c.Manifests {
 		if err := m.Digest.Validate(); err != nil {

@@ -92,6 +92,8 @@ type Cluster struct {
 	Digest  digest.Digest `json:"digest"` // of UID and Version
 	Server  string        `json:"server,omitempty"`
 	Bound   *Bound        `json:"bound,omitempty"` // what else the plan depends on
+
+	APIVersions []string `json:"apiVersions,omitempty"` // what it served, for charts that ask: "v1", "v1/Pod"
 }
 
 // Bind computes the digest of what a plan depends on.
@@ -165,6 +167,7 @@ type Release struct {
 	Differences  []string       `json:"differences,omitempty"` // of values: "replicas: 2 > 3"; secrets not shown
 
 	ObjectChanges []ObjectChange `json:"objectChanges,omitempty"` // against the revision that is there
+	Rendering     *Rendering     `json:"rendering,omitempty"`     // nil in plans of earlier versions
 }
 
 // Manifest is one file of plain objects.

@@ -82,15 +82,15 @@ type Component struct {
 	// Ready lists what must hold before the component counts as ready.
 	Ready []Condition `yaml:"ready,omitempty"`
 	// Allow accepts what the egress lint finds in the component: places that
-	// would call out of a closed site. What it finds and nothing accepts fails
-	// resolve and plan.
+	// would call out of a closed site, and lookups of what is not the release's
+	// own. What it finds and nothing accepts fails resolve and plan.
 	Allow []Allow `yaml:"allow,omitempty"`
 }
 
 // Allow accepts findings of the egress lint.
 type Allow struct {
 	// Code of the findings, such as egress/download.
-	Code string `yaml:"code" jsonschema:"required,enum=egress/download,enum=egress/remote,enum=egress/image,enum=egress/pull-always,enum=egress/more"`
+	Code string `yaml:"code" jsonschema:"required,enum=egress/download,enum=egress/remote,enum=egress/image,enum=egress/pull-always,enum=egress/more,enum=lookup"`
 	// Match is a pattern of the template, of TEMPLATE:LINE or of the text that was
 	// found, such as web/templates/*; an asterisk stands for anything.
 	Match string `yaml:"match" jsonschema:"required,minLength=1,maxLength=1024"`

@@ -11,7 +11,6 @@ import (
 
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chartutil"
-	helmengine "helm.sh/helm/v3/pkg/engine"
 	helmkube "helm.sh/helm/v3/pkg/kube"
 	"helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/releaseutil"
@@ -20,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/caisson/caisson/internal/client/kube"
-	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // ErrNoRelease: there is no release, or no revision, of that name.
@@ -29,7 +27,8 @@ var ErrNoRelease = errors.New("no such release")
 // maxHistory is how many revisions of a release are kept.
 const maxHistory = 10
 
-// Engine runs Helm's actions in one namespace of one cluster. Objects are
+// Engine runs Helm's actions in one namespace of one cluster. It renders nothing:
+// Helm is given what was rendered, as a chart without templates. Objects are
 // applied server-side and waited for by internal/kube; releases are kept by
 // Driver; custom resource definitions stay out of releases. Actions end when
 // their context does, having written down what they came to. An Engine may be
@@ -53,12 +52,13 @@ func NewEngine(cluster *kube.Client, namespace string, pulls Pulls, report func(
 
 // Spec is one release as it should be.
 type Spec struct {
-	Name    string
-	Chart   *Chart
-	Values  map[string]any
-	CRDs    []string          // custom resource definitions that it may render
-	Labels  map[string]string // kept with the release
-	Timeout time.Duration     // for each of: hooks, objects becoming ready
+	Name      string
+	Chart     *Chart // whose name, version and default values the release keeps
+	Values    map[string]any
+	Rendering Rendering         // of the chart with these values: what is installed
+	CRDs      []string          // custom resource definitions that it may render
+	Labels    map[string]string // kept with the release
+	Timeout   time.Duration     // for each of: hooks, objects becoming ready
 }
 
 // Release is what is known of one revision.
@@ -77,67 +77,6 @@ type Release struct {
 // Pending says whether an action on the release began and never ended.
 func (r Release) Pending() bool {
 	return release.Status(r.Status).IsPending() || r.Status == "uninstalling"
-}
-
-// CRDs renders the release as it would be next and returns the custom resource
-// definitions among the chart's objects, wherever the chart keeps them.
-func (e *Engine) CRDs(ctx context.Context, spec Spec) ([]*unstructured.Unstructured, error) {
-	docs, err := e.render(spec)
-	if err != nil {
-		return nil, fmt.Errorf("rendering release %s: %w", spec.Name, err)
-	}
-	var out []*unstructured.Unstructured
-	for _, d := range docs {
-		if !crdLine.MatchString(d.Source) {
-			continue
-		}
-		objects, err := kube.Parse([]byte(d.Source))
-		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", d.Template, err)
-		}
-		out = append(out, slices.DeleteFunc(objects, func(u *unstructured.Unstructured) bool { return !kube.IsCRD(u) })...)
-	}
-	return out, ctx.Err()
-}
-
-// render renders against the real cluster.
-func (e *Engine) render(spec Spec) ([]document.Document, error) {
-	loaded, err := spec.Chart.Load()
-	if err != nil {
-		return nil, err
-	}
-	values, err := NativeValues(spec.Values)
-	if err != nil {
-		return nil, err
-	}
-	caps, err := e.capabilities()
-	if err != nil {
-		return nil, err
-	}
-	if err := chartutil.ProcessDependenciesWithMerge(loaded, values); err != nil {
-		return nil, fmt.Errorf("processing dependencies: %w", err)
-	}
-	top, err := chartutil.ToRenderValuesWithSchemaValidation(loaded, values, e.releaseOptions(spec), caps, true)
-	if err != nil {
-		return nil, err
-	}
-	config, err := e.cluster.Getter(e.namespace).ToRESTConfig()
-	if err != nil {
-		return nil, err
-	}
-	files, err := helmengine.New(config).Render(loaded, top)
-	if err != nil {
-		return nil, err
-	}
-	return collect(loaded, files)
-}
-
-func (e *Engine) releaseOptions(spec Spec) chartutil.ReleaseOptions {
-	o := chartutil.ReleaseOptions{Name: spec.Name, Namespace: e.namespace, Revision: 1, IsInstall: true}
-	if last, err := e.storage().Last(spec.Name); err == nil {
-		o.Revision, o.IsInstall, o.IsUpgrade = last.Version+1, false, true
-	}
-	return o
 }
 
 // capabilities are the real cluster's.
@@ -189,7 +128,7 @@ func (e *Engine) Install(ctx context.Context, spec Spec) (Release, error) {
 	if err != nil {
 		return Release{}, fmt.Errorf("installing release %s: %w", spec.Name, err)
 	}
-	loaded, values, err := parts(spec)
+	rendered, values, err := parts(spec)
 	if err != nil {
 		return Release{}, fmt.Errorf("installing release %s: %w", spec.Name, err)
 	}
@@ -199,7 +138,7 @@ func (e *Engine) Install(ctx context.Context, spec Spec) (Release, error) {
 	a.PostRenderer, a.Labels = postRenderer{e.pulls, spec.CRDs}, spec.Labels
 	// The context reaches the action through its client: Helm's own way of
 	// cancelling leaves the action running behind our back.
-	rls, err := a.Run(loaded, values)
+	rls, err := a.Run(rendered, values)
 	if err != nil {
 		return e.summary(rls), fmt.Errorf("installing release %s: %w", spec.Name, cause(ctx, err))
 	}
@@ -212,7 +151,7 @@ func (e *Engine) Upgrade(ctx context.Context, spec Spec) (Release, error) {
 	if err != nil {
 		return Release{}, fmt.Errorf("upgrading release %s: %w", spec.Name, err)
 	}
-	loaded, values, err := parts(spec)
+	rendered, values, err := parts(spec)
 	if err != nil {
 		return Release{}, fmt.Errorf("upgrading release %s: %w", spec.Name, err)
 	}
@@ -220,7 +159,7 @@ func (e *Engine) Upgrade(ctx context.Context, spec Spec) (Release, error) {
 	a.Namespace, a.Timeout, a.MaxHistory = e.namespace, spec.Timeout, maxHistory
 	a.SkipCRDs, a.Wait, a.DisableOpenAPIValidation, a.ResetValues = true, true, true, true
 	a.PostRenderer, a.Labels = postRenderer{e.pulls, spec.CRDs}, spec.Labels
-	rls, err := a.Run(spec.Name, loaded, values)
+	rls, err := a.Run(spec.Name, rendered, values)
 	if err != nil {
 		return e.summary(rls), fmt.Errorf("upgrading release %s: %w", spec.Name, cause(ctx, err))
 	}

@@ -117,12 +117,25 @@ func image(t *testing.T, c *kube.Client, o kube.Object) string {
 	return list[0].(map[string]any)["image"].(string)
 }
 
+// rendered is a spec with what a worker renders for it.
+func rendered(t *testing.T, namespace string, spec Spec) Spec {
+	t.Helper()
+	r, err := Render(t.Context(), spec.Chart, RenderOptions{
+		Release: spec.Name, Namespace: namespace, Values: spec.Values, KubeVersion: "1.36", Worker: worker(t),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.Rendering = r
+	return spec
+}
+
 func TestEngineFromInstallToUninstall(t *testing.T) {
 	c, ns := cluster(t)
 	e := NewEngine(c, ns, Pulls{Rewrite: known}, nil)
 	chart := packChart(t, "web", "1.0.0", map[string]string{"templates/d.yaml": deployment, "templates/h.yaml": hook})
 	spec := Spec{Name: "web", Chart: chart, Values: map[string]any{"replicas": 2}, Labels: map[string]string{LabelChart: "abc"}, Timeout: time.Minute}
-	r, err := e.Install(t.Context(), spec)
+	r, err := e.Install(t.Context(), rendered(t, ns, spec))
 	if err != nil || r.Revision != 1 || r.Status != "deployed" || len(r.Objects) != 1 || r.Labels[LabelChart] != "abc" {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -134,7 +147,7 @@ func TestEngineFromInstallToUninstall(t *testing.T) {
 		}
 	}
 	spec.Values = nil // back to the chart's defaults, not the values of before
-	if r, err = e.Upgrade(t.Context(), spec); err != nil || r.Revision != 2 {
+	if r, err = e.Upgrade(t.Context(), rendered(t, ns, spec)); err != nil || r.Revision != 2 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	u, err := c.Get(t.Context(), deploy)
@@ -165,12 +178,12 @@ func TestEngineRefusesUnknownImages(t *testing.T) {
 	c, ns := cluster(t)
 	e := NewEngine(c, ns, Pulls{Rewrite: known}, nil)
 	chart := packChart(t, "web", "1.0.0", map[string]string{"templates/d.yaml": deployment})
-	_, err := e.Install(t.Context(), Spec{Name: "web", Chart: chart, Values: map[string]any{"image": "docker.io/evil/x:9"}, Timeout: time.Minute})
+	_, err := e.Install(t.Context(), rendered(t, ns, Spec{Name: "web", Chart: chart, Values: map[string]any{"image": "docker.io/evil/x:9"}, Timeout: time.Minute}))
 	if !errors.Is(err, ErrUnknownImage) || !strings.Contains(err.Error(), "docker.io/evil/x:9") {
 		t.Fatalf("error is %v", err)
 	}
 	chart = packChart(t, "web", "1.0.0", map[string]string{"templates/h.yaml": strings.ReplaceAll(hook, "ghcr.io/acme/hook:1", "docker.io/evil/hook:9")})
-	_, err = e.Install(t.Context(), Spec{Name: "hooked", Chart: chart, Timeout: time.Minute})
+	_, err = e.Install(t.Context(), rendered(t, ns, Spec{Name: "hooked", Chart: chart, Timeout: time.Minute}))
 	if err == nil || !strings.Contains(err.Error(), "docker.io/evil/hook:9") {
 		t.Fatalf("a hook with an unknown image: %v", err)
 	}
@@ -189,7 +202,7 @@ func TestEngineKeepsDefinitionsOutOfReleases(t *testing.T) {
 		"templates/w.yaml": "apiVersion: templated.caisson.dev/v1\nkind: Widget\nmetadata: {name: w}\n---\napiVersion: inside.caisson.dev/v1\nkind: Widget\nmetadata: {name: w}\n",
 	})
 	spec := Spec{Name: "web", Chart: chart, Timeout: time.Minute}
-	crds, err := e.CRDs(t.Context(), spec)
+	crds, err := rendered(t, ns, spec).Rendering.Definitions()
 	if err != nil || len(crds) != 2 {
 		t.Fatalf("%d definitions, %v", len(crds), err)
 	}
@@ -198,11 +211,11 @@ func TestEngineKeepsDefinitionsOutOfReleases(t *testing.T) {
 		t.Fatal(err)
 	}
 	unplanned := Spec{Name: "unplanned", Chart: chart, Timeout: time.Minute}
-	if _, err := e.Install(t.Context(), unplanned); !errors.Is(err, ErrUnplannedCRD) {
+	if _, err := e.Install(t.Context(), rendered(t, ns, unplanned)); !errors.Is(err, ErrUnplannedCRD) {
 		t.Errorf("error is %v", err)
 	}
 	spec.CRDs = []string{"widgets.inside.caisson.dev", "widgets.templated.caisson.dev"}
-	r, err := e.Install(t.Context(), spec)
+	r, err := e.Install(t.Context(), rendered(t, ns, spec))
 	if err != nil || len(r.Objects) != 2 {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -228,11 +241,11 @@ func TestEngineFailuresAreWrittenDown(t *testing.T) {
 	e := NewEngine(c, ns, Pulls{Rewrite: known}, nil)
 	chart := packChart(t, "web", "1.0.0", map[string]string{"templates/d.yaml": deployment, "templates/h.yaml": hook})
 	spec := Spec{Name: "web", Chart: chart, Timeout: 3 * time.Second}
-	if _, err := e.Install(t.Context(), spec); err != nil {
+	if _, err := e.Install(t.Context(), rendered(t, ns, spec)); err != nil {
 		t.Fatal(err)
 	}
 	spec.Values = map[string]any{"nodeName": "nowhere"}
-	if _, err := e.Upgrade(t.Context(), spec); !errors.Is(err, kube.ErrNotReady) {
+	if _, err := e.Upgrade(t.Context(), rendered(t, ns, spec)); !errors.Is(err, kube.ErrNotReady) {
 		t.Fatalf("pods that never start: %v", err)
 	}
 	last, err := e.Last(t.Context(), "web")
@@ -246,7 +259,7 @@ func TestEngineFailuresAreWrittenDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	spec.Values = map[string]any{"outcome": "fail"}
-	if _, err := e.Upgrade(t.Context(), spec); err == nil || !strings.Contains(err.Error(), "pre-upgrade") {
+	if _, err := e.Upgrade(t.Context(), rendered(t, ns, spec)); err == nil || !strings.Contains(err.Error(), "pre-upgrade") {
 		t.Fatalf("a failing hook: %v", err)
 	}
 }
@@ -257,7 +270,7 @@ func TestEngineStopsWithItsContext(t *testing.T) {
 	reason := errors.New("enough")
 	e := NewEngine(c, ns, Pulls{Rewrite: known}, func(kube.Object, string) { cancel(reason) })
 	chart := packChart(t, "web", "1.0.0", map[string]string{"templates/d.yaml": deployment})
-	_, err := e.Install(ctx, Spec{Name: "web", Chart: chart, Values: map[string]any{"nodeName": "nowhere"}, Timeout: time.Minute})
+	_, err := e.Install(ctx, rendered(t, ns, Spec{Name: "web", Chart: chart, Values: map[string]any{"nodeName": "nowhere"}, Timeout: time.Minute}))
 	if !errors.Is(err, reason) {
 		t.Fatalf("error is %v", err)
 	}

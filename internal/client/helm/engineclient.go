@@ -34,14 +34,14 @@ var (
 	_ helmkube.InterfaceDeletionPropagation = (*actionClient)(nil)
 )
 
-// parts loads what an action needs afresh; Helm changes both.
+// parts makes what an action needs afresh; Helm changes both.
 func parts(spec Spec) (*chart.Chart, map[string]any, error) {
-	loaded, err := spec.Chart.Load()
+	rendered, err := renderedChart(spec.Chart, spec.Rendering)
 	if err != nil {
 		return nil, nil, err
 	}
 	values, err := NativeValues(spec.Values)
-	return loaded, values, err
+	return rendered, values, err
 }
 
 // Create applies the resources, in order.

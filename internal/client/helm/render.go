@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"sort"
 	"strings"
 	"time"
@@ -20,8 +21,8 @@ import (
 const renderTimeout = 2 * time.Minute
 
 // RenderOptions says for which release and cluster to render. The zero value
-// renders a release of the chart's name into namespace "default" for Helm's
-// default Kubernetes version.
+// renders a release of the chart's name into namespace "default" for
+// DefaultKubeVersion.
 type RenderOptions struct {
 	Release     string
 	Namespace   string
@@ -29,56 +30,83 @@ type RenderOptions struct {
 	KubeVersion string         // "1.33", "v1.33.4"
 	APIVersions []string       // beyond those Kubernetes itself serves: "monitoring.coreos.com/v1"
 	Exact       bool           // APIVersions is all that is served, as on a cluster that was asked
+	Upgrade     bool           // of a release that is there, not a first install
+	Revision    int            // that the release will have; 0: 1
+	Later       bool           // at another time than now, in each of its parts; heeded by a worker alone
+	Lookup      Lookup         `json:"-"` // answers what templates look up; nil: nothing is there
 	Worker      []string       `json:"-"` // program that calls Work, and its arguments; none renders in this process
 }
 
-// Render renders a chart as `helm template` would for a first install, hooks
-// and crds/ included, notes left out. Documents come sorted by template, then
-// in their order. It reaches no network and no cluster. Rendering stops being
+// Rendering is what a chart renders to.
+type Rendering struct {
+	Documents []document.Document
+	Notes     string // of the chart itself
+}
+
+// maxNotes bounds the notes of a chart, in bytes.
+const maxNotes = 1 << 20
+
+// Render renders a chart as Helm would for an install or upgrade, hooks and crds/
+// included. Documents come sorted by template, then in their order. It reaches no
+// network, and a cluster only through opt.Lookup. Rendering stops being
 // waited for when ctx ends or after two minutes, whichever comes first. With a
 // worker it ends then, and templates that bring a process down are ErrWorker.
-func Render(ctx context.Context, c *Chart, opt RenderOptions) ([]document.Document, error) {
+func Render(ctx context.Context, c *Chart, opt RenderOptions) (Rendering, error) {
 	ctx, cancel := context.WithTimeout(ctx, renderTimeout)
 	defer cancel()
 	if len(opt.Worker) > 0 {
 		return renderApart(ctx, c, opt)
 	}
 	type outcome struct {
-		docs []document.Document
-		err  error
+		Rendering
+		err error
 	}
 	done := make(chan outcome, 1) // Helm's engine cannot be interrupted
 	go func() {
-		docs, err := renderNow(c, opt)
-		done <- outcome{docs, err}
+		r, err := renderNow(ctx, c, opt)
+		done <- outcome{r, err}
 	}()
 	select {
 	case o := <-done:
 		if o.err != nil {
-			return nil, fmt.Errorf("rendering chart %s %s: %w", c.Name(), c.Version(), o.err)
+			return Rendering{}, fmt.Errorf("rendering chart %s %s: %w", c.Name(), c.Version(), o.err)
 		}
-		return o.docs, nil
+		return o.Rendering, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("rendering chart %s %s: %w", c.Name(), c.Version(), ctx.Err())
+		return Rendering{}, fmt.Errorf("rendering chart %s %s: %w", c.Name(), c.Version(), ctx.Err())
 	}
 }
 
-func renderNow(c *Chart, opt RenderOptions) (docs []document.Document, err error) {
+func renderNow(ctx context.Context, c *Chart, opt RenderOptions) (r Rendering, err error) {
 	defer func() {
-		if r := recover(); r != nil {
-			docs, err = nil, fmt.Errorf("templates panicked: %v", r)
+		if p := recover(); p != nil {
+			r, err = Rendering{}, fmt.Errorf("templates panicked: %v", p)
 		}
 	}()
 	loaded, values, err := prepare(c, opt)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
-	files, err := engine.Engine{}.Render(loaded, values)
+	var files map[string]string
+	if opt.Lookup == nil {
+		files, err = engine.Engine{}.Render(loaded, values)
+	} else {
+		files, err = engine.RenderWithClientProvider(loaded, values, lookupProvider{ctx, opt.Lookup})
+	}
 	if err != nil {
-		return nil, err
+		return r, err
 	}
-	return collect(loaded, files)
+	if r.Documents, err = collect(loaded, files); err != nil {
+		return r, err
+	}
+	if r.Notes = files[path.Join(loaded.Name(), notesFile)]; len(r.Notes) > maxNotes {
+		return r, fmt.Errorf("%w: notes of %d bytes", ErrTooLarge, len(r.Notes))
+	}
+	return r, nil
 }
+
+// notesFile is the template of a chart's notes.
+const notesFile = "templates/NOTES.txt"
 
 // prepare resolves dependencies and computes the values templates see.
 func prepare(c *Chart, opt RenderOptions) (*chart.Chart, chartutil.Values, error) {
@@ -115,7 +143,10 @@ func prepare(c *Chart, opt RenderOptions) (*chart.Chart, chartutil.Values, error
 }
 
 func releaseOptions(c *Chart, opt RenderOptions) chartutil.ReleaseOptions {
-	r := chartutil.ReleaseOptions{Name: opt.Release, Namespace: opt.Namespace, Revision: 1, IsInstall: true}
+	r := chartutil.ReleaseOptions{
+		Name: opt.Release, Namespace: opt.Namespace,
+		Revision: max(opt.Revision, 1), IsInstall: !opt.Upgrade, IsUpgrade: opt.Upgrade,
+	}
 	if r.Name == "" {
 		r.Name = c.Name()
 	}
@@ -125,21 +156,27 @@ func releaseOptions(c *Chart, opt RenderOptions) chartutil.ReleaseOptions {
 	return r
 }
 
+// DefaultKubeVersion is rendered for where no version is given: that of the linked
+// Kubernetes libraries. Helm's own default is stamped into its releases alone; the
+// library says 1.20.
+const DefaultKubeVersion = "1.37"
+
 // Capabilities describes a cluster of the given Kubernetes version ("" for
-// Helm's default) that serves Kubernetes' own APIs and the extra ones. As on a
+// DefaultKubeVersion) that serves Kubernetes' own APIs and the extra ones. As on a
 // real cluster, both "apps/v1" and "apps/v1/Deployment" are known.
 func Capabilities(kubeVersion string, extra []string) (*chartutil.Capabilities, error) {
 	caps := chartutil.DefaultCapabilities.Copy()
-	if kubeVersion != "" {
-		if strings.Count(kubeVersion, ".") == 1 {
-			kubeVersion += ".0"
-		}
-		v, err := chartutil.ParseKubeVersion(kubeVersion)
-		if err != nil {
-			return nil, fmt.Errorf("parsing Kubernetes version %q: %w", kubeVersion, err)
-		}
-		caps.KubeVersion = *v
+	if kubeVersion == "" {
+		kubeVersion = DefaultKubeVersion
 	}
+	if strings.Count(kubeVersion, ".") == 1 {
+		kubeVersion += ".0"
+	}
+	v, err := chartutil.ParseKubeVersion(kubeVersion)
+	if err != nil {
+		return nil, fmt.Errorf("parsing Kubernetes version %q: %w", kubeVersion, err)
+	}
+	caps.KubeVersion = *v
 	set := append(chartutil.VersionSet{}, caps.APIVersions...)
 	for gvk := range scheme.Scheme.AllKnownTypes() {
 		if gvk.Version != "__internal" {

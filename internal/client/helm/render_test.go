@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"sort"
 	"strings"
 	"sync/atomic"
@@ -22,11 +24,11 @@ import (
 
 func render(tb testing.TB, c *Chart, opt RenderOptions) []document.Document {
 	tb.Helper()
-	docs, err := Render(context.Background(), c, opt)
+	r, err := Render(context.Background(), c, opt)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return docs
+	return r.Documents
 }
 
 func sources(docs []document.Document) string {
@@ -237,10 +239,23 @@ func TestRenderOpensNothing(t *testing.T) {
 
 func TestRenderByVersion(t *testing.T) {
 	c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": `{{ if semverCompare ">=1.35-0" .Capabilities.KubeVersion.Version }}new: 1{{ else }}old: 1{{ end }}`})
-	for version, want := range map[string]string{"1.33": "old", "v1.36": "new", "1.35.0": "new", "": "old"} {
+	for version, want := range map[string]string{"1.33": "old", "v1.36": "new", "1.35.0": "new", "": "new"} {
 		if got := sources(render(t, c, RenderOptions{KubeVersion: version})); !strings.Contains(got, want) {
 			t.Errorf("at %q: %s", version, got)
 		}
+	}
+}
+
+// TestTheDefaultVersionIsThatOfTheLinkedLibraries: k8s.io/client-go v0.N is of
+// Kubernetes 1.N.
+func TestTheDefaultVersionIsThatOfTheLinkedLibraries(t *testing.T) {
+	text, err := os.ReadFile("../../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked := regexp.MustCompile(`k8s\.io/client-go v0\.([0-9]+)\.`).FindSubmatch(text)
+	if linked == nil || "1."+string(linked[1]) != DefaultKubeVersion {
+		t.Errorf("charts are rendered for %s, linked is %s", DefaultKubeVersion, linked)
 	}
 }
 

@@ -10,7 +10,10 @@ import (
 	"os/exec"
 	"strings"
 
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+
 	"github.com/caisson/caisson/internal/rules/document"
+	"github.com/caisson/caisson/internal/rules/lookup"
 )
 
 // ErrWorker: the process that renders charts ended without an answer, as it does
@@ -20,74 +23,200 @@ var ErrWorker = errors.New("rendering ended without an answer")
 // Bounds of what passes between a worker and the program that asks it.
 const (
 	maxAsked    = 2*MaxArchiveSize + 2*maxValues // base64 and text
-	maxAnswered = 4 * document.MaxBytes
+	maxAnswered = 4*document.MaxBytes + 2*maxNotes + maxQuestions*4096
 	maxLastWord = 16 << 10 // bytes kept of a worker's error stream
 )
 
 // programName is what a worker is called, whatever its file is.
 const programName = "caisson"
 
-// asked is what a worker is asked.
-type asked struct {
+// renderRequest is what a worker is asked.
+type renderRequest struct {
 	Archive []byte        `json:"archive"`
 	Options RenderOptions `json:"options"`
+	Lookups bool          `json:"lookups"` // questions are answered
 }
 
-// answered is what it answers: documents or why there are none.
-type answered struct {
-	Documents []document.Document `json:"documents"`
-	Problem   string              `json:"problem"`
-	TooLarge  bool                `json:"tooLarge"` // the problem is ErrTooLarge
+// workerMessage is what a worker says: a question of a template, or what the
+// rendering came to.
+type workerMessage struct {
+	Question  *lookup.Question    `json:"question,omitempty"`
+	Documents []document.Document `json:"documents,omitempty"`
+	Notes     string              `json:"notes,omitempty"`
+	Problem   string              `json:"problem,omitempty"`  // why there are no documents
+	TooLarge  bool                `json:"tooLarge,omitempty"` // the problem is ErrTooLarge
 }
 
-// Work is the worker's side: it reads one question from in, renders, and writes
-// the answer to out. Only a question that is none is an error. The caller bounds
-// the process beforehand.
+// lookupReply is what a worker hears of its question.
+type lookupReply struct {
+	Found   json.RawMessage `json:"found,omitempty"`
+	Problem string          `json:"problem,omitempty"`
+}
+
+// Work is the worker's side: it reads one request from in, renders, and writes
+// the answer to out. Before that it may write questions, each of which is
+// answered on in. Only a request that is none is an error. The caller bounds the
+// process beforehand; out must not keep what is written to it.
 func Work(ctx context.Context, in io.Reader, out io.Writer) error {
-	var q asked
-	if err := json.NewDecoder(io.LimitReader(in, maxAsked)).Decode(&q); err != nil {
+	decoder := json.NewDecoder(io.LimitReader(in, maxAsked+2*maxAllAnswers))
+	var q renderRequest
+	if err := decoder.Decode(&q); err != nil {
 		return fmt.Errorf("reading what to render: %w", err)
 	}
-	var a answered
-	docs, err := q.render(ctx)
-	if a.Documents = docs; err != nil {
-		a = answered{Problem: err.Error(), TooLarge: errors.Is(err, ErrTooLarge)}
+	if q.Options.Later {
+		setClockAhead()
 	}
-	return json.NewEncoder(out).Encode(a)
+	pipe := workerPipe{decoder, json.NewEncoder(out)}
+	if q.Options.Lookup = nil; q.Lookups {
+		q.Options.Lookup = pipe.ask
+	}
+	r, err := q.render(ctx)
+	answer := workerMessage{Documents: r.Documents, Notes: r.Notes}
+	if err != nil {
+		answer = workerMessage{Problem: err.Error(), TooLarge: errors.Is(err, ErrTooLarge)}
+	}
+	return pipe.out.Encode(answer)
 }
 
-func (q asked) render(ctx context.Context) ([]document.Document, error) {
+func (q renderRequest) render(ctx context.Context) (Rendering, error) {
 	c, err := LoadArchive(q.Archive)
 	if err != nil {
-		return nil, err
+		return Rendering{}, err
 	}
 	return Render(ctx, c, q.Options)
 }
 
+// workerPipe is the worker's end of the way to the program that asked it.
+type workerPipe struct {
+	in  *json.Decoder
+	out *json.Encoder
+}
+
+// ask is a Lookup.
+func (p workerPipe) ask(_ context.Context, q lookup.Question) (map[string]any, error) {
+	if err := p.out.Encode(workerMessage{Question: &q}); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	var r lookupReply
+	if err := p.in.Decode(&r); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	if r.Problem != "" {
+		return nil, errors.New(r.Problem)
+	}
+	if len(r.Found) == 0 {
+		return nil, nil
+	}
+	var found map[string]any
+	if err := utiljson.Unmarshal(r.Found, &found); err != nil { // whole numbers as Helm has them
+		return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	return found, nil
+}
+
 // renderApart asks a worker. Templates that bring it down, or do not end, cost
 // nothing but the worker: it is killed when ctx ends.
-func renderApart(ctx context.Context, c *Chart, opt RenderOptions) ([]document.Document, error) {
-	worker := opt.Worker
-	opt.Worker = nil
-	question, err := json.Marshal(asked{c.archive, opt})
-	if err != nil {
-		return nil, fmt.Errorf("rendering chart %s %s: encoding values: %w", c.Name(), c.Version(), err)
+func renderApart(ctx context.Context, c *Chart, opt RenderOptions) (Rendering, error) {
+	r, err := askWorker(ctx, c, opt)
+	if ctx.Err() != nil {
+		err = ctx.Err()
 	}
-	cmd := exec.CommandContext(ctx, worker[0], worker[1:]...)
+	var said workerProblem
+	if err != nil && !errors.As(err, &said) { // which names the chart itself
+		err = fmt.Errorf("rendering chart %s %s: %w", c.Name(), c.Version(), err)
+	}
+	return r, err
+}
+
+func askWorker(ctx context.Context, c *Chart, opt RenderOptions) (Rendering, error) {
+	cmd := exec.CommandContext(ctx, opt.Worker[0], opt.Worker[1:]...)
 	cmd.Args[0] = programName
 	cmd.Env = []string{} // nothing of the operator's
 	cmd.Dir = "/"
-	cmd.Stdin = bytes.NewReader(question)
-	answer, last := &reply{max: maxAnswered}, &reply{max: maxLastWord}
-	cmd.Stdout, cmd.Stderr = answer, last
-	err = cmd.Run()
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("rendering chart %s %s: %w", c.Name(), c.Version(), ctx.Err())
-	}
+	last := &reply{max: maxLastWord}
+	cmd.Stderr = last
+	in, err := cmd.StdinPipe()
 	if err != nil {
-		return nil, fmt.Errorf("rendering chart %s %s: %w: %w%s", c.Name(), c.Version(), ErrWorker, err, last.said())
+		return Rendering{}, err
 	}
-	return answer.documents(c)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return Rendering{}, err
+	}
+	if err := cmd.Start(); err != nil {
+		return Rendering{}, fmt.Errorf("%w: %w", ErrWorker, err)
+	}
+	r, err := converse(ctx, in, out, c, opt)
+	_ = in.Close()
+	var said workerProblem
+	if err != nil && !errors.As(err, &said) {
+		_ = cmd.Process.Kill() // or it would wait for somebody to read
+	}
+	ended := cmd.Wait()
+	if errors.Is(err, ErrWorker) && ended != nil {
+		return Rendering{}, fmt.Errorf("%w: %w%s", ErrWorker, ended, last.said())
+	}
+	return r, err
+}
+
+// converse sends the request, answers the worker's questions and returns what the
+// rendering came to.
+func converse(ctx context.Context, in io.Writer, out io.Reader, c *Chart, opt RenderOptions) (Rendering, error) {
+	answers := &budgetedLookup{answer: opt.Lookup}
+	opt.Worker = nil
+	to, from := json.NewEncoder(in), json.NewDecoder(io.LimitReader(out, maxAnswered))
+	if err := to.Encode(renderRequest{c.archive, opt, opt.Lookup != nil}); err != nil {
+		if _, unencodable := errors.AsType[*json.UnsupportedValueError](err); unencodable {
+			return Rendering{}, fmt.Errorf("encoding values: %w", err)
+		}
+		return Rendering{}, fmt.Errorf("%w: %w", ErrWorker, err)
+	}
+	for {
+		var m workerMessage
+		if err := from.Decode(&m); err != nil {
+			return Rendering{}, fmt.Errorf("%w: %w", ErrWorker, err)
+		}
+		if m.Question == nil {
+			return m.rendering()
+		}
+		if opt.Lookup == nil {
+			return Rendering{}, fmt.Errorf("%w: it asks what it was told not to", ErrWorker)
+		}
+		if err := to.Encode(answers.reply(ctx, *m.Question)); err != nil {
+			return Rendering{}, fmt.Errorf("%w: %w", ErrWorker, err)
+		}
+	}
+}
+
+// reply answers one question for the worker.
+func (b *budgetedLookup) reply(ctx context.Context, q lookup.Question) lookupReply {
+	data, err := b.encode(ctx, q)
+	if err != nil {
+		return lookupReply{Problem: err.Error()}
+	}
+	return lookupReply{Found: data}
+}
+
+func (m workerMessage) rendering() (Rendering, error) {
+	if m.Problem != "" {
+		return Rendering{}, workerProblem{m.Problem, m.TooLarge}
+	}
+	return Rendering{Documents: m.Documents, Notes: m.Notes}, nil
+}
+
+// workerProblem is a worker's word for why there are no documents.
+type workerProblem struct {
+	text     string
+	tooLarge bool
+}
+
+func (e workerProblem) Error() string { return e.text }
+
+func (e workerProblem) Unwrap() error {
+	if e.tooLarge {
+		return ErrTooLarge
+	}
+	return nil
 }
 
 // reply keeps the beginning of what is written to it.
@@ -109,23 +238,3 @@ func (b *reply) said() string {
 	}
 	return ": " + line
 }
-
-func (b *reply) documents(c *Chart) ([]document.Document, error) {
-	var a answered
-	if err := json.Unmarshal(b.Bytes(), &a); err != nil {
-		return nil, fmt.Errorf("rendering chart %s %s: %w: %w", c.Name(), c.Version(), ErrWorker, err)
-	}
-	switch {
-	case a.TooLarge:
-		return nil, tooLarge(a.Problem)
-	case a.Problem != "":
-		return nil, errors.New(a.Problem)
-	}
-	return a.Documents, nil
-}
-
-// tooLarge is a worker's word for what exceeds the limits.
-type tooLarge string
-
-func (e tooLarge) Error() string { return string(e) }
-func (e tooLarge) Unwrap() error { return ErrTooLarge }

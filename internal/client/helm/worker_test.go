@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"reflect"
 	"runtime/debug"
@@ -73,10 +74,8 @@ func TestWorkerRefusesWhatIsNoQuestion(t *testing.T) {
 
 func TestAnswersAreBounded(t *testing.T) {
 	c := load(t, files{"Chart.yaml": metadata("demo")})
-	for _, answer := range []string{"", "nonsense", `{"documents":"x"}`} {
-		b := reply{max: 100}
-		_, _ = b.Write([]byte(answer))
-		if _, err := b.documents(c); !errors.Is(err, ErrWorker) {
+	for _, answer := range []string{"", "nonsense", `{"documents":"x"}`, `{"question":{"kind":"Secret"}}`} {
+		if _, err := converse(t.Context(), io.Discard, strings.NewReader(answer), c, RenderOptions{}); !errors.Is(err, ErrWorker) {
 			t.Errorf("%q: %v", answer, err)
 		}
 	}

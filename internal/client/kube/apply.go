@@ -127,6 +127,7 @@ func markMade(u *unstructured.Unstructured) {
 
 // prepareForApply removes what server-side apply refuses and adds our marks.
 func prepareForApply(u *unstructured.Unstructured, owner string) {
+	dropNulls(u.Object)
 	u.SetManagedFields(nil)
 	u.SetResourceVersion("")
 	u.SetUID("")
@@ -150,6 +151,25 @@ func prepareForApply(u *unstructured.Unstructured, owner string) {
 		labels[labelManagedBy] = Manager
 	}
 	u.SetLabels(labels)
+}
+
+// dropNulls takes out of maps what has no value, as creating an object does:
+// server-side apply would keep the null, and a schema that wants a map refuse it.
+func dropNulls(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, e := range v {
+			if e == nil {
+				delete(v, key)
+				continue
+			}
+			dropNulls(e)
+		}
+	case []any:
+		for _, e := range v {
+			dropNulls(e)
+		}
+	}
 }
 
 // resourceFor is the interface for reading and writing u, which gets the default

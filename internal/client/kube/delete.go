@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -102,9 +101,7 @@ func (c *Client) EnsureNamespace(ctx context.Context, name string, annotations m
 	ns, err := api.Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		made = true
-		ns, err = api.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-			Name: name, Labels: map[string]string{labelManagedBy: Manager}, Annotations: annotations,
-		}}, metav1.CreateOptions{FieldManager: Manager})
+		ns, err = api.Create(ctx, newNamespace(name, annotations), metav1.CreateOptions{FieldManager: Manager})
 	}
 	if apierrors.IsAlreadyExists(err) {
 		made = false

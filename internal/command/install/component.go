@@ -161,7 +161,7 @@ func (w *work) read() error {
 		if dg != r.ChartDigest {
 			return fmt.Errorf("chart %s: %w: it is %s, not %s", r.Chart, ErrBundleMismatch, dg, r.ChartDigest)
 		}
-		w.specs = append(w.specs, helm.Spec{Name: r.Name, Chart: chart, Values: r.Values, CRDs: w.crdNames(), Timeout: w.in.timeout, Labels: marks(r)})
+		w.specs = append(w.specs, helm.Spec{Name: r.Name, Chart: chart, Values: r.Values, CRDs: w.crdNames(), Timeout: w.in.timeout, Labels: marks(r), Rendering: w.in.rendered[releaseKey{w.c.Name, r.Name}].rendering})
 	}
 	for _, m := range w.c.Manifests {
 		if err := w.readManifest(m); err != nil {
@@ -255,14 +255,11 @@ func (w *work) definitions(ctx context.Context) error {
 		return nil
 	}
 	return w.step(ctx, journal.StepCRDs, "", func(s *journal.Step) error {
-		crds := slices.Clone(w.crds)
-		for _, spec := range w.specs {
-			more, err := w.engine.CRDs(ctx, spec)
-			if err != nil {
-				return err
-			}
-			crds = append(crds, more...)
+		rendered, err := w.definitionsOf()
+		if err != nil {
+			return err
 		}
+		crds := slices.Concat(w.crds, rendered)
 		if err := w.foreseen(crds); err != nil {
 			return err
 		}
@@ -364,9 +361,11 @@ func (w *work) act(ctx context.Context, s *journal.Step, spec helm.Spec, last he
 	s.Before = good.Revision
 	switch {
 	case last.Revision == 0:
-	case good.Revision == last.Revision && same(last, spec) && w.healthy(ctx, last):
+	case good.Revision == last.Revision && same(last, spec.Labels) && w.healthy(ctx, last):
 		s.State, s.Note = journal.Skipped, "as planned already"
 		return last, nil
+	case w.refused(spec.Name) != nil:
+		return last, w.refused(spec.Name)
 	case good.Revision == 0:
 		// A first install that never ended: its hooks must run again, so it
 		// begins again.
@@ -385,9 +384,9 @@ func (w *work) act(ctx context.Context, s *journal.Step, spec helm.Spec, last he
 	return w.engine.Install(ctx, spec)
 }
 
-func same(r helm.Release, spec helm.Spec) bool {
+func same(r helm.Release, labels map[string]string) bool {
 	for _, l := range []string{helm.LabelChart, helm.LabelValues, helm.LabelImages} {
-		if r.Labels[l] != spec.Labels[l] {
+		if r.Labels[l] != labels[l] {
 			return false
 		}
 	}

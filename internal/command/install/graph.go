@@ -28,6 +28,9 @@ type installer struct {
 	bundle  *cargo.Bundle
 	pulls   helm.Pulls
 	own     map[string][]*unstructured.Unstructured // objects of components that caisson itself brings
+
+	again    bool // the plan was carried out here before, if only in part
+	rendered map[releaseKey]*renderedRelease
 }
 
 func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *cargo.Bundle) error {
@@ -35,10 +38,18 @@ func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *
 		opt.Workers = DefaultWorkers
 	}
 	in := &installer{session: s, opt: opt, plan: p, bundle: t, pulls: pulls(p)}
+	planned, err := p.Digest()
+	if err != nil {
+		return err
+	}
+	in.again = s.begun(planned)
+	if err := in.renderReleases(ctx); err != nil {
+		return err
+	}
 	if err := in.start(ctx); err != nil {
 		return err
 	}
-	err := in.nodes(ctx)
+	err = in.nodes(ctx)
 	if err == nil {
 		err = in.gpuObjects()
 	}

@@ -72,6 +72,7 @@ type Options struct {
 	AllowOlder bool              // install a bundle older than one installed before
 	Tool       string            // version of the tool, for the journal
 	Registry   registry.Presence // how to ask the registry; nil for the real one
+	Renderer   []string          // command line of a process that renders charts, see helm.RenderOptions; nil, in tests, renders them here
 
 	AllowExpired bool // install a bundle although its statement has expired
 }
@@ -97,6 +98,9 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	p, err := plan.Read(opt.Plan)
 	if err != nil {
 		return Result{}, err
+	}
+	if err := p.CheckRenderings(); err != nil {
+		return Result{}, fmt.Errorf("reading plan %s: %w", opt.Plan, err)
 	}
 	t, err := openBundle(ctx, opt, p, sink)
 	if err != nil {

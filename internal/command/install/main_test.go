@@ -58,7 +58,11 @@ func (l *lab) plan(stack stacktest.Stack, site string) string {
 	stack.Name = l.name
 	dir := l.site.Pack(l.t, stack)
 	l.site.Load(l.t, dir)
-	path, err := l.planOf(dir, site, event.Discard)
+	path, err := l.planOf(dir, site, event.Func(func(e event.Event) {
+		if e.Finding != nil && e.Finding.Severity == event.Error {
+			l.t.Log(e.Finding.What)
+		}
+	}))
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -40,10 +40,13 @@ func surround(ctx context.Context, from source, c *kube.Client, s *decide.Select
 	if err != nil {
 		return nil, nil, err
 	}
-	rendered, found, err := from.render(ctx, s, f.Version, apis)
+	f.APIVersions = apis
+	from.cluster, from.stack, from.version, from.apis, from.there = c, stack, f.Version, apis, f.Releases
+	made, err := from.render(ctx, s)
 	if err != nil {
 		return nil, nil, err
 	}
+	rendered, found := made.made, made.pieces
 	if err := findBreaches(found, f.Version); err != nil {
 		return nil, nil, err
 	}

@@ -112,9 +112,10 @@ func releases(ctx context.Context, c *kube.Client, s *decide.Selection, f *decid
 			if err != nil && !errors.Is(err, helm.ErrNoRelease) {
 				return nil, err
 			}
+			deployed := err == nil
 			out = append(out, decide.ReleaseFact{
 				Namespace: chosen.Namespace, Name: r.Name, Revision: r.Revision, Status: r.Status,
-				Chart: r.Labels[helm.LabelChart], Values: r.Labels[helm.LabelValues], Images: r.Labels[helm.LabelImages], Current: current,
+				Chart: r.Labels[helm.LabelChart], Values: r.Labels[helm.LabelValues], Images: r.Labels[helm.LabelImages], Current: current, Deployed: deployed,
 			})
 		}
 		foreign, err := c.ForeignReleases(ctx, chosen.Namespace)

@@ -2,7 +2,14 @@ package preflight
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/helm"
@@ -10,68 +17,232 @@ import (
 	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/caisson/caisson/internal/rules/lint"
+	"github.com/caisson/caisson/internal/rules/lookup"
+	"github.com/caisson/caisson/internal/rules/rendering"
 )
 
-// source is where charts come from and what renders them.
+// source is where charts come from, what renders them, and for which cluster.
 type source struct {
-	bundle *cargo.Bundle
-	worker []string // see helm.RenderOptions
+	bundle  *cargo.Bundle
+	worker  []string // see helm.RenderOptions
+	cluster *kube.Client
+	stack   string
+	version string   // of Kubernetes
+	apis    []string // that the cluster serves
+	there   []decide.ReleaseFact
 }
 
-// render renders every release of the selection for this cluster, which serves
-// apis, with the site's values, and reads every manifest. The pieces are the
-// objects, not yet placed.
-func (from source) render(ctx context.Context, s *decide.Selection, version string, apis []string) (map[decide.Key]decide.Rendered, []*piece, error) {
-	out, all := map[decide.Key]decide.Rendered{}, []*piece(nil)
-	add := func(key decide.Key, c decide.Chosen, release string, r decide.Rendered, found []*piece) {
-		out[key] = r
-		for _, p := range found {
-			p.key, p.component, p.namespace, p.release = key, c.Component.Name, c.Namespace, release
-		}
-		all = append(all, found...)
-	}
-	for _, chosen := range s.Components {
-		name := chosen.Component.Name
-		for _, r := range chosen.Releases {
-			opt := helm.RenderOptions{Release: r.Name, Namespace: chosen.Namespace, Values: r.Values, KubeVersion: version, APIVersions: apis, Exact: true, Worker: from.worker}
-			made, found, err := release(ctx, from.bundle, r.Chart, opt)
-			if err != nil {
-				return nil, nil, err
-			}
-			add(decide.Key{Component: name, Name: r.Name}, chosen, r.Name, made, found)
-		}
-		for _, ref := range chosen.Component.Manifests {
-			made, found, err := manifest(from.bundle, ref)
-			if err != nil {
-				return nil, nil, err
-			}
-			add(decide.Key{Component: name, Name: ref}, chosen, "", made, found)
+// renderings collects what the components of a selection render to.
+type renderings struct {
+	source
+	made   map[decide.Key]decide.Rendered
+	pieces []*piece            // the objects, not yet placed
+	brings map[string][]string // API versions, by the component that defines them or needs one that does
+}
+
+// render renders every release of the selection with the site's values, and reads
+// every manifest.
+func (from source) render(ctx context.Context, s *decide.Selection) (*renderings, error) {
+	out := &renderings{source: from, made: map[decide.Key]decide.Rendered{}, brings: map[string][]string{}}
+	for _, chosen := range s.Components { // each after those that it needs
+		if err := out.component(ctx, chosen); err != nil {
+			return nil, err
 		}
 	}
-	return out, all, nil
+	return out, nil
+}
+
+// component renders as if the definitions of the component, and of those that it
+// needs, were served already: they are applied before its releases.
+func (out *renderings) component(ctx context.Context, c decide.Chosen) error {
+	var served []string
+	for _, need := range c.Component.Needs {
+		served = append(served, out.brings[need]...)
+	}
+	manifests := make([]rendered, len(c.Component.Manifests))
+	for i, ref := range c.Component.Manifests {
+		var err error
+		if manifests[i].Rendered, manifests[i].pieces, err = manifest(out.bundle, ref); err != nil {
+			return err
+		}
+	}
+	served = out.unserved(append(served, defined(piecesOf(manifests))...))
+	releases, err := out.releases(ctx, c, served)
+	if err != nil {
+		return err
+	}
+	all := out.unserved(append(served, defined(piecesOf(releases))...))
+	if len(all) > len(served) { // the releases' own definitions: their templates may ask for them
+		if releases, err = out.releases(ctx, c, all); err != nil {
+			return err
+		}
+	}
+	out.brings[c.Component.Name] = all
+	for i, r := range c.Releases {
+		out.add(c, r.Name, r.Name, releases[i])
+	}
+	for i, ref := range c.Component.Manifests {
+		out.add(c, ref, "", manifests[i])
+	}
+	return nil
+}
+
+// add notes one rendering and whose its pieces are.
+func (out *renderings) add(c decide.Chosen, name, release string, made rendered) {
+	key := decide.Key{Component: c.Component.Name, Name: name}
+	out.made[key] = made.Rendered
+	for _, p := range made.pieces {
+		p.key, p.component, p.namespace, p.release = key, c.Component.Name, c.Namespace, release
+	}
+	out.pieces = append(out.pieces, made.pieces...)
+}
+
+// unserved sorts API versions and leaves out those that the cluster serves.
+func (out *renderings) unserved(apis []string) []string {
+	apis = slices.DeleteFunc(apis, func(a string) bool { return slices.Contains(out.apis, a) })
+	slices.Sort(apis)
+	return slices.Compact(apis)
+}
+
+// defined are the API versions that definitions among the pieces bring.
+func defined(pieces []*piece) []string {
+	var apis []string
+	for _, p := range pieces {
+		if d := p.part.Defines; d != nil {
+			for _, v := range d.Versions {
+				apis = append(apis, d.Group+"/"+v, d.Group+"/"+v+"/"+d.Kind)
+			}
+		}
+	}
+	return apis
+}
+
+// rendered is one release or manifest.
+type rendered struct {
+	decide.Rendered
+	pieces []*piece
+}
+
+func piecesOf(list []rendered) []*piece {
+	var all []*piece
+	for _, r := range list {
+		all = append(all, r.pieces...)
+	}
+	return all
+}
+
+func (out *renderings) releases(ctx context.Context, c decide.Chosen, served []string) ([]rendered, error) {
+	list := make([]rendered, len(c.Releases))
+	for i, r := range c.Releases {
+		var err error
+		if list[i], err = out.release(ctx, c, r, served); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 // release renders one chart. That a chart does not render is a finding; that
 // the bundle cannot be read is an error.
-func release(ctx context.Context, b *cargo.Bundle, ref string, opt helm.RenderOptions) (decide.Rendered, []*piece, error) {
-	chart, dg, err := b.Chart(ref)
+func (out *renderings) release(ctx context.Context, c decide.Chosen, r lock.Release, served []string) (rendered, error) {
+	chart, dg, err := out.bundle.Chart(r.Chart)
 	if err != nil {
-		return decide.Rendered{}, nil, err
+		return rendered{}, err
 	}
 	meta := chart.Metadata()
-	r := decide.Rendered{ChartDigest: dg, ChartVersion: meta.Version, KubeVersion: meta.KubeVersion}
-	docs, err := helm.Render(ctx, chart, opt)
-	var found []*piece
-	if err == nil {
-		found, err = read(&r, docs)
-	}
+	made := rendered{Rendered: decide.Rendered{ChartDigest: dg, ChartVersion: meta.Version, KubeVersion: meta.KubeVersion}}
+	err = out.renderTwice(ctx, chart, c, r, served, &made)
 	if ctx.Err() != nil {
-		return r, nil, ctx.Err()
+		return made, ctx.Err()
 	}
 	if err != nil {
-		r.Problem = err.Error()
+		made.Problem = err.Error()
 	}
-	return r, found, nil
+	return made, nil
+}
+
+// renderTwice renders a release as it will be installed, now and as if it were
+// later, and notes what both have in common.
+func (out *renderings) renderTwice(ctx context.Context, chart *helm.Chart, c decide.Chosen, r lock.Release, served []string, made *rendered) error {
+	scope := lookup.Scope{Chart: chart.Name(), Release: r.Name, Namespace: c.Namespace, Rules: decide.Rules(c.Component.Allow)}
+	planned := &plan.Rendering{Revision: 1, APIVersions: served}
+	for _, f := range out.there {
+		if f.Namespace == c.Namespace && f.Name == r.Name && !f.Foreign {
+			scope.Afresh = !f.Deployed
+		}
+		if f.Namespace == c.Namespace && f.Name == r.Name && f.Deployed {
+			planned.Upgrade, planned.Revision = true, f.Revision+1
+		}
+	}
+	questions := helm.NewQuestions(out.cluster, out.stack, scope)
+	opt := helm.RenderOptions{
+		Release: r.Name, Namespace: c.Namespace, Values: r.Values, Upgrade: planned.Upgrade, Revision: planned.Revision,
+		KubeVersion: out.version, APIVersions: slices.Concat(out.apis, served), Exact: true,
+		Lookup: questions.Answer, Worker: out.worker,
+	}
+	var first, second helm.Rendering
+	g, both := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { first, err = helm.Render(both, chart, opt); return err })
+	g.Go(func() (err error) {
+		opt := opt
+		opt.Later = true
+		second, err = helm.Render(both, chart, opt)
+		return err
+	})
+	err := g.Wait()
+	note(questions.Asked(), made, planned)
+	if err != nil {
+		return err
+	}
+	if err := compareRenderings(first, second, planned); err != nil {
+		return err
+	}
+	made.Rendering = planned
+	made.pieces, err = read(&made.Rendered, first.Documents)
+	return err
+}
+
+// note takes over what was asked: into the plan, and as findings where it is not
+// the release's own matter.
+func note(asked []helm.Asked, made *rendered, planned *plan.Rendering) {
+	for _, a := range asked {
+		q := a.Question
+		planned.Lookups = append(planned.Lookups, plan.Lookup{APIVersion: q.APIVersion, Kind: q.Kind, Namespace: q.Namespace, Name: q.Name, Answer: a.Digest})
+		if a.Finding != nil {
+			made.Egress = append(made.Egress, *a.Finding)
+		}
+	}
+}
+
+// errUnsteady: install could not tell such an object from one that was never
+// planned.
+var errUnsteady = errors.New("an object's name, or whether it is there, is another each time it is rendered")
+
+// compareRenderings lists the objects and what chance decides of them.
+func compareRenderings(first, second helm.Rendering, planned *plan.Rendering) error {
+	one, err := contents(first)
+	if err != nil {
+		return err
+	}
+	two, err := contents(second)
+	if err != nil {
+		return err
+	}
+	var unsteady []string
+	planned.Objects, unsteady, err = rendering.Describe(one, two)
+	if len(unsteady) > 0 {
+		return fmt.Errorf("%w: %s", errUnsteady, strings.Join(unsteady, ", "))
+	}
+	return err
+}
+
+func contents(r helm.Rendering) ([]map[string]any, error) {
+	objects, err := r.Objects()
+	out := make([]map[string]any, len(objects))
+	for i, o := range objects {
+		out[i] = o.Object
+	}
+	return out, err
 }
 
 func manifest(b *cargo.Bundle, ref string) (decide.Rendered, []*piece, error) {
@@ -104,7 +275,7 @@ func read(r *decide.Rendered, docs []document.Document) ([]*piece, error) {
 			Sure: s.Certainty == document.Certain, Joined: s.Certainty == document.Joined, Kept: s.Kept,
 		})
 	}
-	r.Egress = lint.Check(sites)
+	r.Egress = append(r.Egress, lint.Check(sites)...)
 	var out []*piece
 	for _, d := range docs {
 		objects, err := kube.Parse([]byte(d.Source))

@@ -127,7 +127,7 @@ func makePlan(ctx context.Context, opt Options, from *cargo.Bundle, chosen plan.
 	if err := gpus(ctx, cluster, selection, l.Metadata.Name, nodes, &facts); err != nil {
 		return nil, nil, err
 	}
-	rendered, pieces, err := surround(ctx, source{from, opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
+	rendered, pieces, err := surround(ctx, source{bundle: from, worker: opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/rules/lint"
+	"github.com/caisson/caisson/internal/rules/lookup"
 )
 
 const (
@@ -79,7 +81,8 @@ func nameInRepository(ch *stack.Chart) string {
 	return ch.Name
 }
 
-// render finds the images of a release at every Kubernetes version.
+// render finds the images of a release at every Kubernetes version, installed and
+// upgraded, and what its templates look up. No cluster answers them.
 func (s *session) render(ctx context.Context, c *helm.Chart, comp *stack.Component, ch *stack.Chart, values map[string]any, at place) error {
 	versions := s.stack.Kubernetes.Versions
 	if len(versions) == 0 {
@@ -89,20 +92,55 @@ func (s *session) render(ctx context.Context, c *helm.Chart, comp *stack.Compone
 	if namespace == "" {
 		namespace = comp.Name
 	}
+	questions := helm.NewQuestions(nil, "", lookup.Scope{Chart: c.Name(), Release: ch.Name, Namespace: namespace, Rules: rules(comp)})
+	opt := helm.RenderOptions{
+		Release: ch.Name, Namespace: namespace, Values: values,
+		APIVersions: s.stack.Kubernetes.APIVersions, Lookup: questions.Answer, Worker: s.renderer,
+	}
 	for _, version := range versions {
-		docs, err := helm.Render(ctx, c, helm.RenderOptions{
-			Release: ch.Name, Namespace: namespace, Values: values,
-			KubeVersion: version, APIVersions: s.stack.Kubernetes.APIVersions, Worker: s.renderer,
-		})
-		if err != nil {
+		opt.KubeVersion = version
+		if err := s.renderBoth(ctx, c, comp, opt, at); err != nil {
 			if version != "" {
 				return fmt.Errorf("for Kubernetes %s: %w", version, err)
 			}
 			return err
 		}
-		s.discover(docs, comp.Name, "chart "+ch.Name, at)
+	}
+	s.found.lint(comp.Name, lookups(questions))
+	return nil
+}
+
+// renderBoth renders an install and an upgrade. Charts may refuse to be upgraded
+// where nothing is installed: that is a warning, and plan looks again at the site.
+func (s *session) renderBoth(ctx context.Context, c *helm.Chart, comp *stack.Component, opt helm.RenderOptions, at place) error {
+	what := "chart " + opt.Release
+	installed, err := helm.Render(ctx, c, opt)
+	if err != nil {
+		return err
+	}
+	s.discover(installed.Documents, comp.Name, what, at)
+	opt.Upgrade, opt.Revision = true, 2
+	upgraded, err := helm.Render(ctx, c, opt)
+	switch {
+	case err == nil:
+		s.discover(upgraded.Documents, comp.Name, what, at)
+	case ctx.Err() != nil || errors.Is(err, helm.ErrWorker) || errors.Is(err, helm.ErrTooLarge):
+		return err
+	default:
+		s.warn(comp.Name, fmt.Sprintf("component %s: %s does not render as an upgrade, so images that only an upgrade brings are not known: %v", comp.Name, what, err))
 	}
 	return nil
+}
+
+// lookups are the findings among what was asked.
+func lookups(questions *helm.Questions) []lint.Finding {
+	var out []lint.Finding
+	for _, a := range questions.Asked() {
+		if a.Finding != nil {
+			out = append(out, *a.Finding)
+		}
+	}
+	return out
 }
 
 // values are a release's values files, later over earlier, and its values over

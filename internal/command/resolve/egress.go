@@ -19,6 +19,10 @@ import (
 // not say that this is accepted.
 var ErrEgress = errors.New("would call out of a closed site")
 
+// ErrLookup: templates look up what is not their own release's, and the stack does
+// not say that this is accepted.
+var ErrLookup = errors.New("looks up in the cluster what is not its own")
+
 // lintKey tells findings of one component apart, whatever Kubernetes version or
 // release they were rendered for.
 type lintKey struct{ component, code, template, text string }
@@ -64,8 +68,13 @@ func (s *session) egress() {
 		for _, r := range out.Stale {
 			s.warn(comp.Name, fmt.Sprintf("component %s: allow of %s for %q matches nothing; take it out of %s", comp.Name, r.Code, r.Match, s.source.name))
 		}
-		if n := s.speak(comp.Name, out.Open); n > 0 {
-			s.problem(place{field: fmt.Sprintf("components[%d]", i), what: "component " + comp.Name}, fmt.Errorf("%w: %d of the findings above are not settled", ErrEgress, n))
+		asked := func(f lint.Finding) bool { return f.Code == event.CodeLookup }
+		at := place{field: fmt.Sprintf("components[%d]", i), what: "component " + comp.Name}
+		if n := s.speak(comp.Name, slices.DeleteFunc(slices.Clone(out.Open), asked)); n > 0 {
+			s.problem(at, fmt.Errorf("%w: %d of the findings above are not settled", ErrEgress, n))
+		}
+		if n := s.speak(comp.Name, slices.DeleteFunc(out.Open, func(f lint.Finding) bool { return !asked(f) })); n > 0 {
+			s.problem(at, fmt.Errorf("%w: %d of the findings above are not settled", ErrLookup, n))
 		}
 	}
 }

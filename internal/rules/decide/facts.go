@@ -12,6 +12,7 @@ type Facts struct {
 	UID            string
 	Version        string   // v1.33.4
 	Server         string   // address of the API server
+	APIVersions    []string // what it serves: "v1", "v1/Pod"
 	Platforms      []string // os/arch of the nodes, sorted, each once
 	Namespaces     []string
 	StorageClasses []string
@@ -35,6 +36,7 @@ type ReleaseFact struct {
 	Values          string         // likewise
 	Images          string         // likewise
 	Current         map[string]any // values of the deployed revision, where known
+	Deployed        bool           // a revision of it is deployed, which an upgrade goes on from
 	Foreign         bool           // kept by another tool, such as the Helm CLI
 }
 
@@ -54,7 +56,8 @@ type Rendered struct {
 	Images       []FoundImage
 	Parts        []Part
 	Egress       []lint.Finding // but for images, which the plan compares with the bundle
-	Problem      string         // why it does not render; the other fields are then empty
+	Rendering    *plan.Rendering
+	Problem      string // why it does not render; the other fields are then empty
 }
 
 // FoundImage is one place that names an image.

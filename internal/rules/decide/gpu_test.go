@@ -280,3 +280,11 @@ func TestPlansMaySetEveryLabelOfOperators(t *testing.T) {
 		t.Errorf("a plan may set %v, operators read %v", plan.NodeLabels, want)
 	}
 }
+
+// TestGPUsWithoutAnOperator: a cluster may have GPUs and the stack no operator.
+func TestGPUsWithoutAnOperator(t *testing.T) {
+	objects, err := DriverObjects(&plan.Plan{GPU: &plan.GPU{Groups: []inventory.Group{{}, {}}}})
+	if err != nil || len(objects) != 0 {
+		t.Errorf("%v, %v", objects, err)
+	}
+}

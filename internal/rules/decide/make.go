@@ -40,8 +40,11 @@ func Make(b Bundle, s *Selection, rendered map[Key]Rendered, facts Facts) (*plan
 		APIVersion: plan.APIVersion, Kind: plan.Kind,
 		Name: s.lock.Metadata.Name, Version: s.lock.Metadata.Version,
 		Index: b.Index, Lock: b.Lock, Sequence: b.Sequence, KeyIDs: b.KeyIDs, Trust: b.Trust, Bundles: b.Paths, Keys: b.Keys,
-		Site:    s.site,
-		Cluster: plan.Cluster{UID: facts.UID, Version: facts.Version, Server: facts.Server, Digest: plan.Bind(facts.UID, facts.Version)},
+		Site: s.site,
+		Cluster: plan.Cluster{
+			UID: facts.UID, Version: facts.Version, Server: facts.Server, Digest: plan.Bind(facts.UID, facts.Version),
+			APIVersions: facts.APIVersions,
+		},
 	}
 	m.checkSite()
 	for i := range s.Components {
@@ -192,7 +195,7 @@ func (m *maker) makeRelease(c *Chosen, r lock.Release, out *plan.Component, used
 	plan := plan.Release{
 		Name: r.Name, Chart: r.Chart, ChartDigest: made.ChartDigest, ChartVersion: made.ChartVersion,
 		Values: r.Values, ValuesDigest: values, ImagesDigest: digest.FromString(m.selection.site.Keeps() + strings.Join(sites, "\n")),
-		Objects: made.Objects, Action: plan.Install,
+		Objects: made.Objects, Action: plan.Install, Rendering: made.Rendering,
 	}
 	m.checkExisting(c, &plan, where)
 	return plan

@@ -147,6 +147,7 @@ func (a *Install) Options(p Program) (install.Options, error) {
 	return finish(checkForm(a.Form()), install.Options{
 		Target: a.target(""), Plan: a.Plan, Bundles: a.Bundle, Keys: a.Key, Workers: int(numberOf(a.Workers)),
 		Timeout: durationOf(a.Timeout), AllowOlder: a.AllowOlder, AllowExpired: a.AllowExpired, Tool: p.Version,
+		Renderer: p.Renderer,
 	})
 }
 

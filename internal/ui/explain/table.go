@@ -109,6 +109,8 @@ var table = []row{
 
 	{is: resolve.ErrEgress, sentence: "What the stack renders would call out of a closed site", code: Failed,
 		hint: "settle each finding above: carry the image, change the chart's values, or accept it in the stack: allow: [{code: CODE, match: PATTERN, reason: WHY}] of the component"},
+	{is: resolve.ErrLookup, sentence: "A chart would read in the cluster what is not its own", code: Failed,
+		hint: "settle each finding above: change the chart's values, or accept it in the stack: allow: [{code: lookup, match: \"v1/Namespace NAME\", reason: WHY}] of the component"},
 
 	// The cluster.
 	{is: kube.ErrConfig, sentence: "The kubeconfig does not lead to a cluster", code: Failed,
@@ -129,6 +131,8 @@ var table = []row{
 		hint: "give the key that the plan was made with, or make the plan again with the one to trust"},
 	{is: helm.ErrUnplannedCRD, sentence: "A chart brings a definition that the plan does not have", code: Preflight,
 		hint: "make the plan again; if it is the same, the chart renders it only on a live cluster: move it into a manifest of the stack and pack again"},
+	{is: install.ErrRendering, sentence: "A chart renders something else than the plan lists", code: Preflight,
+		hint: "make the plan again and look at what it lists; if it is refused again, the chart decides by what a plan cannot see: ask its author, or take another version"},
 	{is: install.ErrOlder, sentence: "A newer bundle was installed here before", code: NotTrusted,
 		hint: "install the newer one; to go back on purpose add --allow-older"},
 	{is: install.ErrImages, sentence: "The site registry lacks images of the plan", code: Preflight,

@@ -1,0 +1,129 @@
+package helm
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"helm.sh/helm/v3/pkg/chart"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/document"
+)
+
+// ErrAmbiguousText: what is rendered can be read in two ways, so that what was
+// looked at need not be what would be installed.
+var ErrAmbiguousText = errors.New("rendered text that can be read in two ways")
+
+// Object is one object of a rendering.
+type Object struct {
+	*unstructured.Unstructured
+	Document document.Document // that it stands in
+}
+
+// Objects are those of a rendering in their order, lists taken apart. They are
+// what is installed: Helm gets the same, written anew. Errors wrap
+// ErrAmbiguousText or are those of reading YAML.
+func (r Rendering) Objects() ([]Object, error) {
+	var out []Object
+	for _, d := range r.Documents {
+		if err := checkUnambiguous(d); err != nil {
+			return nil, err
+		}
+		found, err := kube.Parse([]byte(d.Source))
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", d.Template, err)
+		}
+		for _, u := range found {
+			out = append(out, Object{u, d})
+		}
+	}
+	return out, nil
+}
+
+// Definitions are the custom resource definitions of a rendering, wherever the
+// chart keeps them.
+func (r Rendering) Definitions() ([]*unstructured.Unstructured, error) {
+	objects, err := r.Objects()
+	var out []*unstructured.Unstructured
+	for _, o := range objects {
+		if kube.IsCRD(o.Unstructured) {
+			out = append(out, o.Unstructured)
+		}
+	}
+	return out, err
+}
+
+// checkUnambiguous refuses a document that begins on the line of its separator
+// inside another: Helm ends documents there, readers of YAML that want one
+// document do not see it.
+func checkUnambiguous(d document.Document) error {
+	begun := false
+	for line := range strings.Lines(d.Source) {
+		if begun && (strings.HasPrefix(line, "--- ") || strings.HasPrefix(line, "---\t")) {
+			return fmt.Errorf("reading %s: %w: a document begins on the line of its separator", d.Template, ErrAmbiguousText)
+		}
+		line = strings.TrimSpace(line)
+		begun = begun || (line != "" && line[0] != '#')
+	}
+	return nil
+}
+
+// renderedChart is a chart of the same name, version and default values whose
+// templates are the objects of a rendering, as constants: Helm's engine, which
+// runs in this process, has nothing to evaluate. Each object stands for itself
+// in the template that it came from, so that Helm sorts it as it always did.
+func renderedChart(c *Chart, r Rendering) (*chart.Chart, error) {
+	loaded, err := c.Load()
+	if err != nil {
+		return nil, err
+	}
+	objects, err := r.Objects()
+	if err != nil {
+		return nil, err
+	}
+	metadata := *loaded.Metadata
+	metadata.Dependencies = nil
+	out := &chart.Chart{Metadata: &metadata, Values: loaded.Values}
+	templates := map[string]*chart.File{}
+	for _, o := range objects {
+		if o.Document.CRD {
+			continue
+		}
+		name := strings.TrimPrefix(o.Document.Template, loaded.Name()+"/")
+		if templates[name] == nil {
+			templates[name] = &chart.File{Name: name}
+			out.Templates = append(out.Templates, templates[name])
+		}
+		text, err := constantText(o.Unstructured)
+		if err != nil {
+			return nil, err
+		}
+		templates[name].Data = append(templates[name].Data, text...)
+	}
+	if r.Notes != "" {
+		out.Templates = append(out.Templates, &chart.File{Name: notesFile, Data: []byte(constant(r.Notes))})
+	}
+	return out, nil
+}
+
+// noValue is what Helm's engine removes from everything that it renders.
+const noValue = "<no value>"
+
+// constantText is an object as a template that evaluates nothing.
+func constantText(u *unstructured.Unstructured) (string, error) {
+	text, err := yaml.Marshal(u.Object)
+	if err != nil {
+		return "", fmt.Errorf("encoding %s: %w", kube.ObjectOf(u), err)
+	}
+	if strings.Contains(string(text), noValue) {
+		return "", fmt.Errorf("encoding %s: %w: it holds %s", kube.ObjectOf(u), ErrAmbiguousText, noValue)
+	}
+	return "---\n" + constant(string(text)) + "\n", nil
+}
+
+// constant is a template whose output is s.
+func constant(s string) string { return "{{" + strconv.Quote(s) + "}}" }

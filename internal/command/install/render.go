@@ -1,0 +1,204 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/rules/decide"
+	"github.com/caisson/caisson/internal/rules/document"
+	"github.com/caisson/caisson/internal/rules/lint"
+	"github.com/caisson/caisson/internal/rules/lookup"
+	"github.com/caisson/caisson/internal/rules/rendering"
+)
+
+// ErrRendering: a chart renders something else than the plan lists.
+var ErrRendering = errors.New("it does not render to what the plan lists")
+
+// renderedRelease is what one release renders to now.
+type renderedRelease struct {
+	rendering helm.Rendering
+	// refused is how it differs from the plan. It is held back where the release
+	// is as planned already, so that nothing has to be installed.
+	refused error
+}
+
+// releaseKey names a release of a plan.
+type releaseKey struct{ component, release string }
+
+// renderReleases renders every release of the plan as the plan says and refuses
+// those that come to something else, before anything is changed.
+func (in *installer) renderReleases(ctx context.Context) error {
+	in.rendered = map[releaseKey]*renderedRelease{}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(in.opt.Workers)
+	for i := range in.plan.Components {
+		c := &in.plan.Components[i]
+		for j := range c.Releases {
+			r, made := &c.Releases[j], &renderedRelease{}
+			in.rendered[releaseKey{c.Name, r.Name}] = made
+			g.Go(func() error {
+				err := in.renderRelease(ctx, c, r, made)
+				if err != nil {
+					return fmt.Errorf("%srelease %s of component %s: %w", checking, r.Name, c.Name, err)
+				}
+				return nil
+			})
+		}
+	}
+	return g.Wait()
+}
+
+func (in *installer) renderRelease(ctx context.Context, c *plan.Component, r *plan.Release, made *renderedRelease) error {
+	there, afresh, err := in.releaseThere(ctx, c, r)
+	if err != nil {
+		return err
+	}
+	chart, dg, err := in.bundle.Chart(r.Chart)
+	if err != nil {
+		return err
+	}
+	if dg != r.ChartDigest {
+		return fmt.Errorf("chart %s: %w: it is %s, not %s", r.Chart, ErrBundleMismatch, dg, r.ChartDigest)
+	}
+	scope := lookup.Scope{Chart: chart.Name(), Release: r.Name, Namespace: c.Namespace, Afresh: afresh, Rules: in.rules(c.Name)}
+	questions := helm.NewQuestions(in.cluster, in.stack, scope)
+	made.rendering, err = helm.Render(ctx, chart, helm.RenderOptions{
+		Release: r.Name, Namespace: c.Namespace, Values: r.Values, Upgrade: r.Rendering.Upgrade, Revision: r.Rendering.Revision,
+		KubeVersion: in.plan.Cluster.Version, APIVersions: slices.Concat(in.plan.Cluster.APIVersions, r.Rendering.APIVersions), Exact: true,
+		Lookup: questions.Answer, Worker: in.opt.Renderer,
+	})
+	if err != nil {
+		return err
+	}
+	differences, err := compareRendering(r.Rendering, made.rendering)
+	if err != nil {
+		return err
+	}
+	refused := refusals(in.lookupsMoved(r.Rendering, questions.Asked()), differences, in.callsOut(scope.Rules, made.rendering))
+	if there && !slices.ContainsFunc(differences, func(d rendering.Difference) bool { return d.Kind == "CustomResourceDefinition" }) {
+		made.refused = refused
+		return nil
+	}
+	return refused
+}
+
+// releaseThere says whether a release is as planned already, and whether what
+// there is of it will be removed before it is installed: a first install that
+// never ended begins again.
+func (in *installer) releaseThere(ctx context.Context, c *plan.Component, r *plan.Release) (there, afresh bool, _ error) {
+	engine := helm.NewEngine(in.cluster, c.Namespace, helm.Pulls{}, nil)
+	last, err := engine.Last(ctx, r.Name)
+	if errors.Is(err, helm.ErrNoRelease) {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, err
+	}
+	good, err := engine.Deployed(ctx, r.Name)
+	if err != nil && !errors.Is(err, helm.ErrNoRelease) {
+		return false, false, err
+	}
+	return good.Revision == last.Revision && same(last, marks(*r)), good.Revision == 0, nil
+}
+
+// rules are what the stack allows a component, as the trusted bundle has it.
+func (in *installer) rules(component string) []lint.Rule {
+	for _, c := range in.bundle.Lock().Components {
+		if c.Name == component {
+			return decide.Rules(c.Allow)
+		}
+	}
+	return nil
+}
+
+func compareRendering(planned *plan.Rendering, made helm.Rendering) ([]rendering.Difference, error) {
+	objects, err := made.Objects()
+	if err != nil {
+		return nil, err
+	}
+	contents := make([]map[string]any, len(objects))
+	for i, o := range objects {
+		contents[i] = o.Object
+	}
+	return rendering.Compare(planned.Objects, contents)
+}
+
+// lookupsMoved says which answers are others than the plan's. Of a plan that was
+// carried out here before, the answers about its own objects are its own doing.
+func (in *installer) lookupsMoved(planned *plan.Rendering, asked []helm.Asked) []string {
+	var moved []string
+	for _, a := range asked {
+		q := a.Question
+		at := slices.IndexFunc(planned.Lookups, func(l plan.Lookup) bool {
+			return l.APIVersion == q.APIVersion && l.Kind == q.Kind && l.Namespace == q.Namespace && l.Name == q.Name
+		})
+		switch {
+		case in.again && a.Own:
+		case at < 0:
+			moved = append(moved, fmt.Sprintf("it looks up %s, which it did not when the plan was made", q))
+		case planned.Lookups[at].Answer != a.Digest:
+			moved = append(moved, fmt.Sprintf("what it looks up has changed since the plan was made: %s", q))
+		}
+	}
+	return moved
+}
+
+// callsOut says what of a rendering would fetch from outside the site although
+// nothing like it was found for the plan: chance may have hidden it there.
+func (in *installer) callsOut(rules []lint.Rule, made helm.Rendering) []string {
+	sites, err := document.Read(made.Documents)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	open, _, _ := lint.Settle(lint.Check(sites), rules)
+	var out []string
+	for _, f := range open {
+		if !f.Warning {
+			out = append(out, f.Place()+": "+f.What)
+		}
+	}
+	return out
+}
+
+// maxRefusals bounds how many differences an error names.
+const maxRefusals = 10
+
+func refusals(moved []string, differences []rendering.Difference, calls []string) error {
+	all := slices.Concat(moved, calls)
+	for _, d := range differences {
+		all = append(all, d.What)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	if more := len(all) - maxRefusals; more > 0 {
+		all = append(all[:maxRefusals], fmt.Sprintf("%d more", more))
+	}
+	return fmt.Errorf("%w: %s", ErrRendering, strings.Join(all, "; "))
+}
+
+// definitionsOf are the definitions that a component's releases render to.
+func (w *work) definitionsOf() ([]*unstructured.Unstructured, error) {
+	var out []*unstructured.Unstructured
+	for _, spec := range w.specs {
+		more, err := spec.Rendering.Definitions()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, more...)
+	}
+	return out, nil
+}
+
+// refused is why a release that was as planned may not be installed again.
+func (w *work) refused(release string) error {
+	return w.in.rendered[releaseKey{w.c.Name, release}].refused
+}

@@ -1,0 +1,75 @@
+package lookup
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/lint"
+)
+
+func marked(annotations, labels map[string]any) map[string]any {
+	return map[string]any{"metadata": map[string]any{"annotations": annotations, "labels": labels}}
+}
+
+func TestWhatIsOutside(t *testing.T) {
+	s := Scope{Chart: "web", Release: "web", Namespace: "team"}
+	own := marked(map[string]any{"meta.helm.sh/release-name": "web", "meta.helm.sh/release-namespace": "team"}, nil)
+	hooked := marked(nil, map[string]any{"app.kubernetes.io/instance": "web"})
+	foreign := marked(map[string]any{"meta.helm.sh/release-name": "db", "meta.helm.sh/release-namespace": "team"}, map[string]any{"app.kubernetes.io/instance": "web"})
+	unmarked := marked(nil, nil)
+	for name, test := range map[string]struct {
+		q     Question
+		found map[string]any
+		why   string
+	}{
+		"a Secret to come":            {Question{"v1", "Secret", "team", "s"}, nil, ""},
+		"the release's Secret":        {Question{"v1", "Secret", "team", "s"}, own, ""},
+		"a hook's Secret":             {Question{"v1", "Secret", "team", "s"}, hooked, ""},
+		"another release's Secret":    {Question{"v1", "Secret", "team", "s"}, foreign, "not the release's own"},
+		"nobody's Secret":             {Question{"v1", "Secret", "team", "s"}, unmarked, "not the release's own"},
+		"Secrets, all its own":        {Question{"v1", "Secret", "team", ""}, map[string]any{"items": []any{own, hooked}}, ""},
+		"Secrets, one foreign":        {Question{"v1", "Secret", "team", ""}, map[string]any{"items": []any{own, foreign}}, "not the release's own"},
+		"a Service beside it":         {Question{"v1", "Service", "team", "x"}, unmarked, ""},
+		"another namespace":           {Question{"v1", "ConfigMap", "kube-system", "x"}, nil, "another namespace"},
+		"all namespaces":              {Question{"v1", "ConfigMap", "", ""}, nil, "all of them"},
+		"its own namespace":           {Question{"v1", "Namespace", "", "team"}, nil, ""},
+		"another Namespace":           {Question{"v1", "Namespace", "", "kube-system"}, nil, "no namespace"},
+		"all Namespaces":              {Question{"v1", "Namespace", "", ""}, nil, "no namespace"},
+		"another group's Namespace":   {Question{"x.example/v1", "Namespace", "", "team"}, nil, "no namespace"},
+		"another group's own Secrets": {Question{"x.example/v1", "Secret", "team", "s"}, unmarked, ""},
+	} {
+		got := s.Outside(test.q, test.found)
+		if (got == "") != (test.why == "") || !strings.Contains(got, test.why) {
+			t.Errorf("%s: %q, want %q", name, got, test.why)
+		}
+	}
+}
+
+func TestWhatTheStackAllows(t *testing.T) {
+	q := Question{"v1", "Namespace", "", "kube-system"}
+	s := Scope{Chart: "web", Rules: []lint.Rule{{Code: event.CodeLookup, Match: "v1/Namespace kube-*", Reason: "it is told apart by its UID"}}}
+	if !s.Allowed(s.Finding(q, "why")) || s.Allowed(s.Finding(Question{"v1", "Secret", "kube-system", "x"}, "why")) {
+		t.Error("a rule allows what it does not match, or not what it does")
+	}
+}
+
+// TestAnswersAreWhatStays: writing an object without a change leaves its digest.
+func TestAnswersAreWhatStays(t *testing.T) {
+	answer := func(version string) map[string]any {
+		return map[string]any{"data": map[string]any{"a": "b"}, "status": version, "metadata": map[string]any{
+			"name": "x", "uid": version, "resourceVersion": version, "managedFields": []any{version}, "generation": version, "creationTimestamp": version}}
+	}
+	digests := map[string]bool{}
+	for _, found := range []map[string]any{answer("1"), answer("2"), {"items": []any{answer("1")}}, {"items": []any{answer("2")}}, nil, {}} {
+		Prune(found)
+		d, err := Digest(found)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests[d.String()] = true
+	}
+	if len(digests) != 3 {
+		t.Errorf("%d answers are told apart, want 3: an object, a list, nothing", len(digests))
+	}
+}

@@ -1,0 +1,77 @@
+package rendering
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func configMap(name string, data map[string]any) map[string]any {
+	return map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": name}, "data": data}
+}
+
+type list = []map[string]any
+
+func TestChanceIsWhatTwoRenderingsDifferIn(t *testing.T) {
+	first := list{configMap("a", map[string]any{"same": "x", "a/b~c": "1", "list": []any{"p", "1"}, "grown": []any{"1"}, "only": "1", "kind": "1"})}
+	second := list{configMap("a", map[string]any{"same": "x", "a/b~c": "2", "list": []any{"p", "2"}, "grown": []any{"1", "2"}, "kind": map[string]any{}})}
+	described, unsteady, err := Describe(first, second)
+	if err != nil || len(unsteady) != 0 || len(described) != 1 {
+		t.Fatalf("%+v, %q, %v", described, unsteady, err)
+	}
+	want := []string{"/data/a~1b~0c", "/data/grown", "/data/kind", "/data/list/1", "/data/only"}
+	if !slices.Equal(described[0].Chance, want) {
+		t.Errorf("chance is %q", described[0].Chance)
+	}
+	for name, test := range map[string]struct {
+		data map[string]any
+		want string
+	}{
+		"chance alone":     {map[string]any{"same": "x", "a/b~c": "3", "list": []any{"p", "3"}, "kind": "2"}, ""},
+		"another field":    {map[string]any{"same": "y", "a/b~c": "3", "list": []any{"p", "3"}}, "ConfigMap a: data.same is not as planned"},
+		"a field more":     {map[string]any{"same": "x", "list": []any{"p", "3"}, "new": "n"}, "ConfigMap a: data.new is not as planned"},
+		"beside chance":    {map[string]any{"same": "x", "list": []any{"q", "3"}}, "ConfigMap a: data.list is not as planned"},
+		"a list's element": {map[string]any{"same": "x", "list": []any{"p", "3", "4"}}, "ConfigMap a: data.list is not as planned"},
+	} {
+		found, err := Compare(described, list{configMap("a", test.data)})
+		var got []string
+		for _, d := range found {
+			got = append(got, d.What)
+		}
+		if err != nil || strings.Join(got, "; ") != test.want {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, test.want)
+		}
+	}
+}
+
+func TestObjectsAreTheSameByName(t *testing.T) {
+	other := configMap("a", nil)
+	other["kind"] = "Secret"
+	planned, _, err := Describe(list{configMap("a", nil), configMap("b", nil)}, list{configMap("a", nil), configMap("b", nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := Compare(planned, list{configMap("a", nil), other, configMap("a", nil)})
+	var got []string
+	for _, d := range found {
+		got = append(got, d.What)
+	}
+	want := []string{"ConfigMap a is not in the plan", "ConfigMap b is in the plan and is not rendered any more", "Secret a is not in the plan"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v", got, err)
+	}
+	_, unsteady, err := Describe(list{configMap("job-1", nil)}, list{configMap("job-2", nil)})
+	if err != nil || !slices.Equal(unsteady, []string{"ConfigMap job-1", "ConfigMap job-2"}) {
+		t.Errorf("names by chance: %q, %v", unsteady, err)
+	}
+}
+
+// TestNoSecretIsTold: of a Secret no field has a digest of its own.
+func TestNoSecretIsTold(t *testing.T) {
+	secret := configMap("s", map[string]any{"password": "hunter2"})
+	secret["kind"] = "Secret"
+	described, _, err := Describe(list{secret}, list{secret})
+	if err != nil || described[0].Parts["data.password"] != "" || described[0].Parts["data"] == "" {
+		t.Errorf("%+v, %v", described, err)
+	}
+}
