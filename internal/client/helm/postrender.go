@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -95,9 +94,6 @@ func addPullSecret(pod map[string]any, name string) {
 	}
 	pod["imagePullSecrets"] = append(list, map[string]any{"name": name})
 }
-
-// crdLine finds the documents that may define custom resources.
-var crdLine = regexp.MustCompile(`(?m)^kind:[ \t]*["']?CustomResourceDefinition["']?[ \t\r]*$`)
 
 // postRenderer is what Helm calls with a release's rendered manifests: images
 // become the site's, custom resource definitions are left out (they are applied
