@@ -42,12 +42,13 @@ func (a *app) agentRenderCommand() *cobra.Command {
 	}
 }
 
-// renderCommand is the command line of a process that renders charts; nil where this
-// program's own file is not known, which renders them here.
+// renderCommand is the command line of a process that renders charts. Where this
+// program's own file is not known it is the name that it was called by: charts
+// are never rendered in the process that installs them.
 func renderCommand() []string {
 	self, err := os.Executable()
 	if err != nil {
-		return nil
+		self = os.Args[0]
 	}
 	return []string{self, "agent", "render"}
 }

@@ -25,7 +25,7 @@ type app struct {
 	streams Streams
 	lookup  func(name string) (string, bool) // finds a variable of the environment
 	args    []string                         // the command line
-	worker  []string                         // command line of a process that renders charts; nil renders them here
+	worker  []string                         // command line of a process that renders charts; nil, in tests alone, renders them here
 	format  string                           // text or json
 	quiet   bool
 	noColor bool
