@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/helm"
 )
@@ -22,7 +23,7 @@ var ErrNotCarried = errors.New("the bundle does not hold it")
 
 // Chart opens the chart that a lock reference names. dg is the digest of its
 // archive.
-func (b *Bundle) Chart(ref string) (_ *helm.Chart, dg digest.Digest, _ error) {
+func (b *Bundle) Chart(ref imageref.Ref) (_ *helm.Chart, dg digest.Digest, _ error) {
 	archive, dg, err := b.readLayer(ref, helm.MaxArchiveSize, isChart)
 	if err != nil {
 		return nil, "", fmt.Errorf("reading chart %s: %w", ref, err)
@@ -35,7 +36,7 @@ func (b *Bundle) Chart(ref string) (_ *helm.Chart, dg digest.Digest, _ error) {
 }
 
 // File reads the file or manifest that a lock reference names.
-func (b *Bundle) File(ref string) (_ []byte, dg digest.Digest, _ error) {
+func (b *Bundle) File(ref imageref.Ref) (_ []byte, dg digest.Digest, _ error) {
 	data, dg, err := b.readLayer(ref, maxFile, isAny)
 	if err != nil {
 		return nil, "", fmt.Errorf("reading file %s: %w", ref, err)
@@ -48,8 +49,8 @@ func isChart(d ocispec.Descriptor) bool { return d.MediaType == lock.MediaTypeHe
 func isAny(ocispec.Descriptor) bool { return true }
 
 // readLayer reads the first layer of ref's manifest that want accepts.
-func (b *Bundle) readLayer(ref string, limit int64, want func(ocispec.Descriptor) bool) ([]byte, digest.Digest, error) {
-	root, ok := b.Find(ref)
+func (b *Bundle) readLayer(ref imageref.Ref, limit int64, want func(ocispec.Descriptor) bool) ([]byte, digest.Digest, error) {
+	root, ok := b.Find(string(ref))
 	if !ok {
 		return nil, "", ErrNotCarried
 	}

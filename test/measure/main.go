@@ -6,7 +6,7 @@
 // It reads the product's source (no tests, no nested modules) and prints the
 // number and size of packages, the length of functions in lines, how many
 // private functions have a name of one word, where image references are parsed
-// and which types hold the digest and the size of a blob.
+// or taken for parsed, and which types hold the digest and the size of a blob.
 package main
 
 import (
@@ -35,6 +35,7 @@ type tally struct {
 	private   int
 	oneWord   int
 	parses    map[string]int // by package directory
+	converted map[string]int // strings taken for references without being parsed, by package directory
 	blobs     []string       // PACKAGE.TYPE
 }
 
@@ -43,7 +44,7 @@ func main() {
 	if len(os.Args) > 1 {
 		root = os.Args[1]
 	}
-	t := tally{lines: map[string]int{}, parses: map[string]int{}}
+	t := tally{lines: map[string]int{}, parses: map[string]int{}, converted: map[string]int{}}
 	if err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error { return t.visit(root, path, d, err) }); err != nil {
 		fmt.Fprintln(os.Stderr, "measure:", err)
 		os.Exit(1)
@@ -84,12 +85,23 @@ func (t *tally) countFile(path, dir string) error {
 		}
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
-		if call, ok := n.(*ast.CallExpr); ok && slices.Contains(parsers, calledName(call)) {
-			t.parses[dir]++
+		if call, ok := n.(*ast.CallExpr); ok {
+			t.countCall(dir, call)
 		}
 		return true
 	})
 	return nil
+}
+
+func (t *tally) countCall(dir string, call *ast.CallExpr) {
+	f, _ := call.Fun.(*ast.SelectorExpr)
+	ours := f != nil && fmt.Sprint(f.X) == "imageref"
+	switch {
+	case slices.Contains(parsers, calledName(call)), ours && f.Sel.Name == "Parse":
+		t.parses[dir]++
+	case ours && f.Sel.Name == "Ref":
+		t.converted[dir]++
+	}
 }
 
 func (t *tally) countFunction(set *token.FileSet, f *ast.FuncDecl) {
@@ -136,10 +148,6 @@ func (t *tally) print() {
 	for _, n := range t.lines {
 		sizes = append(sizes, n)
 	}
-	parses := 0
-	for _, n := range t.parses {
-		parses += n
-	}
 	slices.Sort(sizes)
 	slices.Sort(t.functions)
 	slices.Sort(t.blobs)
@@ -147,11 +155,20 @@ func (t *tally) print() {
 	fmt.Printf("functions           %d, median %d lines, 95th %d, longest %d\n",
 		len(t.functions), at(t.functions, 50), at(t.functions, 95), at(t.functions, 100))
 	fmt.Printf("private functions   %d, of one word %d (%.0f %%)\n", t.private, t.oneWord, 100*float64(t.oneWord)/float64(max(t.private, 1)))
-	fmt.Printf("reference parses    %d in %d packages\n", parses, len(t.parses))
-	for _, dir := range slices.Sorted(maps.Keys(t.parses)) {
-		fmt.Printf("                    %4d %s\n", t.parses[dir], dir)
-	}
+	printByPackage("reference parses", t.parses)
+	printByPackage("conversions to one", t.converted)
 	fmt.Printf("types of a blob     %d: %s\n", len(t.blobs), strings.Join(t.blobs, ", "))
+}
+
+func printByPackage(what string, count map[string]int) {
+	sum := 0
+	for _, n := range count {
+		sum += n
+	}
+	fmt.Printf("%-19s %d in %d packages\n", what, sum, len(count))
+	for _, dir := range slices.Sorted(maps.Keys(count)) {
+		fmt.Printf("                    %4d %s\n", count[dir], dir)
+	}
 }
 
 // at is the value below which that share of a sorted list lies, in per cent.

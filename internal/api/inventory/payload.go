@@ -1,5 +1,7 @@
 package inventory
 
+import "github.com/caisson/caisson/internal/api/imageref"
+
 // Kinds of payload.
 const (
 	NoGPU        = "no-gpu"       // there is nothing to drive
@@ -14,15 +16,15 @@ const (
 
 // Payload is what a node needs so that its GPUs compute.
 type Payload struct {
-	Kind     string   `json:"kind"`
-	Image    string   `json:"image,omitempty"`
-	Driver   string   `json:"driver,omitempty"` // version; of precompiled images the branch
-	Modules  string   `json:"modules,omitempty"`
-	Packages []string `json:"packages,omitempty"` // from a package repository, each time the driver starts
-	Because  string   `json:"because,omitempty"`
-	Fix      string   `json:"fix,omitempty"`
-	Notes    []string `json:"notes,omitempty"`
-	Instead  *Payload `json:"instead,omitempty"` // where the image does not exist
+	Kind     string       `json:"kind"`
+	Image    imageref.Ref `json:"image,omitempty"`
+	Driver   string       `json:"driver,omitempty"` // version; of precompiled images the branch
+	Modules  string       `json:"modules,omitempty"`
+	Packages []string     `json:"packages,omitempty"` // from a package repository, each time the driver starts
+	Because  string       `json:"because,omitempty"`
+	Fix      string       `json:"fix,omitempty"`
+	Notes    []string     `json:"notes,omitempty"`
+	Instead  *Payload     `json:"instead,omitempty"` // where the image does not exist
 }
 
 // DriverImage says whether the payload is an image that an operator starts on the

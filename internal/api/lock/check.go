@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -38,7 +39,6 @@ var (
 	platformRule = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?$`)
 	commitRule   = regexp.MustCompile(`^[0-9a-f]{40}$`)
 	hubRule      = regexp.MustCompile(`^[A-Za-z0-9][-._A-Za-z0-9]{0,95}/[A-Za-z0-9][-._A-Za-z0-9]{0,95}$`)
-	refRule      = regexp.MustCompile(`^[a-z0-9][-._a-zA-Z0-9]*(:[0-9]{1,5})?(/[a-z0-9]+([-._a-z0-9]*[a-z0-9])?)+(:[A-Za-z0-9_][-._A-Za-z0-9]{0,127})?(@sha256:[0-9a-f]{64})?$`)
 )
 
 // Check reports every way in which the lock is not one that Parse accepts, or
@@ -63,7 +63,7 @@ type checker struct {
 	sizes   map[digest.Digest]int64
 	layers  map[string]digest.Digest // content key → pinned digest
 	total   int64
-	refs    map[string]int
+	refs    map[imageref.Ref]int
 	names   map[string]int
 }
 
@@ -71,7 +71,7 @@ func newChecker(l *Lock, problem func(field, format string, args ...any)) *check
 	return &checker{l: l, problem: problem,
 		sizes:  map[digest.Digest]int64{},
 		layers: map[string]digest.Digest{},
-		refs:   map[string]int{},
+		refs:   map[imageref.Ref]int{},
 		names:  map[string]int{},
 	}
 }
@@ -112,7 +112,7 @@ func (c *checker) checks() {
 		if err := check.Validate(); err != nil {
 			c.problem(at, "%v", err)
 		}
-		if _, ok := c.refs[check.Item]; !ok {
+		if _, ok := c.refs[imageref.Ref(check.Item)]; !ok {
 			c.problem(at+".item", "%q is no item of the lock", check.Item)
 		}
 		if i > 0 && ledger.Compare(c.l.Checks[i-1], *check) >= 0 {
@@ -151,7 +151,7 @@ func (c *checker) platforms() {
 			c.problem(fmt.Sprintf("platforms[%d]", i), "%q is not os/arch or os/arch/variant", p)
 		}
 	}
-	c.sorted("platforms", c.l.Platforms)
+	sortedNames(c, "platforms", c.l.Platforms)
 }
 
 func (c *checker) component(at string, comp *Component) {
@@ -159,7 +159,7 @@ func (c *checker) component(at string, comp *Component) {
 	if comp.Namespace != "" {
 		c.name(at+".namespace", comp.Namespace)
 	}
-	c.sorted(at+".needs", comp.Needs)
+	sortedNames(c, at+".needs", comp.Needs)
 	for i, n := range comp.Needs {
 		if _, ok := c.names[n]; !ok || n == comp.Name {
 			c.problem(fmt.Sprintf("%s.needs[%d]", at, i), "%q is no other component", n)
@@ -181,7 +181,7 @@ func (c *checker) component(at string, comp *Component) {
 	for i, ref := range comp.Manifests {
 		c.item2component(fmt.Sprintf("%s.manifests[%d]", at, i), ref, comp.Name, Manifest)
 	}
-	c.sorted(at+".items", comp.Items)
+	sortedNames(c, at+".items", comp.Items)
 	for i, ref := range comp.Items {
 		c.item2component(fmt.Sprintf("%s.items[%d]", at, i), ref, comp.Name, "")
 	}
@@ -208,7 +208,7 @@ func (c *checker) allow(at string, a Allow) {
 
 // item2component checks that a component's reference leads to an item that
 // leads back.
-func (c *checker) item2component(at, ref, component string, kind Kind) {
+func (c *checker) item2component(at string, ref imageref.Ref, component string, kind Kind) {
 	i, ok := c.refs[ref]
 	if !ok {
 		c.problem(at, "%q is no item of the lock", ref)
@@ -227,17 +227,17 @@ func (c *checker) item(at string, it *Item) {
 	if it.Kind.rank() < 0 {
 		c.problem(at+".kind", "%q is not %s", it.Kind, oneOf(kindNames(), "or"))
 	}
-	if len(it.Ref) > maxText || !refRule.MatchString(it.Ref) {
+	if !it.Ref.Valid() {
 		c.problem(at+".ref", "%q is not a whole reference", it.Ref)
 	}
-	c.sorted(at+".components", it.Components)
+	sortedNames(c, at+".components", it.Components)
 	for i, n := range it.Components {
 		if _, ok := c.names[n]; !ok {
 			c.problem(fmt.Sprintf("%s.components[%d]", at, i), "%q is no component", n)
 		}
 	}
 	c.source(at+".source", it.Source)
-	c.sorted(at+".foundBy", it.FoundBy)
+	sortedNames(c, at+".foundBy", it.FoundBy)
 	if it.Subject != "" {
 		c.digest(at+".subject", it.Subject)
 	}
@@ -408,7 +408,7 @@ func (c *checker) source(at, s string) {
 	}
 }
 
-func (c *checker) sorted(at string, list []string) {
+func sortedNames[T ~string](c *checker, at string, list []T) {
 	for i := 1; i < len(list); i++ {
 		if list[i-1] >= list[i] {
 			c.problem(fmt.Sprintf("%s[%d]", at, i), "%q is out of order or repeated", list[i])

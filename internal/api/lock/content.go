@@ -93,8 +93,7 @@ func (it *Item) Manifests() []ImageManifest {
 // Describe says what the item is. Root is the digest of its manifest, as far as
 // it is known.
 func (it *Item) Describe(root digest.Digest) Description {
-	name, tag, _ := SplitReference(it.Ref)
-	d := Description{Name: name, Version: tag, Checksum: root, Digest: it.Digest}
+	d := Description{Name: it.Ref.Repository(), Version: it.Ref.Tag(), Checksum: root, Digest: it.Digest}
 	if it.Content != nil {
 		it.Content.describe(it, &d)
 	}

@@ -1,5 +1,7 @@
 package lock
 
+import "github.com/caisson/caisson/internal/api/imageref"
+
 // Changes is what lies between two locks, in items and in bytes.
 type Changes struct {
 	Added     []Change
@@ -17,8 +19,8 @@ type Changes struct {
 type Change struct {
 	Kind       Kind
 	Components []string
-	Old, New   string // references; one is empty for an item added or removed
-	OldSize    int64  // payload of the item, blobs shared with others included
+	Old, New   imageref.Ref //; one is empty for an item added or removed
+	OldSize    int64        // payload of the item, blobs shared with others included
 	NewSize    int64
 	NewBytes   int64 // payload that only the newer lock has
 }
@@ -48,8 +50,8 @@ func Diff(a, b *Lock) Changes {
 	return d.Changes
 }
 
-func byRef(l *Lock) map[string]*Item {
-	m := make(map[string]*Item, len(l.Items))
+func byRef(l *Lock) map[imageref.Ref]*Item {
+	m := make(map[imageref.Ref]*Item, len(l.Items))
 	for i := range l.Items {
 		m[l.Items[i].Ref] = &l.Items[i]
 	}
@@ -59,11 +61,11 @@ func byRef(l *Lock) map[string]*Item {
 // contents is the payload of a lock: sizes by key, and keys by item.
 type contents struct {
 	size map[string]int64
-	of   map[string][]string
+	of   map[imageref.Ref][]string
 }
 
 func payload(l *Lock) contents {
-	c := contents{size: map[string]int64{}, of: map[string][]string{}}
+	c := contents{size: map[string]int64{}, of: map[imageref.Ref][]string{}}
 	for _, s := range l.Slots() {
 		c.size[s.Key] = s.Size
 		for _, ref := range s.Items {
@@ -73,7 +75,7 @@ func payload(l *Lock) contents {
 	return c
 }
 
-func (c contents) total(ref string) int64 {
+func (c contents) total(ref imageref.Ref) int64 {
 	var n int64
 	for _, k := range c.of[ref] {
 		n += c.size[k]
@@ -82,7 +84,7 @@ func (c contents) total(ref string) int64 {
 }
 
 // beyond sums what the item ref has and other has not.
-func (c contents) beyond(ref string, other contents) int64 {
+func (c contents) beyond(ref imageref.Ref, other contents) int64 {
 	var n int64
 	for _, k := range c.of[ref] {
 		if _, ok := other.size[k]; !ok {
@@ -161,8 +163,7 @@ func (d *differ) leftOver(removed, added []*Item) {
 }
 
 func nameOf(it *Item) string {
-	repository, _, _ := SplitReference(it.Ref)
-	return string(it.Kind) + " " + repository
+	return string(it.Kind) + " " + it.Ref.Repository()
 }
 
 func byName(items []*Item) map[string][]*Item {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/caisson/caisson/internal/api/imageref"
 )
 
 // Bounds on drivers.
@@ -15,14 +17,14 @@ const (
 // Driver is what drives the GPUs of some nodes of the site that a stack was
 // resolved for.
 type Driver struct {
-	Name     string   `yaml:"name"`               // of these nodes' NVIDIADriver
-	Nodes    int      `yaml:"nodes"`              // how many there are
-	Image    string   `yaml:"image"`              // item ref
-	Version  string   `yaml:"version"`            // of the driver; its branch where the image is for one kernel
-	Modules  string   `yaml:"modules,omitempty"`  // open or proprietary
-	OS       string   `yaml:"os"`                 // ubuntu22.04
-	Kernels  []string `yaml:"kernels,omitempty"`  // of the nodes, sorted
-	Packages []string `yaml:"packages,omitempty"` // that the image wants from a package repository when it starts, sorted; the bundle has none of them
+	Name     string       `yaml:"name"`               // of these nodes' NVIDIADriver
+	Nodes    int          `yaml:"nodes"`              // how many there are
+	Image    imageref.Ref `yaml:"image"`              // item ref
+	Version  string       `yaml:"version"`            // of the driver; its branch where the image is for one kernel
+	Modules  string       `yaml:"modules,omitempty"`  // open or proprietary
+	OS       string       `yaml:"os"`                 // ubuntu22.04
+	Kernels  []string     `yaml:"kernels,omitempty"`  // of the nodes, sorted
+	Packages []string     `yaml:"packages,omitempty"` // that the image wants from a package repository when it starts, sorted; the bundle has none of them
 }
 
 func (d *Driver) normalize() {
@@ -62,6 +64,6 @@ func (c *checker) driver(at string, d *Driver) {
 		c.problem(at, "has more than %d kernels or packages", maxPackages)
 		return
 	}
-	c.sorted(at+".kernels", d.Kernels)
-	c.sorted(at+".packages", d.Packages)
+	sortedNames(c, at+".kernels", d.Kernels)
+	sortedNames(c, at+".packages", d.Packages)
 }

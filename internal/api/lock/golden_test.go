@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -19,7 +20,7 @@ func TestTextStays(t *testing.T) {
 	if err := l.Normalize(); err != nil {
 		t.Fatal(err)
 	}
-	descriptors, err := l.Descriptors(map[string]ocispec.Descriptor{l.Items[2].Ref: {Digest: dg("model"), Size: 7}})
+	descriptors, err := l.Descriptors(map[imageref.Ref]ocispec.Descriptor{l.Items[2].Ref: {Digest: dg("model"), Size: 7}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package lock
 import (
 	"fmt"
 	"net/url"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -117,7 +116,7 @@ func (v Verbatim) slots(it *Item) []Slot {
 
 // registry is where a blob of the item is fetched.
 func (it *Item) registry(dg digest.Digest) Source {
-	repository, _, _ := SplitReference(it.Ref)
+	repository := it.Ref.Repository()
 	if it.Source == SourceTool {
 		return Source{Kind: FromTool, Repository: repository, Digest: dg}
 	}
@@ -129,13 +128,11 @@ func (v Verbatim) describe(it *Item, d *Description) {
 	if root == "" {
 		return
 	}
-	repository, tag, _ := SplitReference(it.Ref)
-	base := repository[strings.LastIndexByte(repository, '/')+1:]
-	query := "?repository_url=" + url.QueryEscape(repository)
-	if tag != "" {
+	query := "?repository_url=" + url.QueryEscape(it.Ref.Repository())
+	if tag := it.Ref.Tag(); tag != "" {
 		query += "&tag=" + url.QueryEscape(tag)
 	}
-	d.PURL = "pkg:oci/" + base + "@sha256%3A" + root.Encoded() + query
+	d.PURL = "pkg:oci/" + it.Ref.Name() + "@sha256%3A" + root.Encoded() + query
 }
 
 func (v Verbatim) facts() []Fact {

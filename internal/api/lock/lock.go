@@ -10,6 +10,7 @@ package lock
 import (
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/ledger"
 )
 
@@ -50,15 +51,15 @@ type Kubernetes struct {
 
 // Component is one unit of installation.
 type Component struct {
-	Name      string      `yaml:"name"`
-	Needs     []string    `yaml:"needs,omitempty"` // component names, sorted
-	Namespace string      `yaml:"namespace,omitempty"`
-	Optional  bool        `yaml:"optional,omitempty"`
-	Releases  []Release   `yaml:"releases,omitempty"`  // in the stack's order
-	Manifests []string    `yaml:"manifests,omitempty"` // item refs, in the stack's order
-	Items     []string    `yaml:"items,omitempty"`     // refs of its other items, sorted
-	Ready     []Condition `yaml:"ready,omitempty"`
-	Allow     []Allow     `yaml:"allow,omitempty"` // in the stack's order
+	Name      string         `yaml:"name"`
+	Needs     []string       `yaml:"needs,omitempty"` // component names, sorted
+	Namespace string         `yaml:"namespace,omitempty"`
+	Optional  bool           `yaml:"optional,omitempty"`
+	Releases  []Release      `yaml:"releases,omitempty"`  // in the stack's order
+	Manifests []imageref.Ref `yaml:"manifests,omitempty"` // item refs, in the stack's order
+	Items     []imageref.Ref `yaml:"items,omitempty"`     // refs of its other items, sorted
+	Ready     []Condition    `yaml:"ready,omitempty"`
+	Allow     []Allow        `yaml:"allow,omitempty"` // in the stack's order
 }
 
 // Allow accepts findings of the egress lint, here and when a plan is made.
@@ -71,7 +72,7 @@ type Allow struct {
 // Release is one Helm release of a component.
 type Release struct {
 	Name   string         `yaml:"name"`
-	Chart  string         `yaml:"chart"`            // item ref
+	Chart  imageref.Ref   `yaml:"chart"`            // item ref
 	Values map[string]any `yaml:"values,omitempty"` // values files and values, merged
 }
 
@@ -97,7 +98,7 @@ type Condition struct {
 // Digest, MediaType and Size describe its root manifest; they are zero only for
 // a model with pending layers, whose manifest exists once they are streamed.
 type Item struct {
-	Ref        string        `yaml:"ref"`
+	Ref        imageref.Ref  `yaml:"ref"`
 	Kind       Kind          `yaml:"kind"`
 	Components []string      `yaml:"components"` // sorted
 	Source     string        `yaml:"source"`     // upstream name: docker://…, oci://…, https://…, hf://REPO@COMMIT, file:PATH, caisson:agent

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/yamlfile"
 )
 
@@ -46,20 +47,20 @@ func sample() *Lock {
 			{Name: "web", Needs: []string{"certs"}, Namespace: "web",
 				Releases: []Release{{Name: "web", Chart: "charts.acme.example/stable/web:1.2.3", Values: map[string]any{
 					"replicas": int64(2), "text": "a\nb\n", "yes": "yes", "list": []any{true, nil, 1.5}, "deep": map[string]any{"n": "1"}}}},
-				Manifests: []string{"files.caisson.dev/web/extra:0123456789ab"},
-				Items:     []string{"ghcr.io/acme/web:1.2.3", "huggingface.co/acme/tiny:" + strings.Repeat("a", 40)},
+				Manifests: []imageref.Ref{"files.caisson.dev/web/extra:0123456789ab"},
+				Items:     []imageref.Ref{"ghcr.io/acme/web:1.2.3", imageref.Ref("huggingface.co/acme/tiny:" + strings.Repeat("a", 40))},
 				Ready:     []Condition{{Kind: "Deployment", Name: "web", Condition: "Available"}}},
-			{Name: "certs", Optional: true, Items: []string{"files.caisson.dev/certs/driver:0123456789ab"}},
+			{Name: "certs", Optional: true, Items: []imageref.Ref{"files.caisson.dev/certs/driver:0123456789ab"}},
 		},
 		Items: []Item{
-			{Ref: "ghcr.io/acme/web@" + string(dg("signature")), Kind: Referrer, Components: []string{"web"}, Source: "docker://ghcr.io/acme/web", Subject: dg("index"),
+			{Ref: imageref.Ref("ghcr.io/acme/web@" + string(dg("signature"))), Kind: Referrer, Components: []string{"web"}, Source: "docker://ghcr.io/acme/web", Subject: dg("index"),
 				Digest: sig.Digest, MediaType: sig.MediaType, Size: sig.Size, Content: Verbatim{sig}},
 			{Ref: "ghcr.io/acme/web:1.2.3", Kind: Image, Components: []string{"web"}, Source: "docker://ghcr.io/acme/web:1.2.3", FoundBy: []string{"stack", "chart web"},
 				Digest: index.Digest, MediaType: index.MediaType, Size: index.Size, Content: Verbatim{index, child}},
 			{Ref: "charts.acme.example/stable/web:1.2.3", Kind: Chart, Components: []string{"web"}, Source: "https://charts.acme.example/stable/web-1.2.3.tgz",
 				Content: &HelmChart{Name: "web", Version: "1.2.3", URL: "https://charts.acme.example/stable/web-1.2.3.tgz", Digest: dg("chart"), Size: 900,
 					Provenance: &Blob{Digest: dg("prov"), Size: 90}, Config: `{"name":"web"}`}},
-			{Ref: "huggingface.co/acme/tiny:" + strings.Repeat("a", 40), Kind: Model, Components: []string{"web"}, Source: "hf://Acme/tiny@main",
+			{Ref: imageref.Ref("huggingface.co/acme/tiny:" + strings.Repeat("a", 40)), Kind: Model, Components: []string{"web"}, Source: "hf://Acme/tiny@main",
 				Content: sampleModel()},
 			{Ref: "files.caisson.dev/certs/driver:0123456789ab", Kind: File, Components: []string{"certs"}, Source: "https://dl.acme.example/driver.run",
 				Content: &RawFile{Name: "driver", URL: "https://dl.acme.example/driver.run", Digest: dg("driver"), Size: 5000, MediaType: MediaTypeFile}},
@@ -292,7 +293,7 @@ func TestSlotsShareEqualContent(t *testing.T) {
 	l := sample()
 	other := sampleModel()
 	other.Repository, other.Commit = "Other/tiny", strings.Repeat("c", 40)
-	l.Items = append(l.Items, Item{Ref: "huggingface.co/other/tiny:" + other.Commit, Kind: Model, Components: []string{"web"}, Source: "hf://Other/tiny@main", Content: other})
+	l.Items = append(l.Items, Item{Ref: imageref.Ref("huggingface.co/other/tiny:" + other.Commit), Kind: Model, Components: []string{"web"}, Source: "hf://Other/tiny@main", Content: other})
 	l.Components[0].Items = append(l.Components[0].Items, l.Items[6].Ref)
 	other.Layers = ModelLayers(other.Files)
 	other.Layers[1].Digest = dg("pinned")
@@ -437,45 +438,6 @@ func TestModelLayersStayBelowTheLimit(t *testing.T) {
 	}
 }
 
-func TestNormalizeImage(t *testing.T) {
-	d := "@sha256:" + strings.Repeat("0", 64)
-	for in, want := range map[string]string{
-		"nginx":                                "docker.io/library/nginx:latest",
-		"nginx:1.27":                           "docker.io/library/nginx:1.27",
-		"kserve/agent:v1":                      "docker.io/kserve/agent:v1",
-		"ghcr.io/acme/web":                     "ghcr.io/acme/web:latest",
-		"ghcr.io/acme/web" + d:                 "ghcr.io/acme/web" + d,
-		"ghcr.io/acme/web:1" + d:               "ghcr.io/acme/web:1" + d,
-		"localhost:5000/x":                     "localhost:5000/x:latest",
-		"127.0.0.1:5000/acme/web:v2":           "127.0.0.1:5000/acme/web:v2",
-		"Nginx":                                "",
-		"":                                     "",
-		"a b":                                  "",
-		"[::1]:5000/x":                         "",
-		"x@sha512:" + strings.Repeat("0", 128): "",
-	} {
-		got, err := NormalizeImage(in)
-		if got != want || (err == nil) != (want != "") {
-			t.Errorf("NormalizeImage(%q) = %q, %v", in, got, err)
-		}
-	}
-}
-
-func TestRepositoryPath(t *testing.T) {
-	for in, want := range map[string]string{
-		"ghcr.io/acme/web":                             "ghcr.io/acme/web",
-		"ghcr.io/acme/web:1.2.3@" + string(dg("x")):    "ghcr.io/acme/web",
-		"127.0.0.1:5000/acme/web:1":                    "127.0.0.1_5000/acme/web",
-		"localhost:5000/x":                             "localhost_5000/x",
-		"files.caisson.dev/web/driver:0123456789ab":    "files.caisson.dev/web/driver",
-		"Registry.Example/acme/web@" + string(dg("x")): "registry.example/acme/web",
-	} {
-		if got := RepositoryPath(in); got != want {
-			t.Errorf("RepositoryPath(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
-
 func TestWrap(t *testing.T) {
 	l := sample()
 	if err := l.Normalize(); err != nil {
@@ -516,17 +478,17 @@ func TestDescriptors(t *testing.T) {
 		t.Error("a pending model was described")
 	}
 	model := l.Items[2].Ref
-	ds, err := l.Descriptors(map[string]ocispec.Descriptor{model: {Digest: dg("model"), Size: 7}})
+	ds, err := l.Descriptors(map[imageref.Ref]ocispec.Descriptor{model: {Digest: dg("model"), Size: 7}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(ds) != len(l.Items) || ds[2].Digest != dg("model") || ds[2].Annotations[AnnotationRepository] != "Acme/tiny" {
 		t.Errorf("got %+v", ds)
 	}
-	if ds[3].ArtifactType != ArtifactTypeFile || ds[3].Annotations[ocispec.AnnotationRefName] != l.Items[3].Ref {
+	if ds[3].ArtifactType != ArtifactTypeFile || ds[3].Annotations[ocispec.AnnotationRefName] != string(l.Items[3].Ref) {
 		t.Errorf("file: %+v", ds[3])
 	}
-	if _, err := l.Descriptors(map[string]ocispec.Descriptor{l.Items[0].Ref: {Digest: dg("other")}}); err == nil {
+	if _, err := l.Descriptors(map[imageref.Ref]ocispec.Descriptor{l.Items[0].Ref: {Digest: dg("other")}}); err == nil {
 		t.Error("another digest than the lock's was taken")
 	}
 }

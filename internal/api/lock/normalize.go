@@ -52,7 +52,7 @@ func compareItems(a, b Item) int {
 	if d := a.Kind.rank() - b.Kind.rank(); d != 0 {
 		return d
 	}
-	return strings.Compare(a.Ref, b.Ref)
+	return strings.Compare(string(a.Ref), string(b.Ref))
 }
 
 // settle fills in the root manifest of a wrapped item that is not pending.

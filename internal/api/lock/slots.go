@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -52,9 +53,9 @@ type Slot struct {
 	Digest    digest.Digest // empty while pending
 	Size      int64
 	MediaType string
-	Items     []string // refs of the items that use it, in the lock's order
-	Parts     []Part   // of a model layer; nil where Sources give the blob whole
-	Sources   []Source // at least one, no two equal
+	Items     []imageref.Ref // refs of the items that use it, in the lock's order
+	Parts     []Part         // of a model layer; nil where Sources give the blob whole
+	Sources   []Source       // at least one, no two equal
 }
 
 // Part is one piece of a model layer: literal bytes, or a file of the model,

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -67,7 +68,7 @@ func assemble(m ocispec.Manifest, configType string, config []byte) ([]byte, []b
 // Descriptors lists the entries of a bundle's index, one for each item in the
 // lock's order. Wrapped gives, by item reference, the digest and size of those
 // manifests that the lock leaves open; it may be nil where nothing is pending.
-func (l *Lock) Descriptors(wrapped map[string]ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+func (l *Lock) Descriptors(wrapped map[imageref.Ref]ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	out := make([]ocispec.Descriptor, 0, len(l.Items))
 	for i := range l.Items {
 		d, err := l.Items[i].descriptor(wrapped)
@@ -79,7 +80,7 @@ func (l *Lock) Descriptors(wrapped map[string]ocispec.Descriptor) ([]ocispec.Des
 	return out, nil
 }
 
-func (it *Item) descriptor(wrapped map[string]ocispec.Descriptor) (ocispec.Descriptor, error) {
+func (it *Item) descriptor(wrapped map[imageref.Ref]ocispec.Descriptor) (ocispec.Descriptor, error) {
 	d := ocispec.Descriptor{MediaType: it.MediaType, Digest: it.Digest, Size: it.Size, Annotations: it.annotations()}
 	if w, ok := wrapped[it.Ref]; ok {
 		if d.Digest != "" && d.Digest != w.Digest {
@@ -98,7 +99,7 @@ func (it *Item) descriptor(wrapped map[string]ocispec.Descriptor) (ocispec.Descr
 
 func (it *Item) annotations() map[string]string {
 	a := map[string]string{
-		ocispec.AnnotationRefName: it.Ref,
+		ocispec.AnnotationRefName: string(it.Ref),
 		AnnotationKind:            string(it.Kind),
 		AnnotationSource:          it.Source,
 	}

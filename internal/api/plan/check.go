@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -35,7 +36,7 @@ func (p *Plan) check() error {
 }
 
 func (p *Plan) checkImages() error {
-	seen := map[string]bool{}
+	seen := map[imageref.Ref]bool{}
 	for _, i := range p.Images {
 		if seen[i.Ref] {
 			return fmt.Errorf("image %s occurs twice", i.Ref)

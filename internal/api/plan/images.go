@@ -5,7 +5,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/site"
 )
 
@@ -14,19 +14,19 @@ import (
 // the site does not rewrite, each stays as it is written.
 func (p *Plan) Rewriter() func(ref string) (site string, ok bool) {
 	rewrites := p.Site.Rewrites()
-	upstream, there := map[string]string{}, map[string]bool{}
+	upstream, there := map[imageref.Ref]string{}, map[string]bool{}
 	for _, i := range p.Images {
-		there[i.Site] = true
-		upstream[i.Ref] = i.Site
+		there[string(i.Site)] = true
+		upstream[i.Ref] = string(i.Site)
 		for _, a := range i.Aliases {
-			upstream[a] = i.Site
+			upstream[a] = string(i.Site)
 		}
 	}
 	return func(ref string) (string, bool) {
 		if there[ref] {
 			return ref, true
 		}
-		whole, err := lock.NormalizeImage(ref)
+		whole, err := imageref.Parse(ref)
 		if err != nil {
 			return "", false
 		}
@@ -46,6 +46,5 @@ type Check struct {
 
 // Check is what to ask the site registry for.
 func (i Image) Check(r site.Registry) Check {
-	name, _, _ := strings.Cut(i.Site, "@")
-	return Check{Repository: strings.TrimPrefix(name, r.Base()+"/"), Digest: i.Digest}
+	return Check{Repository: strings.TrimPrefix(i.Site.Repository(), r.Base()+"/"), Digest: i.Digest}
 }

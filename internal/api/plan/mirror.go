@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -23,7 +24,7 @@ const MirrorComponent = "caisson-mirror"
 type NodeChange struct {
 	Strategy string        `json:"strategy"`           // mirror or idms
 	Hosts    []string      `json:"hosts"`              // upstream registries
-	Agent    string        `json:"agent,omitempty"`    // image that writes the files
+	Agent    imageref.Ref  `json:"agent,omitempty"`    // image that writes the files
 	Runtimes []string      `json:"runtimes,omitempty"` // containerd, cri-o: those of the nodes
 	Files    []NodeFile    `json:"files,omitempty"`    // put on the nodes, by their runtime
 	CA       digest.Digest `json:"ca,omitempty"`       // of the registry's authority, put beside them

@@ -16,6 +16,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/atomicfile"
@@ -109,12 +110,12 @@ type Bytes struct {
 
 // Image is one upstream reference and what the site's nodes pull for it.
 type Image struct {
-	Ref      string        `json:"ref"`  // lock reference
-	Site     string        `json:"site"` // HOST/PREFIX/REPOSITORY@DIGEST
-	Digest   digest.Digest `json:"digest"`
-	Platform string        `json:"platform,omitempty"` // set where the registry holds that child instead of the index
-	Present  bool          `json:"present"`            // seen in the registry
-	Aliases  []string      `json:"aliases,omitempty"`  // other forms in which charts name it
+	Ref      imageref.Ref   `json:"ref"`  // in the lock
+	Site     imageref.Ref   `json:"site"` // HOST/PREFIX/REPOSITORY@DIGEST
+	Digest   digest.Digest  `json:"digest"`
+	Platform string         `json:"platform,omitempty"` // set where the registry holds that child instead of the index
+	Present  bool           `json:"present"`            // seen in the registry
+	Aliases  []imageref.Ref `json:"aliases,omitempty"`  // other forms in which charts name it
 }
 
 // Component is one unit of installation.
@@ -127,7 +128,7 @@ type Component struct {
 	Releases  []Release        `json:"releases,omitempty"`
 	Manifests []Manifest       `json:"manifests,omitempty"`
 	Objects   []ObjectChange   `json:"objects,omitempty"` // that change and belong to no release of the plan
-	Images    []string         `json:"images,omitempty"`  // lock references
+	Images    []imageref.Ref   `json:"images,omitempty"`  // in the lock
 	Ready     []lock.Condition `json:"ready,omitempty"`   // namespaces filled in
 	Bytes     Bytes            `json:"bytes"`
 	Rollback  []string         `json:"rollback,omitempty"` // what going back would do, in order, for people
@@ -154,7 +155,7 @@ const (
 // Release is one Helm release as it should be.
 type Release struct {
 	Name         string         `json:"name"`
-	Chart        string         `json:"chart"`       // lock reference
+	Chart        imageref.Ref   `json:"chart"`       // in the lock
 	ChartDigest  digest.Digest  `json:"chartDigest"` // of the chart archive
 	ChartVersion string         `json:"chartVersion"`
 	Values       map[string]any `json:"values,omitempty"`

@@ -14,7 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/yamlfile"
 )
 
@@ -164,8 +164,8 @@ func (r Registry) Base() string {
 }
 
 // Place is what the site's nodes pull for a manifest of an upstream reference.
-func (r Registry) Place(ref string, dg digest.Digest) string {
-	return r.Base() + "/" + lock.RepositoryPath(ref) + "@" + dg.String()
+func (r Registry) Place(ref imageref.Ref, dg digest.Digest) imageref.Ref {
+	return imageref.Ref(r.Base() + "/" + ref.SitePath()).At(dg)
 }
 
 // Path leads to a file that the site names: a relative one lies beside it.
@@ -228,7 +228,7 @@ func checkRegistry(doc *yamlfile.Document, r *Registry) {
 	case !addressRule.MatchString(r.Address):
 		doc.Problemf("registry.address", "%q is not HOST or HOST:PORT", r.Address)
 	}
-	if p := strings.Trim(r.Prefix, "/"); p != "" && lock.RepositoryPath("x/"+p) != "x/"+p {
+	if p := strings.Trim(r.Prefix, "/"); p != "" && imageref.SitePath("x/"+p) != "x/"+p {
 		doc.Problemf("registry.prefix", "%q is not a repository path", r.Prefix)
 	}
 	if r.PlainHTTP && r.CAFile != "" {

@@ -90,7 +90,7 @@ func (c *checker) checkComponent(at string, i int, comp *Component) {
 	}
 	c.checkNeeds(at, comp)
 	for j, image := range comp.Images {
-		if _, err := lock.NormalizeImage(image); err != nil {
+		if _, err := comp.Image(j); err != nil {
 			c.doc.Problemf(fmt.Sprintf("%s.images[%d]", at, j), "%q is not an image reference", image)
 		}
 	}
@@ -182,7 +182,7 @@ func (c *checker) checkChart(at string, ch *Chart) {
 	if !c.requireGiven(at+".source", ch.Source) {
 		return
 	}
-	rest, oci := strings.CutPrefix(ch.Source, "oci://")
+	rest, oci := strings.CutPrefix(ch.Source, ociScheme)
 	if !oci {
 		c.checkAddress(at+".source", ch.Source, "oci://, https:// or http://")
 		return
@@ -192,7 +192,7 @@ func (c *checker) checkChart(at string, ch *Chart) {
 
 func (c *checker) checkOCISource(at, rest string, ch *Chart) {
 	_, path, _ := strings.Cut(rest, "/")
-	_, err := lock.NormalizeImage(rest)
+	_, err := ch.Repository()
 	switch {
 	case strings.Contains(rest, "@") || tagRule.MatchString(path):
 		c.doc.Problemf(at+".source", "ends with a tag or digest; the version has a field of its own")

@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 )
 
@@ -55,11 +56,11 @@ type Source struct {
 
 // Entry is one reference of a bundle's index.json.
 type Entry struct {
-	Ref        string    // the whole reference, as in the lock
-	Kind       lock.Kind // from the descriptor's annotation
+	Ref        imageref.Ref // the whole reference, as in the lock
+	Kind       lock.Kind    // from the descriptor's annotation
 	Components []string
 	Origin     string // upstream name
-	Repository string // path below a registry, see lock.RepositoryPath
+	Repository string // path below a registry, see imageref.SitePath
 	Tag        string // empty for a reference by digest alone
 	Descriptor ocispec.Descriptor
 	Source     int // index of its bundle
@@ -171,7 +172,7 @@ func (c *Catalog) makeReferences() map[digest.Digest][]string {
 		seen := map[digest.Digest]bool{}
 		c.collectNeeded(e.Descriptor.Digest, seen)
 		for d := range seen {
-			out[d] = append(out[d], e.Ref)
+			out[d] = append(out[d], string(e.Ref))
 		}
 	}
 	for _, refs := range out {
@@ -217,10 +218,11 @@ func (c *Catalog) addSource(i int, s Source) error {
 
 func newEntry(i int, d ocispec.Descriptor) (Entry, error) {
 	a := d.Annotations
-	name, tag, _ := lock.SplitReference(a[ocispec.AnnotationRefName])
+	ref := imageref.Ref(a[ocispec.AnnotationRefName])
+	tag := ref.Tag()
 	e := Entry{
-		Ref: a[ocispec.AnnotationRefName], Kind: lock.Kind(a[lock.AnnotationKind]), Origin: a[lock.AnnotationSource],
-		Repository: lock.RepositoryPath(name), Tag: tag, Descriptor: d, Source: i,
+		Ref: ref, Kind: lock.Kind(a[lock.AnnotationKind]), Origin: a[lock.AnnotationSource],
+		Repository: ref.SitePath(), Tag: tag, Descriptor: d, Source: i,
 	}
 	if v := a[lock.AnnotationComponent]; v != "" {
 		e.Components = strings.Split(v, ",")

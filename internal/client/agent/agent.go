@@ -22,6 +22,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 )
 
@@ -166,7 +167,7 @@ func (im *Image) Item() lock.Item {
 	config := lock.Blob{Digest: digest.FromBytes(im.Config), MediaType: ocispec.MediaTypeImageConfig, Size: int64(len(im.Config))}
 	layer := lock.Blob{Digest: im.Layer.Digest, MediaType: im.Layer.MediaType, Size: im.Layer.Size}
 	return lock.Item{
-		Ref: lock.ToolRepository + ":" + im.Layer.Digest.Encoded()[:12], Kind: lock.Image, Source: lock.SourceTool, FoundBy: []string{"stack"},
+		Ref: imageref.Ref(lock.ToolRepository + ":" + im.Layer.Digest.Encoded()[:12]), Kind: lock.Image, Source: lock.SourceTool, FoundBy: []string{"stack"},
 		Digest: root, MediaType: ocispec.MediaTypeImageManifest, Size: int64(len(im.Manifest)),
 		Content: lock.Verbatim{{
 			Digest: root, MediaType: ocispec.MediaTypeImageManifest, Size: int64(len(im.Manifest)),

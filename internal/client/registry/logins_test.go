@@ -9,6 +9,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/client/fetch"
 )
 
@@ -28,7 +29,7 @@ func TestRefusedLogin(t *testing.T) {
 				},
 			}
 			p := newPuller(t, nil)
-			_, err := p.Resolve(t.Context(), host+"/acme/web:1")
+			_, err := p.Resolve(t.Context(), imageref.Ref(host+"/acme/web:1"))
 			refusal := new(fetch.StatusError)
 			if !errors.As(err, &refusal) || refusal.Status != http.StatusUnauthorized || strings.Contains(err.Error(), "service=") {
 				t.Errorf("error %v", err)
@@ -52,7 +53,7 @@ func TestTokensArePreferred(t *testing.T) {
 		"/v2/acme/web/manifests/1": tokens("http://"+host+"/token", "good", answer(ocispec.MediaTypeImageManifest, manifestText)),
 		"/token":                   answer("application/json", `{"token":"good"}`),
 	}
-	if _, err := newPuller(t, nil).Resolve(t.Context(), host+"/acme/web:1"); err != nil {
+	if _, err := newPuller(t, nil).Resolve(t.Context(), imageref.Ref(host+"/acme/web:1")); err != nil {
 		t.Error(err)
 	}
 }
@@ -72,7 +73,7 @@ func TestTokenExpires(t *testing.T) {
 	}
 	p := newPuller(t, nil)
 	for _, token = range []string{"first", "second"} {
-		if _, err := p.Resolve(t.Context(), host+"/acme/web:1"); err != nil {
+		if _, err := p.Resolve(t.Context(), imageref.Ref(host+"/acme/web:1")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,7 +91,7 @@ func TestRealmOfALaterAnswer(t *testing.T) {
 		"/v2/acme/web/manifests/1": tokens("http://"+thiefHost+"/token", "", nil),
 		"/token":                   answer("application/json", `{"token":"good"}`),
 	}
-	if _, err := newPuller(t, map[string]string{host: "u:p"}).Resolve(t.Context(), host+"/acme/web:1"); !errors.Is(err, errRedirected) {
+	if _, err := newPuller(t, map[string]string{host: "u:p"}).Resolve(t.Context(), imageref.Ref(host+"/acme/web:1")); !errors.Is(err, errRedirected) {
 		t.Errorf("error %v", err)
 	}
 	if n := len(thief.requests); n != 0 {

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/client/fetch"
 )
 
@@ -69,15 +70,14 @@ func (m Manifest) Index() bool {
 // Resolve reads what ref names: HOST/REPOSITORY:TAG, @DIGEST, or both, in which
 // case the digest alone counts. Errors: ErrNotFound, ErrDigest, ErrAmbiguous,
 // ErrMediaType, ErrReference, and those of fetch.
-func (p *Puller) Resolve(ctx context.Context, ref string) (Manifest, error) {
-	repository, tag, dg, err := splitReference(ref)
-	if err != nil {
-		return Manifest{}, err
+func (p *Puller) Resolve(ctx context.Context, ref imageref.Ref) (Manifest, error) {
+	if !ref.Valid() || ref.Tag() == "" && ref.Digest() == "" {
+		return Manifest{}, fmt.Errorf("%w: %q is not HOST/REPOSITORY:TAG or @DIGEST", ErrReference, ref)
 	}
-	if dg != "" {
-		return p.Manifest(ctx, repository, dg)
+	if dg := ref.Digest(); dg != "" {
+		return p.Manifest(ctx, ref.Repository(), dg)
 	}
-	return p.fetchManifest(ctx, repository, tag, "")
+	return p.fetchManifest(ctx, ref.Repository(), ref.Tag(), "")
 }
 
 // Manifest reads one manifest by its digest from a repository (HOST/PATH).

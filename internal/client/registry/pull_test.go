@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/client/fetch"
 )
 
@@ -109,12 +110,12 @@ func TestResolve(t *testing.T) {
 	})
 	p := newPuller(t, nil)
 	for _, ref := range []string{":1.0", "@" + string(dg), ":other@" + string(dg), ":plain"} {
-		m, err := p.Resolve(t.Context(), host+"/acme/web"+ref)
+		m, err := p.Resolve(t.Context(), imageref.Ref(host+"/acme/web"+ref))
 		if err != nil || m.Digest != dg || m.MediaType != ocispec.MediaTypeImageManifest || string(m.Bytes) != manifestText {
 			t.Errorf("%s: %+v %v", ref, m, err)
 		}
 	}
-	if _, err := p.Resolve(t.Context(), host+"/acme/web:2.0"); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), host) {
+	if _, err := p.Resolve(t.Context(), imageref.Ref(host+"/acme/web:2.0")); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), host) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -137,7 +138,7 @@ func TestPinnedDigestCounts(t *testing.T) {
 	})
 	p := newPuller(t, nil)
 	for _, ref := range []string{"@" + string(dg), ":1.0@" + string(dg), ":1.0"} {
-		if m, err := p.Resolve(t.Context(), host+"/acme/web"+ref); !errors.Is(err, ErrDigest) {
+		if m, err := p.Resolve(t.Context(), imageref.Ref(host+"/acme/web"+ref)); !errors.Is(err, ErrDigest) {
 			t.Errorf("%s: %+v %v", ref, m, err)
 		}
 	}
@@ -189,7 +190,7 @@ func TestManifestLimit(t *testing.T) {
 	_, host := start(t, map[string]http.HandlerFunc{
 		"/v2/acme/web/manifests/big": answer(ocispec.MediaTypeImageManifest, strings.Repeat(" ", MaxManifest+1)),
 	})
-	if _, err := newPuller(t, nil).Resolve(t.Context(), host+"/acme/web:big"); !errors.Is(err, fetch.ErrSize) {
+	if _, err := newPuller(t, nil).Resolve(t.Context(), imageref.Ref(host+"/acme/web:big")); !errors.Is(err, fetch.ErrSize) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -202,7 +203,7 @@ func TestMalformedReferences(t *testing.T) {
 		host + "/../v2/x:1", host + "/a/../../b:1", host + "/A:1", host + "/acme/web:a/b@", host + "/acme/web:",
 		host + "/acme/web?x=1:1", "http://" + host + "/%2e%2e/x:1", host + "/acme/web@sha512:" + strings.Repeat("0", 128),
 	} {
-		if _, err := p.Resolve(t.Context(), ref); !errors.Is(err, ErrReference) {
+		if _, err := p.Resolve(t.Context(), imageref.Ref(ref)); !errors.Is(err, ErrReference) {
 			t.Errorf("%q: %v", ref, err)
 		}
 	}
@@ -232,7 +233,7 @@ func TestBearerToken(t *testing.T) {
 	}
 	p := newPuller(t, map[string]string{host: "u:p"})
 	for range 3 {
-		if _, err := p.Resolve(t.Context(), host+"/acme/web:1.0"); err != nil {
+		if _, err := p.Resolve(t.Context(), imageref.Ref(host+"/acme/web:1.0")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -283,7 +284,7 @@ func TestCredentialsStayHome(t *testing.T) {
 		http.Redirect(w, r, "http://"+thiefHost+"/v2/", http.StatusFound)
 	}
 	thief.answers["/v2/"] = tokens("http://"+thiefHost+"/token", "", nil)
-	if _, err := newPuller(t, map[string]string{host: "u:p"}).Resolve(t.Context(), host+"/acme/web:1"); !errors.Is(err, errRedirected) {
+	if _, err := newPuller(t, map[string]string{host: "u:p"}).Resolve(t.Context(), imageref.Ref(host+"/acme/web:1")); !errors.Is(err, errRedirected) {
 		t.Errorf("error %v", err)
 	}
 	for _, h := range append(thief.sent("/v2/"), thief.sent("/token")...) {
@@ -299,7 +300,7 @@ func TestRealmRules(t *testing.T) {
 	thief, thiefHost := start(t, nil)
 	f, host := start(t, nil)
 	f.answers = map[string]http.HandlerFunc{"/v2/": tokens("http://"+thiefHost+"/token", "", nil)}
-	_, err := newPuller(t, map[string]string{host: "u:p"}).Resolve(t.Context(), host+"/acme/web:1")
+	_, err := newPuller(t, map[string]string{host: "u:p"}).Resolve(t.Context(), imageref.Ref(host+"/acme/web:1"))
 	if err == nil {
 		t.Error("no error")
 	}
@@ -310,8 +311,8 @@ func TestRealmRules(t *testing.T) {
 
 // A registry that is meant to be reached over TLS is not asked in the clear.
 func TestNoDowngrade(t *testing.T) {
-	f, host := start(t, map[string]http.HandlerFunc{"/v2/acme/web/manifests/1": answer(ocispec.MediaTypeImageManifest, manifestText)})
-	if _, err := newPuller(t, nil).Resolve(t.Context(), "https://"+host+"/acme/web:1"); err == nil {
+	f, host := start(t, map[string]http.HandlerFunc{"/v2/acme/web/manifests/" + digest.FromString(manifestText).String(): answer(ocispec.MediaTypeImageManifest, manifestText)})
+	if _, err := newPuller(t, nil).Manifest(t.Context(), "https://"+host+"/acme/web", digest.FromString(manifestText)); err == nil || errors.Is(err, ErrReference) {
 		t.Error("no error")
 	}
 	if len(f.requests) != 0 {
@@ -429,11 +430,10 @@ func FuzzReference(f *testing.F) {
 	f.Add("ghcr.io/acme/web:1.2.3@sha256:" + strings.Repeat("0", 64))
 	f.Add("http://127.0.0.1:5000/a/b:c")
 	f.Fuzz(func(t *testing.T, ref string) {
-		repository, _, _, err := splitReference(ref)
-		if err != nil {
+		if !imageref.Ref(ref).Valid() {
 			return
 		}
-		e, err := parseEndpoint(repository)
+		e, err := parseEndpoint(imageref.Ref(ref).Repository())
 		if err != nil {
 			return
 		}

@@ -77,28 +77,6 @@ func defaultScheme(hostport string) string {
 	return "https"
 }
 
-// splitReference cuts REPOSITORY[:TAG][@DIGEST].
-func splitReference(ref string) (repository, tag string, dg digest.Digest, err error) {
-	repository, at, pinned := strings.Cut(ref, "@")
-	if pinned {
-		if dg, err = checkDigest(digest.Digest(at)); err != nil {
-			return "", "", "", err
-		}
-	}
-	if i := strings.LastIndexByte(repository, ':'); i > strings.LastIndexByte(repository, '/') {
-		repository, tag = repository[:i], repository[i+1:]
-		if !tagName.MatchString(tag) {
-			return "", "", "", fmt.Errorf("%w: tag %q", ErrReference, tag)
-		}
-	}
-	if !strings.Contains(repository, "/") || tag == "" && dg == "" {
-		return "", "", "", fmt.Errorf("%w: %q is not HOST/REPOSITORY:TAG or @DIGEST", ErrReference, ref)
-	}
-	return repository, tag, dg, nil
-}
-
-var tagName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-
 // checkDigest accepts sha256 alone: it becomes a path and a file name.
 func checkDigest(dg digest.Digest) (digest.Digest, error) {
 	if err := dg.Validate(); err != nil || dg.Algorithm() != digest.SHA256 {

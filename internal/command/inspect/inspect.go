@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/cargo"
@@ -81,7 +82,7 @@ type Signer struct {
 // Item is one entry of the lock. Size is its payload, blobs that it shares with
 // others included.
 type Item struct {
-	Ref        string        `json:"ref"`
+	Ref        imageref.Ref  `json:"ref"`
 	Kind       lock.Kind     `json:"kind"`
 	Components []string      `json:"components"`
 	Source     string        `json:"source"`
@@ -198,7 +199,7 @@ func countVolumes(h *cargo.Head) Volumes {
 }
 
 func listItems(h *cargo.Head, l *lock.Lock) []Item {
-	sizes := map[string]int64{}
+	sizes := map[imageref.Ref]int64{}
 	for _, s := range l.Slots() {
 		for _, ref := range s.Items {
 			sizes[ref] += s.Size
@@ -206,7 +207,7 @@ func listItems(h *cargo.Head, l *lock.Lock) []Item {
 	}
 	out := make([]Item, 0, len(l.Items))
 	for _, it := range l.Items {
-		d, _ := h.Find(it.Ref)
+		d, _ := h.Find(string(it.Ref))
 		out = append(out, Item{
 			Ref: it.Ref, Kind: it.Kind, Components: it.Components, Source: it.Source,
 			Digest: d.Digest, Size: sizes[it.Ref],

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/helm"
@@ -129,7 +130,7 @@ func union[T any](a, b []T, key func(T) string) []T {
 func (w *work) outline() journal.Installed {
 	e := journal.Installed{Name: w.c.Name, Needs: w.c.Needs, Namespace: w.c.Namespace, Version: w.in.plan.Version, Plan: w.in.planned}
 	for _, r := range w.c.Releases {
-		e.Releases = append(e.Releases, journal.Release{Name: r.Name, Chart: r.Chart, ChartDigest: r.ChartDigest, ValuesDigest: r.ValuesDigest})
+		e.Releases = append(e.Releases, journal.Release{Name: r.Name, Chart: string(r.Chart), ChartDigest: r.ChartDigest, ValuesDigest: r.ValuesDigest})
 	}
 	for _, c := range w.c.Ready {
 		o := kube.Object{APIVersion: c.APIVersion, Kind: c.Kind, Namespace: c.Namespace, Name: c.Name}
@@ -177,7 +178,7 @@ func marks(r plan.Release) map[string]string {
 }
 
 func (w *work) readManifest(m plan.Manifest) error {
-	data, dg, err := w.in.bundle.File(m.Item)
+	data, dg, err := w.in.bundle.File(imageref.Ref(m.Item))
 	if err != nil {
 		return err
 	}

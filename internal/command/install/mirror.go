@@ -100,7 +100,7 @@ func agentObjects(c mirror.Config, n *plan.NodeChange) ([]*unstructured.Unstruct
 	if err != nil {
 		return nil, fmt.Errorf("encoding the agent's configuration: %w", err)
 	}
-	text := strings.NewReplacer("$STACK", c.Stack, "$IMAGE", n.Agent, "$DIGEST", digest.FromBytes(data).String()).Replace(string(charts.Mirror))
+	text := strings.NewReplacer("$STACK", c.Stack, "$IMAGE", string(n.Agent), "$DIGEST", digest.FromBytes(data).String()).Replace(string(charts.Mirror))
 	objects, err := kube.Parse([]byte(text))
 	if err != nil {
 		return nil, fmt.Errorf("reading the agent's manifest: %w", err)

@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
@@ -44,7 +45,7 @@ func TestMirrorStrategy(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := l.site.Registry.Host + "/mirror/"
-	if p.Nodes == nil || !slices.Equal(p.Nodes.Hosts, []string{"ghcr.io"}) || !strings.HasPrefix(p.Nodes.Agent, base+"images.caisson.dev/caisson@sha256:") || len(p.Nodes.Files) != 1 {
+	if p.Nodes == nil || !slices.Equal(p.Nodes.Hosts, []string{"ghcr.io"}) || !strings.HasPrefix(string(p.Nodes.Agent), base+"images.caisson.dev/caisson@sha256:") || len(p.Nodes.Files) != 1 {
 		t.Fatalf("the plan changes on nodes: %+v", p.Nodes)
 	}
 	r := l.install(path)
@@ -52,7 +53,7 @@ func TestMirrorStrategy(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	set := kube.Object{APIVersion: "apps/v1", Kind: "DaemonSet", Namespace: kube.SystemNamespace, Name: "caisson-mirror-" + l.name}
-	if image, args := l.container(set); image != p.Nodes.Agent || slices.Contains(args, removeArgument) {
+	if image, args := l.container(set); imageref.Ref(image) != p.Nodes.Agent || slices.Contains(args, removeArgument) {
 		t.Errorf("the agent is %s %q", image, args)
 	}
 	web := kube.Object{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "mir-web", Name: "web"}

@@ -104,6 +104,6 @@ func (s *session) imagesOf(ctx context.Context, d digest.Digest, tell func(site 
 		return
 	}
 	for _, i := range p.Images {
-		tell(i.Site)
+		tell(string(i.Site))
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/event"
@@ -72,7 +73,7 @@ func TestOpenBundleBelievesNoPlanOverTheBundle(t *testing.T) {
 		"another lock":   {func(p *plan.Plan) { p.Lock = evil }, plan.ErrUnfit},
 		"another stack":  {func(p *plan.Plan) { p.Name = "other" }, plan.ErrUnfit},
 		"an image elsewhere": {func(p *plan.Plan) {
-			p.Images = []plan.Image{{Ref: "ghcr.io/acme/a:1", Site: "docker.io/library/nginx@" + evil.String(), Digest: evil}}
+			p.Images = []plan.Image{{Ref: "ghcr.io/acme/a:1", Site: imageref.Ref("docker.io/library/nginx@" + evil.String()), Digest: evil}}
 		}, plan.ErrUnfit},
 	} {
 		t.Run(name, func(t *testing.T) {

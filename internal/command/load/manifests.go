@@ -320,7 +320,7 @@ func (l *loader) listChildren() []registry.Child {
 			continue
 		}
 		out = append(out, registry.Child{
-			Reference: e.Ref, Repository: e.Repository, Tag: e.Tag, Index: e.Descriptor.Digest,
+			Reference: string(e.Ref), Repository: e.Repository, Tag: e.Tag, Index: e.Descriptor.Digest,
 			Digest: c.digest, Platform: c.platform, Platforms: c.platforms,
 		})
 	}

@@ -63,7 +63,7 @@ func TestNineNodesOfACluster(t *testing.T) {
 			t.Errorf("%s: %+v", res.Nodes[i].Name, p)
 		}
 	}
-	if res.Lacking != 2 || len(res.Groups) != 4 || !strings.Contains(res.Payloads[6].Image, "6.8.0-61") {
+	if res.Lacking != 2 || len(res.Groups) != 4 || !strings.Contains(string(res.Payloads[6].Image), "6.8.0-61") {
 		t.Errorf("%d lack a driver, groups %+v, stale %+v", res.Lacking, res.Groups, res.Payloads[6])
 	}
 }

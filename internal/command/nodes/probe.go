@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/caisson/caisson/charts"
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/client/agent"
@@ -26,7 +27,7 @@ const probeWithin = 2 * time.Minute
 // prober reads the files of a cluster's nodes with a pod on each.
 type prober struct {
 	site    *site.Site
-	image   string
+	image   imageref.Ref
 	arch    string // of the nodes that the image runs on; "" for any
 	timeout time.Duration
 }
@@ -36,7 +37,7 @@ func newProber(opt Options) (*prober, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &prober{site: s, image: opt.Image, timeout: cmp.Or(opt.Timeout, probeWithin)}
+	p := &prober{site: s, image: imageref.Ref(opt.Image), timeout: cmp.Or(opt.Timeout, probeWithin)}
 	if p.image != "" {
 		return p, nil
 	}
@@ -98,7 +99,7 @@ func (p *prober) reportSilence(a kube.Answer) event.Finding {
 		Why:  "only labels and status tell of the node",
 		Hint: "look at the node with: kubectl describe node " + a.Node + "; or run caisson nodes --local on it"}
 	if a.NoImage {
-		f.Hint = "the registry has to hold " + p.image + ": load or serve a bundle that this very caisson packed from a stack with agent: true, or name an image with --image"
+		f.Hint = string("the registry has to hold " + p.image + ": load or serve a bundle that this very caisson packed from a stack with agent: true, or name an image with --image")
 	}
 	return f
 }
@@ -126,7 +127,7 @@ func (p *prober) makeQuestion(ctx context.Context, c *gpu.Catalogue, client *kub
 // makeSet fills in the probe's manifest, under a name of its own.
 func (p *prober) makeSet() (*unstructured.Unstructured, error) {
 	name := "caisson-probe-" + strings.ToLower(rand.Text()[:8])
-	objects, err := kube.Parse([]byte(strings.NewReplacer("$NAME", name, "$IMAGE", p.image).Replace(string(charts.Probe))))
+	objects, err := kube.Parse([]byte(strings.NewReplacer("$NAME", name, "$IMAGE", string(p.image)).Replace(string(charts.Probe))))
 	if err != nil || len(objects) != 1 {
 		return nil, fmt.Errorf("reading the probe's manifest: %d objects, %w", len(objects), err)
 	}

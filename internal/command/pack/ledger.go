@@ -29,8 +29,8 @@ func makeLedger(l *lock.Lock, lockDigest, index digest.Digest, created time.Time
 	for i := range l.Items {
 		it := &l.Items[i]
 		g.Append(contentChecks(it)...)
-		g.Append(recorded[it.Ref]...)
-		if it.Kind.Info().Signed && !slices.ContainsFunc(recorded[it.Ref], aboutSignatures) {
+		g.Append(recorded[string(it.Ref)]...)
+		if it.Kind.Info().Signed && !slices.ContainsFunc(recorded[string(it.Ref)], aboutSignatures) {
 			g.Append(withoutPolicy(it, carried))
 		}
 	}
@@ -43,7 +43,7 @@ func contentChecks(it *lock.Item) []ledger.Check {
 	out := make([]ledger.Check, len(facts))
 	for i, f := range facts {
 		out[i] = ledger.Check{
-			Item: it.Ref, What: f.What, Rule: f.Rule, Digest: f.Digest, Size: f.Size, Result: ledger.Passed,
+			Item: string(it.Ref), What: f.What, Rule: f.Rule, Digest: f.Digest, Size: f.Size, Result: ledger.Passed,
 		}
 	}
 	return out
@@ -59,7 +59,7 @@ func withoutPolicy(it *lock.Item, carried map[digest.Digest]int) ledger.Check {
 		n += carried[m.Digest]
 	}
 	return ledger.Check{
-		Item: it.Ref, What: ledger.Signatures, Rule: ledger.NoPolicy,
+		Item: string(it.Ref), What: ledger.Signatures, Rule: ledger.NoPolicy,
 		Result: ledger.NotChecked, Note: fmt.Sprintf("%d carried", n),
 	}
 }

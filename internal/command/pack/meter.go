@@ -50,7 +50,7 @@ func owner(s lock.Slot) string {
 	if len(s.Items) == 0 {
 		return s.Key
 	}
-	return s.Items[0]
+	return string(s.Items[0])
 }
 
 // begin says that an item is being worked on, once.

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/cargo"
@@ -259,14 +260,14 @@ func (p *packing) contents(w *bundle.Writer) (bundle.Contents, error) {
 
 // wrap makes the manifests of charts, models and files, now that the digest of
 // every layer is known.
-func (p *packing) wrap(w *bundle.Writer) (map[string]ocispec.Descriptor, error) {
+func (p *packing) wrap(w *bundle.Writer) (map[imageref.Ref]ocispec.Descriptor, error) {
 	layers := map[string]digest.Digest{}
 	for i, s := range p.slots {
 		if d, ok := w.SlotDigest(i); ok {
 			layers[s.Key] = d
 		}
 	}
-	wrapped := map[string]ocispec.Descriptor{}
+	wrapped := map[imageref.Ref]ocispec.Descriptor{}
 	for i := range p.lock.Items {
 		it := &p.lock.Items[i]
 		if !it.Wrapped() {

@@ -187,7 +187,7 @@ func TestPack(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, it := range l.Items {
-		if _, ok := b.Find(it.Ref); !ok {
+		if _, ok := b.Find(string(it.Ref)); !ok {
 			t.Errorf("%s is not in the bundle", it.Ref)
 		}
 	}
@@ -238,7 +238,7 @@ func checkLedger(t *testing.T, text []byte, l *lock.Lock) {
 		checked[c.Item] = true
 	}
 	for _, it := range l.Items {
-		if !checked[it.Ref] {
+		if !checked[string(it.Ref)] {
 			t.Errorf("no line about %s", it.Ref)
 		}
 	}

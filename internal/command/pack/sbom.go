@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 )
 
@@ -78,12 +79,12 @@ const noAssertion = "NOASSERTION"
 type bill struct {
 	doc      spdxDocument
 	licenses map[string]bool
-	layers   map[string]ocispec.Descriptor // manifests that the lock leaves open
+	layers   map[imageref.Ref]ocispec.Descriptor // manifests that the lock leaves open
 }
 
 // makeSBOM lists what a lock names, as SPDX 2.3 JSON. wrapped is what
 // lock.Descriptors takes.
-func makeSBOM(l *lock.Lock, lockDigest digest.Digest, wrapped map[string]ocispec.Descriptor) ([]byte, error) {
+func makeSBOM(l *lock.Lock, lockDigest digest.Digest, wrapped map[imageref.Ref]ocispec.Descriptor) ([]byte, error) {
 	b := bill{licenses: map[string]bool{}, layers: wrapped}
 	b.doc = spdxDocument{
 		SPDXVersion: "SPDX-2.3", DataLicense: "CC0-1.0", SPDXID: "SPDXRef-DOCUMENT",
@@ -131,7 +132,7 @@ func (b *bill) add(p spdxPackage, by, how string) {
 func (b *bill) item(it *lock.Item) {
 	d := it.Describe(b.root(it))
 	p := spdxPackage{
-		Name: d.Name, SPDXID: spdxID(string(it.Kind), it.Ref), VersionInfo: d.Version,
+		Name: d.Name, SPDXID: spdxID(string(it.Kind), string(it.Ref)), VersionInfo: d.Version,
 		DownloadLocation: location(it.Source), Checksums: sha256sum(d.Checksum),
 		Purpose: it.Kind.Info().Purpose, LicenseDeclared: b.license(d.License),
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/cargo"
@@ -62,7 +63,7 @@ func (out *renderings) component(ctx context.Context, c decide.Chosen) error {
 	manifests := make([]rendered, len(c.Component.Manifests))
 	for i, ref := range c.Component.Manifests {
 		var err error
-		if manifests[i].Rendered, manifests[i].pieces, err = manifest(out.bundle, ref); err != nil {
+		if manifests[i].Rendered, manifests[i].pieces, err = manifest(out.bundle, string(ref)); err != nil {
 			return err
 		}
 	}
@@ -82,7 +83,7 @@ func (out *renderings) component(ctx context.Context, c decide.Chosen) error {
 		out.add(c, r.Name, r.Name, releases[i])
 	}
 	for i, ref := range c.Component.Manifests {
-		out.add(c, ref, "", manifests[i])
+		out.add(c, string(ref), "", manifests[i])
 	}
 	return nil
 }
@@ -246,7 +247,7 @@ func contents(r helm.Rendering) ([]map[string]any, error) {
 }
 
 func manifest(b *cargo.Bundle, ref string) (decide.Rendered, []*piece, error) {
-	data, dg, err := b.File(ref)
+	data, dg, err := b.File(imageref.Ref(ref))
 	if err != nil {
 		return decide.Rendered{}, nil, err
 	}
@@ -269,12 +270,7 @@ func read(r *decide.Rendered, docs []document.Document) ([]*piece, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range document.Images(sites) {
-		r.Images = append(r.Images, decide.FoundImage{
-			Ref: s.Ref, Template: s.Template, Line: s.Line, Path: s.Path,
-			Sure: s.Certainty == document.Certain, Joined: s.Certainty == document.Joined, Kept: s.Kept,
-		})
-	}
+	r.Images = append(r.Images, document.Images(sites)...)
 	r.Egress = append(r.Egress, lint.Check(sites)...)
 	var out []*piece
 	for _, d := range docs {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -24,7 +25,7 @@ func TestReadSiteTakesAnySpellingOfThePrefix(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := s.Registry.Place("ghcr.io/acme/web:1", dg)
-		if want := "reg.site:5000/mirror/ghcr.io/acme/web@" + dg.String(); got != want {
+		if want := imageref.Ref("reg.site:5000/mirror/ghcr.io/acme/web").At(dg); got != want {
 			t.Errorf("prefix %s: the image is %s, want %s", prefix, got, want)
 		}
 		if want := filepath.Join(filepath.Dir(path), "ca.pem"); s.Registry.Prefix != "mirror" || s.Registry.CAFile != want {

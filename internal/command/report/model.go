@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/api/lock"
@@ -71,7 +72,7 @@ type Release struct {
 
 // Item is one line of provenance.
 type Item struct {
-	Ref        string        `json:"ref"`
+	Ref        imageref.Ref  `json:"ref"`
 	Kind       lock.Kind     `json:"kind"`
 	Components []string      `json:"components"`
 	Size       int64         `json:"size"` // of all its blobs
@@ -163,7 +164,7 @@ func trust(j *journal.Journal) []Trust {
 // provenance reads the lock: its items, and what of the payload each component
 // and kind makes up.
 func provenance(l *lock.Lock) (items []Item, shares []Share, total int64) {
-	size, own := map[string]int64{}, map[string]int64{}
+	size, own := map[imageref.Ref]int64{}, map[imageref.Ref]int64{}
 	for _, s := range l.Slots() {
 		total += s.Size
 		for i, ref := range s.Items {

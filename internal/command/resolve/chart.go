@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/atomicfile"
@@ -71,7 +72,7 @@ func chartName(ch *stack.Chart) string {
 	if source, ok := strings.CutPrefix(ch.Source, "oci://"); ok {
 		return source + ":" + strings.ReplaceAll(ch.Version, "+", "_")
 	}
-	return repositoryRef(ch.Source, nameInRepository(ch), ch.Version)
+	return repositoryRef(ch.Source, nameInRepository(ch), ch.Version).String()
 }
 
 func nameInRepository(ch *stack.Chart) string {
@@ -176,21 +177,20 @@ func readFile(path string, max int64) ([]byte, error) {
 // pullChart fetches a chart once, however many releases use it.
 func (s *session) pullChart(ctx context.Context, ch *stack.Chart) (*pulledChart, error) {
 	return s.charts.do(chartName(ch)+" "+ch.Source, func() (*pulledChart, error) {
-		if source, ok := strings.CutPrefix(ch.Source, "oci://"); ok {
-			return s.registryChart(ctx, source, ch.Version)
+		if ch.InRegistry() {
+			return s.registryChart(ctx, ch)
 		}
 		return s.repositoryChart(ctx, ch.Source, nameInRepository(ch), ch.Version)
 	})
 }
 
-// registryChart fetches a chart from a registry: source is HOST/PATH/NAME.
-func (s *session) registryChart(ctx context.Context, source, version string) (*pulledChart, error) {
-	named, err := lock.NormalizeImage(strings.TrimSuffix(source, "/"))
+// registryChart fetches a chart from a registry.
+func (s *session) registryChart(ctx context.Context, ch *stack.Chart) (*pulledChart, error) {
+	named, err := ch.Repository()
 	if err != nil {
 		return nil, err
 	}
-	repository, _, _ := lock.SplitReference(named)
-	ref := repository + ":" + strings.ReplaceAll(version, "+", "_")
+	repository, ref := named.Repository(), named.WithTag(strings.ReplaceAll(ch.Version, "+", "_"))
 	m, err := s.puller.Resolve(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -206,12 +206,12 @@ func (s *session) registryChart(ctx context.Context, source, version string) (*p
 	if err != nil {
 		return nil, fmt.Errorf("fetching chart %s: %w", ref, err)
 	}
-	c, err := openChart(archive, repository[strings.LastIndexByte(repository, '/')+1:], version)
+	c, err := openChart(archive, ref.Name(), ch.Version)
 	if err != nil {
 		return nil, err
 	}
 	return &pulledChart{c, lock.Item{
-		Ref: ref, Kind: lock.Chart, Source: "oci://" + ref,
+		Ref: ref, Kind: lock.Chart, Source: "oci://" + ref.String(),
 		Digest: m.Digest, MediaType: m.MediaType, Size: int64(len(m.Bytes)), Content: lock.Verbatim{pinned},
 	}}, nil
 }
@@ -350,7 +350,7 @@ var notInNames = regexp.MustCompile(`[^a-z0-9._/-]+`)
 
 // repositoryRef is the reference of a chart from an HTTP repository: the
 // repository's host and path, in the characters a registry allows.
-func repositoryRef(source, name, version string) string {
+func repositoryRef(source, name, version string) imageref.Ref {
 	_, rest, _ := strings.Cut(source, "://")
 	rest, _, _ = strings.Cut(rest, "?")
 	host, path, _ := strings.Cut(rest, "/")
@@ -360,5 +360,5 @@ func repositoryRef(source, name, version string) string {
 			parts = append(parts, part)
 		}
 	}
-	return strings.Join(parts, "/") + ":" + strings.ReplaceAll(version, "+", "_")
+	return imageref.Ref(strings.Join(parts, "/")).WithTag(strings.ReplaceAll(version, "+", "_"))
 }

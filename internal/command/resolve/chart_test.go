@@ -21,6 +21,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
@@ -70,7 +71,7 @@ func imagesOf(l *lock.Lock) string {
 	var out []string
 	for _, it := range l.Items {
 		if it.Kind == lock.Image {
-			out = append(out, it.Ref+" by "+strings.Join(it.FoundBy, ","))
+			out = append(out, it.Ref.String()+" by "+strings.Join(it.FoundBy, ","))
 		}
 	}
 	return strings.Join(out, "; ")
@@ -252,7 +253,7 @@ func TestRepositoryChart(t *testing.T) {
 }
 
 func TestRepositoryRef(t *testing.T) {
-	for source, want := range map[string]string{
+	for source, want := range map[string]imageref.Ref{
 		"https://charts.example/stable":    "charts.example/stable/web:1.0_x",
 		"https://Charts.Example:8443/A~b/": "charts.example:8443/a-b/web:1.0_x",
 		"http://x.example":                 "x.example/web:1.0_x",
@@ -280,7 +281,7 @@ func TestManifests(t *testing.T) {
 		t.Errorf("images %s", got)
 	}
 	dg := digest.FromString(text)
-	first := "files.caisson.dev/c/my_app-extra.yaml:" + dg.Encoded()[:12]
+	first := imageref.Ref("files.caisson.dev/c/my_app-extra.yaml:" + dg.Encoded()[:12])
 	if got := r.Lock.Components[0].Manifests; len(got) != 2 || got[0] != first || len(r.Lock.Components[0].Items) != 1 {
 		t.Errorf("component %+v", r.Lock.Components[0])
 	}
@@ -425,7 +426,7 @@ func TestAdvanceChangesTheLock(t *testing.T) {
 		t.Error("the tag moved and the lock did not")
 	}
 	for _, it := range r.Lock.Items {
-		if it.Ref == "ghcr.io/acme/web:1.2.3" && it.Digest != s.Digest(it.Ref) {
+		if it.Ref == "ghcr.io/acme/web:1.2.3" && it.Digest != s.Digest(string(it.Ref)) {
 			t.Errorf("%s is %s", it.Ref, it.Digest)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/caisson/caisson/internal/rules/lint"
@@ -15,16 +16,16 @@ import (
 // use; what it returns does not depend on the order things were found in.
 type collection struct {
 	mu       sync.Mutex
-	items    map[string]*lock.Item
-	owners   map[string]map[string]bool // item reference → components
-	images   map[string]*wantedImage    // by normalised reference
-	releases map[[2]int]lock.Release    // by component and chart
-	listed   map[[2]int]string          // manifests: item reference by component and position
+	items    map[imageref.Ref]*lock.Item
+	owners   map[imageref.Ref]map[string]bool // item reference → components
+	images   map[imageref.Ref]*wantedImage
+	releases map[[2]int]lock.Release // by component and chart
+	listed   map[[2]int]imageref.Ref // manifests: item reference by component and position
 	suspects []suspect
-	guesses  map[string]bool // normalised references put together from fields, that do not exist
+	guesses  map[imageref.Ref]bool // normalised references put together from fields, that do not exist
 	linted   map[string][]lint.Finding
 	seen     map[lintKey]int
-	clashes  []string // references that two different items would have
+	clashes  []imageref.Ref // references that two different items would have
 	evidence Evidence
 }
 
@@ -50,7 +51,7 @@ func (c *collection) item(it lock.Item, components ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.items == nil {
-		c.items, c.owners = map[string]*lock.Item{}, map[string]map[string]bool{}
+		c.items, c.owners = map[imageref.Ref]*lock.Item{}, map[imageref.Ref]map[string]bool{}
 	}
 	have := c.items[it.Ref]
 	if have == nil {
@@ -72,11 +73,11 @@ func contentOf(it *lock.Item) digest.Digest {
 	return it.Describe(it.Digest).Checksum
 }
 
-func (c *collection) image(ref, component, by string, at place, certain bool) {
+func (c *collection) image(ref imageref.Ref, component, by string, at place, certain bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.images == nil {
-		c.images = map[string]*wantedImage{}
+		c.images = map[imageref.Ref]*wantedImage{}
 	}
 	w := c.images[ref]
 	if w == nil {
@@ -104,11 +105,11 @@ func (c *collection) release(component, chart int, r lock.Release) {
 	c.releases[[2]int{component, chart}] = r
 }
 
-func (c *collection) manifest(component, position int, ref string) {
+func (c *collection) manifest(component, position int, ref imageref.Ref) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.listed == nil {
-		c.listed = map[[2]int]string{}
+		c.listed = map[[2]int]imageref.Ref{}
 	}
 	c.listed[[2]int{component, position}] = ref
 }

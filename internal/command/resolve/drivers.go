@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/registry"
@@ -21,14 +22,14 @@ const byNodes = "nodes"
 // tags notes which references a registry lacks. It is safe for concurrent use.
 type tags struct {
 	mu   sync.Mutex
-	gone map[string]bool
+	gone map[imageref.Ref]bool
 }
 
-func (t *tags) missing(ref string) {
+func (t *tags) missing(ref imageref.Ref) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.gone == nil {
-		t.gone = map[string]bool{}
+		t.gone = map[imageref.Ref]bool{}
 	}
 	t.gone[ref] = true
 }
@@ -61,8 +62,8 @@ func (s *session) driverTasks() []task {
 }
 
 // driverImages are all that the nodes may need, sorted.
-func (s *session) driverImages() []string {
-	var out []string
+func (s *session) driverImages() []imageref.Ref {
+	var out []imageref.Ref
 	for _, p := range s.nodes.payloads {
 		for at := &p; at != nil; at = at.Instead {
 			if at.Image != "" && at.DriverImage() {
@@ -106,7 +107,7 @@ func few(names []string) string {
 }
 
 // driverPlace is the operator's chart, and the nodes that need an image.
-func (s *session) driverPlace(component, chart int, ref string) place {
+func (s *session) driverPlace(component, chart int, ref imageref.Ref) place {
 	var names []string
 	for i, p := range s.nodes.payloads {
 		if p.Image == ref || (p.Instead != nil && p.Instead.Image == ref) {

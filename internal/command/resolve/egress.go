@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/event"
@@ -45,11 +46,11 @@ func (c *collection) lint(component string, found []lint.Finding) {
 }
 
 // missing notes a reference, put together from fields, that no registry has.
-func (c *collection) missing(ref string) {
+func (c *collection) missing(ref imageref.Ref) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.guesses == nil {
-		c.guesses = map[string]bool{}
+		c.guesses = map[imageref.Ref]bool{}
 	}
 	c.guesses[ref] = true
 }
@@ -116,22 +117,22 @@ func (s *session) named(component string) []document.Site {
 // carries says of a reference whether its image is carried, or has a problem of
 // its own already. A tag that an operator adds to counts where such an image is
 // carried: driver:580.1 by driver:580.1-ubuntu24.04.
-func (s *session) carries() func(ref string) bool {
+func (s *session) carries() func(document.Site) bool {
 	l := &lock.Lock{}
 	for _, it := range s.found.items {
 		l.Items = append(l.Items, *it)
 	}
 	holds := decide.Holds(l)
-	return func(ref string) bool {
-		whole, err := lock.NormalizeImage(ref)
+	return func(site document.Site) bool {
+		ref, err := site.Image()
 		if err != nil {
 			return false
 		}
-		if holds(ref) || s.found.images[whole] != nil && !s.found.guesses[whole] {
+		if holds(ref) || s.found.images[ref] != nil && !s.found.guesses[ref] {
 			return true
 		}
-		return s.found.guesses[whole] && slices.ContainsFunc(l.Items, func(it lock.Item) bool {
-			return it.Kind == lock.Image && strings.HasPrefix(it.Ref, whole+"-")
+		return s.found.guesses[ref] && slices.ContainsFunc(l.Items, func(it lock.Item) bool {
+			return it.Kind == lock.Image && strings.HasPrefix(string(it.Ref), string(ref)+"-")
 		})
 	}
 }

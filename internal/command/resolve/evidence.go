@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/registry"
 )
@@ -100,7 +101,7 @@ func (s *search) referrers(ctx context.Context, dg digest.Digest, depth int) err
 		return nil
 	}
 	return s.add(lock.Item{
-		Ref: s.repository + ":" + registry.FallbackTag(dg), Subject: dg,
+		Ref: imageref.Ref(s.repository + ":" + registry.FallbackTag(dg)), Subject: dg,
 		Content: lock.Verbatim{pinIndex(*fallback)},
 	})
 }
@@ -133,7 +134,7 @@ func (s *search) carry(ctx context.Context, ref string, subject digest.Digest, m
 	if _, err := all.root(ctx, m); err != nil {
 		return err
 	}
-	return s.add(lock.Item{Ref: ref, Subject: subject, Content: lock.Verbatim(all.carried)})
+	return s.add(lock.Item{Ref: imageref.Ref(ref), Subject: subject, Content: lock.Verbatim(all.carried)})
 }
 
 func (s *search) add(it lock.Item) error {
@@ -141,7 +142,7 @@ func (s *search) add(it lock.Item) error {
 		return fmt.Errorf("more than %d signatures and attestations", maxEvidence)
 	}
 	root := it.Manifests()[0]
-	it.Kind, it.Source = lock.Referrer, "docker://"+it.Ref
+	it.Kind, it.Source = lock.Referrer, "docker://"+it.Ref.String()
 	it.Digest, it.MediaType, it.Size = root.Digest, root.MediaType, root.Size
 	s.items = append(s.items, it)
 	return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/rules/document"
@@ -30,7 +31,7 @@ func (s *session) file(ctx context.Context, i, j int) {
 	dg := digest.NewDigestFromEncoded(digest.SHA256, strings.TrimPrefix(f.SHA256, "sha256:"))
 	raw := &lock.RawFile{Name: f.Name, URL: f.URL, Digest: dg, MediaType: lock.MediaTypeFile}
 	it := rawItem(lock.File, comp.Name, raw, f.URL)
-	s.work(lock.File, it.Ref, at, func() (int64, evidence, error) {
+	s.work(lock.File, string(it.Ref), at, func() (int64, evidence, error) {
 		size, err := s.files.do(f.URL+" "+string(dg), func() (int64, error) { return s.length(ctx, f.URL, dg) })
 		if err != nil {
 			return 0, evidence{}, err
@@ -131,7 +132,7 @@ func (s *session) fromLock(path string) (string, error) {
 
 // rawItem is the item of a file or manifest.
 func rawItem(kind lock.Kind, component string, f *lock.RawFile, source string) lock.Item {
-	return lock.Item{Ref: "files.caisson.dev/" + component + "/" + nameInRef(f.Name) + ":" + f.Digest.Encoded()[:12], Kind: kind, Source: source, Content: f}
+	return lock.Item{Ref: imageref.Ref("files.caisson.dev/" + component + "/" + nameInRef(f.Name) + ":" + f.Digest.Encoded()[:12]), Kind: kind, Source: source, Content: f}
 }
 
 var notAlphanumeric = regexp.MustCompile(`[^a-z0-9]+`)

@@ -10,13 +10,14 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
 )
 
 // carried lists the platforms of an item's manifests.
-func carried(l *lock.Lock, ref string) string {
+func carried(l *lock.Lock, ref imageref.Ref) string {
 	for _, it := range l.Items {
 		if it.Ref != ref {
 			continue
@@ -64,7 +65,7 @@ func TestIndexSelection(t *testing.T) {
 	for _, test := range tests {
 		s.write("stack.yaml", imageStack(test.platforms, "reg.example/a/b:"+test.tag))
 		r, _ := s.mustResolve(s.options("l.yaml"))
-		if got := carried(r.Lock, "reg.example/a/b:"+test.tag); got != test.want {
+		if got := carried(r.Lock, imageref.Ref("reg.example/a/b:"+test.tag)); got != test.want {
 			t.Errorf("%s of %s: carried %q, want %q", test.platforms, test.tag, got, test.want)
 		}
 	}
@@ -169,10 +170,10 @@ func TestTagAndDigestStayTwoItems(t *testing.T) {
 		"reg.example/a/b@" + string(old.Digest): old.Digest, "reg.example/c/b:v1": now.Digest,
 	}
 	for _, it := range r.Lock.Items {
-		if want[it.Ref] != it.Digest {
+		if want[string(it.Ref)] != it.Digest {
 			t.Errorf("%s is %s", it.Ref, it.Digest)
 		}
-		delete(want, it.Ref)
+		delete(want, string(it.Ref))
 	}
 	if len(want) > 0 {
 		t.Errorf("missing %v", want)
@@ -213,10 +214,10 @@ func TestEvidence(t *testing.T) {
 		if it.Kind != lock.Referrer {
 			continue
 		}
-		if want[it.Ref] != it.Subject || len(it.Components) != 1 {
+		if want[string(it.Ref)] != it.Subject || len(it.Components) != 1 {
 			t.Errorf("%s refers to %q for %v", it.Ref, it.Subject, it.Components)
 		}
-		delete(want, it.Ref)
+		delete(want, string(it.Ref))
 	}
 	if len(want) > 0 {
 		t.Errorf("missing %v", want)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/rules/document"
@@ -22,7 +23,7 @@ func (s *session) declareImage(i, j int) {
 		field: fmt.Sprintf("components[%d].images[%d]", i, j),
 		what:  fmt.Sprintf("component %s: image %s", comp.Name, comp.Images[j]),
 	}
-	ref, err := lock.NormalizeImage(comp.Images[j])
+	ref, err := comp.Image(j)
 	if err != nil {
 		s.problem(at, err)
 		return
@@ -49,7 +50,7 @@ func (s *session) discover(docs []document.Document, component, by string, at pl
 		}
 		where := at
 		where.what = fmt.Sprintf("%s: %s line %d: image %s", at.what, f.Template, f.Line, f.Ref)
-		ref, err := lock.NormalizeImage(f.Ref)
+		ref, err := f.Image()
 		if err != nil {
 			s.problem(where, err)
 			continue
@@ -59,7 +60,7 @@ func (s *session) discover(docs []document.Document, component, by string, at pl
 }
 
 func (s *session) imageTasks() []task {
-	refs := make([]string, 0, len(s.found.images))
+	refs := make([]imageref.Ref, 0, len(s.found.images))
 	for ref := range s.found.images {
 		refs = append(refs, ref)
 	}
@@ -72,8 +73,8 @@ func (s *session) imageTasks() []task {
 }
 
 // image pins one image and gathers what refers to it.
-func (s *session) image(ctx context.Context, ref string, w *wantedImage) {
-	s.work(lock.Image, ref, w.first(), func() (int64, evidence, error) {
+func (s *session) image(ctx context.Context, ref imageref.Ref, w *wantedImage) {
+	s.work(lock.Image, string(ref), w.first(), func() (int64, evidence, error) {
 		pinned, err := s.pinImage(ctx, ref, s.wanted(w))
 		if !w.certain && errors.Is(err, registry.ErrNotFound) {
 			s.found.missing(ref)
@@ -83,11 +84,11 @@ func (s *session) image(ctx context.Context, ref string, w *wantedImage) {
 			return 0, evidence{}, err
 		}
 		for _, p := range pinned.lacking {
-			s.warn(ref, fmt.Sprintf("it is for %s alone; the stack also has %s", pinned.manifests[0].Platform, p))
+			s.warn(string(ref), fmt.Sprintf("it is for %s alone; the stack also has %s", pinned.manifests[0].Platform, p))
 		}
 		root := pinned.manifests[0]
 		s.found.item(lock.Item{
-			Ref: ref, Kind: lock.Image, Source: "docker://" + ref, FoundBy: keys(w.by),
+			Ref: ref, Kind: lock.Image, Source: string("docker://" + ref), FoundBy: keys(w.by),
 			Digest: root.Digest, MediaType: root.MediaType, Size: root.Size, Content: lock.Verbatim(pinned.manifests),
 		}, keys(w.components)...)
 		found, err := s.gather(ctx, ref, pinned.manifests, keys(w.components))
@@ -127,17 +128,16 @@ func (s *session) wanted(w *wantedImage) []platform {
 
 // pinImage reads what a whole reference stands for. A reference with both a tag
 // and a digest must agree with itself.
-func (s *session) pinImage(ctx context.Context, ref string, wanted []platform) (pinnedImage, error) {
-	repository, tag, dg := lock.SplitReference(ref)
+func (s *session) pinImage(ctx context.Context, ref imageref.Ref, wanted []platform) (pinnedImage, error) {
 	root, err := s.puller.Resolve(ctx, ref)
 	if err != nil {
 		return pinnedImage{}, err
 	}
-	if tag != "" && dg != "" {
-		s.checkTag(ctx, repository, tag, dg)
+	if ref.Tag() != "" && ref.Digest() != "" {
+		s.checkTag(ctx, ref)
 	}
-	return s.images.do(fmt.Sprint(repository, "@", root.Digest, wanted), func() (pinnedImage, error) {
-		sel := newSelection(s.puller, repository, wanted)
+	return s.images.do(fmt.Sprint(ref.At(root.Digest), wanted), func() (pinnedImage, error) {
+		sel := newSelection(s.puller, ref.Repository(), wanted)
 		sel.all = s.allPlatforms
 		lacking, err := sel.root(ctx, root)
 		return pinnedImage{sel.carried, lacking}, err
@@ -146,32 +146,31 @@ func (s *session) pinImage(ctx context.Context, ref string, wanted []platform) (
 
 // checkTag warns when a tag has moved away from the digest beside it. The
 // digest decides.
-func (s *session) checkTag(ctx context.Context, repository, tag string, dg digest.Digest) {
-	ref := repository + ":" + tag
+func (s *session) checkTag(ctx context.Context, pinned imageref.Ref) {
+	ref, dg := pinned.Tagged(), pinned.Digest()
 	m, err := s.puller.Resolve(ctx, ref)
 	switch {
 	case errors.Is(err, registry.ErrNotFound):
-		s.warn(ref, fmt.Sprintf("the tag of %s@%s is gone upstream", ref, dg))
+		s.warn(string(ref), fmt.Sprintf("the tag of %s@%s is gone upstream", ref, dg))
 	case err == nil && m.Digest != dg:
-		s.warn(ref, fmt.Sprintf("the tag of %s@%s is now %s upstream", ref, dg, m.Digest))
+		s.warn(string(ref), fmt.Sprintf("the tag of %s@%s is now %s upstream", ref, dg, m.Digest))
 	}
 }
 
 // gather finds the evidence of what is carried of one root and adds it to what
 // the session found.
-func (s *session) gather(ctx context.Context, ref string, manifests []lock.ImageManifest, components []string) (evidence, error) {
-	repository, _, _ := lock.SplitReference(ref)
-	found, err := s.evidence.do(repository+"@"+string(manifests[0].Digest), func() (evidence, error) {
+func (s *session) gather(ctx context.Context, ref imageref.Ref, manifests []lock.ImageManifest, components []string) (evidence, error) {
+	found, err := s.evidence.do(string(ref.At(manifests[0].Digest)), func() (evidence, error) {
 		subjects := make([]digest.Digest, len(manifests))
 		for i, m := range manifests {
 			subjects[i] = m.Digest
 		}
-		e, err := gather(ctx, s.puller, repository, subjects)
+		e, err := gather(ctx, s.puller, ref.Repository(), subjects)
 		if err == nil {
 			s.found.count(e)
 		}
 		for _, note := range e.notes {
-			s.warn(ref, note)
+			s.warn(string(ref), note)
 		}
 		return e, err
 	})

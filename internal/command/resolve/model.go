@@ -16,6 +16,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/client/fetch"
@@ -185,7 +186,7 @@ func (s *session) finishModel(ctx context.Context, ref string, w *wantedModel) {
 		if err := reader.pin(ctx, m, w.files); err != nil {
 			return 0, evidence{}, err
 		}
-		s.found.item(lock.Item{Ref: ref, Kind: lock.Model, Source: "hf://" + m.Repository + "@" + m.Commit, Content: m}, keys(w.components)...)
+		s.found.item(lock.Item{Ref: imageref.Ref(ref), Kind: lock.Model, Source: "hf://" + m.Repository + "@" + m.Commit, Content: m}, keys(w.components)...)
 		var total int64
 		for _, l := range m.Layers {
 			total += l.Size

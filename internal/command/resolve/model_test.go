@@ -126,7 +126,7 @@ func TestModelsOfOneCommitBecomeOneItem(t *testing.T) {
 	if paths(model) != "config.json tokenizer_config.json" || model.Revision != "v1.0" || strings.Join(it.Components, " ") != "c d" {
 		t.Errorf("item %+v %+v", it, model)
 	}
-	if it.Ref != "huggingface.co/acme/tiny-llm:"+s.ModelCommit() || it.Source != "hf://acme/Tiny-LLM@"+s.ModelCommit() {
+	if string(it.Ref) != "huggingface.co/acme/tiny-llm:"+s.ModelCommit() || it.Source != "hf://acme/Tiny-LLM@"+s.ModelCommit() {
 		t.Errorf("called %s from %s", it.Ref, it.Source)
 	}
 }

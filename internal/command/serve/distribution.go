@@ -10,7 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/cargo/catalog"
 )
 
@@ -84,7 +84,7 @@ func cutLast(s string) (before, after string) {
 // name lacks its host.
 func (h *Handler) repositoryNamed(name, namespace string) (*catalog.Repository, bool) {
 	if namespace != "" {
-		if r, ok := h.catalog.Repositories[lock.RepositoryPath(namespace+"/"+name)]; ok {
+		if r, ok := h.catalog.Repositories[imageref.SitePath(namespace+"/"+name)]; ok {
 			return r, true
 		}
 	}

@@ -63,14 +63,13 @@ func (s *fileShelf) putFile(h *Handler, f shelved, rank map[string]int64, sequen
 
 // shelveEntry makes a file of an entry that is one: an artifact with one raw layer.
 func shelveEntry(c *catalog.Catalog, e catalog.Entry) (shelved, bool) {
-	name, _, _ := lock.SplitReference(e.Ref)
-	path, ok := strings.CutPrefix(name, filesHost)
+	path, ok := strings.CutPrefix(e.Ref.Repository(), filesHost)
 	m, known := c.Manifest(e.Descriptor.Digest)
 	if !ok || !known || len(m.Layers) != 1 || !e.Kind.Info().Plain {
 		return shelved{}, false
 	}
 	l := m.Layers[0]
-	return shelved{path, e.Kind, l.Digest, l.Size, l.MediaType, e.Ref}, true
+	return shelved{path, e.Kind, l.Digest, l.Size, l.MediaType, string(e.Ref)}, true
 }
 
 func (h *Handler) serveFiles(w http.ResponseWriter, r *http.Request) error {

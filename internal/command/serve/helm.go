@@ -105,7 +105,7 @@ func readChart(h *Handler, e catalog.Entry) (chartVersion, error) {
 	if !ok || m.Config == nil {
 		return chartVersion{}, fmt.Errorf("it has no manifest: %w", catalog.ErrInvalid)
 	}
-	v := chartVersion{ref: e.Ref}
+	v := chartVersion{ref: string(e.Ref)}
 	for i, l := range m.Layers {
 		switch l.MediaType {
 		case lock.MediaTypeHelmChart:

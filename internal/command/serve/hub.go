@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/cargo/catalog"
 )
@@ -78,7 +79,7 @@ func newModelHub(h *Handler) (*modelHub, error) {
 
 // locateModel finds every file of a model in the layers of its manifest, which is of
 // the bundle that the lock is of.
-func locateModel(c *catalog.Catalog, source int, ref string, spec *lock.HubModel) (*hubModel, error) {
+func locateModel(c *catalog.Catalog, source int, ref imageref.Ref, spec *lock.HubModel) (*hubModel, error) {
 	manifest, err := modelManifest(c, source, ref, spec)
 	if err != nil {
 		return nil, err
@@ -113,7 +114,7 @@ func directoriesOf(files []lock.ModelFile) map[string]bool {
 	return out
 }
 
-func modelManifest(c *catalog.Catalog, source int, ref string, spec *lock.HubModel) (*catalog.Manifest, error) {
+func modelManifest(c *catalog.Catalog, source int, ref imageref.Ref, spec *lock.HubModel) (*catalog.Manifest, error) {
 	for _, e := range c.Entries {
 		if e.Source != source || e.Ref != ref {
 			continue

@@ -55,9 +55,9 @@ func TestAllFindingsAtOnce(t *testing.T) {
 	for _, it := range b.Lock.Items {
 		switch it.Ref {
 		case bundletest.Web:
-			layers[it.Ref] = it.Manifests()[1].Layers[1].Digest
+			layers[string(it.Ref)] = it.Manifests()[1].Layers[1].Digest
 		case bundletest.OldChart:
-			layers[it.Ref] = it.Content.(*lock.HelmChart).Digest
+			layers[string(it.Ref)] = it.Content.(*lock.HelmChart).Digest
 		}
 	}
 	type place struct {

@@ -149,7 +149,7 @@ func (m *maker) modelMemory(it *lock.Item) {
 		return
 	}
 	f := event.Finding{
-		Severity: event.Warn, Code: event.CodeModelMemory, Item: it.Ref,
+		Severity: event.Warn, Code: event.CodeModelMemory, Item: string(it.Ref),
 		What: fmt.Sprintf("model %s takes about %s of GPU memory, %s of it for its weights; the GPUs of no node have more than %s", model.Repository, bytesize.Text(need), bytesize.Text(weights), bytesize.Text(node)),
 		Why:  "a server of it would end for want of memory when it starts",
 		Hint: "serve it over several nodes, carry a smaller or quantised model, or add a larger node",

@@ -63,7 +63,7 @@ func (m *maker) allParts() []ownedPart {
 			keys = append(keys, Key{c.Component.Name, r.Name})
 		}
 		for _, ref := range c.Component.Manifests {
-			keys = append(keys, Key{c.Component.Name, ref})
+			keys = append(keys, Key{c.Component.Name, string(ref)})
 		}
 		for _, k := range keys {
 			for i := range m.rendered[k].Parts {
@@ -159,7 +159,7 @@ func (m *maker) checkDisks() {
 		t := newTally()
 		t.addItem(it, true)
 		if n := t.sumBytes().Total; n > largest {
-			largest, name = n, it.Ref
+			largest, name = n, string(it.Ref)
 		}
 	}
 	for _, n := range m.facts.Around.Nodes {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/document"
@@ -14,7 +15,7 @@ import (
 // checkEgress reports what a rendering would fetch from outside the site, less what
 // the stack accepts.
 func (m *maker) checkEgress(c *Chosen, made Rendered, where string) {
-	found, images := slices.Clone(made.Egress), lintSites(made.Images)
+	found, images := slices.Clone(made.Egress), uncertain(made.Images)
 	for i := range found {
 		found[i].Template = m.writtenName(found[i].Template)
 	}
@@ -55,37 +56,28 @@ func egressFinding(f lint.Finding, where, item string) event.Finding {
 	return out
 }
 
-// lintSites are those places of which only the lint speaks; what is certainly an
+// uncertain are those sites of which only the lint speaks; what is certainly an
 // image has a finding of its own.
-func lintSites(list []FoundImage) []document.Site {
-	var out []document.Site
-	for _, f := range list {
-		if f.Sure {
-			continue
-		}
-		certainty := document.Likely
-		if f.Joined {
-			certainty = document.Joined
-		}
-		out = append(out, document.Site{
-			What: document.Image, Ref: f.Ref, Template: f.Template, Line: f.Line, Path: f.Path, Certainty: certainty,
-		})
-	}
-	return out
+func uncertain(images []document.Site) []document.Site {
+	return slices.DeleteFunc(slices.Clone(images), func(s document.Site) bool { return s.Certainty == document.Certain })
 }
 
 // carriesImage says whether the bundle has the image, several that could be meant, or
 // one to whose tag an operator adds: driver:580.1 by driver:580.1-ubuntu24.04.
-func (m *maker) carriesImage(ref string) bool {
+func (m *maker) carriesImage(s document.Site) bool {
+	ref, _ := s.Image()
 	if it, _ := m.set.findItem(ref); it != nil || len(m.set.candidateRefs(ref)) > 0 {
 		return true
 	}
-	whole, err := lock.NormalizeImage(strings.TrimPrefix(ref, m.selection.site.Registry.Base()+"/"))
-	if err != nil {
+	base := m.selection.site.Registry.Base() + "/"
+	if below, ok := strings.CutPrefix(s.Ref, base); ok {
+		ref, _ = imageref.Parse(below)
+	}
+	if ref == "" || ref.Digest() != "" {
 		return false
 	}
 	for have := range m.set.byRef {
-		if strings.HasPrefix(have, whole+"-") && !strings.Contains(whole, "@") {
+		if strings.HasPrefix(string(have), string(ref)+"-") {
 			return true
 		}
 	}
@@ -96,7 +88,7 @@ func (m *maker) carriesImage(ref string) bool {
 func (m *maker) writtenName(template string) string {
 	for i := range m.selection.lock.Items {
 		it := &m.selection.lock.Items[i]
-		if f, ok := lock.As[*lock.RawFile](it); ok && it.Kind == lock.Manifest && it.Ref == template && f.Path != "" {
+		if f, ok := lock.As[*lock.RawFile](it); ok && it.Kind == lock.Manifest && string(it.Ref) == template && f.Path != "" {
 			return f.Path
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/caisson/caisson/internal/rules/lint"
 )
 
@@ -20,10 +21,10 @@ func calling(r map[Key]Rendered) {
 		{Code: event.CodeEgressPullAlways, Warning: true, Template: "web/templates/d.yaml", Line: 10, Text: "ghcr.io/acme/web:1", What: "is pulled at every start"},
 	}
 	web.Images = append(web.Images,
-		FoundImage{Ref: "quay.io/acme/side:1", Template: "web/templates/d.yaml", Line: 20, Path: "env"},
-		FoundImage{Ref: "ghcr.io/acme/tool:1", Template: "web/templates/d.yaml", Line: 21, Path: "env"},
-		FoundImage{Ref: "ghcr.io/acme/driver:1", Template: "web/templates/p.yaml", Line: 22, Path: "spec.driver", Joined: true},
-		FoundImage{Ref: "thanos", Template: "web/templates/p.yaml", Line: 23, Path: "spec.image"})
+		document.Site{What: document.Image, Ref: "quay.io/acme/side:1", Template: "web/templates/d.yaml", Line: 20, Path: "env"},
+		document.Site{What: document.Image, Ref: "ghcr.io/acme/tool:1", Template: "web/templates/d.yaml", Line: 21, Path: "env"},
+		document.Site{What: document.Image, Ref: "ghcr.io/acme/driver:1", Template: "web/templates/p.yaml", Line: 22, Path: "spec.driver", Certainty: document.Joined},
+		document.Site{What: document.Image, Ref: "thanos", Template: "web/templates/p.yaml", Line: 23, Path: "spec.image"})
 	r[Key{"web", "web"}] = web
 	extra := r[Key{"web", "files.caisson.dev/web/extra.yaml:0123"}]
 	extra.Egress = []lint.Finding{{Code: event.CodeEgressRemote, Template: "files.caisson.dev/web/extra.yaml:0123", Line: 3, Text: "https://github.com/x/y", What: "is remote"}}
@@ -59,7 +60,7 @@ func TestEgressIsAllowedByTheLock(t *testing.T) {
 		l.Components[0].Allow = []lock.Allow{{Code: event.CodeEgressDownload, Match: "apk *", Reason: "a mirror answers"}, {Code: event.CodeEgressImage, Match: "quay.io/acme/side:*", Reason: "off"}, {Code: event.CodeEgressRemote, Match: "extra/m.yaml:3", Reason: "off"}}
 		driver := image("ghcr.io/acme/driver:1-ubuntu24.04", "web")
 		l.Items = append(l.Items, driver, lock.Item{Ref: "files.caisson.dev/web/extra.yaml:0123", Kind: lock.Manifest, Content: &lock.RawFile{Name: "m.yaml", Path: "extra/m.yaml"}})
-		f.Registry.Has[lock.RepositoryPath(driver.Ref)+"@"+driver.Digest.String()] = true
+		f.Registry.Has[driver.Ref.SitePath()+"@"+driver.Digest.String()] = true
 	})
 	if p == nil || HasErrors(found) {
 		t.Fatalf("%+v", found)

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/plan"
@@ -52,23 +53,12 @@ type Rendered struct {
 	ChartVersion string
 	KubeVersion  string // the chart's constraint
 	Objects      int
-	CRDs         []plan.CRD // Exists not yet set
-	Images       []FoundImage
+	CRDs         []plan.CRD      // Exists not yet set
+	Images       []document.Site // see document.Images; of a manifest, Template is its item
 	Parts        []Part
 	Egress       []lint.Finding // but for images, which the plan compares with the bundle
 	Rendering    *plan.Rendering
 	Problem      string // why it does not render; the other fields are then empty
-}
-
-// FoundImage is one place that names an image.
-type FoundImage struct {
-	Ref      string // as written
-	Template string // or the manifest's item
-	Line     int
-	Path     string
-	Sure     bool // it is an image; otherwise a string that looks like one
-	Joined   bool // put together from several keys
-	Kept     bool // in a text where its keys cannot be rewritten
 }
 
 // Key names a rendering: of a release of a component, or of a manifest item.

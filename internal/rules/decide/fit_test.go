@@ -7,16 +7,18 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 func TestPlanFitsTheBundleItWasMadeFrom(t *testing.T) {
 	child := "ghcr.io/acme/web@" + dg("ghcr.io/acme/web:1/amd64").String()
 	p, found := decide(t, func(_ *lock.Lock, _ *plan.Site, r map[Key]Rendered, f *Facts) {
 		web := r[Key{"web", "web"}]
-		web.Images = append(web.Images, FoundImage{Ref: child, Sure: true})
+		web.Images = append(web.Images, document.Site{What: document.Image, Ref: child, Certainty: document.Certain})
 		r[Key{"web", "web"}] = web
 		f.Registry.Has["ghcr.io/acme/web@"+dg("ghcr.io/acme/web:1/amd64").String()] = true
 		delete(f.Registry.Has, "ghcr.io/acme/tool@"+dg("ghcr.io/acme/tool:1").String())
@@ -30,7 +32,7 @@ func TestPlanFitsTheBundleItWasMadeFrom(t *testing.T) {
 	}
 	evil := dg("evil")
 	// image finds one by its reference, which the plan has.
-	image := func(p *plan.Plan, ref string) *plan.Image {
+	image := func(p *plan.Plan, ref imageref.Ref) *plan.Image {
 		for i := range p.Images {
 			if p.Images[i].Ref == ref {
 				return &p.Images[i]
@@ -45,11 +47,11 @@ func TestPlanFitsTheBundleItWasMadeFrom(t *testing.T) {
 		"another stack":   func(p *plan.Plan) { p.Name = "other" },
 		"another version": func(p *plan.Plan) { p.Version = "9" },
 		"a site elsewhere": func(p *plan.Plan) {
-			image(p, nginx).Site = "docker.io/library/nginx@" + evil.String()
+			image(p, nginx).Site = imageref.Ref("docker.io/library/nginx@" + evil.String())
 		},
 		"a site below another prefix": func(p *plan.Plan) {
 			i := image(p, nginx)
-			i.Site = strings.Replace(i.Site, "/mirror/", "/other/", 1)
+			i.Site = imageref.Ref(strings.Replace(string(i.Site), "/mirror/", "/other/", 1))
 		},
 		"another digest at the site": func(p *plan.Plan) {
 			i := image(p, nginx)
@@ -68,14 +70,14 @@ func TestPlanFitsTheBundleItWasMadeFrom(t *testing.T) {
 			i.Site = p.Site.Registry.Place(tool, dg(tool))
 		},
 		"another manifest than its reference": func(p *plan.Plan) {
-			i := image(p, child)
-			i.Digest, i.Site = dg("ghcr.io/acme/web:1"), p.Site.Registry.Place(child, dg("ghcr.io/acme/web:1"))
+			i := image(p, imageref.Ref(child))
+			i.Digest, i.Site = dg("ghcr.io/acme/web:1"), p.Site.Registry.Place(imageref.Ref(child), dg("ghcr.io/acme/web:1"))
 		},
 		"an image that the bundle lacks": func(p *plan.Plan) {
 			p.Images = append(p.Images, plan.Image{Ref: "docker.io/evil/x:1", Digest: evil, Site: p.Site.Registry.Place("docker.io/evil/x:1", evil)})
 		},
-		"an alias of another image": func(p *plan.Plan) { image(p, nginx).Aliases = []string{"ghcr.io/acme/web:1"} },
-		"an alias of nothing there": func(p *plan.Plan) { image(p, nginx).Aliases = []string{"docker.io/evil/x:1"} },
+		"an alias of another image": func(p *plan.Plan) { image(p, nginx).Aliases = []imageref.Ref{"ghcr.io/acme/web:1"} },
+		"an alias of nothing there": func(p *plan.Plan) { image(p, nginx).Aliases = []imageref.Ref{"docker.io/evil/x:1"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			data, err := p.Marshal()
@@ -100,7 +102,7 @@ func TestTagOfSeveralImages(t *testing.T) {
 		return decide(t, func(l *lock.Lock, _ *plan.Site, r map[Key]Rendered, f *Facts) {
 			l.Items = append(l.Items, more...)
 			web := r[Key{"web", "web"}]
-			web.Images = append(web.Images, FoundImage{Ref: "quay.io/acme/two:3", Sure: true})
+			web.Images = append(web.Images, document.Site{What: document.Image, Ref: "quay.io/acme/two:3", Certainty: document.Certain})
 			r[Key{"web", "web"}] = web
 			*f = facts(l)
 		})

@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
@@ -27,12 +27,11 @@ type GPUFacts struct {
 }
 
 // IsOperator says whether a chart is one that brings drivers of GPUs.
-func IsOperator(chart string) bool { return operatorOf(chart) != nil }
+func IsOperator(chart imageref.Ref) bool { return operatorOf(chart) != nil }
 
 // operatorOf is the operator that a chart installs; nil where it is none.
-func operatorOf(chart string) *gpu.Operator {
-	repository, _, _ := lock.SplitReference(chart)
-	o, _ := gpu.OperatorOf(path.Base(repository))
+func operatorOf(chart imageref.Ref) *gpu.Operator {
+	o, _ := gpu.OperatorOf(chart.Name())
 	return o
 }
 
@@ -93,12 +92,11 @@ func driverImage(s plan.Site, p inventory.Payload, repository, digest string) gp
 }
 
 // pulledRepository is the repository from which nodes pull, without tag or digest.
-func pulledRepository(s plan.Site, ref, site string) string {
+func pulledRepository(s plan.Site, ref, site imageref.Ref) string {
 	if !s.Rewrites() {
 		site = ref
 	}
-	repository, _, _ := lock.SplitReference(site)
-	return repository
+	return site.Repository()
 }
 
 // Configure decides what becomes of GPU nodes and lays the values that follow
@@ -166,7 +164,7 @@ func newGPUMaker(l *lock.Lock, s plan.Site, on func(component string) bool) (*gp
 		for _, r := range comp.Releases {
 			if o := operatorOf(r.Chart); d.component == "" && on(comp.Name) && o != nil {
 				d.component, d.release, d.operator = comp.Name, r, o
-				_, d.version, _ = lock.SplitReference(r.Chart)
+				d.version = r.Chart.Tag()
 			}
 		}
 	}
@@ -291,7 +289,7 @@ func (d *gpuMaker) match(n inventory.Node, month string) inventory.Payload {
 	return gpu.Match(d.c, n, gpu.Options{Operator: d.version, Month: month, Driver: d.policy.Driver})
 }
 
-func (d *gpuMaker) item(image string) *lock.Item {
+func (d *gpuMaker) item(image imageref.Ref) *lock.Item {
 	if image == "" {
 		return nil
 	}
@@ -348,7 +346,7 @@ func (d *gpuMaker) images(g *plan.GPU) {
 		if d.item(group.Payload.Image) != nil || g.BySite {
 			continue
 		}
-		d.find(event.Finding{Severity: event.Error, Code: event.CodeDriverNotInBundle, Item: group.Payload.Image,
+		d.find(event.Finding{Severity: event.Error, Code: event.CodeDriverNotInBundle, Item: string(group.Payload.Image),
 			What: fmt.Sprintf("the bundle has no driver image %s, which %s needs", group.Payload.Image, nodeWords(group.Nodes)),
 			Why:  "without it the GPUs there stay without a driver",
 			Hint: "caisson nodes export -o site-nodes.yaml here; on the connected side caisson resolve --nodes site-nodes.yaml, and pack again"})
@@ -394,9 +392,9 @@ func (d *gpuMaker) carriedImage(p inventory.Payload) gpu.DriverImage {
 	if it == nil {
 		return gpu.DriverImage{Payload: p}
 	}
-	repository, _, _ := lock.SplitReference(it.Ref)
+	repository := it.Ref.Repository()
 	if p.Kind == inventory.Precompiled && d.site.Rewrites() { // a tag alone finds nothing to be rewritten
-		repository, _, _ = lock.SplitReference(d.site.Registry.Place(it.Ref, it.Digest))
+		repository = d.site.Registry.Place(it.Ref, it.Digest).Repository()
 	}
 	return driverImage(d.site, p, repository, it.Digest.String())
 }
@@ -503,7 +501,7 @@ func (m *maker) takeOverGPU() {
 	m.plan.GPU = g
 	for _, group := range g.Groups {
 		if it, _ := m.set.findItem(group.Payload.Image); it != nil && g.Component != "" && !g.BySite {
-			m.useImage(map[string]bool{}, it, "", it.Ref)
+			m.useImage(map[imageref.Ref]bool{}, it, "", it.Ref)
 		}
 	}
 }

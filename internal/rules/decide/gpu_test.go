@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
@@ -23,7 +24,7 @@ func operated(tags ...string) *lock.Lock {
 	l := &lock.Lock{Metadata: lock.Metadata{Name: "demo", Version: "1.0.0"}, Kubernetes: lock.Kubernetes{Versions: []string{"1.34"}}}
 	for _, tag := range tags {
 		ref := "nvcr.io/nvidia/driver:" + tag
-		c.Items = append(c.Items, ref)
+		c.Items = append(c.Items, imageref.Ref(ref))
 		l.Items = append(l.Items, image(ref, "gpu"))
 	}
 	l.Components = []lock.Component{c}

@@ -1,14 +1,15 @@
 package decide
 
 import (
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 )
 
-// Holds says of references, as written, whether an image item of a lock is what
+// Holds says of references whether an image item of a lock is what
 // they mean.
-func Holds(l *lock.Lock) func(ref string) bool {
+func Holds(l *lock.Lock) func(ref imageref.Ref) bool {
 	set := newImageSet(l)
-	return func(ref string) bool {
+	return func(ref imageref.Ref) bool {
 		it, _ := set.findItem(ref)
 		return it != nil
 	}

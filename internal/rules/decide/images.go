@@ -3,33 +3,34 @@ package decide
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 )
 
 // imageSet finds image items of a lock by the ways a reference can be written.
 type imageSet struct {
-	byRef    map[string]*lock.Item
-	byDigest map[string]*lock.Item // REPOSITORY@DIGEST of the root or a carried manifest
-	several  map[string][]string   // REPOSITORY:TAG that only pinned items bear: their references
+	byRef    map[imageref.Ref]*lock.Item
+	byDigest map[imageref.Ref]*lock.Item     // REPOSITORY@DIGEST of the root or a carried manifest
+	several  map[imageref.Ref][]imageref.Ref // REPOSITORY:TAG that only pinned items bear: their references
 }
 
 func newImageSet(l *lock.Lock) imageSet {
-	s := imageSet{byRef: map[string]*lock.Item{}, byDigest: map[string]*lock.Item{}, several: map[string][]string{}}
+	s := imageSet{
+		byRef: map[imageref.Ref]*lock.Item{}, byDigest: map[imageref.Ref]*lock.Item{}, several: map[imageref.Ref][]imageref.Ref{},
+	}
 	for i := range l.Items {
 		it := &l.Items[i]
 		if it.Kind != lock.Image {
 			continue
 		}
 		s.byRef[it.Ref] = it
-		repository, _, _ := lock.SplitReference(it.Ref)
-		s.byDigest[repository+"@"+it.Digest.String()] = it
+		s.byDigest[it.Ref.At(it.Digest)] = it
 		for _, m := range it.Manifests() {
-			if key := repository + "@" + m.Digest.String(); s.byDigest[key] == nil {
+			if key := it.Ref.At(m.Digest); s.byDigest[key] == nil {
 				s.byDigest[key] = it
 			}
 		}
@@ -43,9 +44,8 @@ func newImageSet(l *lock.Lock) imageSet {
 func (s imageSet) addTagAliases(l *lock.Lock) {
 	for i := range l.Items {
 		it := &l.Items[i]
-		_, tag, pinned := lock.SplitReference(it.Ref)
-		tagged, _, _ := strings.Cut(it.Ref, "@")
-		if it.Kind == lock.Image && tag != "" && pinned != "" && s.byRef[tagged] == nil {
+		tagged, pinned := it.Ref.Tagged(), it.Ref.Digest() != ""
+		if it.Kind == lock.Image && it.Ref.Tag() != "" && pinned && s.byRef[tagged] == nil {
 			s.several[tagged] = append(s.several[tagged], it.Ref)
 		}
 	}
@@ -59,37 +59,26 @@ func (s imageSet) addTagAliases(l *lock.Lock) {
 
 // candidateRefs are the references of the items that ref could mean where it does
 // not say which.
-func (s imageSet) candidateRefs(ref string) []string {
-	whole, err := lock.NormalizeImage(ref)
-	if err != nil {
-		return nil
-	}
-	return s.several[whole]
-}
+func (s imageSet) candidateRefs(ref imageref.Ref) []imageref.Ref { return s.several[ref] }
 
 // keyOf is the reference under which a plan has an item, or the one manifest of
 // it that dg asks for.
-func keyOf(it *lock.Item, dg digest.Digest) string {
+func keyOf(it *lock.Item, dg digest.Digest) imageref.Ref {
 	if dg == "" || dg == it.Digest {
 		return it.Ref
 	}
-	repository, _, _ := lock.SplitReference(it.Ref)
-	return repository + "@" + dg.String()
+	return it.Ref.At(dg)
 }
 
-// findItem returns the item that a reference, as written, means. dg is the digest
+// findItem returns the item that a reference means, nil for none. dg is the digest
 // the reference names itself, if it names one.
-func (s imageSet) findItem(ref string) (it *lock.Item, dg digest.Digest) {
-	whole, err := lock.NormalizeImage(ref)
-	if err != nil {
-		return nil, ""
-	}
-	repository, _, dg := lock.SplitReference(whole)
-	if it := s.byRef[whole]; it != nil {
+func (s imageSet) findItem(ref imageref.Ref) (it *lock.Item, dg digest.Digest) {
+	dg = ref.Digest()
+	if it := s.byRef[ref]; it != nil {
 		return it, dg
 	}
 	if dg != "" {
-		return s.byDigest[repository+"@"+dg.String()], dg
+		return s.byDigest[ref.At(dg)], dg
 	}
 	return nil, ""
 }
@@ -100,7 +89,7 @@ func (s *Selection) Checks() []plan.Check {
 	seen := map[plan.Check]bool{}
 	var out []plan.Check
 	for _, it := range s.imageItems() {
-		path := lock.RepositoryPath(it.Ref)
+		path := it.Ref.SitePath()
 		digests := []digest.Digest{it.Digest}
 		for _, m := range it.Manifests() {
 			digests = append(digests, m.Digest)

@@ -7,6 +7,7 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 func TestReferencesThatStayNeedAMirror(t *testing.T) {
@@ -18,7 +19,7 @@ func TestReferencesThatStayNeedAMirror(t *testing.T) {
 			withAgent(l, f)
 			s.References = c.references
 			web := r[Key{"web", "web"}]
-			web.Images = append(web.Images, FoundImage{Ref: "nginx:1", Template: "web/templates/cm.yaml", Line: 12, Joined: true, Kept: true})
+			web.Images = append(web.Images, document.Site{What: document.Image, Ref: "nginx:1", Template: "web/templates/cm.yaml", Line: 12, Certainty: document.Joined, Kept: true})
 			r[Key{"web", "web"}] = web
 		})
 		f := of(found, "reference-kept")

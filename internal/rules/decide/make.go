@@ -12,9 +12,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caisson/caisson/internal/rules/document"
+
 	"github.com/Masterminds/semver/v3"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
@@ -35,7 +38,7 @@ type Bundle struct {
 // manifest item, renders to. The findings are all there are, errors first; with
 // an error among them the plan is nil.
 func Make(b Bundle, s *Selection, rendered map[Key]Rendered, facts Facts) (*plan.Plan, []event.Finding) {
-	m := &maker{selection: s, rendered: rendered, facts: facts, set: newImageSet(s.lock), images: map[string]*plan.Image{}}
+	m := &maker{selection: s, rendered: rendered, facts: facts, set: newImageSet(s.lock), images: map[imageref.Ref]*plan.Image{}}
 	m.plan = &plan.Plan{
 		APIVersion: plan.APIVersion, Kind: plan.Kind,
 		Name: s.lock.Metadata.Name, Version: s.lock.Metadata.Version,
@@ -65,7 +68,7 @@ type maker struct {
 	rendered  map[Key]Rendered
 	facts     Facts
 	set       imageSet
-	images    map[string]*plan.Image // by lock reference
+	images    map[imageref.Ref]*plan.Image // by lock reference
 	plan      *plan.Plan
 	found     []event.Finding
 	all       tally
@@ -153,7 +156,7 @@ func (m *maker) addComponent(c *Chosen) {
 		Name: c.Component.Name, Level: c.Level, Needs: c.Component.Needs, Namespace: c.Namespace,
 		Ready: withNamespaces(c.Component.Ready, c.Namespace),
 	}
-	used := map[string]bool{}
+	used := map[imageref.Ref]bool{}
 	for _, ref := range c.Component.Items {
 		if it := m.set.byRef[ref]; it != nil {
 			m.useImage(used, it, "", ref)
@@ -163,7 +166,7 @@ func (m *maker) addComponent(c *Chosen) {
 		out.Releases = append(out.Releases, m.makeRelease(c, r, &out, used))
 	}
 	for _, ref := range c.Component.Manifests {
-		out.Manifests = append(out.Manifests, m.makeManifest(c, ref, &out, used))
+		out.Manifests = append(out.Manifests, m.makeManifest(c, string(ref), &out, used))
 	}
 	out.Images = slices.Sorted(maps.Keys(used))
 	out.Bytes = m.imageBytes(out.Images)
@@ -181,7 +184,7 @@ func withNamespaces(list []lock.Condition, namespace string) []lock.Condition {
 	return out
 }
 
-func (m *maker) makeRelease(c *Chosen, r lock.Release, out *plan.Component, used map[string]bool) plan.Release {
+func (m *maker) makeRelease(c *Chosen, r lock.Release, out *plan.Component, used map[imageref.Ref]bool) plan.Release {
 	made := m.rendered[Key{c.Component.Name, r.Name}]
 	where := fmt.Sprintf("release %s of component %s", r.Name, c.Component.Name)
 	m.reportProblem(made, where, c.Component.Name)
@@ -232,7 +235,7 @@ func (m *maker) checkExisting(c *Chosen, r *plan.Release, where string) {
 	}
 }
 
-func (m *maker) makeManifest(c *Chosen, ref string, out *plan.Component, used map[string]bool) plan.Manifest {
+func (m *maker) makeManifest(c *Chosen, ref string, out *plan.Component, used map[imageref.Ref]bool) plan.Manifest {
 	made := m.rendered[Key{c.Component.Name, ref}]
 	where := fmt.Sprintf("manifest %s of component %s", ref, c.Component.Name)
 	m.reportProblem(made, where, c.Component.Name)
@@ -251,25 +254,27 @@ func (m *maker) addCRDs(out *plan.Component, made Rendered, source string) {
 
 // foundImages takes what a rendering names as images, reports those the bundle lacks
 // and returns what the others become, sorted.
-func (m *maker) foundImages(list []FoundImage, where, item string, used map[string]bool) []string {
+func (m *maker) foundImages(list []document.Site, where, item string, used map[imageref.Ref]bool) []string {
 	sites := map[string]bool{}
-	for _, f := range list {
-		it, dg := m.set.findItem(f.Ref)
+	for _, s := range list {
+		ref, _ := s.Image()
+		it, dg := m.set.findItem(ref)
 		switch {
 		case it != nil:
-			sites[m.useImage(used, it, dg, f.Ref).Site] = true
-			m.checkKept(f, where, item)
-		case len(m.set.candidateRefs(f.Ref)) > 0:
+			sites[string(m.useImage(used, it, dg, ref).Site)] = true
+			m.checkKept(s, where, item)
+		case len(m.set.candidateRefs(ref)) > 0:
 			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeImageAmbiguous, Item: item,
-				What: fmt.Sprintf("%s names image %s in %s, and the bundle has several of that tag: %s", where, f.Ref, locationOf(f), strings.Join(m.set.candidateRefs(f.Ref), ", ")),
+				What: fmt.Sprintf("%s names image %s in %s, and the bundle has several of that tag: %s",
+					where, s.Ref, locationOf(s), joinRefs(m.set.candidateRefs(ref))),
 				Why:  "which of them is meant cannot be told",
 				Hint: "name one by digest in the values of the site file, or keep one of them in the stack and pack again",
 			})
-		case f.Sure:
+		case s.Certainty == document.Certain:
 			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeImageOutsideBundle, Item: item,
-				What: fmt.Sprintf("%s names image %s in %s, which is not in the bundle", where, f.Ref, locationOf(f)),
+				What: fmt.Sprintf("%s names image %s in %s, which is not in the bundle", where, s.Ref, locationOf(s)),
 				Why:  "no node of this site can pull it",
 				Hint: "take the value that brings it in out of the site file, or add the image to the stack and pack again",
 			})
@@ -278,15 +283,23 @@ func (m *maker) foundImages(list []FoundImage, where, item string, used map[stri
 	return slices.Sorted(maps.Keys(sites))
 }
 
-func locationOf(f FoundImage) string {
-	if f.Line > 0 {
-		return fmt.Sprintf("%s line %d", f.Template, f.Line)
+func joinRefs(refs []imageref.Ref) string {
+	words := make([]string, len(refs))
+	for i, r := range refs {
+		words[i] = r.String()
 	}
-	return f.Template
+	return strings.Join(words, ", ")
+}
+
+func locationOf(s document.Site) string {
+	if s.Line > 0 {
+		return fmt.Sprintf("%s line %d", s.Template, s.Line)
+	}
+	return s.Template
 }
 
 // useImage enters an item, named by ref, into the plan's images.
-func (m *maker) useImage(used map[string]bool, it *lock.Item, dg digest.Digest, ref string) *plan.Image {
+func (m *maker) useImage(used map[imageref.Ref]bool, it *lock.Item, dg digest.Digest, ref imageref.Ref) *plan.Image {
 	key := keyOf(it, dg)
 	used[key] = true
 	image := m.images[key]
@@ -294,15 +307,15 @@ func (m *maker) useImage(used map[string]bool, it *lock.Item, dg digest.Digest, 
 		image = m.placeAtSite(it, dg, key)
 		m.images[key] = image
 	}
-	if whole, err := lock.NormalizeImage(ref); err == nil && whole != key && !slices.Contains(image.Aliases, whole) {
-		image.Aliases = append(image.Aliases, whole)
+	if ref != key && !slices.Contains(image.Aliases, ref) {
+		image.Aliases = append(image.Aliases, ref)
 	}
 	return image
 }
 
 // placeAtSite decides which manifest stands for the item at the site.
-func (m *maker) placeAtSite(it *lock.Item, dg digest.Digest, key string) *plan.Image {
-	path := lock.RepositoryPath(it.Ref)
+func (m *maker) placeAtSite(it *lock.Item, dg digest.Digest, key imageref.Ref) *plan.Image {
+	path := it.Ref.SitePath()
 	image := &plan.Image{Ref: key, Digest: it.Digest}
 	if dg != "" {
 		image.Digest = dg
@@ -315,7 +328,7 @@ func (m *maker) placeAtSite(it *lock.Item, dg digest.Digest, key string) *plan.I
 	image.Site = m.selection.site.Registry.Place(it.Ref, image.Digest)
 	if !image.Present && m.facts.Registry.Problem == "" {
 		m.addFinding(event.Finding{
-			Severity: event.Error, Code: event.CodeImageNotInRegistry, Item: it.Ref,
+			Severity: event.Error, Code: event.CodeImageNotInRegistry, Item: string(it.Ref),
 			What: fmt.Sprintf("the site registry does not have %s", image.Site),
 			Why:  "nodes pull it from there and from nowhere else",
 			Hint: "caisson load PATH --key KEY --registry " + m.selection.site.Registry.Base(),
@@ -332,7 +345,7 @@ func (m *maker) useChild(it *lock.Item, path string, image *plan.Image) {
 		}
 		if !m.onlyPlatform(c.Platform) {
 			m.addFinding(event.Finding{
-				Severity: event.Error, Code: event.CodeMixedPlatforms, Item: it.Ref,
+				Severity: event.Error, Code: event.CodeMixedPlatforms, Item: string(it.Ref),
 				What: fmt.Sprintf("the site registry has %s for %s alone, and the cluster's nodes are %s", it.Ref, c.Platform, strings.Join(m.facts.Platforms, ", ")),
 				Hint: "use a registry that takes sparse indexes, or resolve with every platform of the image",
 			})
@@ -347,7 +360,7 @@ func (m *maker) onlyPlatform(platform string) bool {
 	return !slices.ContainsFunc(m.facts.Platforms, func(p string) bool { return !strings.HasPrefix(platform+"/", p+"/") })
 }
 
-func (m *maker) imageBytes(refs []string) plan.Bytes {
+func (m *maker) imageBytes(refs []imageref.Ref) plan.Bytes {
 	t := newTally()
 	for _, ref := range refs {
 		if it, _ := m.set.findItem(ref); it != nil {

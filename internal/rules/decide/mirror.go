@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/site"
@@ -27,7 +28,7 @@ func mirrorConfig(stack string, r site.Registry, hosts []string, ca string) mirr
 
 // upstreamHosts lists the registries that the lock's images come from.
 func upstreamHosts(l *lock.Lock) []string {
-	var refs []string
+	var refs []imageref.Ref
 	for _, it := range l.Items {
 		if it.Kind == lock.Image {
 			refs = append(refs, it.Ref)
@@ -119,10 +120,10 @@ func (m *maker) useAgentImage(n *plan.NodeChange) {
 		})
 		return
 	}
-	n.Agent = m.useImage(map[string]bool{}, it, "", it.Ref).Site
+	n.Agent = m.useImage(map[imageref.Ref]bool{}, it, "", it.Ref).Site
 	if p := it.Manifests()[0].Platform; !m.onlyPlatform(p) {
 		m.addFinding(event.Finding{
-			Severity: event.Error, Code: event.CodeAgentPlatform, Item: it.Ref,
+			Severity: event.Error, Code: event.CodeAgentPlatform, Item: string(it.Ref),
 			What: fmt.Sprintf("the node agent in the bundle is for %s, and the cluster's nodes are %s", p, strings.Join(m.facts.Platforms, ", ")),
 			Hint: "resolve and pack with the caisson binary for those nodes, or use references: [rewrite] in the site file",
 		})

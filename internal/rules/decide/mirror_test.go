@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/site"
@@ -46,7 +47,7 @@ func TestMirrorChangesNodes(t *testing.T) {
 	if n.Strategy != plan.Mirror || !slices.Equal(n.Hosts, []string{"docker.io", "ghcr.io", "quay.io"}) || !slices.Equal(n.Runtimes, []string{"containerd"}) || n.CA != "" {
 		t.Errorf("%+v", n)
 	}
-	if want := "reg.site:5000/mirror/images.caisson.dev/caisson@" + dg("agent").String(); n.Agent != want {
+	if want := imageref.Ref("reg.site:5000/mirror/images.caisson.dev/caisson").At(dg("agent")); n.Agent != want {
 		t.Errorf("the agent is %s, want %s", n.Agent, want)
 	}
 	if len(n.Files) != 3 || n.Files[0].Path != "/etc/containerd/certs.d/docker.io/hosts.toml" {
@@ -62,7 +63,7 @@ func TestMirrorChangesNodes(t *testing.T) {
 	if _, ok := rewrite("ghcr.io/acme/unknown:1"); ok {
 		t.Error("an image outside the bundle is taken")
 	}
-	if got, ok := rewrite(n.Agent); !ok || got != n.Agent {
+	if got, ok := rewrite(string(n.Agent)); !ok || got != string(n.Agent) {
 		t.Errorf("the agent's image becomes %s, %v", got, ok)
 	}
 	text, err := p.Marshal()
@@ -102,7 +103,7 @@ func TestMirrorBindsRuntimesAndAuthority(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(n *plan.NodeChange){
-		"another agent":    func(n *plan.NodeChange) { n.Agent = "evil.example/agent@" + dg("evil").String() },
+		"another agent":    func(n *plan.NodeChange) { n.Agent = imageref.Ref("evil.example/agent@" + dg("evil").String()) },
 		"a further host":   func(n *plan.NodeChange) { n.Hosts = append(n.Hosts, "registry.example") },
 		"another file":     func(n *plan.NodeChange) { n.Files[0].Path = "/etc/passwd" },
 		"other content":    func(n *plan.NodeChange) { n.Files[0].Digest = dg("evil") },

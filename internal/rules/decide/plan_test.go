@@ -11,10 +11,12 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 var update = flag.Bool("update", false, "write goldens")
@@ -24,7 +26,7 @@ func dg(s string) digest.Digest { return digest.FromString(s) }
 // image is an item with an index and one carried child.
 func image(ref string, components ...string) lock.Item {
 	return lock.Item{
-		Ref: ref, Kind: lock.Image, Components: components, Source: "docker://" + ref, Digest: dg(ref), MediaType: "application/vnd.oci.image.index.v1+json", Size: 100,
+		Ref: imageref.Ref(ref), Kind: lock.Image, Components: components, Source: "docker://" + ref, Digest: dg(ref), MediaType: "application/vnd.oci.image.index.v1+json", Size: 100,
 		Content: lock.Verbatim{
 			{Digest: dg(ref), MediaType: "application/vnd.oci.image.index.v1+json", Size: 100},
 			{Digest: dg(ref + "/amd64"), MediaType: "application/vnd.oci.image.manifest.v1+json", Size: 200, Platform: "linux/amd64",
@@ -40,9 +42,9 @@ func sample() *lock.Lock {
 		Metadata: lock.Metadata{Name: "demo", Version: "1.2.3"}, Kubernetes: lock.Kubernetes{Versions: []string{"1.33", "1.36"}},
 		Components: []lock.Component{
 			{
-				Name: "web", Needs: []string{"certs"}, Namespace: "front", Items: []string{"ghcr.io/acme/tool:1"},
+				Name: "web", Needs: []string{"certs"}, Namespace: "front", Items: []imageref.Ref{"ghcr.io/acme/tool:1"},
 				Releases:  []lock.Release{{Name: "web", Chart: "ghcr.io/acme/charts/web:1", Values: map[string]any{"replicas": 2, "a": map[string]any{"b": 1, "c": 2}}}},
-				Manifests: []string{"files.caisson.dev/web/extra.yaml:0123"},
+				Manifests: []imageref.Ref{"files.caisson.dev/web/extra.yaml:0123"},
 				Ready:     []lock.Condition{{Kind: "Deployment", Name: "web", Condition: "Available"}},
 			},
 			{Name: "certs", Releases: []lock.Release{{Name: "certs", Chart: "ghcr.io/acme/charts/certs:1"}}},
@@ -58,19 +60,19 @@ func lab() plan.Site {
 
 func renders() map[Key]Rendered {
 	return map[Key]Rendered{
-		{"web", "web"}: {ChartDigest: dg("web chart"), ChartVersion: "1.0.0", Objects: 4, CRDs: []plan.CRD{{Name: "a.acme.dev", Size: 300000}}, Images: []FoundImage{
-			{Ref: "ghcr.io/acme/web:1", Template: "web/templates/d.yaml", Line: 9, Sure: true},
-			{Ref: "quay.io/acme/pin:2", Template: "web/templates/d.yaml", Line: 12, Sure: true},
+		{"web", "web"}: {ChartDigest: dg("web chart"), ChartVersion: "1.0.0", Objects: 4, CRDs: []plan.CRD{{Name: "a.acme.dev", Size: 300000}}, Images: []document.Site{
+			{Ref: "ghcr.io/acme/web:1", Template: "web/templates/d.yaml", Line: 9, Certainty: document.Certain},
+			{Ref: "quay.io/acme/pin:2", Template: "web/templates/d.yaml", Line: 12, Certainty: document.Certain},
 		}},
 		{"web", "files.caisson.dev/web/extra.yaml:0123"}: {ChartDigest: dg("extra"), Objects: 1},
-		{"certs", "certs"}: {ChartDigest: dg("certs chart"), ChartVersion: "2.0.0", Objects: 2, Images: []FoundImage{{Ref: "nginx:1", Template: "certs/templates/d.yaml", Line: 3, Sure: true}}},
+		{"certs", "certs"}: {ChartDigest: dg("certs chart"), ChartVersion: "2.0.0", Objects: 2, Images: []document.Site{{Ref: "nginx:1", Template: "certs/templates/d.yaml", Line: 3, Certainty: document.Certain}}},
 	}
 }
 
 func facts(l *lock.Lock) Facts {
 	f := Facts{UID: "4c1b", Version: "v1.34.2", Server: "https://10.0.0.1:6443", Platforms: []string{"linux/amd64"}, StorageClasses: []string{"fast"}, Registry: RegistryFacts{Has: map[string]bool{}}}
 	for _, it := range l.Items {
-		f.Registry.Has[lock.RepositoryPath(it.Ref)+"@"+it.Digest.String()] = true
+		f.Registry.Has[it.Ref.SitePath()+"@"+it.Digest.String()] = true
 	}
 	return f
 }
@@ -166,7 +168,7 @@ func TestFindings(t *testing.T) {
 		},
 		"image-not-in-registry": func(_ *lock.Lock, _ *plan.Site, _ map[Key]Rendered, f *Facts) { f.Registry.Has = map[string]bool{} },
 		"image-outside-bundle": func(_ *lock.Lock, _ *plan.Site, r map[Key]Rendered, _ *Facts) {
-			r[Key{"certs", "certs"}] = Rendered{ChartDigest: dg("c"), Images: []FoundImage{{Ref: "docker.io/evil/x:1", Template: "certs/templates/d.yaml", Line: 7, Sure: true}}}
+			r[Key{"certs", "certs"}] = Rendered{ChartDigest: dg("c"), Images: []document.Site{{Ref: "docker.io/evil/x:1", Template: "certs/templates/d.yaml", Line: 7, Certainty: document.Certain}}}
 		},
 		"render": func(_ *lock.Lock, _ *plan.Site, r map[Key]Rendered, _ *Facts) {
 			r[Key{"web", "web"}] = Rendered{Problem: "values don't meet the schema"}
@@ -182,7 +184,7 @@ func TestFindings(t *testing.T) {
 			f.Platforms = []string{"linux/amd64", "linux/arm64"}
 			f.Registry.Has = map[string]bool{}
 			for _, it := range l.Items {
-				f.Registry.Has[lock.RepositoryPath(it.Ref)+"@"+it.Manifests()[1].Digest.String()] = true
+				f.Registry.Has[it.Ref.SitePath()+"@"+it.Manifests()[1].Digest.String()] = true
 			}
 		},
 	} {
@@ -225,14 +227,14 @@ func TestChildStandsForARefusedIndex(t *testing.T) {
 	p, found := decide(t, func(l *lock.Lock, _ *plan.Site, _ map[Key]Rendered, f *Facts) {
 		f.Registry.Has = map[string]bool{}
 		for _, it := range l.Items {
-			f.Registry.Has[lock.RepositoryPath(it.Ref)+"@"+it.Manifests()[1].Digest.String()] = true
+			f.Registry.Has[it.Ref.SitePath()+"@"+it.Manifests()[1].Digest.String()] = true
 		}
 	})
 	if p == nil {
 		t.Fatalf("%+v", found)
 	}
 	for _, i := range p.Images {
-		if i.Platform != "linux/amd64" || !strings.HasSuffix(i.Site, "@"+i.Digest.String()) || i.Digest == dg(i.Ref) {
+		if i.Platform != "linux/amd64" || !strings.HasSuffix(string(i.Site), "@"+i.Digest.String()) || i.Digest == dg(string(i.Ref)) {
 			t.Errorf("%+v", i)
 		}
 	}

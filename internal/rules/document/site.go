@@ -1,6 +1,10 @@
 package document
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/caisson/caisson/internal/api/imageref"
+)
 
 // What says what stands at a Site.
 type What int
@@ -74,6 +78,10 @@ func (w Word) LineOf(n int) int { return w.lines.at(n) }
 
 // Names says whether the site names an image, or may do so.
 func (s Site) Names() bool { return s.What == Image || s.What == Spread }
+
+// Image is the reference that the site names, in its whole form. The error of
+// [imageref.Parse] says why what stands there is none.
+func (s Site) Image() (imageref.Ref, error) { return imageref.Parse(s.Ref) }
 
 // Bare says whether the reference is a word without host, path, tag and digest,
 // which may be no image at all.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/inventory"
 )
 
@@ -68,7 +69,7 @@ func matchAMD(c *Catalogue, n inventory.Node, opt Options) inventory.Payload {
 	}
 	if n.Driver.State == inventory.DriverInTree {
 		return inventory.Payload{
-			Kind: inventory.InTreeDriver, Driver: amdModule, Image: c.plugin(AMD),
+			Kind: inventory.InTreeDriver, Driver: amdModule, Image: imageref.Ref(c.plugin(AMD)),
 			Because: "amdgpu is loaded: the DeviceConfig says driver.enable: false",
 		}
 	}
@@ -84,7 +85,7 @@ func matchAMD(c *Catalogue, n inventory.Node, opt Options) inventory.Payload {
 	}
 	return inventory.Payload{
 		Kind: inventory.Built, Driver: opt.AMDDriver,
-		Image:   fmt.Sprintf("%s:ubuntu-%s-%s-%s", amdRepository, n.OS.Version, n.Kernel, opt.AMDDriver),
+		Image:   imageref.Ref(fmt.Sprintf("%s:ubuntu-%s-%s-%s", amdRepository, n.OS.Version, n.Kernel, opt.AMDDriver)),
 		Because: "amdgpu is not loaded, and no image of it is published",
 		Fix:     "build this image where there is a network, and push it to the site's registry",
 	}

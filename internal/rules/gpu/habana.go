@@ -3,6 +3,7 @@ package gpu
 import (
 	"cmp"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/inventory"
 )
 
@@ -58,7 +59,7 @@ func matchHabana(c *Catalogue, n inventory.Node, _ Options) inventory.Payload {
 	}
 	if module, ok := loadedModule(n, habanaModules()); ok {
 		return inventory.Payload{
-			Kind: inventory.InTreeDriver, Driver: module, Image: c.plugin(Habana),
+			Kind: inventory.InTreeDriver, Driver: module, Image: imageref.Ref(c.plugin(Habana)),
 			Because: "habanalabs is loaded: the device plugin offers " + habanaResource,
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/inventory"
 )
 
@@ -72,7 +73,7 @@ func matchIntel(c *Catalogue, n inventory.Node, _ Options) inventory.Payload {
 		return noPayload("the kernel drives the GPUs with "+strings.Join(n.Driver.Names, ", "), fix)
 	}
 	return inventory.Payload{
-		Kind: inventory.InTreeDriver, Driver: module, Image: c.plugin(Intel),
+		Kind: inventory.InTreeDriver, Driver: module, Image: imageref.Ref(c.plugin(Intel)),
 		Because: "the kernel's own driver offers " + intelPrefix + module,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/inventory"
 )
 
@@ -65,9 +66,9 @@ func TestMatchNineNodes(t *testing.T) {
 		w := want[n.Name]
 		said := p.Image
 		if p.Kind == inventory.NoPayload {
-			said = p.Because
+			said = imageref.Ref(p.Because)
 		}
-		if p.Kind != w[0] || !strings.Contains(said, w[1]) || p.Modules != w[2] {
+		if p.Kind != w[0] || !strings.Contains(string(said), w[1]) || p.Modules != w[2] {
 			t.Errorf("%s: %+v", n.Name, p)
 		}
 		if p.Kind == inventory.NoPayload && p.Fix == "" {
@@ -177,7 +178,7 @@ func TestMatchOneNode(t *testing.T) {
 		"Gaudi":                {noble(of(8, Habana, "1060")), Options{}, inventory.NoPayload, "1da3:1060"},
 	} {
 		p := Match(readCatalogue(t), tc.node, tc.opt)
-		all := strings.Join(append([]string{p.Image, p.Because, p.Fix, strings.Join(p.Packages, " ")}, p.Notes...), "\n")
+		all := strings.Join(append([]string{string(p.Image), p.Because, p.Fix, strings.Join(p.Packages, " ")}, p.Notes...), "\n")
 		if p.Kind != tc.kind || !strings.Contains(all, tc.says) {
 			t.Errorf("%s: %+v", name, p)
 		}
@@ -209,7 +210,7 @@ func FuzzMatch(f *testing.F) {
 		for _, n := range v.Nodes {
 			p := Match(c, n, Options{})
 			silent := p.Kind == inventory.NoPayload && (p.Because == "" || p.Fix == "")
-			if p.Kind == "" || silent || strings.ContainsAny(p.Image, " \n\x1b") {
+			if p.Kind == "" || silent || strings.ContainsAny(string(p.Image), " \n\x1b") {
 				t.Errorf("%+v: %+v", n, p)
 			}
 		}

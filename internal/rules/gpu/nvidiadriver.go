@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/inventory"
 )
 
@@ -337,7 +338,7 @@ func (c *Catalogue) chooseImage(n inventory.Node, o Release, version, modules st
 	}
 	branch := fmt.Sprint(branchOf(version))
 	p := inventory.Payload{Kind: inventory.Precompiled, Driver: branch, Modules: modules,
-		Image: fmt.Sprintf("%s:%s-%s-%s", c.Drivers.Images.Repository, branch, n.Kernel, o.Tag(n.OS))}
+		Image: imageref.Ref(fmt.Sprintf("%s:%s-%s-%s", c.Drivers.Images.Repository, branch, n.Kernel, o.Tag(n.OS)))}
 	if built.Kind != inventory.NoPayload {
 		p.Instead = &built
 	}
@@ -371,7 +372,7 @@ func (c *Catalogue) conventionalImage(n inventory.Node, o Release, version, modu
 		return noPayload(fmt.Sprintf("no driver image is published for %s %s", n.OS.ID, n.OS.Version),
 			fmt.Sprintf("install driver %s with %s modules on the host, or build the image %s:%s-%s", version, modules, c.Drivers.Images.Repository, version, tag))
 	}
-	p := inventory.Payload{Kind: inventory.Conventional, Driver: version, Modules: modules, Image: fmt.Sprintf("%s:%s-%s", c.Drivers.Images.Repository, version, tag)}
+	p := inventory.Payload{Kind: inventory.Conventional, Driver: version, Modules: modules, Image: imageref.Ref(fmt.Sprintf("%s:%s-%s", c.Drivers.Images.Repository, version, tag))}
 	for _, name := range s.Packages {
 		p.Packages = append(p.Packages, strings.ReplaceAll(name, "{kernel}", n.Kernel))
 	}

@@ -126,7 +126,7 @@ func TestEveryVendorIsRecognised(t *testing.T) {
 		if len(n.GPUs) != 1 || n.GPUs[0].Count != 8 || !slices.Equal(n.Resources, []inventory.Resource{offered}) {
 			t.Errorf("%s: with its resource %+v", v.Name, n)
 		}
-		if p := Match(c, n, Options{}); v.Operator == nil && (p.Kind != inventory.InTreeDriver || p.Image != c.plugin(v.ID)) {
+		if p := Match(c, n, Options{}); v.Operator == nil && (p.Kind != inventory.InTreeDriver || string(p.Image) != c.plugin(v.ID)) {
 			t.Errorf("%s: with its resource it needs %+v", v.Name, p)
 		}
 		if o := OfferOf(n, site.Policy{}, nothing, false); o.Resources[offered.Name] != 8 {

@@ -56,12 +56,12 @@ func (f Finding) Advice(stack string) string {
 
 // Images adds to findings those sites whose image the bundle does not have, and
 // gives all in the order and within the bound of Check. has says whether the
-// bundle holds what a reference, as written, means. A registry inside the cluster
+// bundle holds the image that a site names. A registry inside the cluster
 // is no matter of the bundle.
-func Images(found []Finding, named []document.Site, has func(ref string) bool) []Finding {
+func Images(found []Finding, named []document.Site, has func(document.Site) bool) []Finding {
 	out := slices.Clone(found)
 	for _, n := range named {
-		if has(n.Ref) || insideName(n.Ref) {
+		if has(n) || insideName(n.Ref) {
 			continue
 		}
 		verb := "names"

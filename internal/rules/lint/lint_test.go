@@ -173,7 +173,7 @@ func TestImages(t *testing.T) {
 		{Ref: "ghcr.io/x/have:1", Template: "a.yaml", Line: 3, Path: "env"}, {Ref: "ghcr.io/x/lack:1", Template: "a.yaml", Line: 4, Path: "env"},
 		{Ref: "thanos", Template: "a.yaml", Line: 5, Path: "image"}, {Ref: "ghcr.io/x/lack:1", Template: "a.yaml", Line: 4, Path: "env"},
 	}
-	found := Images(nil, named, func(ref string) bool { return strings.Contains(ref, "have") })
+	found := Images(nil, named, func(s document.Site) bool { return strings.Contains(s.Ref, "have") })
 	if len(found) != 2 || found[0].Place() != "a.yaml:4" || found[0].Warning || !found[1].Warning || found[0].Code != event.CodeEgressImage {
 		t.Errorf("%+v", found)
 	}

@@ -30,7 +30,7 @@ type Outcome struct {
 // Decide is the whole way from what was found in rendered documents to what is left
 // of it: found is Check's, named are the sites that may name an image, has says
 // whether the bundle holds what a reference means, rules accept findings.
-func Decide(found []Finding, named []document.Site, has func(ref string) bool, rules []Rule) Outcome {
+func Decide(found []Finding, named []document.Site, has func(document.Site) bool, rules []Rule) Outcome {
 	var out Outcome
 	out.Open, out.Settled, out.Stale = Settle(Images(found, named, has), rules)
 	return out

@@ -12,9 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/opencontainers/go-digest"
-
-	"github.com/caisson/caisson/internal/api/lock"
 )
 
 // Where the runtimes look on a node.
@@ -58,12 +57,10 @@ func (f File) Digest() digest.Digest { return digest.FromBytes(f.Data) }
 // Hosts lists the registries that image references name, sorted, each once, in
 // the form runtimes look them up: docker.io for Docker Hub. What Caisson itself
 // brings is left out.
-func Hosts(refs []string) []string {
+func Hosts(refs []imageref.Ref) []string {
 	var out []string
 	for _, ref := range refs {
-		repository, _, _ := lock.SplitReference(ref)
-		host, _, _ := strings.Cut(repository, "/")
-		if !strings.HasSuffix(host, reserved) {
+		if host := ref.Host(); !strings.HasSuffix(host, reserved) {
 			out = append(out, host)
 		}
 	}
@@ -72,7 +69,7 @@ func Hosts(refs []string) []string {
 }
 
 // Target is where a host's repositories lie: HOST[:PORT]/[PREFIX/]UPSTREAM.
-// RepositoryPath gives what load and serve use.
+// imageref.SitePath gives what load and serve use.
 func (c Config) Target(host, infix string) string {
 	address, prefix, _ := strings.Cut(c.Registry, "/")
 	parts := []string{address}
@@ -86,7 +83,7 @@ func (c Config) Target(host, infix string) string {
 
 // hostPath is how a host is spelled in the site's repositories.
 func hostPath(host string) string {
-	name, _, _ := strings.Cut(lock.RepositoryPath(host+"/x"), "/")
+	name, _, _ := strings.Cut(imageref.SitePath(host+"/x"), "/")
 	return name
 }
 

@@ -9,9 +9,8 @@ import (
 	"testing"
 
 	"github.com/BurntSushi/toml"
+	"github.com/caisson/caisson/internal/api/imageref"
 	"sigs.k8s.io/yaml"
-
-	"github.com/caisson/caisson/internal/api/lock"
 )
 
 var update = flag.Bool("update", false, "write goldens")
@@ -85,8 +84,8 @@ func TestContainerdLeadsWhereImagesLie(t *testing.T) {
 		for _, plain := range []bool{false, true} {
 			c := sample()
 			c.Registry, c.PlainHTTP = registry, plain
-			for _, ref := range []string{"docker.io/library/nginx:1", "ghcr.io/acme/web:1", "reg.lan:8443/a/b/c:2"} {
-				host, repository, _ := strings.Cut(strings.TrimSuffix(ref, ref[strings.LastIndex(ref, ":"):]), "/")
+			for _, ref := range []imageref.Ref{"docker.io/library/nginx:1", "ghcr.io/acme/web:1", "reg.lan:8443/a/b/c:2"} {
+				host, repository, _ := strings.Cut(ref.Repository(), "/")
 				var h hostsTOML
 				find(t, c, hostDirectory(host), &h)
 				scheme, base := "https", strings.TrimSuffix(registry, "/")
@@ -94,7 +93,7 @@ func TestContainerdLeadsWhereImagesLie(t *testing.T) {
 					scheme = "http"
 				}
 				address, prefix, _ := strings.Cut(base, "/")
-				want := scheme + "://" + address + "/v2/" + strings.TrimPrefix(prefix+"/", "/") + lock.RepositoryPath(ref)
+				want := scheme + "://" + address + "/v2/" + strings.TrimPrefix(prefix+"/", "/") + ref.SitePath()
 				if got := h.Server + "/" + repository; got != want || !h.OverridePath || h.CA != CAFile {
 					t.Errorf("%s at %s: the server is %s, want %s; %+v", ref, registry, got, want, h.hostRules)
 				}
@@ -146,7 +145,7 @@ func TestCRIONeverNamesAnUpstream(t *testing.T) {
 }
 
 func TestHosts(t *testing.T) {
-	got := Hosts([]string{"ghcr.io/a/b:1", "docker.io/library/nginx@sha256:00", "ghcr.io/c:2", "images.caisson.dev/caisson:1", "reg.lan:8443/x:1"})
+	got := Hosts([]imageref.Ref{"ghcr.io/a/b:1", "docker.io/library/nginx@sha256:00", "ghcr.io/c:2", "images.caisson.dev/caisson:1", "reg.lan:8443/x:1"})
 	if want := []string{"docker.io", "ghcr.io", "reg.lan:8443"}; !slices.Equal(got, want) {
 		t.Errorf("hosts are %q, want %q", got, want)
 	}

@@ -23,6 +23,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/client/sign"
@@ -191,7 +192,7 @@ func (b *Bundle) wrapItems(tb testing.TB, w *bundle.Writer, pending map[string]d
 	for _, h := range b.Lock.HeadBlobs() {
 		b.putMeta(w, b.Content[h.Digest])
 	}
-	wrapped := map[string]ocispec.Descriptor{}
+	wrapped := map[imageref.Ref]ocispec.Descriptor{}
 	for i := range b.Lock.Items {
 		it := &b.Lock.Items[i]
 		if !it.Wrapped() {

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 )
 
@@ -125,7 +126,7 @@ func (b *builder) makeIndex(carried []lock.ImageManifest, absent ...ocispec.Desc
 }
 
 func (b *builder) addItem(kind lock.Kind, ref, source string, component string, ms ...lock.ImageManifest) *lock.Item {
-	it := lock.Item{Ref: ref, Kind: kind, Components: []string{component}, Source: source}
+	it := lock.Item{Ref: imageref.Ref(ref), Kind: kind, Components: []string{component}, Source: source}
 	if len(ms) > 0 {
 		it.Content = lock.Verbatim(ms)
 		it.Digest, it.MediaType, it.Size = ms[0].Digest, ms[0].MediaType, ms[0].Size

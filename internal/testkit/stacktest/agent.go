@@ -38,5 +38,5 @@ func (p *packer) addAgent(tb testing.TB) {
 		p.putBlob(data)
 	}
 	it := im.Item()
-	p.items[it.Ref] = &it
+	p.items[string(it.Ref)] = &it
 }

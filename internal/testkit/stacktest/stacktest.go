@@ -24,6 +24,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/command/load"
@@ -166,13 +167,13 @@ func orDefault(s, def string) string {
 func (p *packer) addComponent(c Component) lock.Component {
 	out := lock.Component{Name: c.Name, Namespace: orDefault(c.Namespace, c.Name), Needs: slices.Sorted(slices.Values(c.Needs)), Optional: c.Optional, Ready: c.Ready}
 	for _, ch := range c.Charts {
-		out.Releases = append(out.Releases, lock.Release{Name: ch.Release, Chart: p.addChart(c.Name, ch), Values: ch.Values})
+		out.Releases = append(out.Releases, lock.Release{Name: ch.Release, Chart: imageref.Ref(p.addChart(c.Name, ch)), Values: ch.Values})
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Manifests)) {
-		out.Manifests = append(out.Manifests, p.addManifest(c.Name, name, c.Manifests[name]))
+		out.Manifests = append(out.Manifests, imageref.Ref(p.addManifest(c.Name, name, c.Manifests[name])))
 	}
 	for _, ref := range c.Images {
-		out.Items = append(out.Items, p.addImage(c.Name, ref))
+		out.Items = append(out.Items, imageref.Ref(p.addImage(c.Name, ref)))
 	}
 	slices.Sort(out.Items)
 	return out
@@ -180,16 +181,16 @@ func (p *packer) addComponent(c Component) lock.Component {
 
 // addItem finds or makes an item and enters the component.
 func (p *packer) addItem(component string, it lock.Item) string {
-	old := p.items[it.Ref]
+	old := p.items[string(it.Ref)]
 	if old == nil {
 		old = &it
-		p.items[it.Ref] = old
+		p.items[string(it.Ref)] = old
 	}
 	if !slices.Contains(old.Components, component) {
 		old.Components = append(old.Components, component)
 		slices.Sort(old.Components)
 	}
-	return it.Ref
+	return string(it.Ref)
 }
 
 // addImage makes a sparse index of linux/amd64, whose content follows from ref.
@@ -205,7 +206,7 @@ func (p *packer) addImage(component, ref string) string {
 	}}
 	root := p.putJSON(idx)
 	return p.addItem(component, lock.Item{
-		Ref: ref, Kind: lock.Image, Source: "docker://" + ref, FoundBy: []string{"stack"}, Digest: root.Digest, MediaType: idx.MediaType, Size: root.Size,
+		Ref: imageref.Ref(ref), Kind: lock.Image, Source: "docker://" + ref, FoundBy: []string{"stack"}, Digest: root.Digest, MediaType: idx.MediaType, Size: root.Size,
 		Content: lock.Verbatim{
 			{Digest: root.Digest, MediaType: idx.MediaType, Size: root.Size},
 			{Digest: amd64.Digest, MediaType: m.MediaType, Size: amd64.Size, Platform: "linux/amd64", Config: &config, Layers: []lock.Blob{layer}},
@@ -243,7 +244,7 @@ func (p *packer) addChart(component string, c Chart) string {
 	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: descriptorOf(config), Layers: []ocispec.Descriptor{descriptorOf(layer)}}
 	root := p.putJSON(m)
 	return p.addItem(component, lock.Item{
-		Ref: "ghcr.io/acme/charts/" + c.Release + ":" + version, Kind: lock.Chart, Source: "oci://ghcr.io/acme/charts/" + c.Release,
+		Ref: imageref.Ref("ghcr.io/acme/charts/" + c.Release + ":" + version), Kind: lock.Chart, Source: "oci://ghcr.io/acme/charts/" + c.Release,
 		Digest: root.Digest, MediaType: m.MediaType, Size: root.Size,
 		Content: lock.Verbatim{{Digest: root.Digest, MediaType: m.MediaType, Size: root.Size, Config: &config, Layers: []lock.Blob{layer}}},
 	})
@@ -252,7 +253,7 @@ func (p *packer) addChart(component string, c Chart) string {
 func (p *packer) addManifest(component, name, text string) string {
 	b := p.putBlob([]byte(text))
 	return p.addItem(component, lock.Item{
-		Ref: "files.caisson.dev/" + component + "/" + name + ":" + b.Digest.Encoded()[:12], Kind: lock.Manifest, Source: "file:" + name,
+		Ref: imageref.Ref("files.caisson.dev/" + component + "/" + name + ":" + b.Digest.Encoded()[:12]), Kind: lock.Manifest, Source: "file:" + name,
 		Content: &lock.RawFile{Name: name, Path: name, Digest: b.Digest, Size: b.Size, MediaType: lock.MediaTypeManifest},
 	})
 }

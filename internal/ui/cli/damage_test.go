@@ -23,7 +23,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/caisson/caisson/bundle"
-	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/command/serve"
 	"github.com/caisson/caisson/internal/event"
@@ -446,7 +446,7 @@ func (v *victim) served(f bitFlip) (broken int) {
 	defer server.Close()
 	for d, want := range v.blobs {
 		for _, ref := range v.refs[d] {
-			got, whole := v.get(server.URL + "/v2/" + lock.RepositoryPath(ref) + "/blobs/" + string(d))
+			got, whole := v.get(server.URL + "/v2/" + imageref.Ref(ref).SitePath() + "/blobs/" + string(d))
 			if got != nil && !bytes.HasPrefix(want, got) || whole && len(got) != len(want) {
 				v.t.Errorf("%s: serve gives wrong bytes of %s", f, d)
 			}

@@ -122,11 +122,11 @@ func TestJoinedTarIsALayout(t *testing.T) {
 		}
 	}
 	for _, it := range r.lock().Items {
-		if it.Digest != "" && named[it.Ref] != it.Digest || named[it.Ref] == "" {
-			t.Errorf("%s is %q in the layout and %q in the lock", it.Ref, named[it.Ref], it.Digest)
+		if it.Digest != "" && named[string(it.Ref)] != it.Digest || named[string(it.Ref)] == "" {
+			t.Errorf("%s is %q in the layout and %q in the lock", it.Ref, named[string(it.Ref)], it.Digest)
 		}
-		if up := r.up.Digest(it.Ref); up != "" && up != named[it.Ref] {
-			t.Errorf("%s is %s upstream and %s in the layout", it.Ref, up, named[it.Ref])
+		if up := r.up.Digest(string(it.Ref)); up != "" && up != named[string(it.Ref)] {
+			t.Errorf("%s is %s upstream and %s in the layout", it.Ref, up, named[string(it.Ref)])
 		}
 	}
 }
@@ -205,7 +205,7 @@ func TestOrasReadsEverything(t *testing.T) {
 			}
 			continue
 		}
-		if i := slices.IndexFunc(r.lock().Items, func(it lock.Item) bool { return it.Ref == ref && it.Kind == lock.Image }); i >= 0 {
+		if i := slices.IndexFunc(r.lock().Items, func(it lock.Item) bool { return string(it.Ref) == ref && it.Kind == lock.Image }); i >= 0 {
 			want, platform = forAMD64(t, r.lock().Items[i]).Digest, "--platform linux/amd64"
 			docker = docker || strings.HasPrefix(d.MediaType, "application/vnd.docker.")
 		}

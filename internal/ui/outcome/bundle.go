@@ -251,7 +251,7 @@ func groupByComponent(items []inspect.Item, order []string) []section {
 			at[name], rank[name] = i, first
 			out = append(out, section{name: name})
 		}
-		out[i].rows = append(out[i].rows, []string{it.Ref, string(it.Kind), bytesize.Text(it.Size)})
+		out[i].rows = append(out[i].rows, []string{string(it.Ref), string(it.Kind), bytesize.Text(it.Size)})
 	}
 	slices.SortStableFunc(out, func(a, b section) int { return rank[a.name] - rank[b.name] })
 	return out
@@ -263,13 +263,13 @@ func Compared(c inspect.Comparison) (p output.Page) {
 	p.Say("%s %s > %s %s", c.Old.Name, c.Old.Version, c.New.Name, c.New.Version)
 	var rows [][]string
 	for _, x := range ch.Added {
-		rows = append(rows, []string{x.New, "added", "+" + bytesize.Text(x.NewBytes)})
+		rows = append(rows, []string{string(x.New), "added", "+" + bytesize.Text(x.NewBytes)})
 	}
 	for _, x := range ch.Changed {
 		rows = append(rows, []string{renamed(x), "changed", "+" + bytesize.Text(x.NewBytes)})
 	}
 	for _, x := range ch.Removed {
-		rows = append(rows, []string{x.Old, "removed", "-" + bytesize.Text(x.OldSize)})
+		rows = append(rows, []string{string(x.Old), "removed", "-" + bytesize.Text(x.OldSize)})
 	}
 	p.Add(output.Table{Rows: rows, Right: []int{2}})
 	p.Say("%d added, %d changed, %d removed, %d unchanged", len(ch.Added), len(ch.Changed), len(ch.Removed), ch.Unchanged)
@@ -284,11 +284,10 @@ func Compared(c inspect.Comparison) (p output.Page) {
 // renamed shows what a reference became: NAME:1 > 2 where only the end differs.
 func renamed(c lock.Change) string {
 	if c.Old == c.New {
-		return c.New
+		return string(c.New)
 	}
-	repository, _, _ := lock.SplitReference(c.Old)
-	if rest, ok := strings.CutPrefix(c.New, repository); ok {
-		return c.Old + " > " + strings.TrimLeft(rest, ":@")
+	if rest, ok := strings.CutPrefix(string(c.New), c.Old.Repository()); ok {
+		return string(c.Old) + " > " + strings.TrimLeft(rest, ":@")
 	}
-	return c.Old + " > " + c.New
+	return string(c.Old + " > " + c.New)
 }

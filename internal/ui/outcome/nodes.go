@@ -199,7 +199,7 @@ func describePayload(pl inventory.Payload) string {
 	case inventory.Installed, inventory.InTreeDriver, inventory.Passthrough:
 		return "nothing: " + pl.Because
 	}
-	return pl.Image
+	return string(pl.Image)
 }
 
 // addDriverGroup shows nodes that one driver image serves, and what that image
@@ -208,14 +208,14 @@ func addDriverGroup(p *output.Page, g inventory.Group) {
 	p.Line()
 	p.Line(output.Name(gpu.DriverKind+" "+g.Name), output.Say("  for %s", output.Count(len(g.Nodes), "node")))
 	addEntry(p, "nodes", strings.Join(g.Nodes, ", "))
-	addEntry(p, "image", g.Payload.Image)
+	addEntry(p, "image", string(g.Payload.Image))
 	addEntry(p, "modules", g.Payload.Modules)
 	addEntry(p, "packages", strings.Join(g.Payload.Packages, ", "))
 	if g.Payload.Kind == inventory.Precompiled {
 		addEntry(p, "check", "the image exists for this very kernel before it is mirrored")
 	}
 	if other := g.Payload.Instead; other != nil {
-		addEntry(p, "or else", other.Image+" with "+strings.Join(other.Packages, ", "))
+		addEntry(p, "or else", other.Image.String()+" with "+strings.Join(other.Packages, ", "))
 	}
 	if g.Labelled {
 		addEntry(p, "label", "its nodes need "+inventory.LabelDriver+" with this name: nothing else tells them apart")

@@ -91,7 +91,7 @@ func addComponent(p *output.Page, c *plan.Component, objects bool) {
 }
 
 func addRelease(p *output.Page, r plan.Release) {
-	chart := fmt.Sprintf("%s (chart %s %s, %s)", r.Name, baseName(r.Chart), r.ChartVersion, output.Count(r.Objects, "object"))
+	chart := fmt.Sprintf("%s (chart %s %s, %s)", r.Name, baseName(string(r.Chart)), r.ChartVersion, output.Count(r.Objects, "object"))
 	switch r.Action {
 	case plan.Install:
 		addText(p, "   ", "install %s", chart)
@@ -211,7 +211,7 @@ func describeDriver(p inventory.Payload) string {
 		parts = append(parts, p.Modules+" modules")
 	}
 	if p.Image != "" {
-		parts = append(parts, p.Image)
+		parts = append(parts, string(p.Image))
 	}
 	if p.Because != "" {
 		parts = append(parts, p.Because)
@@ -265,7 +265,7 @@ func addImages(p *output.Page, images []plan.Image) {
 		if !image.Present {
 			there = "to be loaded"
 		}
-		rows[i] = []string{image.Ref, image.Digest.Encoded()[:12], there}
+		rows[i] = []string{string(image.Ref), image.Digest.Encoded()[:12], there}
 	}
 	p.Add(output.Table{Rows: rows})
 }

@@ -1,0 +1,21 @@
+package stack
+
+import (
+	"strings"
+
+	"github.com/caisson/caisson/internal/api/imageref"
+)
+
+const ociScheme = "oci://"
+
+// Image is the j-th of the component's images in its whole form. [Parse] has
+// found it to be a reference.
+func (c *Component) Image(j int) (imageref.Ref, error) { return imageref.Parse(c.Images[j]) }
+
+// InRegistry says whether a registry has the chart, and not an HTTP repository.
+func (ch *Chart) InRegistry() bool { return strings.HasPrefix(ch.Source, ociScheme) }
+
+// Repository is where the chart lies in a registry; its versions are the tags.
+func (ch *Chart) Repository() (imageref.Ref, error) {
+	return imageref.Parse(strings.TrimSuffix(strings.TrimPrefix(ch.Source, ociScheme), "/"))
+}
