@@ -18,6 +18,7 @@ import (
 	"helm.sh/helm/v3/pkg/storage/driver"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/kube"
 )
 
@@ -37,15 +38,15 @@ type Engine struct {
 	cluster   *kube.Client
 	namespace string
 	pulls     Pulls
-	report    func(kube.Object, string)
+	report    func(object.Ref, string)
 }
 
 // NewEngine makes an Engine. Every object it sends to the cluster, hooks
 // included, went through pulls. report, which may be nil, hears what is waited
 // for.
-func NewEngine(cluster *kube.Client, namespace string, pulls Pulls, report func(kube.Object, string)) *Engine {
+func NewEngine(cluster *kube.Client, namespace string, pulls Pulls, report func(object.Ref, string)) *Engine {
 	if report == nil {
-		report = func(kube.Object, string) {}
+		report = func(object.Ref, string) {}
 	}
 	return &Engine{cluster: cluster, namespace: namespace, pulls: pulls, report: report}
 }
@@ -70,8 +71,8 @@ type Release struct {
 	Chart     string // NAME-VERSION
 	Updated   time.Time
 	Labels    map[string]string
-	Objects   []kube.Object // of its manifest, without hooks
-	Note      string        // Helm's description
+	Objects   []object.Ref // of its manifest, without hooks
+	Note      string       // Helm's description
 }
 
 // Pending says whether an action on the release began and never ended.

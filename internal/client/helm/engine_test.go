@@ -18,6 +18,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/testkit/clustertest"
 )
@@ -107,7 +108,7 @@ func known(ref string) (string, bool) {
 	return "", false
 }
 
-func image(t *testing.T, c *kube.Client, o kube.Object) string {
+func image(t *testing.T, c *kube.Client, o object.Ref) string {
 	t.Helper()
 	u, err := c.Get(t.Context(), o)
 	if err != nil {
@@ -139,9 +140,9 @@ func TestEngineFromInstallToUninstall(t *testing.T) {
 	if err != nil || r.Revision != 1 || r.Status != "deployed" || len(r.Objects) != 1 || r.Labels[LabelChart] != "abc" {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	deploy := kube.Object{APIVersion: "apps/v1", Kind: "Deployment", Namespace: ns, Name: "web"}
-	job := kube.Object{APIVersion: "batch/v1", Kind: "Job", Namespace: ns, Name: "web-hook"}
-	for _, o := range []kube.Object{deploy, job} {
+	deploy := object.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: ns, Name: "web"}
+	job := object.Ref{APIVersion: "batch/v1", Kind: "Job", Namespace: ns, Name: "web-hook"}
+	for _, o := range []object.Ref{deploy, job} {
 		if got := image(t, c, o); !strings.HasPrefix(got, "site.example/ghcr.io/acme/") {
 			t.Errorf("%s runs %s", o, got)
 		}
@@ -187,7 +188,7 @@ func TestEngineRefusesUnknownImages(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "docker.io/evil/hook:9") {
 		t.Fatalf("a hook with an unknown image: %v", err)
 	}
-	_, err = c.Get(t.Context(), kube.Object{APIVersion: "batch/v1", Kind: "Job", Namespace: ns, Name: "hooked-hook"})
+	_, err = c.Get(t.Context(), object.Ref{APIVersion: "batch/v1", Kind: "Job", Namespace: ns, Name: "hooked-hook"})
 	if !kube.Absent(err) {
 		t.Errorf("the hook reached the cluster: %v", err)
 	}
@@ -227,7 +228,7 @@ func TestEngineKeepsDefinitionsOutOfReleases(t *testing.T) {
 			t.Errorf("uninstalling the release took %s with it: %v", a.Object, err)
 		}
 	}
-	var objects []kube.Object
+	var objects []object.Ref
 	for _, a := range done {
 		objects = append(objects, a.Object)
 	}
@@ -268,7 +269,7 @@ func TestEngineStopsWithItsContext(t *testing.T) {
 	c, ns := cluster(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	reason := errors.New("enough")
-	e := NewEngine(c, ns, Pulls{Rewrite: known}, func(kube.Object, string) { cancel(reason) })
+	e := NewEngine(c, ns, Pulls{Rewrite: known}, func(object.Ref, string) { cancel(reason) })
 	chart := packChart(t, "web", "1.0.0", map[string]string{"templates/d.yaml": deployment})
 	_, err := e.Install(ctx, rendered(t, ns, Spec{Name: "web", Chart: chart, Values: map[string]any{"nodeName": "nowhere"}, Timeout: time.Minute}))
 	if !errors.Is(err, reason) {

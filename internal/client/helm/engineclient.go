@@ -15,6 +15,7 @@ import (
 
 	"helm.sh/helm/v3/pkg/chart"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/kube"
 )
 
@@ -64,7 +65,7 @@ func (a *actionClient) Update(original, target helmkube.ResourceList, _ bool) (*
 		}
 		result.Updated = append(result.Updated, info)
 	}
-	var gone []kube.Object
+	var gone []object.Ref
 	for _, info := range original.Difference(target) {
 		keep, err := a.kept(info)
 		if err != nil {
@@ -125,11 +126,11 @@ func (a *actionClient) WatchUntilReady(resources helmkube.ResourceList, timeout 
 func (a *actionClient) wait(resources helmkube.ResourceList, timeout time.Duration, completion bool) error {
 	ctx, cancel := context.WithTimeout(a.ctx, timeout)
 	defer cancel()
-	targets := make([]kube.Target, len(resources))
+	targets := make([]object.Target, len(resources))
 	for i, info := range resources {
-		targets[i] = kube.Target{Object: objectOf(info), Completion: completion}
+		targets[i] = object.Target{Object: objectOf(info), Completion: completion}
 	}
-	return a.engine.cluster.WaitReady(ctx, targets, func(t kube.Target, s kube.State) { a.engine.report(t.Object, s.Message) })
+	return a.engine.cluster.WaitReady(ctx, targets, func(t object.Target, s kube.State) { a.engine.report(t.Object, s.Message) })
 }
 
 // WaitForDelete waits until the resources are gone.
@@ -150,29 +151,29 @@ func (a *actionClient) DeleteWithPropagationPolicy(resources helmkube.ResourceLi
 	var errs []error
 	objects := objectsOf(resources)
 	// Custom resources go first, while what handles their finalizers is there.
-	slices.SortStableFunc(objects, func(x, y kube.Object) int { return rank(x) - rank(y) })
+	slices.SortStableFunc(objects, func(x, y object.Ref) int { return rank(x) - rank(y) })
 	for _, o := range objects {
-		if err := a.engine.cluster.Delete(a.ctx, []kube.Object{o}); err != nil {
+		if err := a.engine.cluster.Delete(a.ctx, []object.Ref{o}); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return &helmkube.Result{Deleted: resources}, errs
 }
 
-func rank(o kube.Object) int {
+func rank(o object.Ref) int {
 	if group := o.GroupVersionKind().Group; strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io") {
 		return 0
 	}
 	return 1
 }
 
-func objectOf(info *resource.Info) kube.Object {
+func objectOf(info *resource.Info) object.Ref {
 	apiVersion, kind := info.Mapping.GroupVersionKind.ToAPIVersionAndKind()
-	return kube.Object{APIVersion: apiVersion, Kind: kind, Namespace: info.Namespace, Name: info.Name}
+	return object.Ref{APIVersion: apiVersion, Kind: kind, Namespace: info.Namespace, Name: info.Name}
 }
 
-func objectsOf(resources helmkube.ResourceList) []kube.Object {
-	out := make([]kube.Object, len(resources))
+func objectsOf(resources helmkube.ResourceList) []object.Ref {
+	out := make([]object.Ref, len(resources))
 	for i, info := range resources {
 		out[i] = objectOf(info)
 	}

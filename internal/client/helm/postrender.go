@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/rules/document"
 )
@@ -33,7 +34,7 @@ func CheckCRD(crd *unstructured.Unstructured, planned []string) error {
 // UnknownImageError says where such an image is named. It is an ErrUnknownImage.
 type UnknownImageError struct {
 	Ref    string
-	Object kube.Object
+	Object object.Ref
 	Path   string // spec.containers[0].image
 }
 
@@ -65,18 +66,18 @@ type Pulls struct {
 // to be searched whole is an error too.
 func RewriteObject(u *unstructured.Unstructured, pulls Pulls) error {
 	var errs []error
-	object, err := document.ReadObject(u.Object)
+	found, err := document.ReadObject(u.Object)
 	if err != nil {
-		errs = append(errs, fmt.Errorf("searching %s for images: %w", kube.ObjectOf(u), err))
+		errs = append(errs, fmt.Errorf("searching %s for images: %w", object.RefOf(u), err))
 	}
-	object.Rewrite(func(s document.Site) (string, bool) {
+	found.Rewrite(func(s document.Site) (string, bool) {
 		ref, ok := pulls.Rewrite(s.Ref)
 		if !ok && s.Required {
-			errs = append(errs, &UnknownImageError{Ref: s.Ref, Object: kube.ObjectOf(u), Path: s.Path})
+			errs = append(errs, &UnknownImageError{Ref: s.Ref, Object: object.RefOf(u), Path: s.Path})
 		}
 		return ref, ok
 	})
-	for _, s := range object.Sites() {
+	for _, s := range found.Sites() {
 		if s.What == document.Pods && pulls.Secret != "" {
 			addPullSecret(s.Object, pulls.Secret)
 		}
@@ -133,7 +134,7 @@ func (p postRenderer) document(out *bytes.Buffer, source string) error {
 		errs = append(errs, RewriteObject(u, p.pulls))
 		text, err := yaml.Marshal(u.Object)
 		if err != nil {
-			return fmt.Errorf("encoding %s: %w", kube.ObjectOf(u), err)
+			return fmt.Errorf("encoding %s: %w", object.RefOf(u), err)
 		}
 		fmt.Fprintf(out, "---\n%s%s", sourceComment(source), text)
 	}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/rules/document"
 )
@@ -117,10 +118,10 @@ const noValue = "<no value>"
 func constantText(u *unstructured.Unstructured) (string, error) {
 	text, err := yaml.Marshal(u.Object)
 	if err != nil {
-		return "", fmt.Errorf("encoding %s: %w", kube.ObjectOf(u), err)
+		return "", fmt.Errorf("encoding %s: %w", object.RefOf(u), err)
 	}
 	if strings.Contains(string(text), noValue) {
-		return "", fmt.Errorf("encoding %s: %w: it holds %s", kube.ObjectOf(u), ErrAmbiguousText, noValue)
+		return "", fmt.Errorf("encoding %s: %w: it holds %s", object.RefOf(u), ErrAmbiguousText, noValue)
 	}
 	return "---\n" + constant(string(text)) + "\n", nil
 }

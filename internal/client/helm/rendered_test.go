@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/kube"
 )
 
@@ -24,7 +25,7 @@ func TestHelmEvaluatesNothing(t *testing.T) {
 	if _, err := e.Install(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
-	u, err := c.Get(t.Context(), kube.Object{APIVersion: "v1", Kind: "ConfigMap", Namespace: ns, Name: "a"})
+	u, err := c.Get(t.Context(), object.Ref{APIVersion: "v1", Kind: "ConfigMap", Namespace: ns, Name: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 // Marks on every object that Apply writes.
@@ -45,7 +47,7 @@ const (
 
 // Applied is one object after Apply.
 type Applied struct {
-	Object  Object
+	Object  object.Ref
 	Outcome Outcome
 	// Made: it was created by Apply, now or at an earlier time, for an owner.
 	Made bool
@@ -74,7 +76,7 @@ func (c *Client) Apply(ctx context.Context, objects []*unstructured.Unstructured
 			a, err = c.applyOne(ctx, u.DeepCopy(), opt)
 		}
 		if err != nil {
-			return done, fmt.Errorf("applying %s: %w", ObjectOf(u), err)
+			return done, fmt.Errorf("applying %s: %w", object.RefOf(u), err)
 		}
 		done = append(done, a)
 	}
@@ -103,7 +105,7 @@ func (c *Client) applyOne(ctx context.Context, u *unstructured.Unstructured, opt
 		}
 		return Applied{}, err
 	}
-	a := Applied{Object: ObjectOf(after), Outcome: Changed, Made: isMarkedMade(after)}
+	a := Applied{Object: object.RefOf(after), Outcome: Changed, Made: isMarkedMade(after)}
 	switch {
 	case !exists:
 		a.Outcome = Created
@@ -209,7 +211,7 @@ func (c *Client) mapKind(gvk schema.GroupVersionKind) (*meta.RESTMapping, error)
 }
 
 // resourceNamed is the interface for an object of which only the name is known.
-func (c *Client) resourceNamed(o Object) (dynamic.ResourceInterface, error) {
+func (c *Client) resourceNamed(o object.Ref) (dynamic.ResourceInterface, error) {
 	resource, scoped, err := c.resourceOfKind(o.GroupVersionKind())
 	if err != nil {
 		return nil, err
@@ -221,7 +223,7 @@ func (c *Client) resourceNamed(o Object) (dynamic.ResourceInterface, error) {
 }
 
 // Get reads one object. A missing one is apierrors.IsNotFound.
-func (c *Client) Get(ctx context.Context, o Object) (*unstructured.Unstructured, error) {
+func (c *Client) Get(ctx context.Context, o object.Ref) (*unstructured.Unstructured, error) {
 	resource, err := c.resourceNamed(o)
 	if err != nil {
 		return nil, err
@@ -251,9 +253,9 @@ func (c *Client) ApplyCRDs(ctx context.Context, crds []*unstructured.Unstructure
 	}
 	ctx, cancel := context.WithTimeout(ctx, establishTimeout)
 	defer cancel()
-	targets := make([]Target, len(done))
+	targets := make([]object.Target, len(done))
 	for i, a := range done {
-		targets[i] = Target{Object: a.Object, Condition: "Established"}
+		targets[i] = object.Target{Object: a.Object, Condition: "Established"}
 	}
 	if err := c.WaitReady(ctx, targets, nil); err != nil {
 		c.Refresh()
@@ -303,17 +305,17 @@ func (c *Client) checkDiscovered(crds []*unstructured.Unstructured) error {
 func (c *Client) keepStored(ctx context.Context, crds []*unstructured.Unstructured) error {
 	var errs []error
 	for _, u := range crds {
-		live, err := c.Get(ctx, ObjectOf(u))
+		live, err := c.Get(ctx, object.RefOf(u))
 		if Absent(err) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("reading %s: %w", ObjectOf(u), err)
+			return fmt.Errorf("reading %s: %w", object.RefOf(u), err)
 		}
 		stored, _, _ := unstructured.NestedStringSlice(live.Object, "status", "storedVersions")
 		for _, version := range stored {
 			if !hasVersion(u, version) {
-				errs = append(errs, fmt.Errorf("applying %s: %w: %s", ObjectOf(u), ErrStoredVersion, version))
+				errs = append(errs, fmt.Errorf("applying %s: %w: %s", object.RefOf(u), ErrStoredVersion, version))
 			}
 		}
 	}
@@ -334,16 +336,16 @@ func hasVersion(crd *unstructured.Unstructured, name string) bool {
 func Absent(err error) bool { return apierrors.IsNotFound(err) || errors.Is(err, ErrNoKind) }
 
 // Place names u as it would be applied with the given default namespace.
-func (c *Client) Place(u *unstructured.Unstructured, namespace string) Object {
+func (c *Client) Place(u *unstructured.Unstructured, namespace string) object.Ref {
 	u = u.DeepCopy()
 	_, _ = c.resourceFor(u, namespace) // an unknown kind keeps its name as written
-	return ObjectOf(u)
+	return object.RefOf(u)
 }
 
 // Complete fills in what a reference to an object left out: the API version, as
 // the server prefers it for the kind, and no namespace where the kind has none.
 // A kind that the server does not know stays as it is.
-func (c *Client) Complete(o Object) Object {
+func (c *Client) Complete(o object.Ref) object.Ref {
 	if o.APIVersion == "" {
 		o.APIVersion = c.preferredVersion(o.Kind)
 	}

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 // goneTimeout bounds the wait for one object to vanish.
@@ -24,7 +26,7 @@ const goneInterval = 500 * time.Millisecond
 // object with a UID is deleted only in that incarnation; one that is absent, or
 // there in another incarnation, counts as gone. It goes on after errors and
 // returns them joined.
-func (c *Client) Delete(ctx context.Context, objects []Object) error {
+func (c *Client) Delete(ctx context.Context, objects []object.Ref) error {
 	var errs []error
 	for i := len(objects) - 1; i >= 0; i-- {
 		if err := c.deleteOne(ctx, objects[i]); err != nil {
@@ -37,7 +39,7 @@ func (c *Client) Delete(ctx context.Context, objects []Object) error {
 	return errors.Join(errs...)
 }
 
-func (c *Client) deleteOne(ctx context.Context, o Object) error {
+func (c *Client) deleteOne(ctx context.Context, o object.Ref) error {
 	resource, err := c.resourceNamed(o)
 	if errors.Is(err, ErrNoKind) {
 		return nil
@@ -64,7 +66,7 @@ func (c *Client) deleteOne(ctx context.Context, o Object) error {
 
 // WaitGone waits until each object, in the given incarnation if it names one,
 // is gone or ctx ends.
-func (c *Client) WaitGone(ctx context.Context, objects []Object) error {
+func (c *Client) WaitGone(ctx context.Context, objects []object.Ref) error {
 	var errs []error
 	for _, o := range objects {
 		if err := c.waitGone(ctx, o); err != nil {
@@ -74,7 +76,7 @@ func (c *Client) WaitGone(ctx context.Context, objects []Object) error {
 	return errors.Join(errs...)
 }
 
-func (c *Client) waitGone(ctx context.Context, o Object) error {
+func (c *Client) waitGone(ctx context.Context, o object.Ref) error {
 	ctx, cancel := context.WithTimeout(ctx, goneTimeout)
 	defer cancel()
 	for {
@@ -96,7 +98,7 @@ func (c *Client) waitGone(ctx context.Context, o Object) error {
 
 // EnsureNamespace creates a namespace unless it exists; one that is being
 // deleted is waited for and created anew. made says whether this call did.
-func (c *Client) EnsureNamespace(ctx context.Context, name string, annotations map[string]string) (o Object, made bool, _ error) {
+func (c *Client) EnsureNamespace(ctx context.Context, name string, annotations map[string]string) (o object.Ref, made bool, _ error) {
 	api := c.Core.CoreV1().Namespaces()
 	ns, err := api.Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -108,21 +110,21 @@ func (c *Client) EnsureNamespace(ctx context.Context, name string, annotations m
 		ns, err = api.Get(ctx, name, metav1.GetOptions{})
 	}
 	if err != nil {
-		return Object{}, false, fmt.Errorf("creating namespace %s: %w", name, err)
+		return object.Ref{}, false, fmt.Errorf("creating namespace %s: %w", name, err)
 	}
-	o = Object{APIVersion: "v1", Kind: "Namespace", Name: name, UID: string(ns.UID)}
+	o = object.Ref{APIVersion: "v1", Kind: "Namespace", Name: name, UID: string(ns.UID)}
 	if ns.DeletionTimestamp == nil {
 		return o, made, nil
 	}
 	if err := c.waitGone(ctx, o); err != nil {
-		return Object{}, false, fmt.Errorf("creating namespace %s, which is being deleted: %w", name, err)
+		return object.Ref{}, false, fmt.Errorf("creating namespace %s, which is being deleted: %w", name, err)
 	}
 	return c.EnsureNamespace(ctx, name, annotations)
 }
 
 // Owned says whether the object is there in the given incarnation and carries
 // owner's mark.
-func (c *Client) Owned(ctx context.Context, o Object, owner string) (bool, error) {
+func (c *Client) Owned(ctx context.Context, o object.Ref, owner string) (bool, error) {
 	u, err := c.Get(ctx, o)
 	if Absent(err) {
 		return false, nil
@@ -137,7 +139,7 @@ func (c *Client) Owned(ctx context.Context, o Object, owner string) (bool, error
 // left in it but what Kubernetes itself puts there. What goes by itself is
 // waited for, a few minutes at most: pods take their grace period to end.
 // removed is false, with what was found, when it is not empty.
-func (c *Client) RemoveNamespace(ctx context.Context, ns Object) (removed bool, left []Object, _ error) {
+func (c *Client) RemoveNamespace(ctx context.Context, ns object.Ref) (removed bool, left []object.Ref, _ error) {
 	waiting, cancel := context.WithTimeout(ctx, goneTimeout)
 	defer cancel()
 	for {
@@ -146,7 +148,7 @@ func (c *Client) RemoveNamespace(ctx context.Context, ns Object) (removed bool, 
 			return false, left, err
 		}
 		if len(going) == 0 {
-			return true, nil, c.Delete(ctx, []Object{ns})
+			return true, nil, c.Delete(ctx, []object.Ref{ns})
 		}
 		if pause(waiting, goneInterval); waiting.Err() != nil {
 			return false, going, ctx.Err()
@@ -164,7 +166,7 @@ func (c *Client) RemoveSystemNamespace(ctx context.Context) (removed bool, _ err
 	if err != nil {
 		return false, fmt.Errorf("reading namespace %s: %w", SystemNamespace, err)
 	}
-	removed, _, err = c.RemoveNamespace(ctx, Object{APIVersion: "v1", Kind: "Namespace", Name: SystemNamespace, UID: string(ns.UID)})
+	removed, _, err = c.RemoveNamespace(ctx, object.Ref{APIVersion: "v1", Kind: "Namespace", Name: SystemNamespace, UID: string(ns.UID)})
 	if err != nil {
 		return false, fmt.Errorf("removing namespace %s: %w", SystemNamespace, err)
 	}
@@ -174,7 +176,7 @@ func (c *Client) RemoveSystemNamespace(ctx context.Context) (removed bool, _ err
 // listContents lists what is in a namespace, a few objects of each kind, without
 // what every namespace has: what stays, and what is being deleted or belongs to
 // another object, with which it goes.
-func (c *Client) listContents(ctx context.Context, namespace string) (left, going []Object, _ error) {
+func (c *Client) listContents(ctx context.Context, namespace string) (left, going []object.Ref, _ error) {
 	lists, err := c.discovery.ServerPreferredResources()
 	if err != nil && !discovery.IsGroupDiscoveryFailedError(err) {
 		return nil, nil, fmt.Errorf("discovering the server's resources: %w", err)
@@ -201,7 +203,7 @@ func (c *Client) listContents(ctx context.Context, namespace string) (left, goin
 // passing are kinds that say nothing about whether a namespace is in use.
 var passing = map[string]bool{"Event": true, "EndpointSlice": true, "Endpoints": true, "PodMetrics": true}
 
-func (c *Client) listSome(ctx context.Context, r schema.GroupVersionResource, namespace string) (left, going []Object, _ error) {
+func (c *Client) listSome(ctx context.Context, r schema.GroupVersionResource, namespace string) (left, going []object.Ref, _ error) {
 	list, err := c.dynamic.Resource(r).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: 10})
 	if apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err) {
 		return nil, nil, nil
@@ -213,9 +215,9 @@ func (c *Client) listSome(ctx context.Context, r schema.GroupVersionResource, na
 		switch u := &list.Items[i]; {
 		case isInEveryNamespace(u):
 		case u.GetDeletionTimestamp() != nil || len(u.GetOwnerReferences()) > 0:
-			going = append(going, ObjectOf(u))
+			going = append(going, object.RefOf(u))
 		default:
-			left = append(left, ObjectOf(u))
+			left = append(left, object.RefOf(u))
 		}
 	}
 	return left, going, nil
@@ -242,7 +244,7 @@ func containsString(list []string, s string) bool {
 }
 
 // Instances counts the custom resources of a definition, up to a few.
-func (c *Client) Instances(ctx context.Context, crd Object) (int, error) {
+func (c *Client) Instances(ctx context.Context, crd object.Ref) (int, error) {
 	u, err := c.Get(ctx, crd)
 	if apierrors.IsNotFound(err) || errors.Is(err, ErrNoKind) {
 		return 0, nil
@@ -270,8 +272,8 @@ func (c *Client) Instances(ctx context.Context, crd Object) (int, error) {
 
 // DeleteOwned is Delete for those objects that carry owner's mark and did not
 // exist before they got it; others of the same name are left alone.
-func (c *Client) DeleteOwned(ctx context.Context, objects []Object, owner string) error {
-	var ours []Object
+func (c *Client) DeleteOwned(ctx context.Context, objects []object.Ref, owner string) error {
+	var ours []object.Ref
 	for _, o := range objects {
 		u, err := c.Get(ctx, o)
 		if Absent(err) {

@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 // Difference is one field that is not as it was applied. Want or Have is empty
@@ -84,7 +86,7 @@ func (c *Client) compareOnce(ctx context.Context, resource dynamic.ResourceInter
 		return []Difference{{Path: "a field that cannot be changed back"}}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("comparing %s: %w", ObjectOf(u), err)
+		return nil, fmt.Errorf("comparing %s: %w", object.RefOf(u), err)
 	}
 	d := &differ{secret: u.GetKind() == "Secret" && u.GetAPIVersion() == "v1"}
 	d.compareValues("", withoutServerFields(again), withoutServerFields(live))

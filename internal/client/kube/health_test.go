@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 func TestHealthByWhatEachKindSays(t *testing.T) {
@@ -41,7 +43,7 @@ func TestHealthByWhatEachKindSays(t *testing.T) {
 		{"a claim that waits", "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: c}\nstatus: {phase: Pending}\n", "", false, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := readinessOf(parse(t, c.text)[0], Target{Condition: c.condition})
+			s := readinessOf(parse(t, c.text)[0], object.Target{Condition: c.condition})
 			if s.Ready != c.ready || !strings.Contains(s.Message, c.says) {
 				t.Errorf("%+v", s)
 			}
@@ -64,7 +66,7 @@ func TestDefinitionsKeepTheirStoredVersions(t *testing.T) {
 	if _, err := c.ApplyCRDs(t.Context(), parse(t, crd("  - {name: v2, storage: true, "+anything)), ApplyOptions{Owner: "s/c"}); !errors.Is(err, ErrStoredVersion) {
 		t.Errorf("error is %v", err)
 	}
-	live, err := c.Get(t.Context(), ObjectOf(first[0]))
+	live, err := c.Get(t.Context(), object.RefOf(first[0]))
 	if err != nil || !hasVersion(live, "v1") || hasVersion(live, "v2") {
 		t.Errorf("after the refusal the definition is %v, %v", live, err)
 	}
@@ -85,7 +87,7 @@ func TestOnlyWhatWasMadeIsRemoved(t *testing.T) {
 	if err != nil || done[0].Made || !done[1].Made {
 		t.Fatalf("%+v, %v", done, err)
 	}
-	if err := c.DeleteOwned(t.Context(), []Object{done[0].Object, done[1].Object}, "s/c"); err != nil {
+	if err := c.DeleteOwned(t.Context(), []object.Ref{done[0].Object, done[1].Object}, "s/c"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Get(t.Context(), done[0].Object); err != nil {

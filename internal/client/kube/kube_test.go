@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 var deleteNow = metav1.DeleteOptions{}
@@ -75,8 +77,8 @@ func TestApplyRespectsOthers(t *testing.T) {
 	if _, err := c.Apply(t.Context(), parse(t, text), ApplyOptions{Namespace: ns, Force: true}); err != nil {
 		t.Fatal(err)
 	}
-	o := Object{APIVersion: "v1", Kind: "ConfigMap", Namespace: ns, Name: "theirs"}
-	if err := c.DeleteOwned(t.Context(), []Object{o}, "demo/web"); err != nil {
+	o := object.Ref{APIVersion: "v1", Kind: "ConfigMap", Namespace: ns, Name: "theirs"}
+	if err := c.DeleteOwned(t.Context(), []object.Ref{o}, "demo/web"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Get(t.Context(), o); err != nil {
@@ -135,7 +137,7 @@ func TestApplyCRDsAreUsableAtOnce(t *testing.T) {
 	if n, err := c.Instances(t.Context(), done[0].Object); n != 1 || err != nil {
 		t.Errorf("%d instances, %v", n, err)
 	}
-	if err := c.Delete(t.Context(), []Object{done[0].Object, made[0].Object}); err != nil {
+	if err := c.Delete(t.Context(), []object.Ref{done[0].Object, made[0].Object}); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := c.Instances(t.Context(), done[0].Object); n != 0 || err != nil {
@@ -159,7 +161,7 @@ func TestApplyFindsKindsThatCameLater(t *testing.T) {
 	if _, err := c.Apply(t.Context(), late, ApplyOptions{Namespace: ns}); err != nil {
 		t.Error(err)
 	}
-	if err := operator.Delete(t.Context(), []Object{done[0].Object}); err != nil {
+	if err := operator.Delete(t.Context(), []object.Ref{done[0].Object}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -192,22 +194,22 @@ spec: {backoffLimit: 0, template: {metadata: {annotations: {test.caisson.dev/out
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err = c.WaitReady(ctx, []Target{{Object: done[0].Object}, {Object: done[0].Object, Condition: "Available"}, {Object: done[1].Object, Completion: true}}, nil)
+	err = c.WaitReady(ctx, []object.Target{{Object: done[0].Object}, {Object: done[0].Object, Condition: "Available"}, {Object: done[1].Object, Completion: true}}, nil)
 	if err != nil {
 		t.Errorf("waiting: %v", err)
 	}
-	if err := c.WaitReady(ctx, []Target{{Object: done[2].Object, Completion: true}}, nil); !errors.Is(err, ErrFailed) {
+	if err := c.WaitReady(ctx, []object.Target{{Object: done[2].Object, Completion: true}}, nil); !errors.Is(err, ErrFailed) {
 		t.Errorf("a failed job gives %v", err)
 	}
 	short, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer stop()
-	err = c.WaitReady(short, []Target{{Object: Object{APIVersion: "v1", Kind: "ConfigMap", Namespace: ns, Name: "absent"}}}, nil)
+	err = c.WaitReady(short, []object.Target{{Object: object.Ref{APIVersion: "v1", Kind: "ConfigMap", Namespace: ns, Name: "absent"}}}, nil)
 	if !errors.Is(err, ErrNotReady) || !strings.Contains(err.Error(), "absent") {
 		t.Errorf("waiting for what does not exist gives %v", err)
 	}
 	gone, stop := context.WithCancel(t.Context())
 	stop()
-	if err := c.WaitReady(gone, []Target{{Object: done[0].Object, Condition: "Never"}}, nil); !errors.Is(err, context.Canceled) {
+	if err := c.WaitReady(gone, []object.Target{{Object: done[0].Object, Condition: "Never"}}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled waiting gives %v", err)
 	}
 }
@@ -222,7 +224,7 @@ func TestWaitReadySeesAChange(t *testing.T) {
 	waiting := make(chan struct{})
 	result := make(chan error, 1)
 	go func() {
-		result <- c.WaitReady(t.Context(), []Target{{Object: Object{APIVersion: "v1", Kind: "Pod", Namespace: ns, Name: "p"}, Condition: "Special"}}, func(_ Target, s State) {
+		result <- c.WaitReady(t.Context(), []object.Target{{Object: object.Ref{APIVersion: "v1", Kind: "Pod", Namespace: ns, Name: "p"}, Condition: "Special"}}, func(_ object.Target, s State) {
 			if !s.Ready {
 				close(waiting)
 			}
@@ -259,7 +261,7 @@ func TestRemoveNamespaceOnlyWhenEmpty(t *testing.T) {
 	if err != nil || removed || len(left) != 1 || left[0].Name != "a" {
 		t.Fatalf("removed %v, left %v, %v", removed, left, err)
 	}
-	if err := c.Delete(t.Context(), []Object{done[0].Object}); err != nil {
+	if err := c.Delete(t.Context(), []object.Ref{done[0].Object}); err != nil {
 		t.Fatal(err)
 	}
 	if removed, left, err = c.RemoveNamespace(t.Context(), ns); err != nil || !removed {
@@ -275,7 +277,7 @@ func TestDeleteSparesAnotherIncarnation(t *testing.T) {
 	}
 	other := done[0].Object
 	other.UID = "00000000-0000-0000-0000-000000000000"
-	if err := c.Delete(t.Context(), []Object{other}); err != nil {
+	if err := c.Delete(t.Context(), []object.Ref{other}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Get(t.Context(), done[0].Object); err != nil {

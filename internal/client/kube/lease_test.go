@@ -9,6 +9,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 func TestHoldExcludesOthers(t *testing.T) {
@@ -102,10 +104,10 @@ func TestLosingTheLeaseEndsTheContext(t *testing.T) {
 // and only when nothing is left in it.
 func TestSystemNamespaceGoesWithTheLastRecord(t *testing.T) {
 	c := connect(t)
-	system := Object{APIVersion: "v1", Kind: "Namespace", Name: SystemNamespace}
+	system := object.Ref{APIVersion: "v1", Kind: "Namespace", Name: SystemNamespace}
 	wipe := func() {
 		t.Helper()
-		if err := c.Delete(t.Context(), []Object{system}); err != nil {
+		if err := c.Delete(t.Context(), []object.Ref{system}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -128,7 +130,7 @@ func TestSystemNamespaceGoesWithTheLastRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	removes(false) // it has another stack's records
-	if err := c.Delete(t.Context(), []Object{ObjectOf(other[0])}); err != nil {
+	if err := c.Delete(t.Context(), []object.Ref{object.RefOf(other[0])}); err != nil {
 		t.Fatal(err)
 	}
 	removes(true)

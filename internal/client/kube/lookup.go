@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 // maxListed bounds the objects of one Find.
@@ -43,7 +45,7 @@ func (c *Client) ScopeOf(apiVersion, kind string) (Scope, error) {
 // that is not served, is one without items.
 func (c *Client) Find(ctx context.Context, apiVersion, kind, namespace, name string) (map[string]any, error) {
 	if name != "" {
-		u, err := c.Get(ctx, Object{APIVersion: apiVersion, Kind: kind, Namespace: namespace, Name: name})
+		u, err := c.Get(ctx, object.Ref{APIVersion: apiVersion, Kind: kind, Namespace: namespace, Name: name})
 		if Absent(err) {
 			return nil, nil
 		}
@@ -53,7 +55,7 @@ func (c *Client) Find(ctx context.Context, apiVersion, kind, namespace, name str
 		return u.Object, nil
 	}
 	out := map[string]any{"apiVersion": apiVersion, "kind": kind + "List", "metadata": map[string]any{}, "items": []any{}}
-	resource, err := c.resourceNamed(Object{APIVersion: apiVersion, Kind: kind, Namespace: namespace})
+	resource, err := c.resourceNamed(object.Ref{APIVersion: apiVersion, Kind: kind, Namespace: namespace})
 	if errors.Is(err, ErrNoKind) {
 		return out, nil
 	}

@@ -16,12 +16,6 @@ import (
 	"github.com/caisson/caisson/internal/api/object"
 )
 
-// Object names one object in a cluster, and which incarnation of it.
-type Object = object.Ref
-
-// ObjectOf names u.
-func ObjectOf(u *unstructured.Unstructured) Object { return object.RefOf(u) }
-
 // Bounds of Parse.
 const (
 	maxDocument = 8 << 20
@@ -93,7 +87,7 @@ func Marshal(objects []*unstructured.Unstructured) ([]byte, error) {
 	for _, u := range objects {
 		doc, err := yaml.Marshal(u.Object)
 		if err != nil {
-			return nil, fmt.Errorf("encoding %s: %w", ObjectOf(u), err)
+			return nil, fmt.Errorf("encoding %s: %w", object.RefOf(u), err)
 		}
 		b.WriteString("---\n")
 		b.Write(doc)

@@ -3,6 +3,8 @@ package kube
 import (
 	"strings"
 	"testing"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 func TestParse(t *testing.T) {
@@ -43,9 +45,9 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("written objects read back as %d of %d, %v", len(again), len(objects), err)
 		}
 		for _, u := range objects {
-			readinessOf(u, Target{})
-			readinessOf(u, Target{Condition: "Ready"})
-			readinessOf(u, Target{Completion: true})
+			readinessOf(u, object.Target{})
+			readinessOf(u, object.Target{Condition: "Ready"})
+			readinessOf(u, object.Target{Completion: true})
 		}
 	})
 }
@@ -53,14 +55,14 @@ func FuzzParse(f *testing.F) {
 func TestJudgeGenerations(t *testing.T) {
 	base := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a, generation: 3}\nspec: {replicas: 1}\nstatus: {observedGeneration: 2, conditions: [{type: Available, status: \"True\"}]}\n"
 	u := parse(t, base)[0]
-	if s := readinessOf(u, Target{Condition: "Available"}); s.Ready {
+	if s := readinessOf(u, object.Target{Condition: "Available"}); s.Ready {
 		t.Error("a condition of an older generation counts")
 	}
 	u = parse(t, strings.Replace(base, "observedGeneration: 2", "observedGeneration: 3", 1))[0]
-	if s := readinessOf(u, Target{Condition: "Available"}); !s.Ready {
+	if s := readinessOf(u, object.Target{Condition: "Available"}); !s.Ready {
 		t.Errorf("%+v", s)
 	}
-	if s := readinessOf(u, Target{Condition: "Progressing"}); s.Ready || !strings.Contains(s.Message, "not reported") {
+	if s := readinessOf(u, object.Target{Condition: "Progressing"}); s.Ready || !strings.Contains(s.Message, "not reported") {
 		t.Errorf("%+v", s)
 	}
 }

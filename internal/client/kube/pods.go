@@ -9,11 +9,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 // Use is one container of a pod or of a template, and its image.
 type Use struct {
-	Object    Object
+	Object    object.Ref
 	Container string
 	Image     string // as the object has it
 	Trouble   string // why the image cannot be pulled: REASON: MESSAGE; "" where nothing is known
@@ -59,7 +61,7 @@ func containerUses(u *unstructured.Unstructured, pod []string) (out []Use) {
 			m, _ := e.(map[string]any)
 			name, _ := m["name"].(string)
 			image, _ := m["image"].(string)
-			out = append(out, Use{Object: ObjectOf(u), Container: name, Image: image, Trouble: troubles[name]})
+			out = append(out, Use{Object: object.RefOf(u), Container: name, Image: image, Trouble: troubles[name]})
 		}
 	}
 	return out

@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 // ErrLeft: something that was brought for a while could not be taken away again.
@@ -80,10 +82,10 @@ func (c *Client) Ask(ctx context.Context, q Question) (_ []Answer, err error) {
 type asking struct {
 	*Client
 	Question
-	object    Object // the set
+	object    object.Ref // the set
 	sets      dynamic.ResourceInterface
 	selector  string // of its pods
-	namespace Object
+	namespace object.Ref
 	made      bool // the namespace was
 	nodes     []corev1.Node
 
@@ -99,7 +101,7 @@ func (c *Client) newAsking(ctx context.Context, q Question) (*asking, error) {
 		return nil, err
 	}
 	a.sets = resource.Namespace(SystemNamespace)
-	a.object = ObjectOf(q.Set)
+	a.object = object.RefOf(q.Set)
 	a.object.Namespace = SystemNamespace
 	match, _, _ := unstructured.NestedStringMap(q.Set.Object, "spec", "selector", "matchLabels")
 	a.selector = labels.Set(match).String()

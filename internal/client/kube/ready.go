@@ -26,9 +26,6 @@ var (
 	ErrFailed = errors.New("the object reports failure")
 )
 
-// Target is one object and what makes it ready.
-type Target = object.Target
-
 // State is one look at a Target.
 type State struct {
 	Ready   bool   `json:"ready"`
@@ -40,7 +37,7 @@ type State struct {
 }
 
 // Look reads a target once. A missing object is a State, not an error.
-func (c *Client) Look(ctx context.Context, t Target) (State, error) {
+func (c *Client) Look(ctx context.Context, t object.Target) (State, error) {
 	u, err := c.Get(ctx, t.Object)
 	if apierrors.IsNotFound(err) || errors.Is(err, ErrNoKind) {
 		return State{Missing: true, Message: "does not exist"}, nil
@@ -58,7 +55,7 @@ func (c *Client) Look(ctx context.Context, t Target) (State, error) {
 
 // readinessOf says how ready u is. A status that speaks of an older generation counts
 // for nothing.
-func readinessOf(u *unstructured.Unstructured, t Target) State {
+func readinessOf(u *unstructured.Unstructured, t object.Target) State {
 	if u.GetDeletionTimestamp() != nil {
 		return State{Message: "is being deleted"}
 	}
@@ -122,9 +119,9 @@ const waiters = 64
 // nil, hears each target's state whenever its message changes; it is called
 // from several goroutines. Errors name every target that is not ready and wrap
 // ErrNotReady (ctx ended) or ErrFailed.
-func (c *Client) WaitReady(ctx context.Context, targets []Target, report func(Target, State)) error {
+func (c *Client) WaitReady(ctx context.Context, targets []object.Target, report func(object.Target, State)) error {
 	if report == nil {
-		report = func(Target, State) {}
+		report = func(object.Target, State) {}
 	}
 	errs := make([]error, len(targets))
 	var g errgroup.Group
@@ -136,7 +133,7 @@ func (c *Client) WaitReady(ctx context.Context, targets []Target, report func(Ta
 	return errors.Join(errs...)
 }
 
-func (c *Client) waitReady(ctx context.Context, t Target, report func(Target, State)) error {
+func (c *Client) waitReady(ctx context.Context, t object.Target, report func(object.Target, State)) error {
 	last := State{Message: "not looked at"}
 	for {
 		s, err := c.Look(ctx, t)
@@ -159,7 +156,7 @@ func (c *Client) waitReady(ctx context.Context, t Target, report func(Target, St
 	}
 }
 
-func notReady(ctx context.Context, t Target, last State) error {
+func notReady(ctx context.Context, t object.Target, last State) error {
 	cause := context.Cause(ctx)
 	if errors.Is(cause, context.DeadlineExceeded) {
 		return fmt.Errorf("%s: %w: %s", t.Object, ErrNotReady, strings.TrimSpace(last.Message))
@@ -172,7 +169,7 @@ const lookAgain = 15 * time.Second
 
 // awaitChange returns when the object may differ from what it was at version, when
 // lookAgain has passed or when ctx ends.
-func (c *Client) awaitChange(ctx context.Context, o Object, version string) {
+func (c *Client) awaitChange(ctx context.Context, o object.Ref, version string) {
 	ctx, cancel := context.WithTimeout(ctx, lookAgain)
 	defer cancel()
 	resource, err := c.resourceNamed(o)

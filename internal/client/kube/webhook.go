@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 // ErrWebhook: a webhook does not answer, and what it guards cannot be changed.
@@ -20,7 +22,7 @@ var ErrWebhook = errors.New("the webhook does not answer")
 
 // webhook is one entry of a webhook configuration that fails closed.
 type webhook struct {
-	config    Object
+	config    object.Ref
 	name      string
 	namespace string // of its Service; "" where it has a URL
 	service   string
@@ -39,7 +41,7 @@ func failClosedWebhooks(u *unstructured.Unstructured) (out []webhook) {
 		if policy, _ := m["failurePolicy"].(string); policy != "Fail" && policy != "" {
 			continue
 		}
-		h := webhook{config: ObjectOf(u)}
+		h := webhook{config: object.RefOf(u)}
 		h.name, _ = m["name"].(string)
 		h.namespace, _, _ = unstructured.NestedString(m, "clientConfig", "service", "namespace")
 		h.service, _, _ = unstructured.NestedString(m, "clientConfig", "service", "name")
@@ -83,9 +85,9 @@ func firstExactName(rule map[string]any, key string) *string {
 // guards, in namespace and as a dry run, does not fail for want of an answer.
 // report, which may be nil, hears what is waited for. Errors wrap ErrWebhook
 // when ctx ends first.
-func (c *Client) WaitWebhooks(ctx context.Context, configs []Object, namespace string, report func(Object, string)) error {
+func (c *Client) WaitWebhooks(ctx context.Context, configs []object.Ref, namespace string, report func(object.Ref, string)) error {
 	if report == nil {
-		report = func(Object, string) {}
+		report = func(object.Ref, string) {}
 	}
 	for _, o := range configs {
 		if !strings.HasSuffix(o.Kind, "WebhookConfiguration") {
@@ -107,7 +109,7 @@ func (c *Client) WaitWebhooks(ctx context.Context, configs []Object, namespace s
 	return nil
 }
 
-func (c *Client) waitWebhook(ctx context.Context, h webhook, namespace string, report func(Object, string)) error {
+func (c *Client) waitWebhook(ctx context.Context, h webhook, namespace string, report func(object.Ref, string)) error {
 	last := "not asked"
 	for {
 		why := c.whyUnanswered(ctx, h, namespace)

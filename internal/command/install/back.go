@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
 )
@@ -159,7 +160,7 @@ func (r *restorer) newDefinitions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var gone []kube.Object
+	var gone []object.Ref
 	r.look(func(j *journal.Journal) {
 		for _, o := range j.Made {
 			named := func(u *unstructured.Unstructured) bool { return u.GetName() == o.Name }
@@ -215,7 +216,7 @@ func (r *restorer) objects(ctx context.Context) error {
 			r.entry.Objects = append(r.entry.Objects, a.Object)
 		}
 	}
-	r.entry.Objects = union(r.entry.Objects, r.former.Objects, kube.Object.Key)
+	r.entry.Objects = union(r.entry.Objects, r.former.Objects, object.Ref.Key)
 	return r.cluster.DeleteOwned(ctx, minus(r.now.Objects, r.entry.Objects), owner)
 }
 

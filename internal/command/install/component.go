@@ -13,6 +13,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
@@ -93,7 +94,7 @@ func (w *work) prepare(ctx context.Context) error {
 		begun.Releases, begun.Objects = slices.Clone(w.entry.Releases), w.planned()
 		if before != nil {
 			begun.Releases = union(begun.Releases, before.Releases, func(r journal.Release) string { return r.Name })
-			begun.Objects = union(before.Objects, begun.Objects, kube.Object.Key)
+			begun.Objects = union(before.Objects, begun.Objects, object.Ref.Key)
 		}
 		j.Put(begun)
 		j.Arrange(w.in.order)
@@ -133,20 +134,20 @@ func (w *work) outline() journal.Installed {
 		e.Releases = append(e.Releases, journal.Release{Name: r.Name, Chart: string(r.Chart), ChartDigest: r.ChartDigest, ValuesDigest: r.ValuesDigest})
 	}
 	for _, c := range w.c.Ready {
-		o := kube.Object{APIVersion: c.APIVersion, Kind: c.Kind, Namespace: c.Namespace, Name: c.Name}
-		e.Ready = append(e.Ready, kube.Target{Object: w.in.cluster.Complete(o), Condition: c.Condition})
+		o := object.Ref{APIVersion: c.APIVersion, Kind: c.Kind, Namespace: c.Namespace, Name: c.Name}
+		e.Ready = append(e.Ready, object.Target{Object: w.in.cluster.Complete(o), Condition: c.Condition})
 	}
 	return e
 }
 
 // planned names the objects of manifests as they will be.
-func (w *work) planned() []kube.Object {
-	out := make([]kube.Object, len(w.objects))
+func (w *work) planned() []object.Ref {
+	out := make([]object.Ref, len(w.objects))
 	for i, u := range w.objects {
 		out[i] = w.in.cluster.Place(u, w.c.Namespace)
 	}
 	if ref := w.in.plan.Site.Registry.PullSecretRef; ref != nil && ref.Namespace != "" && ref.Namespace != w.c.Namespace {
-		out = append(out, kube.Object{APIVersion: "v1", Kind: "Secret", Namespace: w.c.Namespace, Name: ref.Name})
+		out = append(out, object.Ref{APIVersion: "v1", Kind: "Secret", Namespace: w.c.Namespace, Name: ref.Name})
 	}
 	return out
 }
@@ -223,7 +224,7 @@ func (w *work) namespace(ctx context.Context) error {
 
 // reclaim remembers a namespace that a run made and died before it could write
 // that down.
-func (w *work) reclaim(ctx context.Context, ns kube.Object) error {
+func (w *work) reclaim(ctx context.Context, ns object.Ref) error {
 	ours, err := w.in.cluster.Owned(ctx, ns, w.in.stack)
 	if err != nil || !ours {
 		return err
@@ -405,7 +406,7 @@ func (w *work) healthy(ctx context.Context, r helm.Release) bool {
 	g.SetLimit(lookers)
 	for _, u := range objects {
 		g.Go(func() error {
-			t := thing{target: kube.Target{Object: w.in.cluster.Place(u, w.c.Namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: w.c.Namespace}}
+			t := thing{target: object.Target{Object: w.in.cluster.Place(u, w.c.Namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: w.c.Namespace}}
 			err := t.look(ctx, w.in.cluster)
 			if err == nil && (!t.state.Ready && (!t.state.Missing || !expires(u)) || len(t.fields) > 0) {
 				err = ErrDrift
@@ -463,18 +464,18 @@ func (w *work) manifests(ctx context.Context) error {
 }
 
 // minus lists the objects of a that b does not have.
-func minus(a, b []kube.Object) []kube.Object {
+func minus(a, b []object.Ref) []object.Ref {
 	have := map[string]bool{}
 	for _, o := range b {
 		have[o.Key()] = true
 	}
-	return slices.DeleteFunc(slices.Clone(a), func(o kube.Object) bool { return have[o.Key()] })
+	return slices.DeleteFunc(slices.Clone(a), func(o object.Ref) bool { return have[o.Key()] })
 }
 
 // webhooks waits until those that the component brought, and that forbid what
 // they guard while they are silent, answer: what comes next may need them.
-func (w *work) webhooks(ctx context.Context, brought []kube.Object) error {
-	configs := slices.DeleteFunc(slices.Clone(brought), func(o kube.Object) bool { return !strings.HasSuffix(o.Kind, "WebhookConfiguration") })
+func (w *work) webhooks(ctx context.Context, brought []object.Ref) error {
+	configs := slices.DeleteFunc(slices.Clone(brought), func(o object.Ref) bool { return !strings.HasSuffix(o.Kind, "WebhookConfiguration") })
 	if len(configs) == 0 {
 		return nil
 	}
@@ -489,7 +490,7 @@ func (w *work) webhooks(ctx context.Context, brought []kube.Object) error {
 func (w *work) ready(ctx context.Context) error {
 	targets := slices.Clone(w.entry.Ready)
 	for _, o := range w.entry.Objects {
-		targets = append(targets, kube.Target{Object: o})
+		targets = append(targets, object.Target{Object: o})
 	}
 	if len(targets) == 0 {
 		return nil
@@ -498,6 +499,6 @@ func (w *work) ready(ctx context.Context) error {
 		waiting, cancel := context.WithTimeout(ctx, w.in.timeout)
 		defer cancel()
 		report := w.in.waiting(w.c.Name)
-		return w.in.cluster.WaitReady(waiting, targets, func(t kube.Target, s kube.State) { report(t.Object, s.Message) })
+		return w.in.cluster.WaitReady(waiting, targets, func(t object.Target, s kube.State) { report(t.Object, s.Message) })
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
 )
@@ -26,7 +27,7 @@ type examination struct {
 
 // thing is one object to look at, and what was applied of it.
 type thing struct {
-	target  kube.Target
+	target  object.Target
 	applied *unstructured.Unstructured // nil: only that it is there and ready
 	opt     kube.ApplyOptions
 	brief   bool // gone is no drift: the object says itself when it goes
@@ -94,7 +95,7 @@ func (e *examination) release(ctx context.Context, engine *helm.Engine, r journa
 	}
 	for _, u := range objects {
 		e.things = append(e.things, thing{
-			target: kube.Target{Object: e.cluster.Place(u, namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: namespace}, brief: expires(u),
+			target: object.Target{Object: e.cluster.Place(u, namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: namespace}, brief: expires(u),
 		})
 	}
 	return nil
@@ -120,14 +121,14 @@ func (e *examination) own(ctx context.Context, c *journal.Installed) error {
 	}
 	for _, o := range c.Objects {
 		u := applied[o.Key()]
-		e.things = append(e.things, thing{target: kube.Target{Object: o}, applied: u, opt: kube.ApplyOptions{Namespace: c.Namespace, Owner: owner}, brief: u != nil && expires(u)})
+		e.things = append(e.things, thing{target: object.Target{Object: o}, applied: u, opt: kube.ApplyOptions{Namespace: c.Namespace, Owner: owner}, brief: u != nil && expires(u)})
 	}
 	crds, err := e.defined(ctx, c.Definitions)
 	if err != nil {
 		return err
 	}
 	for _, u := range crds {
-		e.things = append(e.things, thing{target: kube.Target{Object: kube.ObjectOf(u), Condition: "Established"}})
+		e.things = append(e.things, thing{target: object.Target{Object: object.RefOf(u), Condition: "Established"}})
 	}
 	for _, t := range c.Ready {
 		e.things = append(e.things, thing{target: t})

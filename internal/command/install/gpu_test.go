@@ -9,6 +9,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/client/kube"
@@ -106,7 +107,7 @@ const gpuPolicy = `gpu:
 // labelsOf are those labels of a node that a plan may set.
 func (l *lab) labelsOf(node string) map[string]string {
 	l.t.Helper()
-	u, err := l.client.Get(l.t.Context(), kube.Object{APIVersion: "v1", Kind: "Node", Name: node})
+	u, err := l.client.Get(l.t.Context(), object.Ref{APIVersion: "v1", Kind: "Node", Name: node})
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/kube"
@@ -28,7 +29,7 @@ func TestLifeOfAStack(t *testing.T) {
 	if r.Generation != 1 || r.Components["web"] != journal.Done || r.Components["db"] != journal.Done {
 		t.Fatalf("%+v", r)
 	}
-	u, err := l.client.Get(t.Context(), kube.Object{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "life-web", Name: "web"})
+	u, err := l.client.Get(t.Context(), object.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "life-web", Name: "web"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,7 +331,7 @@ func TestOptionalComponentsAndSiteValues(t *testing.T) {
 	stack := three("opt", "1.0.0", 1)
 	path := l.plan(stack, "components: {db: {enabled: false}, web: {values: {web: {replicas: 3}}}}\n")
 	l.install(path)
-	u, err := l.client.Get(t.Context(), kube.Object{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "opt-web", Name: "web"})
+	u, err := l.client.Get(t.Context(), object.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "opt-web", Name: "web"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caisson/caisson/charts"
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
@@ -186,9 +187,9 @@ func (s *session) clearNodes(ctx context.Context, c *journal.Installed) error {
 		before := s.complaints(ctx)
 		waiting, cancel := context.WithTimeout(ctx, min(s.timeout, clearTimeout))
 		defer cancel()
-		target := kube.Target{Object: s.cluster.Place(set, c.Namespace)}
+		target := object.Target{Object: s.cluster.Place(set, c.Namespace)}
 		report := s.waiting(c.Name)
-		err = s.cluster.WaitReady(waiting, []kube.Target{target}, func(t kube.Target, k kube.State) { report(t.Object, k.Message) })
+		err = s.cluster.WaitReady(waiting, []object.Target{target}, func(t object.Target, k kube.State) { report(t.Object, k.Message) })
 		if errors.Is(err, kube.ErrNotReady) {
 			err = s.troubled(ctx, err, before)
 		}

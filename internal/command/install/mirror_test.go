@@ -14,6 +14,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
@@ -21,7 +22,7 @@ import (
 )
 
 // agentImage is the first container's image and arguments of an object.
-func (l *lab) container(o kube.Object) (image string, args []string) {
+func (l *lab) container(o object.Ref) (image string, args []string) {
 	l.t.Helper()
 	u, err := l.client.Get(l.t.Context(), o)
 	if err != nil {
@@ -52,15 +53,15 @@ func TestMirrorStrategy(t *testing.T) {
 	if r.Components[plan.MirrorComponent] != journal.Done || r.Components["web"] != journal.Done {
 		t.Fatalf("%+v", r)
 	}
-	set := kube.Object{APIVersion: "apps/v1", Kind: "DaemonSet", Namespace: kube.SystemNamespace, Name: "caisson-mirror-" + l.name}
+	set := object.Ref{APIVersion: "apps/v1", Kind: "DaemonSet", Namespace: kube.SystemNamespace, Name: "caisson-mirror-" + l.name}
 	if image, args := l.container(set); imageref.Ref(image) != p.Nodes.Agent || slices.Contains(args, removeArgument) {
 		t.Errorf("the agent is %s %q", image, args)
 	}
-	web := kube.Object{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "mir-web", Name: "web"}
+	web := object.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "mir-web", Name: "web"}
 	if image, _ := l.container(web); image != "ghcr.io/acme/web:1.0.0" {
 		t.Errorf("web runs %s; a mirror keeps upstream names", image)
 	}
-	u, err := l.client.Get(t.Context(), kube.Object{APIVersion: "v1", Kind: "ConfigMap", Namespace: kube.SystemNamespace, Name: set.Name})
+	u, err := l.client.Get(t.Context(), object.Ref{APIVersion: "v1", Kind: "ConfigMap", Namespace: kube.SystemNamespace, Name: set.Name})
 	if err != nil {
 		t.Fatal(err)
 	}

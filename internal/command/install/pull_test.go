@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
@@ -37,7 +38,7 @@ func TestPullSecretReachesEveryPod(t *testing.T) {
 	}
 	l.name = "demo"
 	l.install(path)
-	u, err := l.client.Get(t.Context(), kube.Object{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "pull-web", Name: "web"})
+	u, err := l.client.Get(t.Context(), object.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "pull-web", Name: "web"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
@@ -253,8 +254,8 @@ func (s *session) warn(component, format string, args ...any) {
 }
 
 // waiting tells what a component waits for; a renderer may drop it.
-func (s *session) waiting(component string) func(kube.Object, string) {
-	return func(o kube.Object, message string) {
+func (s *session) waiting(component string) func(object.Ref, string) {
+	return func(o object.Ref, message string) {
 		s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Progress, Item: component, Message: o.String() + ": " + message})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -35,7 +36,7 @@ type ComponentStatus struct {
 
 // Drift is one object that is not as it was applied.
 type Drift struct {
-	Object   kube.Object       `json:"object"`
+	Object   object.Ref        `json:"object"`
 	Missing  bool              `json:"missing,omitempty"`
 	Replaced bool              `json:"replaced,omitempty"` // by another of the same name
 	Fields   []kube.Difference `json:"fields,omitempty"`

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/helm"
-	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -144,7 +144,7 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 
 // leftovers removes shared objects that nothing uses any more, namespaces last.
 func (s *session) leftovers(ctx context.Context) error {
-	var made []kube.Object
+	var made []object.Ref
 	needed := map[string]bool{}
 	s.look(func(j *journal.Journal) {
 		made = slices.Clone(j.Made)
@@ -152,12 +152,12 @@ func (s *session) leftovers(ctx context.Context) error {
 			needed[c.Namespace] = true
 		}
 		if len(j.Installed) > 0 { // definitions may be in use by what stays
-			made = slices.DeleteFunc(made, func(o kube.Object) bool { return o.Kind != "Namespace" || needed[o.Name] })
+			made = slices.DeleteFunc(made, func(o object.Ref) bool { return o.Kind != "Namespace" || needed[o.Name] })
 		}
 	})
-	isNamespace := func(o kube.Object) bool { return o.Kind == "Namespace" }
+	isNamespace := func(o object.Ref) bool { return o.Kind == "Namespace" }
 	definitions := slices.DeleteFunc(slices.Clone(made), isNamespace)
-	namespaces := slices.DeleteFunc(made, func(o kube.Object) bool { return !isNamespace(o) })
+	namespaces := slices.DeleteFunc(made, func(o object.Ref) bool { return !isNamespace(o) })
 	if err := s.forget(ctx, definitions); err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (s *session) leftovers(ctx context.Context) error {
 
 // forget removes shared objects side by side, and from the journal those that
 // are gone.
-func (s *session) forget(ctx context.Context, list []kube.Object) error {
+func (s *session) forget(ctx context.Context, list []object.Ref) error {
 	var g errgroup.Group
 	g.SetLimit(DefaultWorkers)
 	for _, o := range list {
@@ -181,7 +181,7 @@ func (s *session) forget(ctx context.Context, list []kube.Object) error {
 	return g.Wait()
 }
 
-func (s *session) leftover(ctx context.Context, o kube.Object) (gone bool, _ error) {
+func (s *session) leftover(ctx context.Context, o object.Ref) (gone bool, _ error) {
 	if o.Kind == "Namespace" {
 		gone, left, err := s.cluster.RemoveNamespace(ctx, o)
 		if !gone && err == nil {
@@ -197,11 +197,11 @@ func (s *session) leftover(ctx context.Context, o kube.Object) (gone bool, _ err
 		s.warn("", "custom resource definition %s stays: objects of it exist", o.Name)
 		return false, nil
 	}
-	return true, s.cluster.Delete(ctx, []kube.Object{o})
+	return true, s.cluster.Delete(ctx, []object.Ref{o})
 }
 
 // some names a few objects.
-func some(list []kube.Object) string {
+func some(list []object.Ref) string {
 	var names []string
 	for i, o := range list {
 		if i == 5 {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/rules/decide"
 )
@@ -70,7 +71,7 @@ func (a *around) requests() []request {
 	var out []request
 	pods, secrets := schema.GroupVersionResource{Version: "v1", Resource: "pods"}, schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 	for _, p := range a.pieces {
-		o := kube.ObjectOf(p.object)
+		o := object.RefOf(p.object)
 		o.Namespace = p.part.Namespace
 		if p.resource.Resource != "" {
 			out = append(out, request{p.resource, p.part.Namespace, p.object.GetLabels(), o.String()})

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/rules/decide"
 )
@@ -244,13 +245,13 @@ func (a *around) exists(ctx context.Context, p *piece) error {
 		return nil // what may not be read is named among the rights
 	}
 	if err != nil {
-		return fmt.Errorf("looking for %s: %w", kube.ObjectOf(p.object), err)
+		return fmt.Errorf("looking for %s: %w", object.RefOf(p.object), err)
 	}
 	p.part.Exists = true
 	if p.hook || a.ours(p, annotations) {
 		return nil
 	}
-	o := kube.ObjectOf(p.object)
+	o := object.RefOf(p.object)
 	o.Namespace = p.part.Namespace
 	t := decide.TakenFact{
 		Component: p.component, Object: o.String(), Place: fmt.Sprintf("%s line %d", p.part.Template, p.part.Line), Keeper: kube.Keeper(labels, annotations),

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/helm"
@@ -107,7 +108,7 @@ func (t *changes) release(ctx context.Context, c *plan.Component, r *plan.Releas
 	}
 	for _, p := range t.of(c.Name, r.Name) {
 		after := t.applied(p)
-		o := kube.ObjectOf(after)
+		o := object.RefOf(after)
 		old := before[o.Key()]
 		delete(before, o.Key())
 		if old == nil {
@@ -117,14 +118,14 @@ func (t *changes) release(ctx context.Context, c *plan.Component, r *plan.Releas
 		}
 	}
 	for _, u := range before {
-		r.ObjectChanges = append(r.ObjectChanges, plan.ObjectChange{Object: kube.ObjectOf(u).String(), Action: plan.Remove})
+		r.ObjectChanges = append(r.ObjectChanges, plan.ObjectChange{Object: object.RefOf(u).String(), Action: plan.Remove})
 	}
 	slices.SortStableFunc(r.ObjectChanges, byObject)
 	return nil
 }
 
 // changed says how; turned where what is wanted comes after what is there.
-func changed(o kube.Object, found []kube.Difference, turned bool) plan.ObjectChange {
+func changed(o object.Ref, found []kube.Difference, turned bool) plan.ObjectChange {
 	c := plan.ObjectChange{Object: o.String(), Action: plan.Change}
 	for _, d := range found {
 		if turned {
@@ -144,10 +145,10 @@ func (t *changes) manifests(ctx context.Context, c *plan.Component) ([]plan.Obje
 	}
 	kept := map[string]bool{}
 	for _, u := range objects {
-		kept[kube.ObjectOf(u).Key()] = true
+		kept[object.RefOf(u).Key()] = true
 	}
 	if ref := t.plan.Site.Registry.PullSecretRef; ref != nil {
-		kept[kube.Object{APIVersion: "v1", Kind: "Secret", Namespace: c.Namespace, Name: ref.Name}.Key()] = true
+		kept[object.Ref{APIVersion: "v1", Kind: "Secret", Namespace: c.Namespace, Name: ref.Name}.Key()] = true
 	}
 	out, err := t.live(ctx, c, objects)
 	if err != nil {
@@ -214,7 +215,7 @@ func (t *changes) live(ctx context.Context, c *plan.Component, objects []*unstru
 // object is what becomes of u, or nil for nothing. Where the server does not say,
 // it is taken to change.
 func (t *changes) object(ctx context.Context, c *plan.Component, u *unstructured.Unstructured) *plan.ObjectChange {
-	o := kube.ObjectOf(u)
+	o := object.RefOf(u)
 	found, err := t.cluster.Compare(ctx, u, kube.ApplyOptions{Namespace: c.Namespace, Owner: t.plan.Name + "/" + c.Name})
 	switch {
 	case kube.Absent(err):

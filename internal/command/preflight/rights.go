@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/rules/decide"
 )
@@ -174,7 +175,7 @@ func (a *around) escalates(ctx context.Context, p *piece, verb, kind, name strin
 		}
 	}
 	if len(lacks) > 0 {
-		o := kube.ObjectOf(p.object)
+		o := object.RefOf(p.object)
 		o.Namespace = p.part.Namespace
 		a.facts.Around.Escalations = append(a.facts.Around.Escalations, decide.EscalationFact{Role: o.String(), Rights: lacks, Verb: verb})
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/api/lock"
-	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 // APIVersion and Kind head report.json.
@@ -51,14 +51,14 @@ type Cluster struct {
 
 // Component is one installed component.
 type Component struct {
-	Name      string        `json:"name"`
-	Version   string        `json:"version"` // of the stack it comes from
-	Namespace string        `json:"namespace"`
-	Needs     []string      `json:"needs,omitempty"`
-	Complete  bool          `json:"complete"`
-	Releases  []Release     `json:"releases,omitempty"`
-	Objects   []kube.Object `json:"objects,omitempty"` // of releases and manifests
-	CanGoBack string        `json:"canGoBack,omitempty"`
+	Name      string       `json:"name"`
+	Version   string       `json:"version"` // of the stack it comes from
+	Namespace string       `json:"namespace"`
+	Needs     []string     `json:"needs,omitempty"`
+	Complete  bool         `json:"complete"`
+	Releases  []Release    `json:"releases,omitempty"`
+	Objects   []object.Ref `json:"objects,omitempty"` // of releases and manifests
+	CanGoBack string       `json:"canGoBack,omitempty"`
 }
 
 // Release is one Helm release.

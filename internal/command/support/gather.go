@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/kube"
@@ -201,9 +202,9 @@ func (a *ticket) addVersions(tool string, cluster map[string]any) {
 
 // objectState is one object and how it is.
 type objectState struct {
-	Component string      `json:"component"`
-	Object    kube.Object `json:"object"`
-	State     kube.State  `json:"state"`
+	Component string     `json:"component"`
+	Object    object.Ref `json:"object"`
+	State     kube.State `json:"state"`
 }
 
 // addObjects adds the state of what the journal names.
@@ -212,11 +213,11 @@ func (g *gatherer) addObjects(ctx context.Context, dir string, j *journal.Journa
 	for _, c := range j.Installed {
 		targets := slices.Clone(c.Ready)
 		for _, o := range c.Objects {
-			targets = append(targets, kube.Target{Object: o})
+			targets = append(targets, object.Target{Object: o})
 		}
 		for _, r := range c.Releases {
 			for _, o := range r.Objects {
-				targets = append(targets, kube.Target{Object: o})
+				targets = append(targets, object.Target{Object: o})
 			}
 		}
 		for _, t := range targets {
