@@ -51,9 +51,10 @@ func (h *HelmChart) check(c *checker, at string) {
 
 func (h *HelmChart) heads(*Item) []HeadBlob { return nil }
 
+func (h *HelmChart) archive() Blob { return Blob{h.Digest, MediaTypeHelmChart, h.Size} }
+
 func (h *HelmChart) slots(*Item) []Slot {
-	archive := Blob{h.Digest, MediaTypeHelmChart, h.Size}
-	out := []Slot{blobSlot(archive, Source{Kind: FromURL, URL: h.URL, Digest: h.Digest})}
+	out := []Slot{blobSlot(h.archive(), Source{Kind: FromURL, URL: h.URL, Digest: h.Digest})}
 	if p := h.Provenance; p != nil {
 		signed := Blob{p.Digest, MediaTypeProvenance, p.Size}
 		out = append(out, blobSlot(signed, Source{Kind: FromURL, URL: h.URL + ".prov", Digest: p.Digest}))
@@ -83,9 +84,9 @@ func (h *HelmChart) describe(_ *Item, d *Description) {
 }
 
 func (h *HelmChart) facts() []Fact {
-	out := []Fact{{"chart archive", ruleLock, h.Digest, h.Size}}
+	out := []Fact{{"chart archive", ruleLock, h.archive()}}
 	if p := h.Provenance; p != nil {
-		out = append(out, Fact{"provenance file", ruleLock, p.Digest, p.Size})
+		out = append(out, Fact{"provenance file", ruleLock, *p})
 	}
 	return out
 }

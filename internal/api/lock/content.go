@@ -68,10 +68,9 @@ type NamedDigest struct {
 
 // Fact is one thing that packing holds content against.
 type Fact struct {
-	What   string // which part of the item
-	Rule   string // what it is compared with
-	Digest digest.Digest
-	Size   int64
+	What string // which part of the item
+	Rule string // what it is compared with
+	Blob
 }
 
 // ruleLock is the rule of content whose digest the lock names.

@@ -72,7 +72,7 @@ func (f *RawFile) slots(*Item) []Slot {
 	if f.URL == "" {
 		src = Source{Kind: FromPath, Path: f.Path, Digest: f.Digest}
 	}
-	return []Slot{blobSlot(Blob{f.Digest, f.MediaType, f.Size}, src)}
+	return []Slot{blobSlot(f.blob(), src)}
 }
 
 func (f *RawFile) wrap(func(string) digest.Digest) (manifest, config []byte, err error) {
@@ -94,4 +94,6 @@ func (f *RawFile) describe(_ *Item, d *Description) {
 	d.Name, d.Checksum, d.Digest = f.Name, f.Digest, f.Digest
 }
 
-func (f *RawFile) facts() []Fact { return []Fact{{"file", ruleLock, f.Digest, f.Size}} }
+func (f *RawFile) facts() []Fact { return []Fact{{"file", ruleLock, f.blob()}} }
+
+func (f *RawFile) blob() Blob { return Blob{f.Digest, f.MediaType, f.Size} }

@@ -37,12 +37,10 @@ type Verbatim []ImageManifest
 
 // ImageManifest is one manifest or index carried verbatim.
 type ImageManifest struct {
-	Digest    digest.Digest `yaml:"digest"`
-	MediaType string        `yaml:"mediaType"`
-	Size      int64         `yaml:"size"`
-	Platform  string        `yaml:"platform,omitempty"` // os/arch[/variant] of an image; "attestation" for a BuildKit attestation manifest
-	Config    *Blob         `yaml:"config,omitempty"`
-	Layers    []Blob        `yaml:"layers,omitempty"` // in the manifest's order
+	Blob     `yaml:",inline"`
+	Platform string `yaml:"platform,omitempty"` // os/arch[/variant] of an image; "attestation" for a BuildKit attestation manifest
+	Config   *Blob  `yaml:"config,omitempty"`
+	Layers   []Blob `yaml:"layers,omitempty"` // in the manifest's order
 }
 
 func (v Verbatim) normalize()     {}
@@ -93,9 +91,9 @@ func (v Verbatim) checkRoot(c *checker, at string, it *Item) {
 func (v Verbatim) heads(it *Item) []HeadBlob {
 	var out []HeadBlob
 	for _, m := range v {
-		out = append(out, HeadBlob{m.Digest, m.Size, m.MediaType, it.registry(m.Digest)})
+		out = append(out, HeadBlob{m.Blob, it.registry(m.Digest)})
 		if c := m.Config; c != nil && c.Size <= MaxHeadBlob {
-			out = append(out, HeadBlob{c.Digest, c.Size, c.MediaType, it.registry(c.Digest)})
+			out = append(out, HeadBlob{*c, it.registry(c.Digest)})
 		}
 	}
 	return out
@@ -142,12 +140,12 @@ func (v Verbatim) facts() []Fact {
 		if m.Platform != "" {
 			what += " " + m.Platform
 		}
-		out = append(out, Fact{what, ruleLock, m.Digest, m.Size})
+		out = append(out, Fact{what, ruleLock, m.Blob})
 		if m.Config != nil {
-			out = append(out, Fact{"config", ruleLock, m.Config.Digest, m.Config.Size})
+			out = append(out, Fact{"config", ruleLock, *m.Config})
 		}
 		for _, b := range m.Layers {
-			out = append(out, Fact{"layer", ruleLock, b.Digest, b.Size})
+			out = append(out, Fact{"layer", ruleLock, b})
 		}
 	}
 	return out

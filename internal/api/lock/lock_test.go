@@ -25,9 +25,9 @@ func dg(s string) digest.Digest { return digest.FromString(s) }
 
 // sample is a lock with one item of each shape.
 func sample() *Lock {
-	index := ImageManifest{Digest: dg("index"), MediaType: ocispec.MediaTypeImageIndex, Size: 500}
+	index := ImageManifest{Blob: Blob{dg("index"), ocispec.MediaTypeImageIndex, 500}}
 	child := ImageManifest{
-		Digest: dg("child"), MediaType: ocispec.MediaTypeImageManifest, Size: 700, Platform: "linux/amd64",
+		Blob: Blob{dg("child"), ocispec.MediaTypeImageManifest, 700}, Platform: "linux/amd64",
 		Config: &Blob{Digest: dg("config"), MediaType: ocispec.MediaTypeImageConfig, Size: 200},
 		Layers: []Blob{
 			{Digest: dg("layer 1"), MediaType: ocispec.MediaTypeImageLayerGzip, Size: 3000},
@@ -35,7 +35,7 @@ func sample() *Lock {
 		},
 	}
 	sig := ImageManifest{
-		Digest: dg("signature"), MediaType: ocispec.MediaTypeImageManifest, Size: 300,
+		Blob:   Blob{dg("signature"), ocispec.MediaTypeImageManifest, 300},
 		Config: &Blob{Digest: dg("config"), MediaType: ocispec.MediaTypeImageConfig, Size: 200},
 		Layers: []Blob{{Digest: dg("payload"), MediaType: "application/vnd.dev.cosign.simplesigning.v1+json", Size: 250}},
 	}
@@ -506,7 +506,7 @@ func TestDiff(t *testing.T) {
 	image := &b.Items[0]
 	image.Ref = "ghcr.io/acme/web:1.2.4"
 	image.Digest = dg("index 2")
-	image.Content = Verbatim{{Digest: dg("index 2"), Size: 10}, {Digest: dg("child 2"), Size: 20, Layers: []Blob{
+	image.Content = Verbatim{{Blob: Blob{Digest: dg("index 2"), Size: 10}}, {Blob: Blob{Digest: dg("child 2"), Size: 20}, Layers: []Blob{
 		{Digest: dg("layer 1"), Size: 3000}, {Digest: dg("layer 3"), Size: 4500}}}}
 	b.Items = append(b.Items[:3], b.Items[4:]...)
 	c := Diff(a, b)

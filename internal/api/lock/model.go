@@ -258,7 +258,7 @@ func (m *HubModel) slots(*Item) []Slot {
 			key = m.Key(i)
 		}
 		out = append(out, Slot{
-			Key: key, Digest: l.Digest, Size: l.Size, MediaType: ocispec.MediaTypeImageLayer,
+			Key: key, Blob: Blob{l.Digest, ocispec.MediaTypeImageLayer, l.Size},
 			Parts: parts, Sources: []Source{src},
 		})
 	}
@@ -343,7 +343,7 @@ func (m *HubModel) facts() []Fact {
 		if !f.LFS {
 			rule = "sha256 of the content whose git blob id " + f.GitSHA1 + " the hub stated at commit " + m.Commit
 		}
-		out[i] = Fact{"model file " + f.Path, rule, f.SHA256, f.Size}
+		out[i] = Fact{"model file " + f.Path, rule, Blob{Digest: f.SHA256, Size: f.Size}}
 	}
 	return out
 }

@@ -49,13 +49,11 @@ type Source struct {
 
 // Slot is one payload blob.
 type Slot struct {
-	Key       string        // unique: the digest, or for a pending layer HubModel.Key
-	Digest    digest.Digest // empty while pending
-	Size      int64
-	MediaType string
-	Items     []imageref.Ref // refs of the items that use it, in the lock's order
-	Parts     []Part         // of a model layer; nil where Sources give the blob whole
-	Sources   []Source       // at least one, no two equal
+	Key     string         // unique: the digest, or for a pending layer HubModel.Key
+	Blob                   // its digest is empty while pending
+	Items   []imageref.Ref // refs of the items that use it, in the lock's order
+	Parts   []Part         // of a model layer; nil where Sources give the blob whole
+	Sources []Source       // at least one, no two equal
 }
 
 // Part is one piece of a model layer: literal bytes, or a file of the model,
@@ -68,10 +66,8 @@ type Part struct {
 
 // HeadBlob is a manifest or config to fetch verbatim from a registry.
 type HeadBlob struct {
-	Digest    digest.Digest
-	Size      int64
-	MediaType string
-	Source    Source
+	Blob
+	Source Source
 }
 
 // HeadBlobs lists what the bundle's head carries verbatim: manifests, and
@@ -145,7 +141,7 @@ func (s *slots) add(it *Item, slot Slot) {
 	if !known {
 		i = len(s.list)
 		s.at[slot.Key] = i
-		s.list = append(s.list, Slot{Key: slot.Key, Digest: slot.Digest, Size: slot.Size, MediaType: slot.MediaType, Parts: slot.Parts})
+		s.list = append(s.list, Slot{Key: slot.Key, Blob: slot.Blob, Parts: slot.Parts})
 	}
 	have := &s.list[i]
 	if n := len(have.Items); n == 0 || have.Items[n-1] != it.Ref {
@@ -170,5 +166,5 @@ func (s *Slot) addSource(src Source) {
 
 // blobSlot is the slot of a blob that comes whole.
 func blobSlot(b Blob, src Source) Slot {
-	return Slot{Key: string(b.Digest), Digest: b.Digest, Size: b.Size, MediaType: b.MediaType, Sources: []Source{src}}
+	return Slot{Key: string(b.Digest), Blob: b, Sources: []Source{src}}
 }

@@ -55,7 +55,7 @@ func (d *Document) decodeMapping(n *yaml.Node, at *path, v reflect.Value) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, c := n.Content[i], n.Content[i+1]
 		if f, ok := fields[k.Value]; ok {
-			d.decodeValue(c, at.withKey(k.Value), v.Field(f))
+			d.decodeValue(c, at.withKey(k.Value), v.FieldByIndex(f))
 		} else if !d.decodeExtra(k, c, at, v) {
 			d.reportUnknown(k, at, append(names, extraNames(v)...))
 		}
@@ -99,16 +99,17 @@ func (d *Document) reportUnknown(k *yaml.Node, at *path, names []string) {
 	d.problemAt(k, at, "unknown field %q%s", clipText(k.Value), suggestKnown(k.Value, names))
 }
 
-// structFields maps yaml names to field numbers and lists the names in order.
-func structFields(t reflect.Type) (map[string]int, []string) {
-	fields := make(map[string]int, t.NumField())
+// structFields maps yaml names to fields and lists the names in order. Those of an
+// embedded struct are the struct's own.
+func structFields(t reflect.Type) (map[string][]int, []string) {
+	fields := make(map[string][]int, t.NumField())
 	var names []string
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		if name == "" || name == "-" {
 			continue
 		}
-		fields[name] = i
+		fields[name] = f.Index
 		names = append(names, name)
 	}
 	return fields, names

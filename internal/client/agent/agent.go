@@ -170,7 +170,7 @@ func (im *Image) Item() lock.Item {
 		Ref: imageref.Ref(lock.ToolRepository + ":" + im.Layer.Digest.Encoded()[:12]), Kind: lock.Image, Source: lock.SourceTool, FoundBy: []string{"stack"},
 		Digest: root, MediaType: ocispec.MediaTypeImageManifest, Size: int64(len(im.Manifest)),
 		Content: lock.Verbatim{{
-			Digest: root, MediaType: ocispec.MediaTypeImageManifest, Size: int64(len(im.Manifest)),
+			Blob:     lock.Blob{Digest: root, MediaType: ocispec.MediaTypeImageManifest, Size: int64(len(im.Manifest))},
 			Platform: im.Platform, Config: &config, Layers: []lock.Blob{layer},
 		}},
 	}

@@ -54,7 +54,7 @@ func parseIndex(m registry.Manifest) ([]ocispec.Descriptor, error) {
 
 // pinIndex is an index as the lock lists it; its children stand beside it.
 func pinIndex(m registry.Manifest) lock.ImageManifest {
-	return lock.ImageManifest{Digest: m.Digest, MediaType: m.MediaType, Size: int64(len(m.Bytes))}
+	return lock.ImageManifest{Blob: lock.Blob{Digest: m.Digest, MediaType: m.MediaType, Size: int64(len(m.Bytes))}}
 }
 
 // pinManifest is an image or artifact manifest as the lock lists it.

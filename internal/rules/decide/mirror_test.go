@@ -17,7 +17,7 @@ import (
 func withAgent(l *lock.Lock, f *Facts) {
 	it := lock.Item{
 		Ref: lock.ToolRepository + ":0123", Kind: lock.Image, Source: lock.SourceTool, Digest: dg("agent"), Size: 10,
-		Content: lock.Verbatim{{Digest: dg("agent"), Size: 10, Platform: "linux/amd64", Layers: []lock.Blob{{Digest: dg("binary"), Size: 70000}}}},
+		Content: lock.Verbatim{{Blob: lock.Blob{Digest: dg("agent"), Size: 10}, Platform: "linux/amd64", Layers: []lock.Blob{{Digest: dg("binary"), Size: 70000}}}},
 	}
 	l.Items = append(l.Items, it)
 	f.Registry.Has[lock.ToolRepository+"@"+it.Digest.String()] = true

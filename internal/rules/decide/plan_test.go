@@ -28,8 +28,8 @@ func image(ref string, components ...string) lock.Item {
 	return lock.Item{
 		Ref: imageref.Ref(ref), Kind: lock.Image, Components: components, Source: "docker://" + ref, Digest: dg(ref), MediaType: "application/vnd.oci.image.index.v1+json", Size: 100,
 		Content: lock.Verbatim{
-			{Digest: dg(ref), MediaType: "application/vnd.oci.image.index.v1+json", Size: 100},
-			{Digest: dg(ref + "/amd64"), MediaType: "application/vnd.oci.image.manifest.v1+json", Size: 200, Platform: "linux/amd64",
+			{Blob: lock.Blob{Digest: dg(ref), MediaType: "application/vnd.oci.image.index.v1+json", Size: 100}},
+			{Blob: lock.Blob{Digest: dg(ref + "/amd64"), MediaType: "application/vnd.oci.image.manifest.v1+json", Size: 200}, Platform: "linux/amd64",
 				Config: &lock.Blob{Digest: dg(ref + "/config"), Size: 300}, Layers: []lock.Blob{{Digest: dg("base"), Size: 1000}, {Digest: dg(ref + "/layer"), Size: 5000}}},
 		},
 	}

@@ -101,7 +101,7 @@ func (b *builder) makeImage(arch string, docker bool, layers ...layer) lock.Imag
 func (b *builder) putManifest(m ocispec.Manifest, platform string) lock.ImageManifest {
 	m.SchemaVersion = 2
 	d := b.putJSON(m, m.MediaType)
-	out := lock.ImageManifest{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size, Platform: platform, Config: blobOf(m.Config)}
+	out := lock.ImageManifest{Blob: *blobOf(d), Platform: platform, Config: blobOf(m.Config)}
 	for _, l := range m.Layers {
 		out.Layers = append(out.Layers, *blobOf(l))
 	}
@@ -122,7 +122,7 @@ func (b *builder) makeIndex(carried []lock.ImageManifest, absent ...ocispec.Desc
 	}
 	idx.Manifests = append(idx.Manifests, absent...)
 	d := b.putJSON(idx, idx.MediaType)
-	return lock.ImageManifest{Digest: d.Digest, MediaType: d.MediaType, Size: d.Size}
+	return lock.ImageManifest{Blob: *blobOf(d)}
 }
 
 func (b *builder) addItem(kind lock.Kind, ref, source string, component string, ms ...lock.ImageManifest) *lock.Item {
@@ -193,7 +193,7 @@ func (b *builder) addEvidence() {
 	fallback := b.putJSON(ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex,
 		Manifests: []ocispec.Descriptor{{MediaType: sbom.MediaType, Digest: sbom.Digest, Size: sbom.Size, ArtifactType: "application/spdx+json"}}}, ocispec.MediaTypeImageIndex)
 	b.addItem(lock.Referrer, repository+":"+tag, "docker://"+repository, "web",
-		lock.ImageManifest{Digest: fallback.Digest, MediaType: fallback.MediaType, Size: fallback.Size}, sbom).Subject = b.WebIndex
+		lock.ImageManifest{Blob: *blobOf(fallback)}, sbom).Subject = b.WebIndex
 }
 
 func chartArchive(name, version string) (archiveBytes, config []byte) {

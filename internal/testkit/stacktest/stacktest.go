@@ -208,8 +208,8 @@ func (p *packer) addImage(component, ref string) string {
 	return p.addItem(component, lock.Item{
 		Ref: imageref.Ref(ref), Kind: lock.Image, Source: "docker://" + ref, FoundBy: []string{"stack"}, Digest: root.Digest, MediaType: idx.MediaType, Size: root.Size,
 		Content: lock.Verbatim{
-			{Digest: root.Digest, MediaType: idx.MediaType, Size: root.Size},
-			{Digest: amd64.Digest, MediaType: m.MediaType, Size: amd64.Size, Platform: "linux/amd64", Config: &config, Layers: []lock.Blob{layer}},
+			{Blob: lock.Blob{Digest: root.Digest, MediaType: idx.MediaType, Size: root.Size}},
+			{Blob: lock.Blob{Digest: amd64.Digest, MediaType: m.MediaType, Size: amd64.Size}, Platform: "linux/amd64", Config: &config, Layers: []lock.Blob{layer}},
 		},
 	})
 }
@@ -246,7 +246,7 @@ func (p *packer) addChart(component string, c Chart) string {
 	return p.addItem(component, lock.Item{
 		Ref: imageref.Ref("ghcr.io/acme/charts/" + c.Release + ":" + version), Kind: lock.Chart, Source: "oci://ghcr.io/acme/charts/" + c.Release,
 		Digest: root.Digest, MediaType: m.MediaType, Size: root.Size,
-		Content: lock.Verbatim{{Digest: root.Digest, MediaType: m.MediaType, Size: root.Size, Config: &config, Layers: []lock.Blob{layer}}},
+		Content: lock.Verbatim{{Blob: lock.Blob{Digest: root.Digest, MediaType: m.MediaType, Size: root.Size}, Config: &config, Layers: []lock.Blob{layer}}},
 	})
 }
 
