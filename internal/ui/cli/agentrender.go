@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"os"
 	"runtime/debug"
 
@@ -33,11 +32,7 @@ func (a *app) agentRenderCommand() *cobra.Command {
 			if err := limitProcess(); err != nil {
 				return err
 			}
-			out := bufio.NewWriter(a.streams.Out)
-			if err := helm.Work(cmd.Context(), a.streams.In, out); err != nil {
-				return err
-			}
-			return out.Flush()
+			return helm.Work(cmd.Context(), a.streams.In, a.streams.Out)
 		},
 	}
 }
