@@ -72,7 +72,8 @@ func (w *walker) document(d Document) error {
 	if err == nil || errors.Is(err, ErrTooLarge) {
 		return err
 	}
-	// Kubernetes' own parser accepts a little more than ours.
+	// Kubernetes' own parser accepts a little more than ours, and what two parsers
+	// could take differently counts as Kubernetes takes it.
 	json, other := sigyaml.YAMLToJSON([]byte(d.Source))
 	if other != nil {
 		return err
@@ -91,6 +92,9 @@ func (w *walker) decode(source string, at *position) (ok bool, err error) {
 			return ok, nil
 		} else if err != nil {
 			return false, err
+		}
+		if at.above == nil && at.object && !readAsCluster(&n) {
+			return false, errReadings
 		}
 		for _, c := range n.Content {
 			ok = ok || c.Kind == yaml.MappingNode || c.Kind == yaml.SequenceNode
