@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -51,13 +52,36 @@ func Open(ctx context.Context, paths, keyFiles []string, opt Options, sink event
 	return nil, fmt.Errorf("opening %q: %w found: %q", paths, ErrSeveral, all.Names())
 }
 
-// OpenAll finds the bundles in paths, reads their heads and requires of each a
-// signature by one of the keys (public key files), that its statement counts
-// now, see CheckTerm, and that its lock can be read. All or none: when one
-// bundle does not pass, nothing is opened. The caller closes them. Errors are
-// those of bundle.Scan, bundle.Read, bundle.Trust, CheckTerm and lock.Parse,
-// sign.ErrNoKey and ErrNoBundle.
+// OpenAll opens the bundles in paths as OpenSigned does, and requires of each that
+// its lock can be read. All or none: when one bundle does not pass, nothing is
+// opened. The caller closes them. Errors are those of OpenSigned and of Head.Lock.
 func OpenAll(ctx context.Context, paths, keyFiles []string, opt Options, sink event.Sink) (Bundles, error) {
+	return openEach(ctx, paths, keyFiles, opt, sink, opener.openBundle)
+}
+
+// Signed is a bundle that is signed by a key that was given and that counts now.
+// Its lock is not read yet.
+type Signed struct {
+	*bundle.Trusted
+	keys []sign.PublicKey // those given
+}
+
+// ReadLock is as Head.Lock.
+func (s *Signed) ReadLock() (*lock.Lock, error) { return parseLock(s.Bundle) }
+
+// OpenSigned finds the bundles in paths, reads their heads and requires of each a
+// signature by one of the keys (public key files) and that its statement counts
+// now, see CheckTerm. All or none: when one bundle does not pass, nothing is
+// opened. The caller closes them. Errors are those of bundle.Scan, bundle.Read,
+// bundle.Trust and CheckTerm, sign.ErrNoKey and ErrNoBundle.
+func OpenSigned(ctx context.Context, paths, keyFiles []string, opt Options, sink event.Sink) ([]*Signed, error) {
+	return openEach(ctx, paths, keyFiles, opt, sink, opener.openSigned)
+}
+
+// openEach opens every bundle in paths with open, or none.
+func openEach[B io.Closer](ctx context.Context, paths, keyFiles []string, opt Options, sink event.Sink,
+	open func(opener, context.Context, bundle.Files) (B, error),
+) (opened []B, err error) {
 	checker, err := sign.LoadChecker(keyFiles)
 	if err != nil {
 		return nil, err
@@ -70,11 +94,12 @@ func OpenAll(ctx context.Context, paths, keyFiles []string, opt Options, sink ev
 		opt.Now = time.Now()
 	}
 	o := opener{opt, checker, sink}
-	var opened Bundles
 	for _, files := range found {
-		b, err := o.openBundle(ctx, files)
+		b, err := open(o, ctx, files)
 		if err != nil {
-			opened.Close()
+			for _, other := range opened {
+				_ = other.Close()
+			}
 			return nil, err
 		}
 		opened = append(opened, b)
@@ -89,6 +114,18 @@ type opener struct {
 }
 
 func (o opener) openBundle(ctx context.Context, files bundle.Files) (*Bundle, error) {
+	s, err := o.openSigned(ctx, files)
+	if err != nil {
+		return nil, err
+	}
+	l, err := s.ReadLock()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("reading the lock of bundle %s: %w", s.Name(), err), s.Close())
+	}
+	return &Bundle{s.Trusted, l, s.keys}, nil
+}
+
+func (o opener) openSigned(ctx context.Context, files bundle.Files) (*Signed, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -96,15 +133,15 @@ func (o opener) openBundle(ctx context.Context, files bundle.Files) (*Bundle, er
 	if err != nil {
 		return nil, err
 	}
-	b, err := o.admit(h)
+	s, err := o.admit(h)
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
-	return b, nil
+	return s, nil
 }
 
-// admit makes a bundle of a head that passes every check.
-func (o opener) admit(h *Head) (*Bundle, error) {
+// admit takes a head for signed that passes every check.
+func (o opener) admit(h *Head) (*Signed, error) {
 	t, err := h.Trust(o.checker)
 	if err != nil {
 		return nil, err
@@ -112,11 +149,7 @@ func (o opener) admit(h *Head) (*Bundle, error) {
 	if err := o.checkTerm(t); err != nil {
 		return nil, err
 	}
-	l, err := h.Lock()
-	if err != nil {
-		return nil, fmt.Errorf("reading the lock of bundle %s: %w", h.Name(), err)
-	}
-	return &Bundle{t, l, o.checker.Keys}, nil
+	return &Signed{t, o.checker.Keys}, nil
 }
 
 func (o opener) checkTerm(t *bundle.Trusted) error {

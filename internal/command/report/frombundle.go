@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -43,28 +44,37 @@ func (s *sources) fromHead(files bundle.Files) error {
 	if !s.matches(h.Bundle) || s.lock != nil {
 		return nil
 	}
-	l, err := h.Lock()
-	if err != nil {
-		s.miss("a readable lock: %v", err)
-		return nil
-	}
-	s.lock = l
+	s.takeLock(h.Lock())
 	return nil
 }
 
+// takeLock takes the lock of the installed bundle; one that cannot be read is
+// noted as missing.
+func (s *sources) takeLock(l *lock.Lock, err error) {
+	if err != nil {
+		s.miss("a readable lock: %v", err)
+		return
+	}
+	s.lock = l
+}
+
+// fromTrusted takes the ledger too, which a signature names. Every bundle must be
+// signed; only the lock of the installed one is read.
 func (s *sources) fromTrusted(ctx context.Context, opt Options) error {
-	all, err := cargo.OpenAll(ctx, opt.Bundles, opt.Keys, cargo.Options{AllowExpired: true}, event.Discard)
+	all, err := cargo.OpenSigned(ctx, opt.Bundles, opt.Keys, cargo.Options{AllowExpired: true}, event.Discard)
 	if err != nil {
 		return fmt.Errorf("reading the bundle: %w", err)
 	}
-	defer all.Close()
 	for _, b := range all {
-		if !s.matches(b.Trusted.Bundle) {
+		defer b.Close()
+	}
+	for _, b := range all {
+		if !s.matches(b.Bundle) {
 			continue
 		}
 		s.readLedger(b.Ledger())
 		if s.lock == nil {
-			s.lock = b.Lock()
+			s.takeLock(b.ReadLock())
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/bundletest"
 )
@@ -158,6 +159,55 @@ func TestReportSaysWhatItLacks(t *testing.T) {
 	opt.Bundles, opt.Keys = []string{other.Dir}, []string{other.KeyFile}
 	if r, err = Run(t.Context(), opt, event.Discard); err != nil || len(r.Report.Items) != 0 || !strings.Contains(strings.Join(r.Report.Missing, "\n"), "not what is installed") {
 		t.Errorf("%+v, %v", r.Report, err)
+	}
+}
+
+// TestReportGoesOnWithoutALockThatItCannotRead: such a bundle is noted as missing
+// where it is the installed one, and as of no use where it is another.
+func TestReportGoesOnWithoutALockThatItCannotRead(t *testing.T) {
+	good := bundletest.Make(t, bundletest.Options{})
+	bad := bundletest.Make(t, bundletest.Options{Name: "bad", LockText: "kind: Lock\n", Key: good.Key, KeyFile: good.KeyFile})
+	index := func(b *bundletest.Bundle) digest.Digest {
+		found, err := cargo.Find("reading", b.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := cargo.ReadHead(found[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		return h.IndexDigest()
+	}
+	for _, c := range []struct {
+		name      string
+		installed *bundletest.Bundle
+		bundles   []string
+		keys      []string
+		missing   string
+		items     int
+	}{
+		{"installed, trusted", bad, []string{bad.Dir}, []string{bad.KeyFile}, "a readable lock: ", 0},
+		{"installed, not verified", bad, []string{bad.Dir}, nil, "a readable lock: ", 0},
+		{"beside, trusted", good, []string{bad.Dir, good.Dir}, []string{good.KeyFile}, "not what is installed", len(good.Lock.Items)},
+		{"beside, not verified", good, []string{bad.Dir, good.Dir}, nil, "not what is installed", len(good.Lock.Items)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			j := history(c.installed, index(c.installed))
+			j.Runs = j.Runs[:1]
+			opt := nowhere(t, onDisk(t, j, nil))
+			opt.Bundles, opt.Keys = c.bundles, c.keys
+			r, err := Run(t.Context(), opt, event.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if missing := strings.Join(r.Report.Missing, "\n"); !strings.Contains(missing, c.missing) {
+				t.Errorf("missing is %s", missing)
+			}
+			if len(r.Report.Items) != c.items {
+				t.Errorf("%d items, want %d", len(r.Report.Items), c.items)
+			}
+		})
 	}
 }
 
