@@ -119,7 +119,7 @@ func TestSchemasJudgeFiles(t *testing.T) {
 		{"site", strings.Replace(sampleSite, "[rewrite]", "[mirror]", 1), true},
 		{"site", strings.Replace(sampleSite, "[rewrite]", "[ansible]", 1), false},
 	} {
-		if err := judge(t, tc.kind, tc.text); (err == nil) != tc.ok {
+		if err := validateText(t, tc.kind, tc.text); (err == nil) != tc.ok {
 			t.Errorf("%s: %v\n%s", tc.kind, err, tc.text)
 		}
 		if err := read(tc.kind, tc.text); (err == nil) != tc.ok {
@@ -128,7 +128,7 @@ func TestSchemasJudgeFiles(t *testing.T) {
 	}
 }
 
-func judge(t *testing.T, kind, text string) error {
+func validateText(t *testing.T, kind, text string) error {
 	t.Helper()
 	raw, _ := Schema(kind)
 	schema, err := check.UnmarshalJSON(bytes.NewReader(raw))

@@ -38,14 +38,14 @@ func checkGPU(doc *yamlfile.Document, g *GPU) {
 	if s := p.MIG.Strategy; s != "" && !slices.Contains(known, s) {
 		doc.Problemf("gpu.policy.mig.strategy", "unknown strategy %q%s", s, yamlfile.Suggest(s, known))
 	}
-	if few(doc, "gpu.policy.mig.layouts", len(p.MIG.Layouts)) {
+	if boundEntries(doc, "gpu.policy.mig.layouts", len(p.MIG.Layouts)) {
 		for i, l := range p.MIG.Layouts {
 			at := fmt.Sprintf("gpu.policy.mig.layouts[%d]", i)
 			checkWhom(doc, at, l.Product, l.Nodes)
 			checkProfiles(doc, at+".profiles", l.Profiles)
 		}
 	}
-	if few(doc, "gpu.policy.timeSlicing", len(p.TimeSlicing)) {
+	if boundEntries(doc, "gpu.policy.timeSlicing", len(p.TimeSlicing)) {
 		for i, s := range p.TimeSlicing {
 			at := fmt.Sprintf("gpu.policy.timeSlicing[%d]", i)
 			checkWhom(doc, at, s.Product, s.Nodes)
@@ -61,7 +61,7 @@ func checkGPU(doc *yamlfile.Document, g *GPU) {
 	}
 }
 
-func few(doc *yamlfile.Document, at string, n int) bool {
+func boundEntries(doc *yamlfile.Document, at string, n int) bool {
 	if n > maxEntries {
 		doc.Problemf(at, "are %d, more than %d", n, maxEntries)
 	}

@@ -76,7 +76,7 @@ func (s *session) restore(ctx context.Context, c *journal.Installed, pulls helm.
 		Version: r.former.Version, Plan: r.former.Plan, Manifests: r.former.Manifests,
 		Definitions: r.former.Definitions, Ready: r.former.Ready,
 	}
-	s.look(func(j *journal.Journal) { r.entry.Generation = j.Last().Generation })
+	s.readJournal(func(j *journal.Journal) { r.entry.Generation = j.Last().Generation })
 	if r.former.Manifests == "" {
 		if err := s.clearNodes(ctx, c); err != nil {
 			return r.entry, err
@@ -161,7 +161,7 @@ func (r *restorer) newDefinitions(ctx context.Context) error {
 		return err
 	}
 	var gone []object.Ref
-	r.look(func(j *journal.Journal) {
+	r.readJournal(func(j *journal.Journal) {
 		for _, o := range j.Made {
 			named := func(u *unstructured.Unstructured) bool { return u.GetName() == o.Name }
 			if o.Kind == "CustomResourceDefinition" && !kept[o.Name] && slices.ContainsFunc(added, named) {
@@ -176,7 +176,7 @@ func (r *restorer) newDefinitions(ctx context.Context) error {
 // former state.
 func (r *restorer) keptDefinitions(ctx context.Context) (map[string]bool, error) {
 	records := []digest.Digest{r.former.Definitions}
-	r.look(func(j *journal.Journal) {
+	r.readJournal(func(j *journal.Journal) {
 		for _, c := range j.Installed {
 			if c.Name != r.now.Name {
 				records = append(records, c.Definitions)

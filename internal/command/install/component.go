@@ -407,7 +407,7 @@ func (w *work) healthy(ctx context.Context, r helm.Release) bool {
 	for _, u := range objects {
 		g.Go(func() error {
 			t := thing{target: object.Target{Object: w.in.cluster.Place(u, w.c.Namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: w.c.Namespace}}
-			err := t.look(ctx, w.in.cluster)
+			err := t.observe(ctx, w.in.cluster)
 			if err == nil && (!t.state.Ready && (!t.state.Missing || !expires(u)) || len(t.fields) > 0) {
 				err = ErrDrift
 			}

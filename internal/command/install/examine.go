@@ -140,18 +140,18 @@ func (e *examination) lookAtAll(ctx context.Context) error {
 	var g errgroup.Group
 	g.SetLimit(lookers)
 	for i := range e.things {
-		g.Go(func() error { return e.things[i].look(ctx, e.cluster) })
+		g.Go(func() error { return e.things[i].observe(ctx, e.cluster) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	for i := range e.things {
-		e.judge(&e.things[i])
+		e.noteState(&e.things[i])
 	}
 	return nil
 }
 
-func (t *thing) look(ctx context.Context, c *kube.Client) (err error) {
+func (t *thing) observe(ctx context.Context, c *kube.Client) (err error) {
 	if t.state, err = c.Look(ctx, t.target); err != nil || t.state.Missing || t.applied == nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (t *thing) look(ctx context.Context, c *kube.Client) (err error) {
 	return ctx.Err()
 }
 
-func (e *examination) judge(t *thing) {
+func (e *examination) noteState(t *thing) {
 	e.status.Objects++
 	o := t.target.Object
 	switch {

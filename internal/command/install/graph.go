@@ -108,13 +108,13 @@ func (in *installer) start(ctx context.Context) error {
 	if err := in.begin(run); err != nil {
 		return err
 	}
-	in.strangers()
+	in.warnUnplanned()
 	return nil
 }
 
-// strangers warns of installed components that the plan does not have.
-func (in *installer) strangers() {
-	in.look(func(j *journal.Journal) {
+// warnUnplanned warns of installed components that the plan does not have.
+func (in *installer) warnUnplanned() {
+	in.readJournal(func(j *journal.Journal) {
 		for _, c := range j.Installed {
 			if _, planned := in.plan.Component(c.Name); !planned && (c.Name != plan.MirrorComponent || in.plan.Nodes == nil) {
 				in.warn(c.Name, "component %s is installed and not part of the plan: it stays as it is", c.Name)

@@ -86,7 +86,7 @@ func (s *session) sight(ctx context.Context, little bool) (decide.Sight, error) 
 // begun says whether a run with the plan is in the journal, or something that
 // is installed by it.
 func (s *session) begun(planned digest.Digest) (found bool) {
-	s.look(func(j *journal.Journal) {
+	s.readJournal(func(j *journal.Journal) {
 		found = slices.ContainsFunc(j.Runs, func(r journal.Run) bool { return r.Plan == planned }) ||
 			slices.ContainsFunc(j.Installed, func(c journal.Installed) bool { return c.Plan == planned })
 	})

@@ -94,7 +94,7 @@ func (s *session) prunable(ctx context.Context) (PruneResult, error) {
 
 // imagesOf tells the site's names of a kept plan's images; of a plan that cannot
 // be read there are none.
-func (s *session) imagesOf(ctx context.Context, d digest.Digest, tell func(site string)) {
+func (s *session) imagesOf(ctx context.Context, d digest.Digest, report func(site string)) {
 	data, err := s.store.Plan(ctx, d)
 	if err != nil {
 		return
@@ -104,6 +104,6 @@ func (s *session) imagesOf(ctx context.Context, d digest.Digest, tell func(site 
 		return
 	}
 	for _, i := range p.Images {
-		tell(string(i.Site))
+		report(string(i.Site))
 	}
 }

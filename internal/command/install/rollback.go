@@ -65,7 +65,7 @@ func (s *session) rollback(ctx context.Context, opt RollbackOptions) error {
 // has left to do, dependents first, and what it had done. A new one goes on with
 // that, since the newest generation is now the one it began.
 func (s *session) unfinished(name string) (left []journal.Installed, already []string) {
-	s.look(func(j *journal.Journal) {
+	s.readJournal(func(j *journal.Journal) {
 		last := j.Last()
 		if name != "" || last == nil || !last.Whole || last.State == journal.Done {
 			return
@@ -98,7 +98,7 @@ func (s *session) join(components []string) error {
 
 // reversible lists what to take back, dependents first.
 func (s *session) reversible(name string) (out []journal.Installed, _ error) {
-	s.look(func(j *journal.Journal) {
+	s.readJournal(func(j *journal.Journal) {
 		newest := 0
 		for _, c := range j.Installed {
 			newest = max(newest, c.Generation)

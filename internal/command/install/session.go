@@ -186,8 +186,8 @@ func (s *session) record(change func(*journal.Journal, *journal.Run)) error {
 	return s.lost
 }
 
-// look reads from the journal.
-func (s *session) look(read func(*journal.Journal)) {
+// readJournal reads from the journal.
+func (s *session) readJournal(read func(*journal.Journal)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	read(s.journal)
@@ -195,7 +195,7 @@ func (s *session) look(read func(*journal.Journal)) {
 
 // installed is a copy of what is installed under a name, or nil.
 func (s *session) installed(name string) (found *journal.Installed) {
-	s.look(func(j *journal.Journal) {
+	s.readJournal(func(j *journal.Journal) {
 		if c := j.Component(name); c != nil {
 			copied := *c
 			found = &copied

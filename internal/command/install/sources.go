@@ -68,7 +68,7 @@ func installedPlans(j *journal.Journal) []digest.Digest {
 // are not the bundle's or do not come.
 func (in *installer) leaks(ctx context.Context) {
 	var from sources
-	in.look(func(*journal.Journal) { from = in.sources(ctx) })
+	in.readJournal(func(*journal.Journal) { from = in.sources(ctx) })
 	seen := map[string]bool{}
 	for _, c := range in.plan.Components {
 		if seen[c.Namespace] || !from.made[c.Namespace] {

@@ -71,7 +71,7 @@ func (s *session) uninstall(ctx context.Context, opt UninstallOptions) error {
 
 // removable lists what to remove, dependents first.
 func (s *session) removable(name string) (out []journal.Installed, err error) {
-	s.look(func(j *journal.Journal) {
+	s.readJournal(func(j *journal.Journal) {
 		for _, c := range slices.Backward(j.Installed) {
 			if name == "" || c.Name == name {
 				out = append(out, c)
@@ -146,7 +146,7 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 func (s *session) leftovers(ctx context.Context) error {
 	var made []object.Ref
 	needed := map[string]bool{}
-	s.look(func(j *journal.Journal) {
+	s.readJournal(func(j *journal.Journal) {
 		made = slices.Clone(j.Made)
 		for _, c := range j.Installed {
 			needed[c.Namespace] = true

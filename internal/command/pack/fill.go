@@ -74,7 +74,7 @@ func (f *filler) content(ctx context.Context, sw *bundle.SlotWriter, s lock.Slot
 		if err == nil {
 			return nil
 		}
-		if err = a.judge(ctx, err, src, try); err != nil {
+		if err = a.decideRetry(ctx, err, src, try); err != nil {
 			return err
 		}
 	}
@@ -229,10 +229,10 @@ func (a *attempt) largeFile(ctx context.Context, src lock.Source, file lock.Mode
 	return a.client.Stream(ctx, a.file(src, file), newWindow(a.dst, a.sum))
 }
 
-// judge decides after a failed attempt: nil means that another one follows.
+// decideRetry decides after a failed attempt: nil means that another one follows.
 // Wrong content is discarded; a source that fails otherwise is passed over while
 // there are sources that were not asked.
-func (a *attempt) judge(ctx context.Context, err error, src lock.Source, try int) error {
+func (a *attempt) decideRetry(ctx context.Context, err error, src lock.Source, try int) error {
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -280,11 +280,11 @@ func (a *attempt) explain(err error, src lock.Source, wrong bool) error {
 	if e := a.discard(); e != nil {
 		return e
 	}
-	return &UpstreamError{Item: owner(a.slot), Upstream: a.place(src), Blob: string(a.slot.Digest), Size: a.slot.Size, Err: err}
+	return &UpstreamError{Item: owner(a.slot), Upstream: a.upstreamOf(src), Blob: string(a.slot.Digest), Size: a.slot.Size, Err: err}
 }
 
-// place is where a source really is, without secrets.
-func (f *filler) place(src lock.Source) string {
+// upstreamOf is where a source really is, without secrets.
+func (f *filler) upstreamOf(src lock.Source) string {
 	switch src.Kind {
 	case lock.FromRegistry:
 		return fetch.Redact(f.client.URL(src.Repository)) + "@" + string(src.Digest)
@@ -310,7 +310,7 @@ func (f *filler) headBlob(ctx context.Context, w *bundle.Writer, h lock.HeadBlob
 	}
 	if int64(len(data)) != h.Size {
 		return &UpstreamError{
-			Item: h.Source.Repository + "@" + string(h.Digest), Upstream: f.place(h.Source), Blob: string(h.Digest), Size: h.Size,
+			Item: h.Source.Repository + "@" + string(h.Digest), Upstream: f.upstreamOf(h.Source), Blob: string(h.Digest), Size: h.Size,
 			Err: &wrongContent{what: "the manifest or config", want: fmt.Sprintf("%d bytes", h.Size), got: fmt.Sprintf("%d bytes", len(data))},
 		}
 	}

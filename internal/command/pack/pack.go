@@ -86,7 +86,7 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 		return Result{}, err
 	}
 	result.Wall = time.Since(begun)
-	p.tell(result)
+	p.emitResult(result)
 	return result, nil
 }
 
@@ -355,7 +355,7 @@ func (p *packing) sign(files bundle.Files, t term) (*Signature, error) {
 	return &one, err
 }
 
-func (p *packing) tell(r Result) {
+func (p *packing) emitResult(r Result) {
 	fields := map[string]any{
 		"name": r.Name, "directory": r.Dir, "index": r.Index, "lock": p.lockDigest(), "volumes": r.Volumes,
 		"payload": r.Payload, "fetched": r.Fetched, "seconds": r.Wall.Seconds(), "unchanged": r.Unchanged,

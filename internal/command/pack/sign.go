@@ -126,7 +126,7 @@ func (s signer) sign() (Signature, error) {
 	if slices.ContainsFunc(own, func(o bundle.Statement) bool { return reflect.DeepEqual(o, statement) }) {
 		one := s.done(statement)
 		one.Kept = true
-		s.tell(one, "kept")
+		s.emitSigned(one, "kept")
 		return one, nil
 	}
 	if err := checkBinaries(s.dir(), statement.Predicate.Binaries); err != nil {
@@ -215,11 +215,11 @@ func (s signer) write(st bundle.Statement) (Signature, error) {
 	if one.File, err = bundle.WriteSignature(s.dir(), s.name(), s.key.Public.ID, file); err != nil {
 		return Signature{}, err
 	}
-	s.tell(one, "written")
+	s.emitSigned(one, "written")
 	return one, nil
 }
 
-func (s signer) tell(one Signature, how string) {
+func (s signer) emitSigned(one Signature, how string) {
 	p := one.Statement.Predicate
 	s.sink.Emit(event.Event{
 		Kind: event.Info, Item: s.name(),

@@ -28,30 +28,30 @@ type request struct {
 
 // webhooks finds the ones that must answer for something of the plan and that
 // nobody answers for.
-func (a *around) webhooks(ctx context.Context) error {
-	list, err := a.cluster.Webhooks(ctx)
+func (sr *stateReader) webhooks(ctx context.Context) error {
+	list, err := sr.cluster.Webhooks(ctx)
 	if err != nil {
-		return a.unread(err, "list admission webhooks")
+		return sr.unread(err, "list admission webhooks")
 	}
-	requests := a.requests()
+	requests := sr.requests()
 	for _, w := range list {
 		if !w.MustAnswer || w.Service == "" {
 			continue
 		}
-		matches := a.matches(w, requests)
+		matches := sr.matches(w, requests)
 		if len(matches) == 0 {
 			continue
 		}
-		problem, err := a.cluster.ServiceProblem(ctx, w.Namespace, w.Service)
+		problem, err := sr.cluster.ServiceProblem(ctx, w.Namespace, w.Service)
 		if err != nil {
-			if err := a.unread(err, "read the services of admission webhooks"); err != nil {
+			if err := sr.unread(err, "read the services of admission webhooks"); err != nil {
 				return err
 			}
 			continue
 		}
 		if problem != "" {
-			a.facts.Around.Webhooks = append(a.facts.Around.Webhooks, decide.WebhookFact{
-				Config: w.Config, Webhook: w.Name, Service: w.Namespace + "/" + w.Service, Problem: problem, Matches: matches, Conditional: w.Conditional, Ours: a.brings(w),
+			sr.facts.Cluster.Webhooks = append(sr.facts.Cluster.Webhooks, decide.WebhookFact{
+				Config: w.Config, Webhook: w.Name, Service: w.Namespace + "/" + w.Service, Problem: problem, Matches: matches, Conditional: w.Conditional, Ours: sr.brings(w),
 			})
 		}
 	}
@@ -59,18 +59,18 @@ func (a *around) webhooks(ctx context.Context) error {
 }
 
 // brings says whether the plan has a webhook's service.
-func (a *around) brings(w kube.Webhook) bool {
-	return slices.ContainsFunc(a.pieces, func(p *piece) bool {
+func (sr *stateReader) brings(w kube.Webhook) bool {
+	return slices.ContainsFunc(sr.pieces, func(p *piece) bool {
 		return p.part.Kind == "Service" && p.part.Namespace == w.Namespace && p.part.Name == w.Service
 	})
 }
 
 // requests are what an installation makes: the pieces, their pods, namespaces
 // and the records of releases.
-func (a *around) requests() []request {
+func (sr *stateReader) requests() []request {
 	var out []request
 	pods, secrets := schema.GroupVersionResource{Version: "v1", Resource: "pods"}, schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
-	for _, p := range a.pieces {
+	for _, p := range sr.pieces {
 		o := object.RefOf(p.object)
 		o.Namespace = p.part.Namespace
 		if p.resource.Resource != "" {
@@ -80,8 +80,8 @@ func (a *around) requests() []request {
 			out = append(out, request{pods, p.part.Namespace, p.template.Labels, "pods of " + o.String()})
 		}
 	}
-	for _, name := range a.namespaces() {
-		if _, there := a.facts.Around.Spaces[name]; !there {
+	for _, name := range sr.namespaces() {
+		if _, there := sr.facts.Cluster.Spaces[name]; !there {
 			out = append(out, request{schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}, name, map[string]string{corename: name}, "Namespace " + name})
 		}
 		out = append(out, request{secrets, name, nil, "the records in namespace " + name})
@@ -92,11 +92,11 @@ func (a *around) requests() []request {
 const corename = "kubernetes.io/metadata.name"
 
 // matches lists what of the requests a webhook is asked about.
-func (a *around) matches(w kube.Webhook, requests []request) []string {
+func (sr *stateReader) matches(w kube.Webhook, requests []request) []string {
 	spaces, objects := selector(w.NamespaceSelector), selector(w.ObjectSelector)
 	var out []string
 	for _, r := range requests {
-		if !objects.Matches(labels.Set(r.labels)) || !a.inSelected(spaces, r) || !ruled(w.Rules, r) {
+		if !objects.Matches(labels.Set(r.labels)) || !sr.inSelected(spaces, r) || !ruled(w.Rules, r) {
 			continue
 		}
 		if !slices.Contains(out, r.object) {
@@ -120,12 +120,12 @@ func selector(s *metav1.LabelSelector) labels.Selector {
 
 // inSelected says whether a request's namespace is selected; what has none
 // always is.
-func (a *around) inSelected(s labels.Selector, r request) bool {
+func (sr *stateReader) inSelected(s labels.Selector, r request) bool {
 	if r.namespace == "" {
 		return true
 	}
 	set := map[string]string{corename: r.namespace}
-	maps.Copy(set, a.facts.Around.Spaces[r.namespace].Labels)
+	maps.Copy(set, sr.facts.Cluster.Spaces[r.namespace].Labels)
 	return s.Matches(labels.Set(set))
 }
 

@@ -46,15 +46,15 @@ func gather(ctx context.Context, c *kube.Client, r registry.Presence, s *decide.
 func overview(f *decide.Facts, v kube.Overview) {
 	f.StorageClasses, f.DefaultClass, f.CRDs = v.StorageClasses, v.DefaultClass, v.CRDs
 	f.Denied = v.Unread
-	f.Around.Spaces = map[string]decide.SpaceFact{}
+	f.Cluster.Spaces = map[string]decide.SpaceFact{}
 	for i := range v.Namespaces {
 		ns := &v.Namespaces[i]
 		f.Namespaces = append(f.Namespaces, ns.Name)
-		f.Around.Spaces[ns.Name] = decide.SpaceFact{Name: ns.Name, Terminating: ns.DeletionTimestamp != nil, Labels: ns.Labels, Enforce: ns.Labels["pod-security.kubernetes.io/enforce"]}
+		f.Cluster.Spaces[ns.Name] = decide.SpaceFact{Name: ns.Name, Terminating: ns.DeletionTimestamp != nil, Labels: ns.Labels, Enforce: ns.Labels["pod-security.kubernetes.io/enforce"]}
 	}
 	for i := range v.Nodes {
 		n := node(&v.Nodes[i])
-		f.Around.Nodes = append(f.Around.Nodes, n)
+		f.Cluster.Nodes = append(f.Cluster.Nodes, n)
 		f.Platforms = append(f.Platforms, n.Platform)
 	}
 	slices.Sort(f.Platforms)
@@ -120,7 +120,7 @@ func releases(ctx context.Context, c *kube.Client, s *decide.Selection, f *decid
 		}
 		foreign, err := c.ForeignReleases(ctx, chosen.Namespace)
 		if kube.Forbidden(err) {
-			f.Around.Unread = append(f.Around.Unread, "list the releases of Helm in namespace "+chosen.Namespace)
+			f.Cluster.Unread = append(f.Cluster.Unread, "list the releases of Helm in namespace "+chosen.Namespace)
 			continue
 		}
 		if err != nil {

@@ -29,10 +29,10 @@ type changes struct {
 	journal *journal.Journal // what is installed; empty where nothing is known of it
 }
 
-// tell adds to the plan what becomes of the objects of each component: those of
+// compareObjects adds to the plan what becomes of the objects of each component: those of
 // releases are compared with the newest revision's record, those of manifests with
 // what is live. Definitions and hooks are left out.
-func tell(ctx context.Context, c *kube.Client, p *plan.Plan, pieces []*piece) error {
+func compareObjects(ctx context.Context, c *kube.Client, p *plan.Plan, pieces []*piece) error {
 	t := &changes{cluster: c, plan: p, pieces: pieces, pulls: helm.Pulls{Rewrite: p.Rewriter()}}
 	if ref := p.Site.Registry.PullSecretRef; ref != nil {
 		t.pulls.Secret = ref.Name

@@ -8,8 +8,8 @@ import (
 	"github.com/caisson/caisson/internal/rules/decide"
 )
 
-// refer settles how images are found, where the site file leaves that open.
-func refer(ctx context.Context, c *kube.Client, s *decide.Selection, site *plan.Site, f *decide.Facts) error {
+// chooseReferences settles how images are found, where the site file leaves that open.
+func chooseReferences(ctx context.Context, c *kube.Client, s *decide.Selection, site *plan.Site, f *decide.Facts) error {
 	if len(site.References) > 0 {
 		return nil
 	}
@@ -24,6 +24,6 @@ func refer(ctx context.Context, c *kube.Client, s *decide.Selection, site *plan.
 		list, why = decide.Strategies(f.CRDs, lacking)
 	}
 	site.References, site.ReferencesWhy = list, why
-	s.Refer(list, why)
+	s.SetReferences(list, why)
 	return nil
 }

@@ -23,7 +23,7 @@ var verbsOf = []string{"get", "create", "patch", "delete"}
 const maxRules = 500
 
 // rights asks whether the operator may do what the plan does: exactly that.
-func (a *around) rights(ctx context.Context) error {
+func (sr *stateReader) rights(ctx context.Context) error {
 	var list []kube.Right
 	add := func(r kube.Right, verbs ...string) {
 		for _, v := range verbs {
@@ -36,29 +36,29 @@ func (a *around) rights(ctx context.Context) error {
 	add(kube.Right{Resource: "namespaces"}, "get", "create")
 	add(kube.Right{Group: "coordination.k8s.io", Resource: "leases", Namespace: kube.SystemNamespace}, "get", "create", "update", "delete")
 	add(kube.Right{Resource: "secrets", Namespace: kube.SystemNamespace}, "get", "list", "create", "update", "delete")
-	for _, c := range a.selection.Components {
+	for _, c := range sr.selection.Components {
 		if len(c.Releases) > 0 {
 			add(kube.Right{Resource: "secrets", Namespace: c.Namespace}, "get", "list", "create", "update", "delete")
 		}
 	}
-	for _, p := range a.pieces {
+	for _, p := range sr.pieces {
 		if p.resource.Resource != "" {
 			add(kube.Right{Group: p.resource.Group, Resource: p.resource.Resource, Namespace: p.part.Namespace}, verbsOf...)
 		}
 	}
-	if err := a.ask(ctx, list); err != nil {
+	if err := sr.ask(ctx, list); err != nil {
 		return err
 	}
-	a.lacking(list)
+	sr.lacking(list)
 	return nil
 }
 
 // lacking writes down the refused rights, those of one resource together.
-func (a *around) lacking(list []kube.Right) {
+func (sr *stateReader) lacking(list []kube.Right) {
 	verbs := map[kube.Right][]string{}
 	var order []kube.Right
 	for _, r := range list {
-		if a.answers[r] {
+		if sr.answers[r] {
 			continue
 		}
 		rest := r
@@ -70,37 +70,37 @@ func (a *around) lacking(list []kube.Right) {
 	}
 	for _, r := range order {
 		words := lacking(verbs[r], r)
-		a.facts.Denied = append(a.facts.Denied, words)
-		if a.facts.Around.Grants == nil {
-			a.facts.Around.Grants = map[string]string{}
+		sr.facts.Denied = append(sr.facts.Denied, words)
+		if sr.facts.Cluster.Grants == nil {
+			sr.facts.Cluster.Grants = map[string]string{}
 		}
-		a.facts.Around.Grants[words] = granting(verbs[r][0], r)
+		sr.facts.Cluster.Grants[words] = granting(verbs[r][0], r)
 	}
 }
 
 // ask asks for the rights that were not asked for yet.
-func (a *around) ask(ctx context.Context, list []kube.Right) error {
+func (sr *stateReader) ask(ctx context.Context, list []kube.Right) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for _, r := range list {
-		if _, known := a.answer(r); known {
+		if _, known := sr.answer(r); known {
 			continue
 		}
 		g.Go(func() error {
-			ok, err := a.cluster.Allowed(ctx, r)
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			a.answers[r] = ok
+			ok, err := sr.cluster.Allowed(ctx, r)
+			sr.mu.Lock()
+			defer sr.mu.Unlock()
+			sr.answers[r] = ok
 			return err
 		})
 	}
 	return g.Wait()
 }
 
-func (a *around) answer(r kube.Right) (allowed, known bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	allowed, known = a.answers[r]
+func (sr *stateReader) answer(r kube.Right) (allowed, known bool) {
+	sr.mu.Lock()
+	defer sr.mu.Unlock()
+	allowed, known = sr.answers[r]
 	return allowed, known
 }
 
@@ -108,17 +108,17 @@ const rbacGroup = "rbac.authorization.k8s.io"
 
 // escalations finds roles of the plan that give what the operator lacks, and
 // bindings that lead to such.
-func (a *around) escalations(ctx context.Context) error {
-	for _, p := range a.pieces {
+func (sr *stateReader) escalations(ctx context.Context) error {
+	for _, p := range sr.pieces {
 		if p.resource.Group != rbacGroup {
 			continue
 		}
 		var err error
 		switch p.part.Kind {
 		case "Role", "ClusterRole":
-			err = a.escalates(ctx, p, "escalate", p.part.Kind, p.part.Name, rulesOf(p.object))
+			err = sr.escalates(ctx, p, "escalate", p.part.Kind, p.part.Name, rulesOf(p.object))
 		case "RoleBinding", "ClusterRoleBinding":
-			err = a.binds(ctx, p)
+			err = sr.binds(ctx, p)
 		}
 		if err != nil {
 			return err
@@ -135,49 +135,49 @@ func rulesOf(u *unstructured.Unstructured) []rbacv1.PolicyRule {
 	return r.Rules
 }
 
-func (a *around) binds(ctx context.Context, p *piece) error {
+func (sr *stateReader) binds(ctx context.Context, p *piece) error {
 	kind, _, _ := unstructured.NestedString(p.object.Object, "roleRef", "kind")
 	name, _, _ := unstructured.NestedString(p.object.Object, "roleRef", "name")
 	namespace := p.part.Namespace
 	if kind == "ClusterRole" {
 		namespace = ""
 	}
-	for _, q := range a.pieces {
+	for _, q := range sr.pieces {
 		if q.part.Kind == kind && q.part.Name == name && q.part.Namespace == namespace && q.resource.Group == rbacGroup {
-			return a.escalates(ctx, p, "bind", kind, name, rulesOf(q.object))
+			return sr.escalates(ctx, p, "bind", kind, name, rulesOf(q.object))
 		}
 	}
-	rules, err := a.cluster.Rules(ctx, namespace, name)
+	rules, err := sr.cluster.Rules(ctx, namespace, name)
 	if err != nil {
-		return a.unread(err, "read "+kind+" "+name)
+		return sr.unread(err, "read "+kind+" "+name)
 	}
-	return a.escalates(ctx, p, "bind", kind, name, rules)
+	return sr.escalates(ctx, p, "bind", kind, name, rules)
 }
 
 // escalates asks whether the operator may use verb on the role, or has all that
 // its rules give.
-func (a *around) escalates(ctx context.Context, p *piece, verb, kind, name string, rules []rbacv1.PolicyRule) error {
+func (sr *stateReader) escalates(ctx context.Context, p *piece, verb, kind, name string, rules []rbacv1.PolicyRule) error {
 	free := kube.Right{Verb: verb, Group: rbacGroup, Resource: strings.ToLower(kind) + "s", Namespace: p.part.Namespace, Name: name}
-	if err := a.ask(ctx, []kube.Right{free}); err != nil {
+	if err := sr.ask(ctx, []kube.Right{free}); err != nil {
 		return err
 	}
-	if ok, _ := a.answer(free); ok {
+	if ok, _ := sr.answer(free); ok {
 		return nil
 	}
 	given := rightsOf(rules, p.part.Namespace)
-	if err := a.ask(ctx, given); err != nil {
+	if err := sr.ask(ctx, given); err != nil {
 		return err
 	}
 	var lacks []string
 	for _, r := range given {
-		if ok, _ := a.answer(r); !ok {
+		if ok, _ := sr.answer(r); !ok {
 			lacks = append(lacks, r.String())
 		}
 	}
 	if len(lacks) > 0 {
 		o := object.RefOf(p.object)
 		o.Namespace = p.part.Namespace
-		a.facts.Around.Escalations = append(a.facts.Around.Escalations, decide.EscalationFact{Role: o.String(), Rights: lacks, Verb: verb})
+		sr.facts.Cluster.Escalations = append(sr.facts.Cluster.Escalations, decide.EscalationFact{Role: o.String(), Rights: lacks, Verb: verb})
 	}
 	return nil
 }

@@ -113,7 +113,7 @@ func makePlan(ctx context.Context, opt Options, from *cargo.Bundle, chosen plan.
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := refer(ctx, cluster, selection, &chosen, &facts); err != nil {
+	if err := chooseReferences(ctx, cluster, selection, &chosen, &facts); err != nil {
 		return nil, nil, err
 	}
 	if facts.CA, err = authority(chosen); err != nil {
@@ -127,7 +127,7 @@ func makePlan(ctx context.Context, opt Options, from *cargo.Bundle, chosen plan.
 	if err := gpus(ctx, cluster, selection, l.Metadata.Name, nodes, &facts); err != nil {
 		return nil, nil, err
 	}
-	rendered, pieces, err := surround(ctx, source{bundle: from, worker: opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
+	rendered, pieces, err := readClusterState(ctx, source{bundle: from, worker: opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -137,7 +137,7 @@ func makePlan(ctx context.Context, opt Options, from *cargo.Bundle, chosen plan.
 	}
 	p, more := decide.Make(b, selection, rendered, facts)
 	if p != nil {
-		err = tell(ctx, cluster, p, pieces)
+		err = compareObjects(ctx, cluster, p, pieces)
 	}
 	return p, append(found, more...), err
 }

@@ -12,7 +12,7 @@ func (s *session) agentTask() []task {
 	if !s.stack.Agent {
 		return nil
 	}
-	at := place{field: "agent", what: "the node agent's image"}
+	at := stackField{field: "agent", what: "the node agent's image"}
 	return []task{func(context.Context) {
 		s.work(lock.Image, lock.ToolRepository, at, func() (int64, evidence, error) {
 			im, err := agent.Build(s.agent)

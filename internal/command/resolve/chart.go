@@ -40,7 +40,7 @@ type chartIndex = *helm.Index
 func (s *session) chart(ctx context.Context, i, j int) {
 	comp := &s.stack.Components[i]
 	ch := &comp.Charts[j]
-	at := place{
+	at := stackField{
 		field: fmt.Sprintf("components[%d].charts[%d]", i, j),
 		what:  fmt.Sprintf("component %s: chart %s", comp.Name, ch.Name),
 	}
@@ -84,7 +84,7 @@ func nameInRepository(ch *stack.Chart) string {
 
 // render finds the images of a release at every Kubernetes version, installed and
 // upgraded, and what its templates look up. No cluster answers them.
-func (s *session) render(ctx context.Context, c *helm.Chart, comp *stack.Component, ch *stack.Chart, values map[string]any, at place) error {
+func (s *session) render(ctx context.Context, c *helm.Chart, comp *stack.Component, ch *stack.Chart, values map[string]any, at stackField) error {
 	versions := s.stack.Kubernetes.Versions
 	if len(versions) == 0 {
 		versions = []string{""}
@@ -113,7 +113,7 @@ func (s *session) render(ctx context.Context, c *helm.Chart, comp *stack.Compone
 
 // renderBoth renders an install and an upgrade. Charts may refuse to be upgraded
 // where nothing is installed: that is a warning, and plan looks again at the site.
-func (s *session) renderBoth(ctx context.Context, c *helm.Chart, comp *stack.Component, opt helm.RenderOptions, at place) error {
+func (s *session) renderBoth(ctx context.Context, c *helm.Chart, comp *stack.Component, opt helm.RenderOptions, at stackField) error {
 	what := "chart " + opt.Release
 	installed, err := helm.Render(ctx, c, opt)
 	if err != nil {

@@ -31,7 +31,7 @@ type collection struct {
 
 // wantedImage is one image reference and everybody who names it.
 type wantedImage struct {
-	places     []place
+	places     []stackField
 	components map[string]bool
 	by         map[string]bool // "stack", "chart web", "manifest extra.yaml"
 	certain    bool            // somebody names exactly this reference
@@ -73,7 +73,7 @@ func contentOf(it *lock.Item) digest.Digest {
 	return it.Describe(it.Digest).Checksum
 }
 
-func (c *collection) image(ref imageref.Ref, component, by string, at place, certain bool) {
+func (c *collection) image(ref imageref.Ref, component, by string, at stackField, certain bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.images == nil {

@@ -88,17 +88,17 @@ func (s *session) reportNoOperator() {
 		if len(names) == 0 {
 			continue
 		}
-		_ = s.judge([]event.Finding{{
+		_ = s.emitFindings([]event.Finding{{
 			Severity: event.Notice, Code: event.CodeNoGPUOperator,
-			What: "the stack does not install " + o.Title + ": no driver image is carried for " + few(names),
+			What: "the stack does not install " + o.Title + ": no driver image is carried for " + listNodes(names),
 			Why:  "their GPUs compute only with a driver",
 			Hint: "add a component with the chart " + o.Chart + " to the stack, or install a driver on these hosts",
 		}}, nil)
 	}
 }
 
-// few names the first of many.
-func few(names []string) string {
+// listNodes names the first of many.
+func listNodes(names []string) string {
 	const most = 5
 	if len(names) <= most {
 		return strings.Join(names, ", ")
@@ -107,16 +107,16 @@ func few(names []string) string {
 }
 
 // driverPlace is the operator's chart, and the nodes that need an image.
-func (s *session) driverPlace(component, chart int, ref imageref.Ref) place {
+func (s *session) driverPlace(component, chart int, ref imageref.Ref) stackField {
 	var names []string
 	for i, p := range s.nodes.payloads {
 		if p.Image == ref || (p.Instead != nil && p.Instead.Image == ref) {
 			names = append(names, s.nodes.list[i].Name)
 		}
 	}
-	return place{
+	return stackField{
 		field: fmt.Sprintf("components[%d].charts[%d]", component, chart),
-		what:  fmt.Sprintf("component %s: driver image %s of %s", s.stack.Components[component].Name, ref, few(names)),
+		what:  fmt.Sprintf("component %s: driver image %s of %s", s.stack.Components[component].Name, ref, listNodes(names)),
 	}
 }
 
@@ -134,14 +134,14 @@ func (s *session) settleDrivers() error {
 			found = append(found, f)
 		}
 	}
-	if err := s.judge(found, ErrNoDriver); err != nil {
+	if err := s.emitFindings(found, ErrNoDriver); err != nil {
 		return err
 	}
 	for k, p := range s.nodes.payloads {
 		s.wantDriver(s.nodes.list[k], p, i, j)
 	}
 	s.nodes.drivers = drivers(s.nodes.list, s.nodes.payloads)
-	return s.judge(packages(s.nodes.drivers), nil)
+	return s.emitFindings(packages(s.nodes.drivers), nil)
 }
 
 // settleNode puts what exists in the place of what does not.

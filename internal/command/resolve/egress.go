@@ -70,7 +70,7 @@ func (s *session) egress() {
 			s.warn(comp.Name, fmt.Sprintf("component %s: allow of %s for %q matches nothing; take it out of %s", comp.Name, r.Code, r.Match, s.source.name))
 		}
 		asked := func(f lint.Finding) bool { return f.Code == event.CodeLookup }
-		at := place{field: fmt.Sprintf("components[%d]", i), what: "component " + comp.Name}
+		at := stackField{field: fmt.Sprintf("components[%d]", i), what: "component " + comp.Name}
 		if n := s.speak(comp.Name, slices.DeleteFunc(slices.Clone(out.Open), asked)); n > 0 {
 			s.problem(at, fmt.Errorf("%w: %d of the findings above are not settled", ErrEgress, n))
 		}

@@ -24,7 +24,7 @@ const maxManifestFile = 32 << 20
 func (s *session) file(ctx context.Context, i, j int) {
 	comp := &s.stack.Components[i]
 	f := &comp.Files[j]
-	at := place{
+	at := stackField{
 		field: fmt.Sprintf("components[%d].files[%d]", i, j),
 		what:  fmt.Sprintf("component %s: file %s", comp.Name, f.Name),
 	}
@@ -85,7 +85,7 @@ func (c *counter) Reset() error {
 func (s *session) manifest(i, j int) {
 	comp := &s.stack.Components[i]
 	name := comp.Manifests[j]
-	at := place{
+	at := stackField{
 		field: fmt.Sprintf("components[%d].manifests[%d]", i, j),
 		what:  fmt.Sprintf("component %s: manifest %s", comp.Name, name),
 	}

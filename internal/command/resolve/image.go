@@ -129,7 +129,7 @@ func (s *selection) index(ctx context.Context, m registry.Manifest, depth int) e
 	chosen := map[digest.Digest]bool{}
 	for i, d := range descriptors {
 		children[i] = child{Descriptor: d}
-		if err := s.judge(ctx, &children[i]); err != nil {
+		if err := s.chooseChild(ctx, &children[i]); err != nil {
 			return err
 		}
 		if children[i].carry {
@@ -155,9 +155,9 @@ func (c *child) attests(chosen map[digest.Digest]bool) bool {
 		chosen[digest.Digest(c.Annotations[annotationReferenceDigest])]
 }
 
-// judge decides whether a child is carried, reading it when its descriptor does
+// chooseChild decides whether a child is carried, reading it when its descriptor does
 // not say enough. Attestations are decided later.
-func (s *selection) judge(ctx context.Context, c *child) error {
+func (s *selection) chooseChild(ctx context.Context, c *child) error {
 	switch {
 	case c.Annotations[annotationReferenceType] == attestationManifest:
 		return nil
@@ -172,12 +172,12 @@ func (s *selection) judge(ctx context.Context, c *child) error {
 		}
 		return nil
 	}
-	return s.look(ctx, c)
+	return s.chooseByContent(ctx, c)
 }
 
-// look reads a child without a platform: an artifact is carried, an image by
+// chooseByContent reads a child without a platform: an artifact is carried, an image by
 // its config's platform.
-func (s *selection) look(ctx context.Context, c *child) error {
+func (s *selection) chooseByContent(ctx context.Context, c *child) error {
 	m, err := s.read(ctx, c.Descriptor)
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ func TestIndexSelection(t *testing.T) {
 	h.index("bare", bare)
 	inner := h.index("inner", amd, arm)
 	h.index("nested", inner)
-	artifact := h.refer(amd, "application/x.thing")
+	artifact := h.addReferrer(amd, "application/x.thing")
 	h.index("artifacts", artifact)
 	h.tag("arm", arm)
 	tests := []struct{ platforms, tag, want string }{
@@ -190,11 +190,11 @@ func TestEvidence(t *testing.T) {
 	s, h := shelfSite(t)
 	amd, arm := h.image("linux/amd64"), h.image("linux/arm64")
 	root := h.index("v1", amd, arm)
-	onRoot, onChild := h.refer(root, "application/x.sbom"), h.refer(amd, "application/x.signature")
-	onOther := h.refer(arm, "application/x.signature")
-	second := h.refer(onRoot, "application/x.signature")
+	onRoot, onChild := h.addReferrer(root, "application/x.sbom"), h.addReferrer(amd, "application/x.signature")
+	onOther := h.addReferrer(arm, "application/x.signature")
+	second := h.addReferrer(onRoot, "application/x.signature")
 	h.list(root, onRoot) // listed twice
-	stray := h.refer(arm, "application/x.stray")
+	stray := h.addReferrer(arm, "application/x.stray")
 	h.list(root, stray) // refers to something else
 	vanished := stray
 	vanished.Digest = digest.FromString("vanished")
@@ -253,12 +253,12 @@ func TestEvidenceDepth(t *testing.T) {
 	h.tag("v1", at)
 	s.write("stack.yaml", imageStack("linux/amd64", "reg.example/a/b:v1"))
 	for range maxEvidenceDepth {
-		at = h.refer(at, "application/x.signature")
+		at = h.addReferrer(at, "application/x.signature")
 	}
 	if r, _ := s.mustResolve(s.options("l.yaml")); r.Counts[lock.Referrer] != maxEvidenceDepth {
 		t.Errorf("carried %d referrers", r.Counts[lock.Referrer])
 	}
-	h.refer(at, "application/x.signature")
+	h.addReferrer(at, "application/x.signature")
 	if _, err := s.resolve(s.options("l.yaml")); err == nil || !strings.Contains(err.Error(), "more than 4 deep") {
 		t.Errorf("one more: %v", err)
 	}
@@ -272,7 +272,7 @@ func TestEvidenceIsNeverSkipped(t *testing.T) {
 			s, h := shelfSite(t)
 			d := h.image("linux/amd64")
 			h.tag("v1", d)
-			ref := h.refer(d, "application/x.signature")
+			ref := h.addReferrer(d, "application/x.signature")
 			path := strings.NewReplacer("%s", string(d.Digest), "%t", registry.FallbackTag(d.Digest), "%r", string(ref.Digest)).Replace(path)
 			h.status[path] = status
 			s.write("stack.yaml", imageStack("linux/amd64", "reg.example/a/b:v1"))

@@ -19,7 +19,7 @@ import (
 // declareImage notes an image that the stack names itself.
 func (s *session) declareImage(i, j int) {
 	comp := &s.stack.Components[i]
-	at := place{
+	at := stackField{
 		field: fmt.Sprintf("components[%d].images[%d]", i, j),
 		what:  fmt.Sprintf("component %s: image %s", comp.Name, comp.Images[j]),
 	}
@@ -33,7 +33,7 @@ func (s *session) declareImage(i, j int) {
 
 // discover notes the images of rendered documents, and what would call out. at is the chart or manifest
 // they come from.
-func (s *session) discover(docs []document.Document, component, by string, at place) {
+func (s *session) discover(docs []document.Document, component, by string, at stackField) {
 	sites, err := document.Read(docs)
 	if err != nil {
 		s.problem(at, err)
@@ -97,7 +97,7 @@ func (s *session) image(ctx context.Context, ref imageref.Ref, w *wantedImage) {
 }
 
 // first is the place that names the image first; the others follow in words.
-func (w *wantedImage) first() place {
+func (w *wantedImage) first() stackField {
 	sort.Slice(w.places, func(i, j int) bool {
 		if w.places[i].field != w.places[j].field {
 			return w.places[i].field < w.places[j].field
@@ -105,7 +105,7 @@ func (w *wantedImage) first() place {
 		return w.places[i].what < w.places[j].what
 	})
 	at := w.places[0]
-	if n := len(slices.CompactFunc(slices.Clone(w.places), func(a, b place) bool { return a == b })) - 1; n > 0 {
+	if n := len(slices.CompactFunc(slices.Clone(w.places), func(a, b stackField) bool { return a == b })) - 1; n > 0 {
 		at.what += fmt.Sprintf(" (and %d more places)", n)
 	}
 	return at

@@ -40,7 +40,7 @@ type wantedModel struct {
 	model      *hub.Model
 	revision   string // the first one that the stack gives
 	order      [2]int // of the model whose revision that is
-	at         place
+	at         stackField
 	components map[string]bool
 	files      map[string]bool
 }
@@ -50,7 +50,7 @@ type wantedModel struct {
 func (s *session) model(ctx context.Context, i, j int) {
 	comp := &s.stack.Components[i]
 	m := &comp.Models[j]
-	at := place{
+	at := stackField{
 		field: fmt.Sprintf("components[%d].models[%d]", i, j),
 		what:  fmt.Sprintf("component %s: model %s", comp.Name, m.Name),
 	}
@@ -81,7 +81,7 @@ func (s *session) model(ctx context.Context, i, j int) {
 
 // want adds files of a model and returns how the hub spelt its repository
 // before.
-func (m *models) want(info *hub.Model, revision string, order [2]int, at place, component string, files []string) string {
+func (m *models) want(info *hub.Model, revision string, order [2]int, at stackField, component string, files []string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.refs == nil {

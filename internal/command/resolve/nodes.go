@@ -50,11 +50,11 @@ func (s *session) checkNodes(opt Options) error {
 	c.Describe(v.Nodes)
 	rules := gpu.Options{Operator: s.operator(v.Operator), Month: month(opt.Now)}
 	s.nodes.list = v.Nodes
-	foreign := s.judge(s.keepPlatforms(len(opt.Platforms) > 0), ErrNodePlatform)
+	foreign := s.emitFindings(s.keepPlatforms(len(opt.Platforms) > 0), ErrNodePlatform)
 	for _, n := range s.nodes.list {
 		s.nodes.payloads = append(s.nodes.payloads, gpu.Match(c, n, rules))
 	}
-	return errors.Join(foreign, s.judge(gpu.PayloadFindings(s.nodes.list, s.nodes.payloads, event.Error), ErrNoDriver))
+	return errors.Join(foreign, s.emitFindings(gpu.PayloadFindings(s.nodes.list, s.nodes.payloads, event.Error), ErrNoDriver))
 }
 
 // month is the one of a time, or else the present one.
@@ -144,8 +144,8 @@ func (s *session) operatorChart() (component, chart int) {
 	return -1, -1
 }
 
-// judge emits findings; with an error among them it returns err and their number.
-func (s *session) judge(found []event.Finding, err error) error {
+// emitFindings emits findings; with an error among them it returns err and their number.
+func (s *session) emitFindings(found []event.Finding, err error) error {
 	n := 0
 	for _, f := range found {
 		s.events.Emit(event.Event{Verb: verb, Kind: event.FindingKind, Item: f.Item, Finding: &f})

@@ -84,14 +84,14 @@ func (p *problems) err() error {
 	return slices.CompactFunc(p.list, func(a, b Problem) bool { return a.Error() == b.Error() })
 }
 
-// place is a field of the stack and what stands there.
-type place struct {
+// stackField is a field of the stack and what stands there.
+type stackField struct {
 	field string // components[1].images[0]
 	what  string // component web: image ghcr.io/acme/web:1
 }
 
-// problem records err at a place of the stack.
-func (s *session) problem(at place, err error) {
+// problem records err at a field of the stack.
+func (s *session) problem(at stackField, err error) {
 	line := s.source.line(at.field)
 	where := s.source.name
 	if line > 0 {

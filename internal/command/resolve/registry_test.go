@@ -131,8 +131,8 @@ func (h *shelf) tag(name string, d ocispec.Descriptor) {
 	h.manifests[name] = h.manifests[string(d.Digest)]
 }
 
-// refer stores an artifact that refers to subject and lists it as a referrer.
-func (h *shelf) refer(subject ocispec.Descriptor, kind string) ocispec.Descriptor {
+// addReferrer stores an artifact that refers to subject and lists it as a referrer.
+func (h *shelf) addReferrer(subject ocispec.Descriptor, kind string) ocispec.Descriptor {
 	h.Helper()
 	subject.Platform = nil
 	d := h.put(ocispec.MediaTypeImageManifest, ocispec.Manifest{

@@ -209,7 +209,7 @@ func (s *session) resolve(ctx context.Context) (*lock.Lock, error) {
 		return nil, err
 	}
 	for _, ref := range s.found.clashes {
-		s.problem(place{field: "components", what: string(ref)}, ErrClash)
+		s.problem(stackField{field: "components", what: string(ref)}, ErrClash)
 	}
 	s.egress()
 	if err := s.problems.err(); err != nil {

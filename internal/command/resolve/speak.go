@@ -7,7 +7,7 @@ import (
 
 // work resolves one item between a Start and an End event. do returns the
 // item's payload and evidence; its error becomes a problem.
-func (s *session) work(kind lock.Kind, name string, at place, do func() (int64, evidence, error)) {
+func (s *session) work(kind lock.Kind, name string, at stackField, do func() (int64, evidence, error)) {
 	fields := map[string]any{"kind": string(kind)}
 	s.events.Emit(event.Event{Verb: verb, Kind: event.Start, Item: name, Fields: fields})
 	bytes, found, err := do()

@@ -16,7 +16,7 @@ func (m *maker) agentSpace() {
 	if m.selection.site.Mirrors() != plan.Mirror {
 		return
 	}
-	level := m.facts.Around.Spaces[agentNamespace].Enforce
+	level := m.facts.Cluster.Spaces[agentNamespace].Enforce
 	if level != "baseline" && level != "restricted" {
 		return
 	}

@@ -19,7 +19,7 @@ func TestNamespaceOfTheAgent(t *testing.T) {
 	} {
 		_, found := decide(t, func(_ *lock.Lock, s *plan.Site, _ map[Key]Rendered, f *Facts) {
 			s.References = []string{c.strategy}
-			f.Around.Spaces = map[string]SpaceFact{"caisson-system": {Name: "caisson-system", Enforce: c.level}}
+			f.Cluster.Spaces = map[string]SpaceFact{"caisson-system": {Name: "caisson-system", Enforce: c.level}}
 		})
 		at := slices.IndexFunc(found, func(f event.Finding) bool { return f.Code == "agent-pod-security" })
 		if (at >= 0) != c.found {

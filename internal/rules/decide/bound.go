@@ -41,7 +41,7 @@ func (m *maker) bindFacts() {
 
 func (m *maker) runtimeNames() []string {
 	var out []string
-	for _, n := range m.facts.Around.Nodes {
+	for _, n := range m.facts.Cluster.Nodes {
 		if name, _, _ := strings.Cut(n.Runtime, "://"); name != "" {
 			out = append(out, name)
 		}

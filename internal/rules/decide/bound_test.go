@@ -16,7 +16,7 @@ func boundPlan(t *testing.T) (*plan.Plan, Sight) {
 	p, found := decide(t, func(_ *lock.Lock, _ *plan.Site, r map[Key]Rendered, f *Facts) {
 		f.CRDs, f.Namespaces, f.DefaultClass = []string{"monitors.acme.dev"}, []string{"front", "kube-system"}, "slow"
 		f.StorageClasses = []string{"fast", "slow"}
-		f.Around.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64", Runtime: "containerd://2.1.4", Ready: true}}
+		f.Cluster.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64", Runtime: "containerd://2.1.4", Ready: true}}
 		web := r[Key{"web", "web"}]
 		web.Parts = []Part{
 			{APIVersion: "acme.dev/v1", Kind: "Monitor", Resource: "monitors.acme.dev", Namespace: "front", Name: "m"},

@@ -95,7 +95,7 @@ func (m *maker) chartVersion(made Rendered, where, item string) bool {
 }
 
 func (m *maker) checkNodes() {
-	list, usable := m.facts.Around.Nodes, 0
+	list, usable := m.facts.Cluster.Nodes, 0
 	carried := m.selection.imagePlatforms()
 	for _, n := range list {
 		here := len(carried) == 0 || hasPlatform(carried, n.Platform)
@@ -162,7 +162,7 @@ func (m *maker) checkDisks() {
 			largest, name = n, string(it.Ref)
 		}
 	}
-	for _, n := range m.facts.Around.Nodes {
+	for _, n := range m.facts.Cluster.Nodes {
 		total := m.planTally().sumBytes().Total
 		switch {
 		case n.Disk == 0 || !n.Ready:
@@ -204,7 +204,7 @@ func (m *maker) checkRuntimes() {
 	if !slices.Contains(m.selection.site.References, "mirror") {
 		return
 	}
-	for _, n := range m.facts.Around.Nodes {
+	for _, n := range m.facts.Cluster.Nodes {
 		name, version, _ := strings.Cut(n.Runtime, "://")
 		v, err := semver.NewVersion(version)
 		f := event.Finding{Severity: event.Warn, Code: event.CodeNodeRuntime, Hint: "update the node's container runtime, or use references: [rewrite] in the site file"}
@@ -225,8 +225,8 @@ func (m *maker) checkRuntimes() {
 }
 
 func (m *maker) checkNamespaces() {
-	for _, name := range slices.Sorted(maps.Keys(m.facts.Around.Spaces)) {
-		if m.facts.Around.Spaces[name].Terminating {
+	for _, name := range slices.Sorted(maps.Keys(m.facts.Cluster.Spaces)) {
+		if m.facts.Cluster.Spaces[name].Terminating {
 			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeNamespaceTerminating,
 				What: fmt.Sprintf("namespace %s is being deleted", name),
@@ -252,7 +252,7 @@ func inFlag(namespace string) string {
 }
 
 func (m *maker) checkWebhooks() {
-	for _, w := range m.facts.Around.Webhooks {
+	for _, w := range m.facts.Cluster.Webhooks {
 		f := event.Finding{
 			Severity: event.Error, Code: event.CodeWebhookUnanswered,
 			What: fmt.Sprintf("webhook %s of %s must answer before %s can be made, and its service %s %s", w.Webhook, w.Config, nameSeveral(w.Matches), w.Service, w.Problem),
@@ -283,7 +283,7 @@ func nameSeveral(list []string) string {
 // checkPodSecurity holds pods against the Pod Security level of their namespace.
 func (m *maker) checkPodSecurity() {
 	for _, p := range m.allParts() {
-		level := m.facts.Around.Spaces[p.Namespace].Enforce
+		level := m.facts.Cluster.Spaces[p.Namespace].Enforce
 		var broken []string
 		for _, b := range p.Breaches {
 			if levelForbids(level, b.Level) && !slices.Contains(broken, b.What) {
@@ -318,14 +318,14 @@ func strictestAllowing(breaches []Breach) string {
 }
 
 func (m *maker) checkEscalations() {
-	for _, e := range m.facts.Around.Escalations {
+	for _, e := range m.facts.Cluster.Escalations {
 		rights := e.Rights
 		if len(rights) > 3 {
 			rights = append(slices.Clone(rights[:3]), fmt.Sprintf("%d more", len(rights)-3))
 		}
 		m.addFinding(event.Finding{
 			Severity: event.Error, Code: event.CodeRBACEscalation,
-			What: fmt.Sprintf("%s gives rights that the operator %s lacks: %s", e.Role, m.facts.Around.User, strings.Join(rights, "; ")),
+			What: fmt.Sprintf("%s gives rights that the operator %s lacks: %s", e.Role, m.facts.Cluster.User, strings.Join(rights, "; ")),
 			Why:  "Kubernetes lets nobody hand out more than they have, unless they may " + e.Verb,
 			Hint: "use a kubeconfig whose user has those rights, or the verb " + e.Verb + " on roles and clusterroles of rbac.authorization.k8s.io",
 		})
@@ -333,7 +333,7 @@ func (m *maker) checkEscalations() {
 }
 
 func (m *maker) checkClocks() {
-	skew := m.facts.Around.Skew
+	skew := m.facts.Cluster.Skew
 	if skew.Abs() <= maxSkew {
 		return
 	}
@@ -350,7 +350,7 @@ func (m *maker) checkClocks() {
 }
 
 func (m *maker) reportUnread() {
-	for _, what := range m.facts.Around.Unread {
+	for _, what := range m.facts.Cluster.Unread {
 		m.addFinding(event.Finding{
 			Severity: event.Warn, Code: event.CodeNotLookedAt,
 			What: "the operator may not " + what + ", so that could not be checked",
@@ -368,7 +368,7 @@ func lowerKind(s string) string {
 
 // grantHint says how to come by a right.
 func (m *maker) grantHint(right string) string {
-	if show := m.facts.Around.Grants[right]; show != "" {
+	if show := m.facts.Cluster.Grants[right]; show != "" {
 		return "use a kubeconfig whose user may, and check with: " + show
 	}
 	return "use a kubeconfig whose user may"

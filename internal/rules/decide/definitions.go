@@ -15,7 +15,7 @@ func (m *maker) checkDefinitions() {
 			bring[p.Name] = p
 		}
 	}
-	for _, d := range m.facts.Around.Definitions {
+	for _, d := range m.facts.Cluster.Definitions {
 		p, ok := bring[d.Name]
 		if !ok {
 			continue
@@ -53,7 +53,7 @@ func (m *maker) checkDefinition(d DefinitionFact, p ownedPart) {
 
 // checkTaken finds objects of the plan that exist and belong to somebody else.
 func (m *maker) checkTaken() {
-	for _, t := range m.facts.Around.Taken {
+	for _, t := range m.facts.Cluster.Taken {
 		f := event.Finding{
 			Severity: event.Error, Code: event.CodeObjectExists, Item: t.Component,
 			What: fmt.Sprintf("%s (%s) is there already and kept by %s", t.Object, t.Place, orDefault(t.Keeper, "somebody else")),

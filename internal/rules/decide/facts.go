@@ -24,7 +24,7 @@ type Facts struct {
 	PullSecret     string   // why the site's pull secret cannot be used; empty when it can, or there is none
 	Registry       RegistryFacts
 	CA             []byte // PEM of the registry's authority, where the site names one and nodes are told of it
-	Around         Surroundings
+	Cluster        ClusterState
 	GPU            GPUFacts
 }
 

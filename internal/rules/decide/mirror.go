@@ -134,7 +134,7 @@ func (m *maker) useAgentImage(n *plan.NodeChange) {
 // where none says.
 func (m *maker) nodeRuntimes() []string {
 	var out []string
-	for _, f := range m.facts.Around.Nodes {
+	for _, f := range m.facts.Cluster.Nodes {
 		if name, _, _ := strings.Cut(f.Runtime, "://"); name == "containerd" || name == "cri-o" {
 			out = append(out, name)
 		}

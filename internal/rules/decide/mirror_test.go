@@ -91,7 +91,7 @@ func TestMirrorAndRewrite(t *testing.T) {
 func TestMirrorBindsRuntimesAndAuthority(t *testing.T) {
 	l, p, found := mirrored(t, func(_ *lock.Lock, s *plan.Site, f *Facts) {
 		f.CA, s.Registry.CAFile = []byte("pem"), "/etc/ca.pem"
-		f.Around.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64", Ready: true, Runtime: "cri-o://1.33.1"}, {Name: "b", Platform: "linux/amd64", Ready: true, Runtime: "containerd://2.1.0"}}
+		f.Cluster.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64", Ready: true, Runtime: "cri-o://1.33.1"}, {Name: "b", Platform: "linux/amd64", Ready: true, Runtime: "containerd://2.1.0"}}
 	})
 	if p == nil {
 		t.Fatalf("%+v", found)

@@ -125,9 +125,9 @@ type EscalationFact struct {
 	Verb   string // escalate or bind
 }
 
-// Surroundings are the facts that the checks of the cluster look at. The zero
-// value says nothing, and nothing is found in it.
-type Surroundings struct {
+// ClusterState is what the checks of the cluster look at. The zero value says
+// nothing, and nothing is found in it.
+type ClusterState struct {
 	Nodes       []NodeFact
 	Spaces      map[string]SpaceFact
 	Serves      map[string]bool // "apps/v1/Deployment", "v1/Pod"; nil: not asked

@@ -29,52 +29,52 @@ func TestPreflight(t *testing.T) {
 		}
 		return p
 	}
-	space := func(f *Facts, s SpaceFact) { s.Name = "front"; f.Around.Spaces = map[string]SpaceFact{"front": s} }
+	space := func(f *Facts, s SpaceFact) { s.Name = "front"; f.Cluster.Spaces = map[string]SpaceFact{"front": s} }
 	class := "gold"
 	for name, tc := range map[string]struct {
 		spoil func(s *plan.Site, r map[Key]Rendered, f *Facts)
 		want  string // CODE SEVERITY: part of what is said
 	}{
-		"clock before":  {func(_ *plan.Site, _ map[Key]Rendered, f *Facts) { f.Around.Skew = 2 * time.Minute }, "clock-skew warn: 2m0s before"},
-		"clock behind":  {func(_ *plan.Site, _ map[Key]Rendered, f *Facts) { f.Around.Skew = -2 * time.Minute }, "clock-skew warn: 2m0s behind"},
-		"clock is fine": {func(_ *plan.Site, _ map[Key]Rendered, f *Facts) { f.Around.Skew = 59 * time.Second }, ""},
+		"clock before":  {func(_ *plan.Site, _ map[Key]Rendered, f *Facts) { f.Cluster.Skew = 2 * time.Minute }, "clock-skew warn: 2m0s before"},
+		"clock behind":  {func(_ *plan.Site, _ map[Key]Rendered, f *Facts) { f.Cluster.Skew = -2 * time.Minute }, "clock-skew warn: 2m0s behind"},
+		"clock is fine": {func(_ *plan.Site, _ map[Key]Rendered, f *Facts) { f.Cluster.Skew = 59 * time.Second }, ""},
 		"chart version": {func(_ *plan.Site, r map[Key]Rendered, _ *Facts) {
 			made := r[webKey]
 			made.KubeVersion, made.Problem = ">=1.99.0-0", "chart requires"
 			r[webKey] = made
 		}, "chart-kubernetes error: wants Kubernetes >=1.99.0-0; the cluster runs v1.34.2"},
 		"no node": {func(_ *plan.Site, _ map[Key]Rendered, f *Facts) {
-			f.Around.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64"}}
+			f.Cluster.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64"}}
 		}, "no-usable-node error: none of the cluster's 1 nodes"},
 		"a variant is the platform": {func(_ *plan.Site, _ map[Key]Rendered, f *Facts) {
-			f.Around.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64", Ready: true, Disk: 1 << 40}}
+			f.Cluster.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64", Ready: true, Disk: 1 << 40}}
 		}, ""},
 		"old containerd, rewrite": {func(_ *plan.Site, _ map[Key]Rendered, f *Facts) {
-			f.Around.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64", Ready: true, Runtime: "containerd://1.5.2"}}
+			f.Cluster.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64", Ready: true, Runtime: "containerd://1.5.2"}}
 		}, ""},
 		"served": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
 			with(r, pod(nil))
-			f.Around.Serves = map[string]bool{"apps/v1/Deployment": true}
+			f.Cluster.Serves = map[string]bool{"apps/v1/Deployment": true}
 		}, ""},
 		"removed": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
 			with(r, pod(func(p *Part) { p.APIVersion = "extensions/v1beta1" }))
-			f.Around.Serves = map[string]bool{"apps/v1/Deployment": true}
+			f.Cluster.Serves = map[string]bool{"apps/v1/Deployment": true}
 		}, "api-removed error: Deployment front/web (web/templates/d.yaml line 3) is extensions/v1beta1"},
 		"other version": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
 			with(r, Part{APIVersion: "acme.dev/v1alpha1", Kind: "Widget", Namespace: "front", Name: "w"})
-			f.Around.Serves = map[string]bool{"acme.dev/v1/Widget": true}
+			f.Cluster.Serves = map[string]bool{"acme.dev/v1/Widget": true}
 		}, "api-removed error: Widget front/w"},
 		"brought by the same component": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
 			with(r, Part{APIVersion: "acme.dev/v1", Kind: "Widget", Namespace: "front", Name: "w"},
 				Part{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition", Name: "widgets.acme.dev", Defines: &DefinesFact{Group: "acme.dev", Kind: "Widget", Versions: []string{"v1"}}})
-			f.Around.Serves = map[string]bool{"apiextensions.k8s.io/v1/CustomResourceDefinition": true}
+			f.Cluster.Serves = map[string]bool{"apiextensions.k8s.io/v1/CustomResourceDefinition": true}
 		}, ""},
 		"brought too late": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
 			certs := r[Key{"certs", "certs"}]
 			certs.Parts = []Part{{APIVersion: "acme.dev/v1", Kind: "Widget", Namespace: "certs", Name: "w"}}
 			r[Key{"certs", "certs"}] = certs
 			with(r, Part{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition", Name: "widgets.acme.dev", Defines: &DefinesFact{Group: "acme.dev", Kind: "Widget", Versions: []string{"v1"}}})
-			f.Around.Serves = map[string]bool{"apiextensions.k8s.io/v1/CustomResourceDefinition": true}
+			f.Cluster.Serves = map[string]bool{"apiextensions.k8s.io/v1/CustomResourceDefinition": true}
 		}, "crd-too-late error: Widget certs/w"},
 		"class missing": {func(_ *plan.Site, r map[Key]Rendered, _ *Facts) {
 			with(r, pod(func(p *Part) { p.Claims = []Claim{{Name: "d", Class: &class}} }))
@@ -108,17 +108,17 @@ func TestPreflight(t *testing.T) {
 		}, ""},
 		"stored version lost": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
 			with(r, Part{Kind: "CustomResourceDefinition", Name: "a.acme.dev", Defines: &DefinesFact{Versions: []string{"v2"}}})
-			f.Around.Definitions = []DefinitionFact{{Name: "a.acme.dev", Stored: []string{"v1", "v2"}}}
+			f.Cluster.Definitions = []DefinitionFact{{Name: "a.acme.dev", Stored: []string{"v1", "v2"}}}
 		}, "crd-version-lost error: version v1"},
 		"kept elsewhere, no conflict": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
 			with(r, Part{Kind: "CustomResourceDefinition", Name: "a.acme.dev", Defines: &DefinesFact{Versions: []string{"v1"}}})
-			f.Around.Definitions = []DefinitionFact{{Name: "a.acme.dev", Keeper: "Flux"}}
+			f.Cluster.Definitions = []DefinitionFact{{Name: "a.acme.dev", Keeper: "Flux"}}
 		}, "crd-foreign warn: kept by Flux"},
 		"webhook that the plan brings": {func(_ *plan.Site, _ map[Key]Rendered, f *Facts) {
-			f.Around.Webhooks = []WebhookFact{{Config: "ValidatingWebhookConfiguration x", Webhook: "w", Service: "a/b", Problem: "does not exist", Matches: []string{"Pod p"}, Ours: true}}
+			f.Cluster.Webhooks = []WebhookFact{{Config: "ValidatingWebhookConfiguration x", Webhook: "w", Service: "a/b", Problem: "does not exist", Matches: []string{"Pod p"}, Ours: true}}
 		}, "webhook-unanswered warn: a/b does not exist"},
 		"not looked at": {func(_ *plan.Site, _ map[Key]Rendered, f *Facts) {
-			f.Around.Unread = []string{"list admission webhooks"}
+			f.Cluster.Unread = []string{"list admission webhooks"}
 		}, "not-looked-at warn: list admission webhooks"},
 	} {
 		t.Run(name, func(t *testing.T) {

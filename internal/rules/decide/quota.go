@@ -17,8 +17,8 @@ func (m *maker) checkQuotas() {
 	for _, p := range m.allParts() {
 		bySpace[p.Namespace] = append(bySpace[p.Namespace], p)
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.facts.Around.Spaces)) {
-		space := m.facts.Around.Spaces[name]
+	for _, name := range slices.Sorted(maps.Keys(m.facts.Cluster.Spaces)) {
+		space := m.facts.Cluster.Spaces[name]
 		sum := map[string]int64{}
 		for _, p := range bySpace[name] {
 			m.checkRanges(p, space)

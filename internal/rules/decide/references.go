@@ -24,7 +24,7 @@ func Strategies(definitions, lacking []string) (list []string, why string) {
 	return []string{plan.IDMS, plan.Rewrite}, "the default for OpenShift"
 }
 
-// Refer settles the strategies where the site file names none.
-func (s *Selection) Refer(list []string, why string) {
+// SetReferences settles the strategies where the site file names none.
+func (s *Selection) SetReferences(list []string, why string) {
 	s.site.References, s.site.ReferencesWhy = list, why
 }

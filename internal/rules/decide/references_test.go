@@ -30,7 +30,7 @@ func TestDefaultOfOpenShiftMakesAPlan(t *testing.T) {
 	f := facts(l)
 	f.CRDs = slices.Clone(mirrorSets)
 	selection, _ := Select(l, s)
-	selection.Refer(Strategies(f.CRDs, nil))
+	selection.SetReferences(Strategies(f.CRDs, nil))
 	p, found := Make(ofBundle(), selection, r, f)
 	if p == nil || p.Nodes == nil || p.Nodes.Strategy != plan.IDMS || p.Site.ReferencesWhy == "" || !p.Site.Rewrites() {
 		t.Fatalf("%+v", found)

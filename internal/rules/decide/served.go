@@ -64,7 +64,7 @@ func replacementType(apiVersion, kind string) string {
 // checkServed finds objects whose type the cluster does not serve, and no definition
 // of the plan brings in time.
 func (m *maker) checkServed() {
-	if m.facts.Around.Serves == nil {
+	if m.facts.Cluster.Serves == nil {
 		return
 	}
 	parts := m.allParts()
@@ -78,7 +78,7 @@ func (m *maker) checkServed() {
 	}
 	for _, p := range parts {
 		key := p.APIVersion + "/" + p.Kind
-		if m.facts.Around.Serves[key] {
+		if m.facts.Cluster.Serves[key] {
 			continue
 		}
 		if by, ok := bring[key]; ok {
@@ -140,7 +140,7 @@ func (m *maker) reportUnserved(p ownedPart) {
 // othersOf is the apiVersion under which the cluster serves a kind of the group.
 func (m *maker) othersOf(group, kind string) string {
 	found := ""
-	for key := range m.facts.Around.Serves {
+	for key := range m.facts.Cluster.Serves {
 		if strings.HasPrefix(key, group+"/") && strings.HasSuffix(key, "/"+kind) && (found == "" || key < found) {
 			found = key
 		}

@@ -27,7 +27,7 @@ func (m *maker) checkStorage() {
 }
 
 func (m *maker) checkClaim(p ownedPart, c Claim, known map[string]bool) {
-	if p.Exists || (m.facts.StorageClasses == nil && m.facts.Around.Nodes == nil) {
+	if p.Exists || (m.facts.StorageClasses == nil && m.facts.Cluster.Nodes == nil) {
 		return
 	}
 	choices := "the cluster has none: install a storage provisioner"

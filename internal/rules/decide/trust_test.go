@@ -37,7 +37,7 @@ func TestNodesTrustTheAuthority(t *testing.T) {
 			withAgent(l, f)
 			s.References, s.Registry.CAFile, f.CA = c.references, "/site/ca.pem", []byte("pem")
 			if c.nodes != nil {
-				f.Around.Nodes = c.nodes
+				f.Cluster.Nodes = c.nodes
 			}
 		})
 		f := of(found, "nodes-trust")
@@ -53,7 +53,7 @@ func TestNodesTrustTheAuthority(t *testing.T) {
 func TestCRIOHasToReload(t *testing.T) {
 	for runtime, want := range map[string]bool{"cri-o://1.33.1": true, "containerd://2.1.0": false} {
 		_, _, found := mirrored(t, func(_ *lock.Lock, _ *plan.Site, f *Facts) {
-			f.Around.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64", Ready: true, Runtime: runtime}}
+			f.Cluster.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64", Ready: true, Runtime: runtime}}
 		})
 		f := of(found, "crio-reload")
 		if (f != nil) != want || f != nil && !strings.Contains(f.Hint, "systemctl reload crio") {

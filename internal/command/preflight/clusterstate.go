@@ -20,8 +20,8 @@ import (
 // atOnce bounds requests side by side.
 const atOnce = 8
 
-// around looks at what surrounds the rendered pieces in the cluster.
-type around struct {
+// stateReader reads what the cluster has that matters to the rendered pieces.
+type stateReader struct {
 	cluster   *kube.Client
 	stack     string
 	selection *decide.Selection
@@ -34,9 +34,9 @@ type around struct {
 	answers map[kube.Right]bool
 }
 
-// surround renders the selection for the cluster and adds to the facts what
-// surrounds it there.
-func surround(ctx context.Context, from source, c *kube.Client, s *decide.Selection, stack string, f *decide.Facts) (map[decide.Key]decide.Rendered, []*piece, error) {
+// readClusterState renders the selection for the cluster and adds to the facts
+// what the cluster has that matters to it.
+func readClusterState(ctx context.Context, from source, c *kube.Client, s *decide.Selection, stack string, f *decide.Facts) (map[decide.Key]decide.Rendered, []*piece, error) {
 	apis, err := c.APIVersions()
 	if err != nil {
 		return nil, nil, err
@@ -51,12 +51,12 @@ func surround(ctx context.Context, from source, c *kube.Client, s *decide.Select
 	if err := findBreaches(found, f.Version); err != nil {
 		return nil, nil, err
 	}
-	f.Around.Serves = set(apis)
-	a := &around{cluster: c, stack: stack, selection: s, pieces: found, facts: f, known: set(f.CRDs), nodes: int64(len(f.Around.Nodes))}
-	if err := a.look(ctx); err != nil {
+	f.Cluster.Serves = set(apis)
+	sr := &stateReader{cluster: c, stack: stack, selection: s, pieces: found, facts: f, known: set(f.CRDs), nodes: int64(len(f.Cluster.Nodes))}
+	if err := sr.readAll(ctx); err != nil {
 		return nil, nil, err
 	}
-	a.fill(rendered)
+	sr.fill(rendered)
 	return rendered, found, nil
 }
 
@@ -68,13 +68,13 @@ func set(list []string) map[string]bool {
 	return out
 }
 
-// look places the pieces and gathers what the checks of plan want to know of
-// their surroundings.
-func (a *around) look(ctx context.Context) error {
-	a.answers = map[kube.Right]bool{}
-	a.facts.Around.User = a.cluster.Identity().User
-	a.place()
-	for _, step := range []func(context.Context) error{a.clock, a.inSpaces, a.existing, a.definitions, a.webhooks, a.rights, a.escalations} {
+// readAll locates the pieces and gathers what the checks of plan want to know of
+// the cluster.
+func (sr *stateReader) readAll(ctx context.Context) error {
+	sr.answers = map[kube.Right]bool{}
+	sr.facts.Cluster.User = sr.cluster.Identity().User
+	sr.locatePieces()
+	for _, step := range []func(context.Context) error{sr.clock, sr.inSpaces, sr.existing, sr.definitions, sr.webhooks, sr.rights, sr.escalations} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -83,36 +83,36 @@ func (a *around) look(ctx context.Context) error {
 }
 
 // unread notes what the operator may not look at; any other error stays one.
-func (a *around) unread(err error, what string) error {
+func (sr *stateReader) unread(err error, what string) error {
 	if !kube.Forbidden(err) {
 		return err
 	}
-	if f := &a.facts.Around; !slices.Contains(f.Unread, what) {
+	if f := &sr.facts.Cluster; !slices.Contains(f.Unread, what) {
 		f.Unread = append(f.Unread, what)
 	}
 	return nil
 }
 
-// place finds the resource and namespace of every piece, from the cluster or
+// locatePieces finds the resource and namespace of every piece, from the cluster or
 // from the plan's own definitions.
-func (a *around) place() {
+func (sr *stateReader) locatePieces() {
 	brought := map[schema.GroupKind]*unstructured.Unstructured{}
-	for _, p := range a.pieces {
+	for _, p := range sr.pieces {
 		if d := p.part.Defines; d != nil {
 			brought[schema.GroupKind{Group: d.Group, Kind: d.Kind}] = p.object
 		}
 	}
-	for _, p := range a.pieces {
+	for _, p := range sr.pieces {
 		gvk := p.object.GroupVersionKind()
 		namespaced := true
-		if resource, scoped, err := a.cluster.Resource(gvk); err == nil {
+		if resource, scoped, err := sr.cluster.Resource(gvk); err == nil {
 			p.resource, p.served, namespaced = resource, true, scoped
 		} else if crd := brought[gvk.GroupKind()]; crd != nil {
 			plural, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "plural")
 			scope, _, _ := unstructured.NestedString(crd.Object, "spec", "scope")
 			p.resource, namespaced = gvk.GroupVersion().WithResource(plural), scope != "Cluster"
 		}
-		p.settle(namespaced, a.nodes)
+		p.settle(namespaced, sr.nodes)
 	}
 }
 
@@ -161,18 +161,18 @@ func counted(r schema.GroupVersionResource, u *unstructured.Unstructured) []stri
 	return append(out, r.Resource)
 }
 
-func (a *around) clock(ctx context.Context) (err error) {
-	a.facts.Around.Skew, err = a.cluster.Skew(ctx)
+func (sr *stateReader) clock(ctx context.Context) (err error) {
+	sr.facts.Cluster.Skew, err = sr.cluster.Skew(ctx)
 	return err
 }
 
 // namespaces are those that the plan uses, sorted.
-func (a *around) namespaces() []string {
+func (sr *stateReader) namespaces() []string {
 	out := []string{kube.SystemNamespace}
-	for _, c := range a.selection.Components {
+	for _, c := range sr.selection.Components {
 		out = append(out, c.Namespace)
 	}
-	for _, p := range a.pieces {
+	for _, p := range sr.pieces {
 		if p.part.Namespace != "" {
 			out = append(out, p.part.Namespace)
 		}
@@ -182,15 +182,15 @@ func (a *around) namespaces() []string {
 }
 
 // inSpaces reads quotas and limits of the namespaces that exist.
-func (a *around) inSpaces(ctx context.Context) error {
-	for _, name := range a.namespaces() {
-		s, there := a.facts.Around.Spaces[name]
+func (sr *stateReader) inSpaces(ctx context.Context) error {
+	for _, name := range sr.namespaces() {
+		s, there := sr.facts.Cluster.Spaces[name]
 		if !there {
 			continue
 		}
-		quotas, ranges, err := a.cluster.Quotas(ctx, name)
+		quotas, ranges, err := sr.cluster.Quotas(ctx, name)
 		if err != nil {
-			if err := a.unread(err, "list resource quotas and limit ranges in namespace "+name); err != nil {
+			if err := sr.unread(err, "list resource quotas and limit ranges in namespace "+name); err != nil {
 				return err
 			}
 			continue
@@ -207,11 +207,11 @@ func (a *around) inSpaces(ctx context.Context) error {
 				}
 			}
 		}
-		a.facts.Around.Spaces[name] = s
+		sr.facts.Cluster.Spaces[name] = s
 	}
-	for name := range a.facts.Around.Spaces {
-		if !slices.Contains(a.namespaces(), name) {
-			delete(a.facts.Around.Spaces, name)
+	for name := range sr.facts.Cluster.Spaces {
+		if !slices.Contains(sr.namespaces(), name) {
+			delete(sr.facts.Cluster.Spaces, name)
 		}
 	}
 	return nil
@@ -219,28 +219,28 @@ func (a *around) inSpaces(ctx context.Context) error {
 
 // existing looks for objects of the plan that are there already, and whose they
 // are.
-func (a *around) existing(ctx context.Context) error {
+func (sr *stateReader) existing(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
-	for _, p := range a.pieces {
-		if !p.served || p.part.Name == "" || p.part.Defines != nil || !a.there(p.part.Namespace) {
+	for _, p := range sr.pieces {
+		if !p.served || p.part.Name == "" || p.part.Defines != nil || !sr.there(p.part.Namespace) {
 			continue
 		}
-		g.Go(func() error { return a.exists(ctx, p) })
+		g.Go(func() error { return sr.exists(ctx, p) })
 	}
 	err := g.Wait()
-	slices.SortFunc(a.facts.Around.Taken, func(x, y decide.TakenFact) int { return strings.Compare(x.Object, y.Object) })
+	slices.SortFunc(sr.facts.Cluster.Taken, func(x, y decide.TakenFact) int { return strings.Compare(x.Object, y.Object) })
 	return err
 }
 
 // there says whether a namespace can hold anything yet.
-func (a *around) there(namespace string) bool {
-	_, ok := a.facts.Around.Spaces[namespace]
-	return ok || namespace == "" || len(a.facts.Namespaces) == 0 // they could not be listed
+func (sr *stateReader) there(namespace string) bool {
+	_, ok := sr.facts.Cluster.Spaces[namespace]
+	return ok || namespace == "" || len(sr.facts.Namespaces) == 0 // they could not be listed
 }
 
-func (a *around) exists(ctx context.Context, p *piece) error {
-	labels, annotations, err := a.cluster.Marks(ctx, p.resource, p.part.Namespace, p.part.Name)
+func (sr *stateReader) exists(ctx context.Context, p *piece) error {
+	labels, annotations, err := sr.cluster.Marks(ctx, p.resource, p.part.Namespace, p.part.Name)
 	if kube.Absent(err) || kube.Forbidden(err) {
 		return nil // what may not be read is named among the rights
 	}
@@ -248,7 +248,7 @@ func (a *around) exists(ctx context.Context, p *piece) error {
 		return fmt.Errorf("looking for %s: %w", object.RefOf(p.object), err)
 	}
 	p.part.Exists = true
-	if p.hook || a.ours(p, annotations) {
+	if p.hook || sr.ours(p, annotations) {
 		return nil
 	}
 	o := object.RefOf(p.object)
@@ -258,21 +258,21 @@ func (a *around) exists(ctx context.Context, p *piece) error {
 		Release: p.release != "", Resource: strings.TrimSuffix(p.resource.GroupResource().String(), "."), Namespace: o.Namespace, Name: o.Name,
 	}
 	if !t.Release {
-		t.Refused, err = a.refusal(ctx, p)
+		t.Refused, err = sr.refusal(ctx, p)
 	}
 	if err != nil || (!t.Release && t.Refused == "" && t.Keeper == "") {
 		return err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.facts.Around.Taken = append(a.facts.Around.Taken, t)
+	sr.mu.Lock()
+	defer sr.mu.Unlock()
+	sr.facts.Cluster.Taken = append(sr.facts.Cluster.Taken, t)
 	return nil
 }
 
 // refusal tries the piece without writing. What else stands in its way is found
 // by other checks.
-func (a *around) refusal(ctx context.Context, p *piece) (string, error) {
-	refused, err := a.cluster.Refusal(ctx, p.object, p.namespace, a.stack+"/"+p.component)
+func (sr *stateReader) refusal(ctx context.Context, p *piece) (string, error) {
+	refused, err := sr.cluster.Refusal(ctx, p.object, p.namespace, sr.stack+"/"+p.component)
 	if ctx.Err() != nil {
 		return "", err
 	}
@@ -280,20 +280,20 @@ func (a *around) refusal(ctx context.Context, p *piece) (string, error) {
 }
 
 // ours says whether marks are those of the plan's own release or component.
-func (a *around) ours(p *piece, annotations map[string]string) bool {
+func (sr *stateReader) ours(p *piece, annotations map[string]string) bool {
 	if p.release != "" {
 		return annotations["meta.helm.sh/release-name"] == p.release && annotations["meta.helm.sh/release-namespace"] == p.namespace
 	}
-	return annotations[kube.AnnotationOwner] == a.stack+"/"+p.component
+	return annotations[kube.AnnotationOwner] == sr.stack+"/"+p.component
 }
 
 // definitions looks at custom resource definitions of the plan that exist.
-func (a *around) definitions(ctx context.Context) error {
-	for _, p := range a.pieces {
-		if p.part.Defines == nil || !a.known[p.part.Name] {
+func (sr *stateReader) definitions(ctx context.Context) error {
+	for _, p := range sr.pieces {
+		if p.part.Defines == nil || !sr.known[p.part.Name] {
 			continue
 		}
-		stored, labels, annotations, err := a.cluster.StoredVersions(ctx, p.part.Name)
+		stored, labels, annotations, err := sr.cluster.StoredVersions(ctx, p.part.Name)
 		if kube.Absent(err) || kube.Forbidden(err) {
 			continue
 		}
@@ -301,21 +301,21 @@ func (a *around) definitions(ctx context.Context) error {
 			return fmt.Errorf("reading definition %s: %w", p.part.Name, err)
 		}
 		d := decide.DefinitionFact{Name: p.part.Name, Stored: stored}
-		if annotations[kube.AnnotationOwner] != a.stack+"/"+p.component {
+		if annotations[kube.AnnotationOwner] != sr.stack+"/"+p.component {
 			d.Keeper = kube.Keeper(labels, annotations)
-			if d.Refused, err = a.refusal(ctx, p); err != nil {
+			if d.Refused, err = sr.refusal(ctx, p); err != nil {
 				return err
 			}
 		}
 		p.part.Exists = true
-		a.facts.Around.Definitions = append(a.facts.Around.Definitions, d)
+		sr.facts.Cluster.Definitions = append(sr.facts.Cluster.Definitions, d)
 	}
 	return nil
 }
 
 // fill hands the parts to their renderings.
-func (a *around) fill(rendered map[decide.Key]decide.Rendered) {
-	for _, p := range a.pieces {
+func (sr *stateReader) fill(rendered map[decide.Key]decide.Rendered) {
+	for _, p := range sr.pieces {
 		r := rendered[p.key]
 		r.Parts = append(r.Parts, p.part)
 		rendered[p.key] = r
