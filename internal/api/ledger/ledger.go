@@ -89,14 +89,14 @@ func (g *Ledger) Count() map[string]int {
 	return n
 }
 
-// Parse reads a ledger strictly: one document, no field that is not known, every
-// check valid. It proves nothing about it. Data may be hostile.
+// Parse reads a ledger: one document, every check valid. Fields that are not
+// known are left out, for the ledger may be of a newer caisson than the site's.
+// It proves nothing about it. Data may be hostile.
 func Parse(data []byte) (*Ledger, error) {
 	if len(data) > MaxBytes {
 		return nil, fmt.Errorf("reading the ledger: it has more than %d bytes", MaxBytes)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
 	var g Ledger
 	if err := dec.Decode(&g); err != nil {
 		return nil, fmt.Errorf("reading the ledger: %w", err)

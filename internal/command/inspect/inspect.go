@@ -57,7 +57,9 @@ type Bundle struct {
 	SBOM      bool          `json:"sbom"`
 	// Checks counts what the signed ledger lists, by result.
 	Checks map[string]int `json:"checks,omitempty"`
-	Items  []Item         `json:"items"`
+	// LedgerProblem says why the signed ledger cannot be read.
+	LedgerProblem string `json:"ledgerProblem,omitempty"`
+	Items         []Item `json:"items"`
 }
 
 // Volumes counts the volume files.
@@ -148,10 +150,21 @@ func inspectHead(files bundle.Files, checker *sign.Checker) (Bundle, error) {
 	}
 	out.Verified, out.Keys = true, t.KeyIDs()
 	markSigners(out.Signers, t.Signatures())
-	if g, err := ledger.Parse(t.Ledger()); err == nil {
-		out.Checks = g.Count()
-	}
+	out.readLedger(t.Ledger())
 	return out, nil
+}
+
+// readLedger counts the checks of the signed ledger, where there is one.
+func (b *Bundle) readLedger(text []byte) {
+	if len(text) == 0 {
+		return
+	}
+	g, err := ledger.Parse(text)
+	if err != nil {
+		b.LedgerProblem = err.Error()
+		return
+	}
+	b.Checks = g.Count()
 }
 
 func summarizeHead(h *cargo.Head) (Bundle, error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/event"
@@ -208,6 +209,33 @@ func TestReportGoesOnWithoutALockThatItCannotRead(t *testing.T) {
 				t.Errorf("%d items, want %d", len(r.Report.Items), c.items)
 			}
 		})
+	}
+}
+
+// TestReportReadsALedgerOfANewerCaisson: the fields that this one does not know are
+// left out, and the checks count.
+func TestReportReadsALedgerOfANewerCaisson(t *testing.T) {
+	g := &ledger.Ledger{
+		APIVersion: ledger.APIVersion, Kind: ledger.Kind, Name: "demo", Version: "1.0.0", Created: "2026-01-01T00:00:00Z",
+		Index: digest.FromString("index"), Lock: digest.FromString("lock"),
+	}
+	g.Append(ledger.Check{Item: bundletest.Web, What: "layer", Rule: "sha256", Result: ledger.Passed})
+	text, err := g.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := strings.Replace(string(text), `"result"`, `"grade": 3, "result"`, 1)
+	b := bundletest.Make(t, bundletest.Options{LedgerText: newer})
+	j := history(b, b.Open(t).IndexDigest())
+	j.Runs = j.Runs[:1]
+	opt := nowhere(t, onDisk(t, j, b.Lock))
+	opt.Bundles, opt.Keys = []string{b.Dir}, []string{b.KeyFile}
+	r, err := Run(t.Context(), opt, event.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if missing := strings.Join(r.Report.Missing, "\n"); strings.Contains(missing, "ledger") {
+		t.Errorf("missing is %s", missing)
 	}
 }
 

@@ -51,6 +51,7 @@ type Options struct {
 	Salt       string // changes the web image's content and nothing else
 	Expires    string // RFC 3339; default: never
 	LockText   string // what stands in the bundle as its lock; default: the lock
+	LedgerText string // ledger that the signed statement names; default: none
 	Key        *sign.PrivateKey
 	KeyFile    string // public half of Key, as a file; made when empty
 }
@@ -145,6 +146,10 @@ func (b *Bundle) sealBundle(tb testing.TB, opt Options) {
 	statement.Predicate.Sequence = max(opt.Sequence, 1)
 	statement.Predicate.Created = "2026-01-01T00:00:00Z"
 	statement.Predicate.Expires = opt.Expires
+	if opt.LedgerText != "" {
+		statement.Predicate.Ledger, err = bundle.WriteLedger(b.Dir, b.Name, []byte(opt.LedgerText))
+		requireNoError(tb, err)
+	}
 	payload, err := statement.Marshal()
 	requireNoError(tb, err)
 	signature, err := b.Key.SignStatement(payload)

@@ -190,6 +190,9 @@ func addBundle(p *output.Page, b inspect.Bundle, keyGiven bool) {
 	for _, s := range b.Signers {
 		p.Say("  signature  %s", output.Clean(describeSigner(s)))
 	}
+	if b.LedgerProblem != "" {
+		p.Line(output.Say("  "), output.Span{Text: "ledger", Look: output.Bad}, output.Say("     %s", output.Clean(b.LedgerProblem)))
+	}
 	for _, name := range b.Volumes.Missing {
 		p.Line(output.Say("  "), output.Span{Text: "missing", Look: output.Bad}, output.Say(" %s", output.Clean(name)))
 	}
