@@ -22,8 +22,13 @@ const (
 	maxObjects  = 20000
 )
 
+// ErrItems: whatever has items is a list to Kubernetes' clients, Helm's among
+// them. They would apply the items, of which nobody knows, and not the object.
+var ErrItems = errors.New("an object that is no list has items")
+
 // Parse reads a stream of YAML or JSON documents. Lists are taken apart, empty
-// documents dropped. Every object has apiVersion, kind and a name.
+// documents dropped. Every object has apiVersion, kind and a name, and none has
+// items of its own: that is ErrItems.
 func Parse(stream []byte) ([]*unstructured.Unstructured, error) {
 	var out []*unstructured.Unstructured
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(stream)))
@@ -53,7 +58,7 @@ func appendDocument(out []*unstructured.Unstructured, doc []byte) ([]*unstructur
 		return out, nil
 	}
 	u := &unstructured.Unstructured{Object: content}
-	if !u.IsList() {
+	if !u.IsList() || !strings.HasSuffix(u.GetKind(), "List") {
 		return appendObject(out, u)
 	}
 	err := u.EachListItem(func(item runtime.Object) error {
@@ -72,6 +77,9 @@ func appendObject(out []*unstructured.Unstructured, u *unstructured.Unstructured
 		return nil, fmt.Errorf("a %s without a name", u.GetKind())
 	case len(out) >= maxObjects:
 		return nil, fmt.Errorf("more than %d objects", maxObjects)
+	}
+	if _, ok := u.Object["items"]; ok {
+		return nil, fmt.Errorf("%s: %w; each of them has to be written as an object of its own", object.RefOf(u), ErrItems)
 	}
 	return append(out, u), nil
 }

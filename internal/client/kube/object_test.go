@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -24,6 +25,31 @@ func TestParse(t *testing.T) {
 		if _, err := Parse([]byte(bad)); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+// TestNoObjectHasItems: an object with items is a list to every client of
+// Kubernetes, whatever its kind. Written anew it would be taken apart, and what
+// stands in it applied although nobody saw it.
+func TestNoObjectHasItems(t *testing.T) {
+	const inner = "[{apiVersion: v1, kind: ConfigMap, metadata: {name: smuggled}}]"
+	for name, text := range map[string]string{
+		"in a list":         "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: ConfigMap, metadata: {name: innocent}, items: " + inner + "}]\n",
+		"a list in a list":  "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: List, metadata: {name: innocent}, items: " + inner + "}]\n",
+		"no list by kind":   "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: innocent}\nitems: " + inner + "\n",
+		"nothing in it":     "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: innocent}\nitems: []\n",
+		"null":              "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: innocent}\nitems: null\n",
+		"a mapping":         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: innocent}\nitems: {a: b}\n",
+		"a list of no list": "apiVersion: v1\nkind: List\nmetadata: {name: innocent}\nitems: {a: b}\n",
+	} {
+		objects, err := Parse([]byte(text))
+		if !errors.Is(err, ErrItems) || !strings.Contains(err.Error(), "innocent") {
+			t.Errorf("%s: %d objects, %v", name, len(objects), err)
+		}
+	}
+	const data = "apiVersion: v1\nkind: ConfigMapList\nitems: [{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {items: x}}]\n"
+	if objects, err := Parse([]byte(data)); err != nil || len(objects) != 1 {
+		t.Errorf("%d objects, %v", len(objects), err)
 	}
 }
 
