@@ -42,6 +42,9 @@ const (
 	// what templates ask a cluster; a stack's allow names it as well
 	CodeLookup = "lookup"
 
+	// what is another each time a chart is rendered; a stack's allow names it as well
+	CodeChance = "chance"
+
 	// the stack and the site file
 	CodeUnknownComponent        = "unknown-component"
 	CodeComponentNotOptional    = "component-not-optional"
@@ -152,6 +155,7 @@ var codes = []CodeInfo{
 	{CodeEgressMore, Error, "Settle the findings that are listed, then run again."},
 
 	{CodeLookup, Error, "Turn the lookup off in the chart's values, or allow it in the stack with a reason."},
+	{CodeChance, Error, "Give the field in the chart's values, or allow it in the stack with a reason."},
 
 	{CodeUnknownComponent, Error, "Correct the component's name in the site file."},
 	{CodeComponentNotOptional, Error, "Enable the component in the site file, or make it optional in the stack."},
@@ -239,5 +243,5 @@ func Codes() []CodeInfo { return slices.Clone(codes) }
 
 // EgressCodes are those that a stack can allow.
 func EgressCodes() []string {
-	return []string{CodeEgressDownload, CodeEgressRemote, CodeEgressImage, CodeEgressPullAlways, CodeEgressMore, CodeLookup}
+	return []string{CodeEgressDownload, CodeEgressRemote, CodeEgressImage, CodeEgressPullAlways, CodeEgressMore, CodeLookup, CodeChance}
 }

@@ -11,8 +11,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/caisson/caisson/internal/api/object"
+	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/rules/document"
+	"github.com/caisson/caisson/internal/rules/rendering"
 )
 
 // ErrAmbiguousText: what is rendered can be read in two ways, so that what was
@@ -43,6 +45,31 @@ func (r Rendering) Objects() ([]Object, error) {
 		}
 	}
 	return out, nil
+}
+
+// Contents are the objects' contents, in their order.
+func (r Rendering) Contents() ([]map[string]any, error) {
+	objects, err := r.Objects()
+	out := make([]map[string]any, len(objects))
+	for i, o := range objects {
+		out[i] = o.Object
+	}
+	return out, err
+}
+
+// Describe lists the objects of a release and what chance decides of them, from
+// two renderings of it, see rendering.Plan. Errors are those of Objects and wrap
+// rendering.ErrUnsteady.
+func Describe(first, second Rendering) ([]plan.RenderedObject, error) {
+	one, err := first.Contents()
+	if err != nil {
+		return nil, err
+	}
+	two, err := second.Contents()
+	if err != nil {
+		return nil, err
+	}
+	return rendering.Plan(one, two)
 }
 
 // Definitions are the custom resource definitions of a rendering, wherever the

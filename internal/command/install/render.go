@@ -120,13 +120,9 @@ func (in *installer) rules(component string) []lint.Rule {
 }
 
 func compareRendering(planned *plan.Rendering, made helm.Rendering) ([]rendering.Difference, error) {
-	objects, err := made.Objects()
+	contents, err := made.Contents()
 	if err != nil {
 		return nil, err
-	}
-	contents := make([]map[string]any, len(objects))
-	for i, o := range objects {
-		contents[i] = o.Object
 	}
 	return rendering.Compare(planned.Objects, contents)
 }

@@ -2,10 +2,7 @@ package preflight
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -195,12 +192,15 @@ func (out *renderings) renderTwice(ctx context.Context, chart *helm.Chart, c dec
 	if err != nil {
 		return err
 	}
-	if err := compareRenderings(first, second, planned); err != nil {
+	if planned.Objects, err = helm.Describe(first, second); err != nil {
 		return err
 	}
 	made.Rendering = planned
-	made.pieces, err = read(&made.Rendered, first.Documents)
-	return err
+	made.Egress = append(made.Egress, rendering.Chance(chart.Name(), planned.Objects)...)
+	if made.pieces, err = read(&made.Rendered, first.Documents); err != nil {
+		return err
+	}
+	return readOther(&made.Rendered, second.Documents)
 }
 
 // note takes over what was asked: into the plan, and as findings where it is not
@@ -213,37 +213,6 @@ func note(asked []helm.Asked, made *rendered, planned *plan.Rendering) {
 			made.Egress = append(made.Egress, *a.Finding)
 		}
 	}
-}
-
-// errUnsteady: install could not tell such an object from one that was never
-// planned.
-var errUnsteady = errors.New("an object's name, or whether it is there, is another each time it is rendered")
-
-// compareRenderings lists the objects and what chance decides of them.
-func compareRenderings(first, second helm.Rendering, planned *plan.Rendering) error {
-	one, err := contents(first)
-	if err != nil {
-		return err
-	}
-	two, err := contents(second)
-	if err != nil {
-		return err
-	}
-	var unsteady []string
-	planned.Objects, unsteady, err = rendering.Describe(one, two)
-	if len(unsteady) > 0 {
-		return fmt.Errorf("%w: %s", errUnsteady, strings.Join(unsteady, ", "))
-	}
-	return err
-}
-
-func contents(r helm.Rendering) ([]map[string]any, error) {
-	objects, err := r.Objects()
-	out := make([]map[string]any, len(objects))
-	for i, o := range objects {
-		out[i] = o.Object
-	}
-	return out, err
 }
 
 func manifest(b *cargo.Bundle, ref string) (decide.Rendered, []*piece, error) {
@@ -261,6 +230,29 @@ func manifest(b *cargo.Bundle, ref string) (decide.Rendered, []*piece, error) {
 		r.Problem = err.Error()
 	}
 	return r, found, nil
+}
+
+// readOther adds the images and what would call out that only the other rendering
+// of a release has.
+func readOther(r *decide.Rendered, docs []document.Document) error {
+	sites, err := document.Read(docs)
+	if err != nil {
+		return err
+	}
+	for _, s := range document.Images(sites) {
+		if !slices.ContainsFunc(r.Images, func(have document.Site) bool { return have.Ref == s.Ref && have.Template == s.Template }) {
+			r.Images = append(r.Images, s)
+		}
+	}
+	for _, f := range lint.Check(sites) {
+		same := func(have lint.Finding) bool {
+			return have.Code == f.Code && have.Template == f.Template && have.Text == f.Text
+		}
+		if !slices.ContainsFunc(r.Egress, same) {
+			r.Egress = append(r.Egress, f)
+		}
+	}
+	return nil
 }
 
 // read counts what was rendered, finds its definitions and images and takes it

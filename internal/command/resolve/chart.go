@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/rules/lint"
 	"github.com/caisson/caisson/internal/rules/lookup"
+	"github.com/caisson/caisson/internal/rules/rendering"
 )
 
 const (
@@ -98,26 +100,37 @@ func (s *session) render(ctx context.Context, c *helm.Chart, comp *stack.Compone
 		Release: ch.Name, Namespace: namespace, Values: values,
 		APIVersions: s.stack.Kubernetes.APIVersions, Lookup: questions.Answer, Worker: s.renderer,
 	}
-	for _, version := range versions {
+	var noUpgrade error
+	for i, version := range versions {
 		opt.KubeVersion = version
-		if err := s.renderBoth(ctx, c, comp, opt, at); err != nil {
+		installed, refused, err := s.renderBoth(ctx, c, comp, opt, at)
+		if err == nil && i == 0 {
+			err = s.findChance(ctx, c, comp, opt, installed)
+		}
+		if err != nil {
 			if version != "" {
 				return fmt.Errorf("for Kubernetes %s: %w", version, err)
 			}
 			return err
 		}
+		noUpgrade = cmp.Or(noUpgrade, refused)
+	}
+	if noUpgrade != nil {
+		s.warnOfUpgrade(comp.Name, opt.Release, noUpgrade)
 	}
 	s.found.lint(comp.Name, lookups(questions))
 	return nil
 }
 
 // renderBoth renders an install and an upgrade. Charts may refuse to be upgraded
-// where nothing is installed: that is a warning, and plan looks again at the site.
-func (s *session) renderBoth(ctx context.Context, c *helm.Chart, comp *stack.Component, opt helm.RenderOptions, at stackField) error {
+// where nothing is installed, which is refused: plan looks again at the site.
+func (s *session) renderBoth(
+	ctx context.Context, c *helm.Chart, comp *stack.Component, opt helm.RenderOptions, at stackField,
+) (installed helm.Rendering, refused, err error) {
 	what := "chart " + opt.Release
-	installed, err := helm.Render(ctx, c, opt)
+	installed, err = helm.Render(ctx, c, opt)
 	if err != nil {
-		return err
+		return helm.Rendering{}, nil, err
 	}
 	s.discover(installed.Documents, comp.Name, what, at)
 	opt.Upgrade, opt.Revision = true, 2
@@ -125,11 +138,41 @@ func (s *session) renderBoth(ctx context.Context, c *helm.Chart, comp *stack.Com
 	switch {
 	case err == nil:
 		s.discover(upgraded.Documents, comp.Name, what, at)
+		return installed, nil, nil
 	case ctx.Err() != nil || errors.Is(err, helm.ErrWorker) || errors.Is(err, helm.ErrTooLarge):
-		return err
-	default:
-		s.warn(comp.Name, fmt.Sprintf("component %s: %s does not render as an upgrade, so images that only an upgrade brings are not known: %v", comp.Name, what, err))
+		return helm.Rendering{}, nil, err
 	}
+	return installed, err, nil
+}
+
+// maxTemplateError bounds what a template says in a warning, in bytes.
+const maxTemplateError = 500
+
+func (s *session) warnOfUpgrade(component, release string, refused error) {
+	text := refused.Error()
+	if len(text) > maxTemplateError {
+		text = strings.ToValidUTF8(text[:maxTemplateError], "") + " …"
+	}
+	s.warn(component, fmt.Sprintf(
+		"component %s: chart %s does not render as an upgrade, so images that only an upgrade brings are not known: %s",
+		component, release, text))
+}
+
+// findChance renders an install once more, as if it were later: what chance
+// decides is refused at the site, unless the stack allows it.
+func (s *session) findChance(
+	ctx context.Context, c *helm.Chart, comp *stack.Component, opt helm.RenderOptions, first helm.Rendering,
+) error {
+	opt.Later = true
+	second, err := helm.Render(ctx, c, opt)
+	if err != nil {
+		return err
+	}
+	objects, err := helm.Describe(first, second)
+	if err != nil {
+		return err
+	}
+	s.found.lint(comp.Name, rendering.Chance(c.Name(), objects))
 	return nil
 }
 

@@ -24,6 +24,10 @@ var ErrEgress = errors.New("would call out of a closed site")
 // not say that this is accepted.
 var ErrLookup = errors.New("looks up in the cluster what is not its own")
 
+// ErrChance: a chart renders to something else each time where it must not, and
+// the stack does not say that this is accepted.
+var ErrChance = errors.New("leaves to chance what is installed")
+
 // lintKey tells findings of one component apart, whatever Kubernetes version or
 // release they were rendered for.
 type lintKey struct{ component, code, template, text string }
@@ -67,15 +71,34 @@ func (s *session) egress() {
 				Fields: map[string]any{"code": x.Finding.Code, "reason": x.Rule.Reason}})
 		}
 		for _, r := range out.Stale {
-			s.warn(comp.Name, fmt.Sprintf("component %s: allow of %s for %q matches nothing; take it out of %s", comp.Name, r.Code, r.Match, s.source.name))
+			if !isOfTheSite(r.Code) {
+				s.warn(comp.Name, fmt.Sprintf("component %s: allow of %s for %q matches nothing; take it out of %s", comp.Name, r.Code, r.Match, s.source.name))
+			}
 		}
-		asked := func(f lint.Finding) bool { return f.Code == event.CodeLookup }
-		at := stackField{field: fmt.Sprintf("components[%d]", i), what: "component " + comp.Name}
-		if n := s.speak(comp.Name, slices.DeleteFunc(slices.Clone(out.Open), asked)); n > 0 {
-			s.problem(at, fmt.Errorf("%w: %d of the findings above are not settled", ErrEgress, n))
-		}
-		if n := s.speak(comp.Name, slices.DeleteFunc(out.Open, func(f lint.Finding) bool { return !asked(f) })); n > 0 {
-			s.problem(at, fmt.Errorf("%w: %d of the findings above are not settled", ErrLookup, n))
+		s.reportOpen(i, out.Open)
+	}
+}
+
+// isOfTheSite says whether what a code finds depends on the site, so that a rule
+// about it may be needed although nothing is found here.
+func isOfTheSite(code string) bool { return code == event.CodeLookup || code == event.CodeChance }
+
+// reportOpen says what the stack does not allow, and makes a problem of each sort
+// of it.
+func (s *session) reportOpen(component int, open []lint.Finding) {
+	name := s.stack.Components[component].Name
+	at := stackField{field: fmt.Sprintf("components[%d]", component), what: "component " + name}
+	for _, sort := range []struct {
+		err error
+		has func(code string) bool
+	}{
+		{ErrEgress, func(code string) bool { return !isOfTheSite(code) }},
+		{ErrLookup, func(code string) bool { return code == event.CodeLookup }},
+		{ErrChance, func(code string) bool { return code == event.CodeChance }},
+	} {
+		found := slices.DeleteFunc(slices.Clone(open), func(f lint.Finding) bool { return !sort.has(f.Code) })
+		if n := s.speak(name, found); n > 0 {
+			s.problem(at, fmt.Errorf("%w: %d of the findings above are not settled", sort.err, n))
 		}
 	}
 }

@@ -71,8 +71,9 @@ func byIdentity(objects []object) map[identity]object {
 }
 
 // Describe lists the objects of a rendering, and the fields in which another one
-// of the same release has something else. unsteady are the objects that only one
-// of the two has: what they are called, or whether they are there, is chance.
+// of the same release has something else. unsteady are the objects and the fields
+// that only one of the two has: what they are called, or whether they are there, is
+// chance.
 func Describe(first, second []map[string]any) (list []plan.RenderedObject, unsteady []string, _ error) {
 	others := byIdentity(identify(second))
 	for _, o := range identify(first) {
@@ -82,7 +83,12 @@ func Describe(first, second []map[string]any) (list []plan.RenderedObject, unste
 			unsteady = append(unsteady, o.String())
 			continue
 		}
-		described, err := o.describe(differences("", o.content, other.content))
+		var c comparison
+		c.compare("", o.content, other.content)
+		for _, field := range c.loose {
+			unsteady = append(unsteady, field+" of "+o.String())
+		}
+		described, err := o.describe(c.chance)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -143,43 +149,45 @@ func beginning(v any) string {
 	return digest.FromBytes(data).Encoded()[:12]
 }
 
-// differences lists the fields in which two values differ, as JSON pointers.
-func differences(at string, a, b any) []string {
+// comparison is how two renderings of an object differ, as JSON pointers.
+type comparison struct {
+	chance []string // fields that both have, with another value
+	loose  []string // fields that only one of them has
+}
+
+func (c *comparison) compare(at string, a, b any) {
 	switch a := a.(type) {
 	case map[string]any:
 		if b, ok := b.(map[string]any); ok {
-			return mapDifferences(at, a, b)
+			c.compareMaps(at, a, b)
+			return
 		}
 	case []any:
 		if b, ok := b.([]any); ok && len(a) == len(b) {
-			var out []string
 			for i := range a {
-				out = append(out, differences(at+"/"+strconv.Itoa(i), a[i], b[i])...)
+				c.compare(at+"/"+strconv.Itoa(i), a[i], b[i])
 			}
-			return out
+			return
 		}
 	}
-	if reflect.DeepEqual(a, b) {
-		return nil
+	if !reflect.DeepEqual(a, b) {
+		c.chance = append(c.chance, at)
 	}
-	return []string{at}
 }
 
-func mapDifferences(at string, a, b map[string]any) []string {
+func (c *comparison) compareMaps(at string, a, b map[string]any) {
 	keys := maps.Clone(a)
 	maps.Copy(keys, b)
-	var out []string
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		below := at + "/" + escapeKey(key)
 		x, here := a[key]
 		y, there := b[key]
 		if here != there {
-			out = append(out, below)
+			c.loose = append(c.loose, below)
 			continue
 		}
-		out = append(out, differences(below, x, y)...)
+		c.compare(below, x, y)
 	}
-	return out
 }
 
 // escapeKey writes a key as RFC 6901 wants it.

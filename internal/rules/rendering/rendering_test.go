@@ -1,6 +1,7 @@
 package rendering
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -13,13 +14,13 @@ func configMap(name string, data map[string]any) map[string]any {
 type list = []map[string]any
 
 func TestChanceIsWhatTwoRenderingsDifferIn(t *testing.T) {
-	first := list{configMap("a", map[string]any{"same": "x", "a/b~c": "1", "list": []any{"p", "1"}, "grown": []any{"1"}, "only": "1", "kind": "1"})}
+	first := list{configMap("a", map[string]any{"same": "x", "a/b~c": "1", "list": []any{"p", "1"}, "grown": []any{"1"}, "kind": "1"})}
 	second := list{configMap("a", map[string]any{"same": "x", "a/b~c": "2", "list": []any{"p", "2"}, "grown": []any{"1", "2"}, "kind": map[string]any{}})}
 	described, unsteady, err := Describe(first, second)
 	if err != nil || len(unsteady) != 0 || len(described) != 1 {
 		t.Fatalf("%+v, %q, %v", described, unsteady, err)
 	}
-	want := []string{"/data/a~1b~0c", "/data/grown", "/data/kind", "/data/list/1", "/data/only"}
+	want := []string{"/data/a~1b~0c", "/data/grown", "/data/kind", "/data/list/1"}
 	if !slices.Equal(described[0].Chance, want) {
 		t.Errorf("chance is %q", described[0].Chance)
 	}
@@ -59,6 +60,10 @@ func TestObjectsAreTheSameByName(t *testing.T) {
 	want := []string{"ConfigMap a is not in the plan", "ConfigMap b is in the plan and is not rendered any more", "Secret a is not in the plan"}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v", got, err)
+	}
+	one, two := list{configMap("a", map[string]any{"k1": "x"})}, list{configMap("a", map[string]any{"k2": "x"})}
+	if _, err := Plan(one, two); !errors.Is(err, ErrUnsteady) || !strings.HasSuffix(err.Error(), ": /data/k1 of ConfigMap a, /data/k2 of ConfigMap a") {
+		t.Errorf("keys by chance: %v", err)
 	}
 	_, unsteady, err := Describe(list{configMap("job-1", nil)}, list{configMap("job-2", nil)})
 	if err != nil || !slices.Equal(unsteady, []string{"ConfigMap job-1", "ConfigMap job-2"}) {

@@ -25,6 +25,7 @@ import (
 	"github.com/caisson/caisson/internal/command/pack"
 	"github.com/caisson/caisson/internal/command/report"
 	"github.com/caisson/caisson/internal/command/resolve"
+	"github.com/caisson/caisson/internal/rules/rendering"
 )
 
 const copyAgain = "copy the named volumes again from the source, then: caisson verify PATH... --key FILE.pub"
@@ -111,6 +112,10 @@ var table = []row{
 		hint: "settle each finding above: carry the image, change the chart's values, or accept it in the stack: allow: [{code: CODE, match: PATTERN, reason: WHY}] of the component"},
 	{is: resolve.ErrLookup, sentence: "A chart would read in the cluster what is not its own", code: Failed,
 		hint: "settle each finding above: change the chart's values, or accept it in the stack: allow: [{code: lookup, match: \"v1/Namespace NAME\", reason: WHY}] of the component"},
+	{is: resolve.ErrChance, sentence: "A chart leaves to chance what is installed", code: Failed,
+		hint: "settle each finding above: give the field in the chart's values, or accept it in the stack: allow: [{code: chance, match: \"KIND NAMESPACE/NAME FIELD\", reason: WHY}] of the component"},
+	{is: rendering.ErrUnsteady, sentence: "A chart renders other objects each time", code: Failed,
+		hint: "give what decides the names above in the chart's values: a plan has to say what will be installed"},
 
 	// The cluster.
 	{is: kube.ErrConfig, sentence: "The kubeconfig does not lead to a cluster", code: Failed,
