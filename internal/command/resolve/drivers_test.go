@@ -56,7 +56,7 @@ func (s *site) forNodes(nodes ...string) Options {
 	s.Helper()
 	s.write("nodes.yaml", "apiVersion: caisson.dev/v1alpha1\nkind: NodeInventory\nnodes:\n"+strings.Join(nodes, "\n")+"\n")
 	opt := s.options("l.yaml")
-	opt.Site, opt.Now = filepath.Join(s.dir, "nodes.yaml"), time.Unix(1767225600, 0)
+	opt.Nodes, opt.Now = filepath.Join(s.dir, "nodes.yaml"), time.Unix(1767225600, 0)
 	s.events = event.Recorder{}
 	return opt
 }

@@ -36,14 +36,14 @@ type siteNodes struct {
 // finds a driver for each as far as the catalogue tells. Every node is looked at
 // before the error.
 func (s *session) checkNodes(opt Options) error {
-	if opt.Site == "" {
+	if opt.Nodes == "" {
 		return nil
 	}
 	c, err := gpu.Read()
 	if err != nil {
 		return err
 	}
-	v, err := inventory.Read(opt.Site)
+	v, err := inventory.Read(opt.Nodes)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ type Options struct {
 	// AllPlatforms carries every platform that an image has, for registries that
 	// take no index with parts missing. The stack's must be among them all the same.
 	AllPlatforms bool
-	Site         string    // inventory of a site's nodes, whose drivers and platforms are carried; \"\": none
+	Nodes        string    // path of an inventory of nodes, whose platforms and drivers are carried; "": none
 	Workers      int       // items resolved side by side; 0: 8
 	Now          time.Time // says which drivers have support; zero: the machine's clock
 	HubToken     string    // for the model hub; empty: none

@@ -57,7 +57,7 @@ func TestFlagsAndAnswersGiveTheSameOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := resolve.Options{
-		Stack: "s.yaml", Output: "l.yaml", Platforms: typed.Platform, Site: "n.yaml", Workers: 3,
+		Stack: "s.yaml", Output: "l.yaml", Platforms: typed.Platform, Nodes: "n.yaml", Workers: 3,
 		Renderer: program.Renderer, Now: made, HubToken: "token",
 	}
 	for who, a := range map[string]*Resolve{"flags": &flagged, "a wizard": &typed} {

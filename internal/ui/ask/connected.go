@@ -41,7 +41,7 @@ func (a *Resolve) Options(p Program) (resolve.Options, error) {
 	c := checkForm(a.Form())
 	return finish(c, resolve.Options{
 		Stack: a.File, Output: a.Out, Upstreams: a.Upstreams, Platforms: a.Platform, AllPlatforms: a.AllPlatforms,
-		Site: a.Nodes, Workers: int(numberOf(a.Workers)), Renderer: p.Renderer, Now: p.sourceDate(c), HubToken: p.hubToken(),
+		Nodes: a.Nodes, Workers: int(numberOf(a.Workers)), Renderer: p.Renderer, Now: p.sourceDate(c), HubToken: p.hubToken(),
 	})
 }
 
