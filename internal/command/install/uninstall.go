@@ -14,6 +14,7 @@ import (
 	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/listing"
 )
 
 // UninstallOptions are the inputs of uninstall.
@@ -185,7 +186,7 @@ func (s *session) leftover(ctx context.Context, o object.Ref) (gone bool, _ erro
 	if o.Kind == "Namespace" {
 		gone, left, err := s.cluster.RemoveNamespace(ctx, o)
 		if !gone && err == nil {
-			s.warn("", "namespace %s stays: it holds %s", o.Name, some(left))
+			s.warn("", "namespace %s stays: it holds %s", o.Name, nameObjects(left))
 		}
 		return gone, err
 	}
@@ -200,15 +201,11 @@ func (s *session) leftover(ctx context.Context, o object.Ref) (gone bool, _ erro
 	return true, s.cluster.Delete(ctx, []object.Ref{o})
 }
 
-// some names a few objects.
-func some(list []object.Ref) string {
+// nameObjects names a few objects.
+func nameObjects(list []object.Ref) string {
 	var names []string
-	for i, o := range list {
-		if i == 5 {
-			names = append(names, fmt.Sprintf("and %d more", len(list)-i))
-			break
-		}
+	for _, o := range list {
 		names = append(names, o.String())
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(listing.Cut(names, 5, "and "), ", ")
 }

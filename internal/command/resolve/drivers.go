@@ -13,6 +13,7 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/listing"
 	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
@@ -90,21 +91,15 @@ func (s *session) reportNoOperator() {
 		}
 		_ = s.emitFindings([]event.Finding{{
 			Severity: event.Notice, Code: event.CodeNoGPUOperator,
-			What: "the stack does not install " + o.Title + ": no driver image is carried for " + listNodes(names),
+			What: "the stack does not install " + o.Title + ": no driver image is carried for " + listing.Some(names, maxNamed),
 			Why:  "their GPUs compute only with a driver",
 			Hint: "add a component with the chart " + o.Chart + " to the stack, or install a driver on these hosts",
 		}}, nil)
 	}
 }
 
-// listNodes names the first of many.
-func listNodes(names []string) string {
-	const most = 5
-	if len(names) <= most {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
-}
+// maxNamed bounds how many nodes a message names.
+const maxNamed = 5
 
 // driverPlace is the operator's chart, and the nodes that need an image.
 func (s *session) driverPlace(component, chart int, ref imageref.Ref) stackField {
@@ -116,7 +111,7 @@ func (s *session) driverPlace(component, chart int, ref imageref.Ref) stackField
 	}
 	return stackField{
 		field: fmt.Sprintf("components[%d].charts[%d]", component, chart),
-		what:  fmt.Sprintf("component %s: driver image %s of %s", s.stack.Components[component].Name, ref, listNodes(names)),
+		what:  fmt.Sprintf("component %s: driver image %s of %s", s.stack.Components[component].Name, ref, listing.Some(names, maxNamed)),
 	}
 }
 

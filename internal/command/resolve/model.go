@@ -21,6 +21,7 @@ import (
 	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/client/hub"
+	"github.com/caisson/caisson/internal/listing"
 )
 
 const (
@@ -132,7 +133,7 @@ func chooseFiles(files []hub.File, m *stack.Model) ([]string, error) {
 		}
 	}
 	if len(refused) > 0 {
-		return nil, fmt.Errorf("%w: %s", ErrPickle, shorten(refused, 5))
+		return nil, fmt.Errorf("%w: %s", ErrPickle, listing.Some(refused, 5))
 	}
 	if len(chosen) == 0 {
 		return nil, fmt.Errorf("%w what include and exclude leave", ErrNoMatch)
@@ -254,13 +255,6 @@ func (r *modelReader) layer(ctx context.Context, m *lock.HubModel, i int, files 
 
 // large says whether a file stays unread until it is packed.
 func large(f hub.File) bool { return f.LFS() && f.Size > smallFile }
-
-func shorten(list []string, n int) string {
-	if len(list) > n {
-		return strings.Join(list[:n], ", ") + fmt.Sprintf(" and %d more", len(list)-n)
-	}
-	return strings.Join(list, ", ")
-}
 
 func find(files []hub.File, name string) int {
 	return slices.IndexFunc(files, func(f hub.File) bool { return f.Path == name })

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +25,7 @@ import (
 	"github.com/caisson/caisson/internal/cargo/catalog"
 	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/listing"
 )
 
 // Verb names this verb in events.
@@ -328,12 +328,7 @@ func (i *items) using(blobs ...digest.Digest) string {
 		all = append(all, i.refs[d]...)
 	}
 	slices.Sort(all)
-	all = slices.Compact(all)
-	const most = 5
-	if len(all) > most {
-		return strings.Join(all[:most], ", ") + fmt.Sprintf(" and %d more", len(all)-most)
-	}
-	return strings.Join(all, ", ")
+	return listing.Some(slices.Compact(all), 5)
 }
 
 // inVolume names what needs a range of a volume.

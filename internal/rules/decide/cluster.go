@@ -11,6 +11,7 @@ import (
 
 	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/listing"
 )
 
 // maxSkew is how far two clocks may be apart before somebody should look.
@@ -319,10 +320,7 @@ func strictestAllowing(breaches []Breach) string {
 
 func (m *maker) checkEscalations() {
 	for _, e := range m.facts.Cluster.Escalations {
-		rights := e.Rights
-		if len(rights) > 3 {
-			rights = append(slices.Clone(rights[:3]), fmt.Sprintf("%d more", len(rights)-3))
-		}
+		rights := listing.Cut(e.Rights, 3, "")
 		m.addFinding(event.Finding{
 			Severity: event.Error, Code: event.CodeRBACEscalation,
 			What: fmt.Sprintf("%s gives rights that the operator %s lacks: %s", e.Role, m.facts.Cluster.User, strings.Join(rights, "; ")),

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/listing"
 )
 
 // compareRelease says what of a release changes.
@@ -46,10 +47,7 @@ var secretWord = regexp.MustCompile(`(?i)(password|passwd|secret|token|credentia
 func Differences(before, after map[string]any) []string {
 	var out []string
 	appendDifferences("", plainJSON(before), plainJSON(after), &out)
-	if len(out) > maxDifferences {
-		out = append(out[:maxDifferences], fmt.Sprintf("and %d more", len(out)-maxDifferences))
-	}
-	return out
+	return listing.Cut(out, maxDifferences, "and ")
 }
 
 // plainJSON is v as JSON knows it, so that 2 and 2.0 are one.

@@ -19,13 +19,15 @@ const module = "github.com/caisson/caisson/"
 // own wing and those above it in this list, never one below. ARCHITECTURE.md
 // says what each is for.
 var wings = []string{
-	"bundle", "charts", "manifests", "internal/event", "internal/bytesize", "internal/atomicfile",
+	"bundle", "charts", "manifests", "internal/event", "internal/bytesize", "internal/listing", "internal/atomicfile",
 	"internal/api", "internal/rules", "internal/client", "internal/cargo",
 	"internal/command", "internal/ui", "cmd",
 }
 
 // alone are wings whose packages do not import each other.
-var alone = []string{"bundle", "charts", "manifests", "internal/event", "internal/bytesize", "internal/atomicfile", "internal/command"}
+var alone = []string{
+	"bundle", "charts", "manifests", "internal/event", "internal/bytesize", "internal/listing", "internal/atomicfile", "internal/command",
+}
 
 // testOnly holds what only tests and benchmarks use; the product never imports it.
 var testOnly = []string{"internal/testkit", "test"}
