@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"maps"
 	"strings"
 	"unicode"
 
@@ -16,6 +17,26 @@ func (r Release) MarshalYAML() (any, error) {
 		out.Values = quoted(r.Values).(map[string]any)
 	}
 	return out, nil
+}
+
+// MergeValues lays over on top of base, as Helm lays one values file over
+// another: maps merge, everything else replaces. A null stays a null, by which
+// Helm deletes the chart's default. Neither argument is changed; the result may
+// share parts with both.
+func MergeValues(base, over map[string]any) map[string]any {
+	if len(over) == 0 {
+		return base
+	}
+	out := make(map[string]any, len(base)+len(over))
+	maps.Copy(out, base)
+	for k, v := range over {
+		below, both := out[k].(map[string]any)
+		if m, ok := v.(map[string]any); ok && both {
+			v = MergeValues(below, m)
+		}
+		out[k] = v
+	}
+	return out
 }
 
 // quoted copies a value, with text in double quotes that a YAML block would

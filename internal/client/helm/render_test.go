@@ -282,16 +282,6 @@ func TestValues(t *testing.T) {
 	if parsed["a"] != int64(1) || parsed["b"] != 2.5 || parsed["c"] != true || parsed["80"] != "x" {
 		t.Errorf("parsed %#v", parsed)
 	}
-	base := map[string]any{"m": map[string]any{"x": 1, "y": 2}, "s": "t"}
-	over := map[string]any{"m": map[string]any{"y": nil, "z": 3}, "s": map[string]any{"now": "map"}}
-	merged := MergeValues(base, over)
-	m := merged["m"].(map[string]any)
-	if y, ok := m["y"]; !ok || y != nil || m["x"] != 1 || m["z"] != 3 {
-		t.Errorf("merged %#v", merged)
-	}
-	if len(base["m"].(map[string]any)) != 2 || base["s"] != "t" {
-		t.Errorf("merging changed its argument: %#v", base)
-	}
 	native, err := NativeValues(map[string]any{"a": int64(3), "b": []any{1}})
 	if err != nil || native["a"] != float64(3) {
 		t.Errorf("native %#v, %v", native, err)

@@ -29,24 +29,6 @@ func ParseValues(data []byte) (map[string]any, error) {
 	return wholeNumbers(v).(map[string]any), nil
 }
 
-// MergeValues lays over on top of base: maps merge, everything else replaces.
-// A null stays a null, by which Helm deletes the chart's default. Neither
-// argument is changed.
-func MergeValues(base, over map[string]any) map[string]any {
-	out := make(map[string]any, len(base)+len(over))
-	for k, v := range base {
-		out[k] = v
-	}
-	for k, v := range over {
-		below, both := out[k].(map[string]any)
-		if m, ok := v.(map[string]any); ok && both {
-			v = MergeValues(below, m)
-		}
-		out[k] = v
-	}
-	return out
-}
-
 // NativeValues returns a deep copy of values with the Go types that Helm itself
 // would have read from a values file (every number a float64), which templates
 // can tell apart.

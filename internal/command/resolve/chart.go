@@ -200,9 +200,9 @@ func (s *session) values(ch *stack.Chart) (map[string]any, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading values file %s: %w", name, err)
 		}
-		merged = helm.MergeValues(merged, v)
+		merged = lock.MergeValues(merged, v)
 	}
-	return helm.MergeValues(merged, ch.Values), nil
+	return lock.MergeValues(merged, ch.Values), nil
 }
 
 // readFile reads a local file of at most max bytes.

@@ -13,6 +13,7 @@ import (
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/listing"
 	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
@@ -354,10 +355,11 @@ func (d *gpuMaker) images(g *plan.GPU) {
 }
 
 func nodeWords(names []string) string {
-	if len(names) > 3 {
-		return fmt.Sprintf("%s and %d more nodes", strings.Join(names[:3], ", "), len(names)-3)
+	const most = 3
+	if len(names) > most {
+		return listing.Some(names, most) + " nodes"
 	}
-	return strings.Join(names, ", ")
+	return listing.Some(names, most)
 }
 
 // choosesItself says whether values choose the driver already: the site's, or the
@@ -402,7 +404,7 @@ func (d *gpuMaker) carriedImage(p inventory.Payload) gpu.DriverImage {
 // values are those of the operator's release: the stack's, what is generated,
 // the site's.
 func (d *gpuMaker) values(g *plan.GPU) map[string]any {
-	return mergeValues(mergeValues(d.release.Values, g.Values), d.site.Components[d.component].Values[d.release.Name])
+	return lock.MergeValues(lock.MergeValues(d.release.Values, g.Values), d.site.Components[d.component].Values[d.release.Name])
 }
 
 // overridden says where the site's values go before what is generated.

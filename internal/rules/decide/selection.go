@@ -109,7 +109,7 @@ func (s *Selection) chooseComponent(c lock.Component) (Chosen, []event.Finding) 
 	known := map[string]bool{}
 	for _, r := range c.Releases {
 		known[r.Name] = true
-		r.Values = mergeValues(r.Values, values[r.Name])
+		r.Values = lock.MergeValues(r.Values, values[r.Name])
 		chosen.Releases = append(chosen.Releases, r)
 	}
 	var found []event.Finding
@@ -123,26 +123,6 @@ func (s *Selection) chooseComponent(c lock.Component) (Chosen, []event.Finding) 
 		}
 	}
 	return chosen, found
-}
-
-// mergeValues lays over on base: maps merge, anything else replaces. Neither is
-// changed.
-func mergeValues(base, over map[string]any) map[string]any {
-	if len(over) == 0 {
-		return base
-	}
-	out := maps.Clone(base)
-	if out == nil {
-		out = map[string]any{}
-	}
-	for k, v := range over {
-		below, both := out[k].(map[string]any)
-		if m, ok := v.(map[string]any); ok && both {
-			v = mergeValues(below, m)
-		}
-		out[k] = v
-	}
-	return out
 }
 
 // orderComponents gives each component its level and sorts by it.
