@@ -52,8 +52,10 @@ func Read(docs []Document) ([]Site, error) {
 // walker walks one object after another.
 type walker struct {
 	sites    []Site
-	images   int // of sites
-	nodes    int // that may still be walked
+	images   int       // of sites
+	nodes    int       // that may still be walked
+	whole    Expansion // of the documents
+	inner    Expansion // of the texts within them
 	template string
 	lines    lines   // of what is walked, in the template
 	within   lines   // the same in text
@@ -72,6 +74,11 @@ func (w *walker) document(d Document) error {
 	if err == nil || errors.Is(err, ErrTooLarge) {
 		return err
 	}
+	if !errors.Is(err, errReadings) {
+		if unread := checkUnread(d.Source, err); unread != nil {
+			return unread
+		}
+	}
 	// Kubernetes' own parser accepts a little more than ours, and what two parsers
 	// could take differently counts as Kubernetes takes it.
 	json, other := sigyaml.YAMLToJSON([]byte(d.Source))
@@ -85,12 +92,19 @@ func (w *walker) document(d Document) error {
 
 // decode walks YAML. ok is false where it holds neither a mapping nor a list.
 func (w *walker) decode(source string, at *position) (ok bool, err error) {
+	counted, size := w.countedWith(), textExtent(source)
+	if err := counted.add(size); err != nil {
+		return false, err
+	}
 	dec := yaml.NewDecoder(strings.NewReader(source))
 	for {
 		var n yaml.Node
 		if err := dec.Decode(&n); errors.Is(err, io.EOF) {
 			return ok, nil
 		} else if err != nil {
+			return false, err
+		}
+		if err := counted.addAliases(&n, size); err != nil {
 			return false, err
 		}
 		if at.above == nil && at.object && !readAsCluster(&n) {
@@ -103,6 +117,14 @@ func (w *walker) decode(source string, at *position) (ok bool, err error) {
 			}
 		}
 	}
+}
+
+// countedWith is what a text at the walk's place is counted with.
+func (w *walker) countedWith() *Expansion {
+	if w.lines.depth > 0 {
+		return &w.inner
+	}
+	return &w.whole
 }
 
 func (w *walker) walk(n *yaml.Node, at *position) error {
