@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/caisson/caisson/internal/api/object"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // Bounds of Parse.
@@ -28,60 +29,68 @@ var ErrItems = errors.New("an object that is no list has items")
 
 // Parse reads a stream of YAML or JSON documents. Lists are taken apart, empty
 // documents dropped. Every object has apiVersion, kind and a name, and none has
-// items of its own: that is ErrItems.
+// items of its own: that is ErrItems. A stream whose aliases stand for too much is
+// a document.ErrTooLarge, and is refused before they are followed.
 func Parse(stream []byte) ([]*unstructured.Unstructured, error) {
-	var out []*unstructured.Unstructured
+	var p parser
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(stream)))
 	for n := 1; ; n++ {
 		doc, err := reader.Read()
 		if errors.Is(err, io.EOF) {
-			return out, nil
+			return p.objects, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading document %d: %w", n, err)
 		}
-		if out, err = appendDocument(out, doc); err != nil {
+		if err := p.addDocument(doc); err != nil {
 			return nil, fmt.Errorf("reading document %d: %w", n, err)
 		}
 	}
 }
 
-func appendDocument(out []*unstructured.Unstructured, doc []byte) ([]*unstructured.Unstructured, error) {
+// parser keeps what was read of a stream.
+type parser struct {
+	objects  []*unstructured.Unstructured
+	expanded document.Expansion
+}
+
+func (p *parser) addDocument(doc []byte) error {
 	if len(doc) > maxDocument {
-		return nil, fmt.Errorf("%d bytes, at most %d", len(doc), maxDocument)
+		return fmt.Errorf("%d bytes, at most %d", len(doc), maxDocument)
+	}
+	if err := p.expanded.Add(string(doc)); err != nil {
+		return err
 	}
 	var content map[string]any
 	if err := utilyaml.Unmarshal(doc, &content); err != nil {
-		return nil, err
+		return err
 	}
 	if len(content) == 0 {
-		return out, nil
+		return nil
 	}
 	u := &unstructured.Unstructured{Object: content}
 	if !u.IsList() || !strings.HasSuffix(u.GetKind(), "List") {
-		return appendObject(out, u)
+		return p.addObject(u)
 	}
-	err := u.EachListItem(func(item runtime.Object) error {
-		var err error
-		out, err = appendObject(out, item.(*unstructured.Unstructured))
-		return err
+	return u.EachListItem(func(item runtime.Object) error {
+		return p.addObject(item.(*unstructured.Unstructured))
 	})
-	return out, err
 }
 
-func appendObject(out []*unstructured.Unstructured, u *unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+func (p *parser) addObject(u *unstructured.Unstructured) error {
 	switch {
 	case u.GetAPIVersion() == "" || u.GetKind() == "":
-		return nil, errors.New("an object without apiVersion or kind")
+		return errors.New("an object without apiVersion or kind")
 	case u.GetName() == "" && u.GetGenerateName() == "":
-		return nil, fmt.Errorf("a %s without a name", u.GetKind())
-	case len(out) >= maxObjects:
-		return nil, fmt.Errorf("more than %d objects", maxObjects)
+		return fmt.Errorf("a %s without a name", u.GetKind())
+	case len(p.objects) >= maxObjects:
+		return fmt.Errorf("more than %d objects", maxObjects)
 	}
 	if _, ok := u.Object["items"]; ok {
-		return nil, fmt.Errorf("%s: %w; each of them has to be written as an object of its own", object.RefOf(u), ErrItems)
+		return fmt.Errorf("%s: %w; each of them has to be written as an object of its own", object.RefOf(u), ErrItems)
 	}
-	return append(out, u), nil
+	p.objects = append(p.objects, u)
+	return nil
 }
 
 // IsCRD says whether u defines custom resources.

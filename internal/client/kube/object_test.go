@@ -2,10 +2,12 @@ package kube
 
 import (
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/caisson/caisson/internal/api/object"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 func TestParse(t *testing.T) {
@@ -50,6 +52,28 @@ func TestNoObjectHasItems(t *testing.T) {
 	const data = "apiVersion: v1\nkind: ConfigMapList\nitems: [{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {items: x}}]\n"
 	if objects, err := Parse([]byte(data)); err != nil || len(objects) != 1 {
 		t.Errorf("%d objects, %v", len(objects), err)
+	}
+}
+
+// TestParseFollowsFewAliases: what a megabyte of text stands for may be gigabytes.
+func TestParseFollowsFewAliases(t *testing.T) {
+	const head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
+	text := head + "a: &a " + strings.Repeat("x", 1<<20) + "\nb: [" + strings.Repeat("*a,", 400) + "]\n"
+	list := head + "a: &a [" + strings.Repeat("x,", 4000) + "]\nb: [" + strings.Repeat("*a,", 200) + "]\n"
+	for name, stream := range map[string]string{"a text": text, "a list": list} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Parse([]byte(stream))
+		runtime.ReadMemStats(&after)
+		if !errors.Is(err, document.ErrTooLarge) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if used := (after.TotalAlloc - before.TotalAlloc) >> 20; used > 100 {
+			t.Errorf("%s: reading %d KiB allocated %d MiB", name, len(stream)>>10, used)
+		}
+	}
+	if _, err := Parse([]byte(head + "data: {a: &a x, b: *a}\n")); err != nil {
+		t.Error(err)
 	}
 }
 
