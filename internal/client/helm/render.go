@@ -207,5 +207,19 @@ func collect(c *chart.Chart, files map[string]string) ([]document.Document, erro
 			return nil, fmt.Errorf("%w: %w", ErrTooLarge, err)
 		}
 	}
+	var expanded document.Expansion
+	for _, d := range s.Documents() {
+		if err := checkDocument(&expanded, d); err != nil {
+			return nil, err
+		}
+	}
 	return s.Documents(), nil
+}
+
+// checkDocument counts a document among those of its rendering.
+func checkDocument(of *document.Expansion, d document.Document) error {
+	if err := of.Add(d.Source); err != nil {
+		return fmt.Errorf("reading %s line %d: %w: %w", d.Template, d.Line, ErrTooLarge, err)
+	}
+	return nil
 }

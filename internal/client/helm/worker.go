@@ -23,7 +23,8 @@ var ErrWorker = errors.New("rendering ended without an answer")
 // Bounds of what passes between a worker and the program that asks it.
 const (
 	maxAsked    = 2*MaxArchiveSize + 2*maxValues // base64 and text
-	maxAnswered = 4*document.MaxBytes + 2*maxNotes + maxQuestions*4096
+	maxAnswered = 2*document.MaxBytes + 2*maxNotes + maxQuestions*4096
+	maxMessage  = 32 << 20 // one document, question or outcome
 	maxLastWord = 16 << 10 // bytes kept of a worker's error stream
 )
 
@@ -37,14 +38,14 @@ type renderRequest struct {
 	Lookups bool          `json:"lookups"` // questions are answered
 }
 
-// workerMessage is what a worker says: a question of a template, or what the
-// rendering came to.
+// workerMessage is what a worker says: a question of a template, a document that
+// was rendered, or, last, what else the rendering came to.
 type workerMessage struct {
-	Question  *lookup.Question    `json:"question,omitempty"`
-	Documents []document.Document `json:"documents,omitempty"`
-	Notes     string              `json:"notes,omitempty"`
-	Problem   string              `json:"problem,omitempty"`  // why there are no documents
-	TooLarge  bool                `json:"tooLarge,omitempty"` // the problem is ErrTooLarge
+	Question *lookup.Question   `json:"question,omitempty"`
+	Document *document.Document `json:"document,omitempty"` // each on its own: it is read whole
+	Notes    string             `json:"notes,omitempty"`
+	Problem  string             `json:"problem,omitempty"`  // why there are no documents
+	TooLarge bool               `json:"tooLarge,omitempty"` // the problem is ErrTooLarge
 }
 
 // lookupReply is what a worker hears of its question.
@@ -66,16 +67,28 @@ func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 	if q.Options.Later {
 		setClockAhead()
 	}
-	pipe := workerPipe{decoder, json.NewEncoder(out)}
+	pipe := workerPipe{decoder, newEncoder(out)}
 	if q.Options.Lookup = nil; q.Lookups {
 		q.Options.Lookup = pipe.ask
 	}
 	r, err := q.render(ctx)
-	answer := workerMessage{Documents: r.Documents, Notes: r.Notes}
 	if err != nil {
-		answer = workerMessage{Problem: err.Error(), TooLarge: errors.Is(err, ErrTooLarge)}
+		return pipe.out.Encode(workerMessage{Problem: err.Error(), TooLarge: errors.Is(err, ErrTooLarge)})
 	}
-	return pipe.out.Encode(answer)
+	for i := range r.Documents {
+		if err := pipe.out.Encode(workerMessage{Document: &r.Documents[i]}); err != nil {
+			return err
+		}
+	}
+	return pipe.out.Encode(workerMessage{Notes: r.Notes})
+}
+
+// newEncoder writes messages as they are: what is meant for HTML would take six
+// bytes for one.
+func newEncoder(out io.Writer) *json.Encoder {
+	e := json.NewEncoder(out)
+	e.SetEscapeHTML(false)
+	return e
 }
 
 func (q renderRequest) render(ctx context.Context) (Rendering, error) {
@@ -164,28 +177,73 @@ func askWorker(ctx context.Context, c *Chart, opt RenderOptions) (Rendering, err
 func converse(ctx context.Context, in io.Writer, out io.Reader, c *Chart, opt RenderOptions) (Rendering, error) {
 	answers := &budgetedLookup{answer: opt.Lookup}
 	opt.Worker = nil
-	to, from := json.NewEncoder(in), json.NewDecoder(io.LimitReader(out, maxAnswered))
+	to := newEncoder(in)
 	if err := to.Encode(renderRequest{c.archive, opt, opt.Lookup != nil}); err != nil {
 		if _, unencodable := errors.AsType[*json.UnsupportedValueError](err); unencodable {
 			return Rendering{}, fmt.Errorf("encoding values: %w", err)
 		}
 		return Rendering{}, fmt.Errorf("%w: %w", ErrWorker, err)
 	}
+	from, got := newMessages(out), made{}
 	for {
-		var m workerMessage
-		if err := from.Decode(&m); err != nil {
+		m, err := from.next()
+		switch {
+		case err != nil:
 			return Rendering{}, fmt.Errorf("%w: %w", ErrWorker, err)
-		}
-		if m.Question == nil {
-			return m.rendering()
-		}
-		if opt.Lookup == nil {
+		case m.Document != nil:
+			if err := got.add(*m.Document); err != nil {
+				return Rendering{}, err
+			}
+			continue
+		case m.Question == nil:
+			return got.end(m)
+		case opt.Lookup == nil:
 			return Rendering{}, fmt.Errorf("%w: it asks what it was told not to", ErrWorker)
 		}
 		if err := to.Encode(answers.reply(ctx, *m.Question)); err != nil {
 			return Rendering{}, fmt.Errorf("%w: %w", ErrWorker, err)
 		}
 	}
+}
+
+// messages are those of a worker. Each is bounded, and so are all.
+type messages struct {
+	limit   io.LimitedReader
+	decoder *json.Decoder
+}
+
+func newMessages(out io.Reader) *messages {
+	m := &messages{limit: io.LimitedReader{R: io.LimitReader(out, maxAnswered)}}
+	m.decoder = json.NewDecoder(&m.limit)
+	m.decoder.DisallowUnknownFields()
+	return m
+}
+
+func (m *messages) next() (next workerMessage, err error) {
+	m.limit.N = maxMessage
+	err = m.decoder.Decode(&next)
+	return next, err
+}
+
+// made is what a worker has handed over.
+type made struct {
+	documents []document.Document
+	expanded  document.Expansion
+}
+
+func (m *made) add(d document.Document) error {
+	if err := checkDocument(&m.expanded, d); err != nil {
+		return err
+	}
+	m.documents = append(m.documents, d)
+	return nil
+}
+
+func (m *made) end(last workerMessage) (Rendering, error) {
+	if last.Problem != "" {
+		return Rendering{}, workerProblem{last.Problem, last.TooLarge}
+	}
+	return Rendering{Documents: m.documents, Notes: last.Notes}, nil
 }
 
 // reply answers one question for the worker.
@@ -195,13 +253,6 @@ func (b *budgetedLookup) reply(ctx context.Context, q lookup.Question) lookupRep
 		return lookupReply{Problem: err.Error()}
 	}
 	return lookupReply{Found: data}
-}
-
-func (m workerMessage) rendering() (Rendering, error) {
-	if m.Problem != "" {
-		return Rendering{}, workerProblem{m.Problem, m.TooLarge}
-	}
-	return Rendering{Documents: m.Documents, Notes: m.Notes}, nil
 }
 
 // workerProblem is a worker's word for why there are no documents.

@@ -3,6 +3,7 @@ package helm
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"os"
@@ -82,5 +83,43 @@ func TestAnswersAreBounded(t *testing.T) {
 	b := reply{max: 4}
 	if n, err := b.Write([]byte("123456")); n != 6 || err != nil || b.String() != "1234" {
 		t.Errorf("kept %q, %d, %v", b.String(), n, err)
+	}
+}
+
+// TestADocumentIsOneMessage: what a worker hands over is read a document at a
+// time, and takes no more room than it has.
+func TestADocumentIsOneMessage(t *testing.T) {
+	var text bytes.Buffer
+	request := `{"archive":"` + base64.StdEncoding.EncodeToString(pack(t, "demo", files{
+		"Chart.yaml":       metadata("demo"),
+		"templates/a.yaml": "{{ range until 3 }}\n---\na: '{{ repeat 100000 \"<\" }}'\n{{ end }}",
+	})) + `"}`
+	if err := Work(t.Context(), strings.NewReader(request), &text); err != nil {
+		t.Fatal(err)
+	}
+	if messages := strings.Count(text.String(), "\n"); messages != 4 || text.Len() > 301000 {
+		t.Errorf("300000 bytes became %d in %d messages", text.Len(), messages)
+	}
+	long := `{"document":{"Source":"` + strings.Repeat("x", maxMessage) + `"}}`
+	if _, err := converse(t.Context(), io.Discard, strings.NewReader(long), load(t, files{"Chart.yaml": metadata("demo")}), RenderOptions{}); !errors.Is(err, ErrWorker) {
+		t.Errorf("a message of %d bytes: %v", len(long), err)
+	}
+}
+
+// TestRenderingFollowsFewAliases: documents of a few kilobytes each stand for
+// gigabytes together, here and from a worker.
+func TestRenderingFollowsFewAliases(t *testing.T) {
+	text := "{{ range until 24 }}\n---\na: &a [{{ repeat 4000 \"x,\" }}]\nb: [{{ repeat 95 \"*a,\" }}]\n{{ end }}"
+	c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": text})
+	_, here := Render(t.Context(), c, RenderOptions{})
+	_, there := Render(t.Context(), c, RenderOptions{Worker: worker(t)})
+	for _, err := range []error{here, there} {
+		if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "demo/templates/a.yaml line") {
+			t.Errorf("%v", err)
+		}
+	}
+	one := `{"document":{"Source":"a: &a [` + strings.Repeat("x,", 4000) + `]\nb: [` + strings.Repeat("*a,", 95) + `]\n"}}`
+	if _, err := converse(t.Context(), io.Discard, strings.NewReader(strings.Repeat(one, 24)), c, RenderOptions{}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a worker that does not check: %v", err)
 	}
 }
