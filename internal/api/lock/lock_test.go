@@ -203,6 +203,54 @@ func TestParseRefusesCircles(t *testing.T) {
 	}
 }
 
+// largeModel is a model with n files, whose paths have the length of those that
+// hubs hold.
+func largeModel(n int) *Lock {
+	model := &HubModel{Repository: "acme/Large", Revision: "main", Commit: strings.Repeat("a", 40), License: "mit"}
+	for i := range n {
+		path := fmt.Sprintf("shards/part-%06d.json", i)
+		model.Files = append(model.Files, ModelFile{Path: path, Size: 1000, SHA256: dg(path), GitSHA1: dg(path).Encoded()[:40]})
+	}
+	return &Lock{
+		Metadata: Metadata{Name: "large", Version: "1.0.0"}, Platforms: []string{"linux/amd64"},
+		Components: []Component{{Name: "web", Namespace: "web"}},
+		Items: []Item{{
+			Ref: imageref.Ref("huggingface.co/acme/large:" + model.Commit), Kind: Model, Components: []string{"web"},
+			Source: "hf://acme/Large@" + model.Commit, Content: model,
+		}},
+	}
+}
+
+// TestALockHoldsAModelOfManyFiles: the bounds on the text leave room for what the
+// bounds on its content allow. Writing them all takes seconds, so a part stands
+// for the whole.
+func TestALockHoldsAModelOfManyFiles(t *testing.T) {
+	const part = 1000
+	text, err := largeModel(part).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := bytes.Repeat(text, maxModelFiles/part)
+	if err := yamlfile.CheckBounds("lock", whole, MaxBytes); err != nil {
+		t.Errorf("a model of %d files: %v", maxModelFiles, err)
+	}
+}
+
+func TestMarshalRefusesALockThatIsTooLarge(t *testing.T) {
+	l := largeModel(1)
+	for i := range MaxBytes/2/maxText + 1 {
+		sum := dg(fmt.Sprint(i))
+		address := "https://dl.acme.example/" + strings.Repeat("x", maxText-100)
+		l.Items = append(l.Items, Item{
+			Ref: imageref.Ref("files.caisson.dev/web/f:" + sum.Encoded()[:12]), Kind: File, Components: []string{"web"}, Source: address,
+			Content: &RawFile{Name: "f", URL: address, Digest: sum, Size: 1, MediaType: MediaTypeFile},
+		})
+	}
+	if _, err := l.Marshal(); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("error is %v", err)
+	}
+}
+
 func TestParseBounds(t *testing.T) {
 	for name, data := range map[string]string{
 		"deep":   strings.Repeat("[", 20000),

@@ -2,6 +2,7 @@ package lock
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,8 +13,11 @@ import (
 	"github.com/caisson/caisson/internal/atomicfile"
 )
 
-// MaxBytes bounds the size of a lock file.
-const MaxBytes = 16 << 20
+// MaxBytes bounds the size of a lock file. A model of 100 000 files takes 25 MB.
+const MaxBytes = 32 << 20
+
+// ErrTooLarge says that a lock has more text than Parse reads.
+var ErrTooLarge = errors.New("it is too large")
 
 // Read reads and checks the lock file at path; errors are as Parse's.
 func Read(path string) (*Lock, error) {
@@ -51,7 +55,8 @@ func decode(doc *yamlfile.Document) (*Lock, error) {
 
 // Marshal returns the lock's text: Normalize applied to a copy, two spaces of
 // indent, keys in the order of the types. Equal locks give equal bytes, and what
-// Marshal writes Parse reads. A lock that Parse would refuse is an error.
+// Marshal writes Parse reads. A lock that Parse would refuse is an error, ErrTooLarge
+// where it has too much text.
 func (l *Lock) Marshal() ([]byte, error) {
 	c := l.clone()
 	if err := c.Normalize(); err != nil {
@@ -60,7 +65,14 @@ func (l *Lock) Marshal() ([]byte, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	return c.encode()
+	text, err := c.encode()
+	if err != nil {
+		return nil, err
+	}
+	if err := yamlfile.CheckBounds("the lock", text, MaxBytes); err != nil {
+		return nil, fmt.Errorf("writing the lock: %w: %v", ErrTooLarge, err)
+	}
+	return text, nil
 }
 
 // encode writes the lock as it is.
