@@ -36,6 +36,9 @@ const (
 	maxText   = 8192 // of one field
 )
 
+// ErrTooLarge says that there is more to write than Parse reads.
+var ErrTooLarge = errors.New("it is too large")
+
 // Results of a Check.
 const (
 	Passed     = "passed"
@@ -111,7 +114,8 @@ func Parse(data []byte) (*Ledger, error) {
 }
 
 // Marshal is the ledger's text. Equal ledgers give equal bytes, and Parse reads
-// them; a ledger that Parse would refuse is an error.
+// them; a ledger that Parse would refuse is an error, ErrTooLarge where it has too
+// many checks or too much text.
 func (g *Ledger) Marshal() ([]byte, error) {
 	if err := g.validate(); err != nil {
 		return nil, fmt.Errorf("writing the ledger: %w", err)
@@ -124,7 +128,7 @@ func (g *Ledger) Marshal() ([]byte, error) {
 		return nil, fmt.Errorf("writing the ledger: %w", err)
 	}
 	if out.Len() > MaxBytes {
-		return nil, fmt.Errorf("writing the ledger: it has more than %d bytes", MaxBytes)
+		return nil, fmt.Errorf("writing the ledger: %w: more than %d bytes", ErrTooLarge, MaxBytes)
 	}
 	return out.Bytes(), nil
 }
@@ -134,7 +138,7 @@ func (g *Ledger) validate() error {
 	case g.APIVersion != APIVersion || g.Kind != Kind:
 		return fmt.Errorf("it is %q of %q, not %s of %s", g.Kind, g.APIVersion, Kind, APIVersion)
 	case len(g.Checks) > MaxChecks:
-		return fmt.Errorf("it has more than %d checks", MaxChecks)
+		return fmt.Errorf("%w: more than %d checks", ErrTooLarge, MaxChecks)
 	}
 	for name, text := range map[string]string{"name": g.Name, "version": g.Version} {
 		if err := validText(name, text, true); err != nil {

@@ -113,6 +113,9 @@ func prepare(opt Options, sink event.Sink) (*packing, error) {
 	if p.text, err = l.Marshal(); err != nil {
 		return nil, err
 	}
+	if err := p.checkLedger(); err != nil {
+		return nil, err
+	}
 	if opt.Key != "" {
 		if p.key, err = sign.LoadPrivateKey(opt.Key, opt.Password); err != nil {
 			return nil, err
@@ -120,6 +123,16 @@ func prepare(opt Options, sink event.Sink) (*packing, error) {
 	}
 	p.fill, err = newFiller(opt, sink, p.slots)
 	return p, err
+}
+
+// checkLedger writes the ledger for nothing: it has the size of the one that
+// follows the sealed bundle, whose index is not known yet.
+func (p *packing) checkLedger() error {
+	index := digest.FromBytes(nil)
+	if _, err := makeLedger(p.lock, p.lockDigest(), index, creation(p.opt.Now)).Marshal(); err != nil {
+		return fmt.Errorf("packing %s: %w", p.opt.Lock, err)
+	}
+	return nil
 }
 
 func newFiller(opt Options, sink event.Sink, slots []lock.Slot) (*filler, error) {

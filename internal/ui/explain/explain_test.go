@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caisson/caisson/bundle"
+	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/yamlfile"
 	"github.com/caisson/caisson/internal/cargo"
@@ -30,6 +31,7 @@ var provoke = map[string]error{
 	"The signature does not count":                  sign.ErrSignature,
 	"The bundle is damaged or incomplete":           bundle.ErrMissing,
 	"The upstream no longer has what the lock says": fetch.ErrSize,
+	"The stack is too large for one bundle":         ledger.ErrTooLarge,
 	"The upstream refuses access":                   &fetch.StatusError{Status: 401},
 	"The upstream does not have it":                 registry.ErrNotFound,
 	"The upstream's answer cannot be accepted":      registry.ErrDigest,

@@ -8,6 +8,8 @@ import (
 
 	"github.com/caisson/caisson/bundle"
 	"github.com/caisson/caisson/internal/api/journal"
+	"github.com/caisson/caisson/internal/api/ledger"
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/yamlfile"
 	"github.com/caisson/caisson/internal/cargo"
@@ -91,6 +93,9 @@ var table = []row{
 
 	{is: helm.ErrWorker, sentence: "A chart brought down the process that renders it", code: Failed,
 		hint: "its templates use more memory, stack or time than any chart should: look at what their author changed, or take another version"},
+
+	{as: isAny(lock.ErrTooLarge, ledger.ErrTooLarge), sentence: "The stack is too large for one bundle", code: Failed,
+		hint: "carry it as several stacks: each gives a lock and a bundle of its own"},
 
 	// Upstreams.
 	{is: hub.ErrGated, sentence: "The model is gated", code: Failed,
