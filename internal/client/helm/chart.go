@@ -17,10 +17,13 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
+
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // Bounds of a chart archive, packed sub-charts included.
@@ -50,7 +53,7 @@ func LoadArchive(archive []byte) (*Chart, error) {
 	if len(archive) > MaxArchiveSize {
 		return nil, fmt.Errorf("loading chart: %w: %d bytes packed, at most %d", ErrTooLarge, len(archive), MaxArchiveSize)
 	}
-	b := budget{bytes: maxUnpacked, entries: maxEntries}
+	b := &budget{bytes: maxUnpacked, entries: maxEntries}
 	if err := b.inspect(archive, 0); err != nil {
 		return nil, fmt.Errorf("loading chart: %w", err)
 	}
@@ -117,8 +120,9 @@ func missingDependencies(c *chart.Chart) []string {
 
 // budget is what an archive and all that is packed in it may still unpack to.
 type budget struct {
-	bytes   int64
-	entries int
+	bytes    int64
+	entries  int
+	expanded document.Expansion // what Helm's loader decodes
 }
 
 // inspect walks a packed chart without keeping it.
@@ -157,18 +161,62 @@ func (b *budget) entry(h *tar.Header, r io.Reader, depth int) error {
 	default:
 		return fmt.Errorf("%w: %q", ErrLink, h.Name)
 	}
-	if h.Typeflag == tar.TypeReg && packedChart(h.Name) {
+	if h.Typeflag != tar.TypeReg {
+		return nil
+	}
+	switch name := nameInChart(h.Name); {
+	case isPackedChart(name):
 		data, err := io.ReadAll(r)
 		if err != nil {
 			return fmt.Errorf("reading %q: %w", h.Name, err)
 		}
 		return b.inspect(data, depth+1)
+	case isDecoded(name):
+		return b.count(h.Name, r)
 	}
 	return nil
 }
 
-// packedChart says whether Helm's loader would unpack the named entry.
-func packedChart(name string) bool {
-	name = strings.ReplaceAll(name, `\`, "/")
-	return path.Ext(name) == ".tgz" && strings.Contains(name, "/charts/")
+// count counts a file that is decoded when the chart is loaded, its aliases
+// followed.
+func (b *budget) count(name string, r io.Reader) error {
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return fmt.Errorf("reading %q: %w", name, err)
+	}
+	if err := b.expanded.Add(string(data)); err != nil {
+		return fmt.Errorf("reading %q: %w: %w", name, ErrTooLarge, err)
+	}
+	return nil
+}
+
+// nameInChart is the name below the chart's folder that Helm's loader gives an
+// entry: where a name has a backslash, backslashes alone part it.
+func nameInChart(name string) string {
+	delimiter := "/"
+	if strings.Contains(name, `\`) {
+		delimiter = `\`
+	}
+	_, below, _ := strings.Cut(name, delimiter)
+	return path.Clean(strings.ReplaceAll(below, delimiter, "/"))
+}
+
+// isPackedChart says whether Helm's loader would unpack the named file.
+func isPackedChart(name string) bool {
+	return path.Ext(name) == ".tgz" && strings.Contains("/"+name, "/charts/")
+}
+
+// decodedFiles are those of a chart that are decoded when it is loaded.
+var decodedFiles = []string{"Chart.yaml", "Chart.lock", "values.yaml", "requirements.yaml", "requirements.lock"}
+
+// isDecoded says whether Helm's loader would decode the named file, which may be
+// one of a sub-chart.
+func isDecoded(name string) bool {
+	for {
+		below, ok := strings.CutPrefix(name, "charts/")
+		if !ok {
+			return slices.Contains(decodedFiles, name)
+		}
+		_, name, _ = strings.Cut(below, "/")
+	}
 }

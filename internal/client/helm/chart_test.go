@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"runtime"
 	"sort"
 	"strings"
 	"testing"
@@ -126,4 +127,29 @@ func FuzzLoadArchive(f *testing.F) {
 			t.Errorf("accepted the name %q", c.Name())
 		}
 	})
+}
+
+// TestLoadArchiveFollowsFewAliases: Helm's loader decodes these files outside of
+// the worker; an archive of a kilobyte may stand for gigabytes of values.
+func TestLoadArchiveFollowsFewAliases(t *testing.T) {
+	bomb := "a: &a " + strings.Repeat("x", 1<<20) + "\nb: [" + strings.Repeat("*a,", 200) + "]\n"
+	sub := string(pack(t, "sub", files{"Chart.yaml": metadata("sub"), "values.yaml": bomb}))
+	for name, text := range map[string]string{
+		"values.yaml": bomb, "./values.yaml": bomb, "Chart.lock": bomb, "requirements.yaml": bomb, "requirements.lock": bomb,
+		"charts/sub/values.yaml": bomb, "charts/sub/charts/leaf/values.yaml": bomb, "charts\\values.yaml": bomb,
+		"charts/sub.tgz": sub, "charts/sub.tgz/.": sub, "charts/a/charts/sub.tgz": sub,
+	} {
+		archive := pack(t, "demo", files{"Chart.yaml": metadata("demo"), name: text})
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := LoadArchive(archive)
+		runtime.ReadMemStats(&after)
+		if used := (after.TotalAlloc - before.TotalAlloc) >> 20; !errors.Is(err, ErrTooLarge) || used > 100 {
+			t.Errorf("%s: %d bytes packed, %d MiB allocated, %v", name, len(archive), used, err)
+		}
+	}
+	if _, err := LoadArchive(pack(t, "demo", files{"Chart.yaml": metadata("demo") + bomb})); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("Chart.yaml: %v", err)
+	}
+	load(t, files{"Chart.yaml": metadata("demo"), "values.yaml": "a: &a {b: c}\nd: *a\n", "templates/values.yaml": bomb, "files/values.yaml": bomb})
 }
