@@ -50,6 +50,9 @@ func Chance(chart string, list []plan.RenderedObject) []lint.Finding {
 }
 
 func chanceFinding(chart string, of identity, field string) lint.Finding {
+	if field == "" {
+		field = "the whole"
+	}
 	return lint.Finding{
 		Code: event.CodeChance, Template: chart, Text: of.String() + " " + field,
 		What: fmt.Sprintf("%s of %s is another each time the chart is rendered", field, of),

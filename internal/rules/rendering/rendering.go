@@ -9,9 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -76,6 +74,7 @@ func byIdentity(objects []object) map[identity]object {
 // chance.
 func Describe(first, second []map[string]any) (list []plan.RenderedObject, unsteady []string, _ error) {
 	others := byIdentity(identify(second))
+	fields := 0 // of chance
 	for _, o := range identify(first) {
 		other, ok := others[o.identity]
 		delete(others, o.identity)
@@ -84,7 +83,7 @@ func Describe(first, second []map[string]any) (list []plan.RenderedObject, unste
 			continue
 		}
 		var c comparison
-		c.compare("", o.content, other.content)
+		c.compare(pointer{}, o.content, other.content)
 		for _, field := range c.loose {
 			unsteady = append(unsteady, field+" of "+o.String())
 		}
@@ -93,6 +92,9 @@ func Describe(first, second []map[string]any) (list []plan.RenderedObject, unste
 			return nil, nil, err
 		}
 		list = append(list, described)
+		if fields += len(c.chance); fields > maxAllFields {
+			return nil, nil, fmt.Errorf("more than %d fields are another in each rendering", maxAllFields)
+		}
 	}
 	for other := range others {
 		unsteady = append(unsteady, other.String())
@@ -103,7 +105,10 @@ func Describe(first, second []map[string]any) (list []plan.RenderedObject, unste
 
 // describe is what a plan says of an object but for the fields of chance.
 func (o object) describe(chance []string) (plan.RenderedObject, error) {
-	left, _ := without(o.content, "", setOf(chance)).(map[string]any)
+	var left map[string]any // nothing, where all is chance
+	if fields := setOf(chance); !fields[""] {
+		left, _ = without(o.content, pointer{}, fields).(map[string]any)
+	}
 	data, err := json.Marshal(left)
 	if err != nil {
 		return plan.RenderedObject{}, fmt.Errorf("encoding %s: %w", o, err)
@@ -126,10 +131,13 @@ func setOf(list []string) map[string]bool {
 // deep; of a Secret one level, so that none stands for a single value.
 func partDigests(kind string, content map[string]any) map[string]string {
 	out := map[string]string{}
-	for key, v := range content {
-		below, ok := v.(map[string]any)
-		if !ok || kind == "Secret" {
-			out[key] = beginning(v)
+	for _, key := range slices.Sorted(maps.Keys(content)) {
+		if len(key) > maxKey || len(out) > maxFields {
+			continue
+		}
+		below, ok := content[key].(map[string]any)
+		if !ok || kind == "Secret" || !canNameKeys(below) {
+			out[key] = beginning(content[key])
 			continue
 		}
 		for inner, v := range below {
@@ -137,6 +145,16 @@ func partDigests(kind string, content map[string]any) map[string]string {
 		}
 	}
 	return out
+}
+
+// canNameKeys says whether a plan names each key of m.
+func canNameKeys(m map[string]any) bool {
+	for key := range m {
+		if len(key) > maxKey {
+			return false
+		}
+	}
+	return len(m) <= maxFields
 }
 
 // beginning is enough of a digest to tell people that something is another; the
@@ -147,74 +165,6 @@ func beginning(v any) string {
 		return ""
 	}
 	return digest.FromBytes(data).Encoded()[:12]
-}
-
-// comparison is how two renderings of an object differ, as JSON pointers.
-type comparison struct {
-	chance []string // fields that both have, with another value
-	loose  []string // fields that only one of them has
-}
-
-func (c *comparison) compare(at string, a, b any) {
-	switch a := a.(type) {
-	case map[string]any:
-		if b, ok := b.(map[string]any); ok {
-			c.compareMaps(at, a, b)
-			return
-		}
-	case []any:
-		if b, ok := b.([]any); ok && len(a) == len(b) {
-			for i := range a {
-				c.compare(at+"/"+strconv.Itoa(i), a[i], b[i])
-			}
-			return
-		}
-	}
-	if !reflect.DeepEqual(a, b) {
-		c.chance = append(c.chance, at)
-	}
-}
-
-func (c *comparison) compareMaps(at string, a, b map[string]any) {
-	keys := maps.Clone(a)
-	maps.Copy(keys, b)
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		below := at + "/" + escapeKey(key)
-		x, here := a[key]
-		y, there := b[key]
-		if here != there {
-			c.loose = append(c.loose, below)
-			continue
-		}
-		c.compare(below, x, y)
-	}
-}
-
-// escapeKey writes a key as RFC 6901 wants it.
-func escapeKey(key string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(key) }
-
-// without copies a value and leaves out the fields of chance. Elements of lists
-// become null, so that the others keep their places.
-func without(v any, at string, chance map[string]bool) any {
-	switch v := v.(type) {
-	case map[string]any:
-		out := make(map[string]any, len(v))
-		for key, e := range v {
-			if below := at + "/" + escapeKey(key); !chance[below] {
-				out[key] = without(e, below, chance)
-			}
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, e := range v {
-			if below := at + "/" + strconv.Itoa(i); !chance[below] {
-				out[i] = without(e, below, chance)
-			}
-		}
-		return out
-	}
-	return v
 }
 
 // Difference is one object that is not as planned.

@@ -3,6 +3,7 @@ package rendering
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -78,5 +79,56 @@ func TestNoSecretIsTold(t *testing.T) {
 	described, _, err := Describe(list{secret}, list{secret})
 	if err != nil || described[0].Parts["data.password"] != "" || described[0].Parts["data"] == "" {
 		t.Errorf("%+v, %v", described, err)
+	}
+}
+
+// TestFieldsArePlannedInLittleRoom: a pointer repeats a long key for each value
+// below it, and there may be many; the field above then stands for all of them.
+func TestFieldsArePlannedInLittleRoom(t *testing.T) {
+	long := strings.Repeat("y", 64<<10)
+	below := func(value string, keys int) map[string]any {
+		out := map[string]any{}
+		for n := range keys {
+			out[strconv.Itoa(n)] = value
+		}
+		return out
+	}
+	nest := func(value string) any {
+		var v any = value
+		for range 100 {
+			v = map[string]any{strings.Repeat("y", 200): v}
+		}
+		return v
+	}
+	for name, test := range map[string]struct {
+		data func(value string) map[string]any
+		want []string
+	}{
+		"a long key":     {func(v string) map[string]any { return map[string]any{"x": map[string]any{long: below(v, 2000)}} }, []string{"/data/x"}},
+		"many fields":    {func(v string) map[string]any { return map[string]any{"x": below(v, 2000)} }, []string{"/data/x"}},
+		"deep":           {func(v string) map[string]any { return map[string]any{"x": nest(v)} }, []string{"/data/x" + strings.Repeat("/"+strings.Repeat("y", 200), 4)}},
+		"few fields":     {func(v string) map[string]any { return map[string]any{"x": below(v, 2), "same": "s"} }, []string{"/data/x/0", "/data/x/1"}},
+		"long and equal": {func(v string) map[string]any { return map[string]any{long: below("s", 2000), "x": v} }, []string{"/data/x"}},
+	} {
+		first, second := list{configMap("a", test.data("1"))}, list{configMap("a", test.data("2"))}
+		described, _, err := Describe(first, second)
+		if err != nil || !slices.Equal(described[0].Chance, test.want) {
+			t.Errorf("%s: %.300q, %v", name, described[0].Chance, err)
+		}
+		room := 0
+		for part := range described[0].Parts {
+			room += len(part)
+		}
+		if room > 1<<20 {
+			t.Errorf("%s: parts of %d bytes", name, room)
+		}
+		third := configMap("a", test.data("3"))
+		if found, err := Compare(described, list{third}); err != nil || len(found) != 0 {
+			t.Errorf("%s: %v, %v", name, found, err)
+		}
+		third["immutable"] = true
+		if found, err := Compare(described, list{third}); err != nil || len(found) != 1 {
+			t.Errorf("%s and a field more: %v, %v", name, found, err)
+		}
 	}
 }
