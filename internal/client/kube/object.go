@@ -21,6 +21,7 @@ import (
 const (
 	maxDocument = 8 << 20
 	maxObjects  = 20000
+	maxIdentity = 4 << 10 // bytes of what tells an object from others; messages repeat it
 )
 
 // ErrItems: whatever has items is a list to Kubernetes' clients, Helm's among
@@ -81,6 +82,8 @@ func (p *parser) addObject(u *unstructured.Unstructured) error {
 	switch {
 	case u.GetAPIVersion() == "" || u.GetKind() == "":
 		return errors.New("an object without apiVersion or kind")
+	case len(u.GetAPIVersion())+len(u.GetKind())+len(u.GetNamespace())+len(u.GetName()) > maxIdentity:
+		return fmt.Errorf("an object whose kind and name have more than %d bytes", maxIdentity)
 	case u.GetName() == "" && u.GetGenerateName() == "":
 		return fmt.Errorf("a %s without a name", u.GetKind())
 	case len(p.objects) >= maxObjects:

@@ -21,6 +21,7 @@ func TestParse(t *testing.T) {
 	for name, bad := range map[string]string{
 		"no kind":    "apiVersion: v1\nmetadata: {name: a}\n",
 		"no name":    "apiVersion: v1\nkind: ConfigMap\n",
+		"long name":  "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " + strings.Repeat("a", maxIdentity) + "}\n",
 		"no mapping": "- a\n- b\n",
 		"too large":  "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: " + strings.Repeat("x", maxDocument) + "}\n",
 	} {
