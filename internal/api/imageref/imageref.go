@@ -31,7 +31,9 @@ var whole = regexp.MustCompile(`^[a-z0-9][-._a-zA-Z0-9]*(:[0-9]{1,5})?(/[a-z0-9]
 
 // Parse returns the whole form of a reference as somebody wrote it: host and path
 // of Docker Hub where they are left out, the tag latest where there is neither
-// tag nor digest. Digests are sha256.
+// tag nor digest. Digests are sha256. A host in upper case is refused: a container
+// runtime looks for its mirror by the name as it is written. What Parse returns is
+// valid.
 func Parse(written string) (Ref, error) {
 	named, err := reference.ParseNormalizedNamed(written)
 	if err != nil {
@@ -43,7 +45,14 @@ func Parse(written string) (Ref, error) {
 	if d, ok := named.(reference.Digested); ok && d.Digest().Algorithm() != digest.SHA256 {
 		return "", fmt.Errorf("reading image reference %q: digest is not sha256", written)
 	}
-	return Ref(reference.TagNameOnly(named).String()), nil
+	if host := reference.Domain(named); host != strings.ToLower(host) {
+		return "", fmt.Errorf("reading image reference %q: its host must be written in lower case: %q", written, strings.ToLower(host))
+	}
+	whole := Ref(reference.TagNameOnly(named).String())
+	if !whole.Valid() {
+		return "", fmt.Errorf("reading image reference %.200q: it is not HOST[:PORT]/PATH[:TAG][@DIGEST] in at most %d bytes", written, MaxLength)
+	}
+	return whole, nil
 }
 
 // Valid says whether r is a whole reference.

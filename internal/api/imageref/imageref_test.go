@@ -25,11 +25,23 @@ func TestParse(t *testing.T) {
 		"a b":                                  "",
 		"[::1]:5000/x":                         "",
 		"x@sha512:" + strings.Repeat("0", 128): "",
+		"GHCR.io/a/b:1":                        "",
+		"ghcr.IO/a/b:1":                        "",
+		"Docker.IO/x":                          "",
+		"Foo/bar":                              "",
+		"ghcr.io:123456/a":                     "",
 	} {
 		got, err := Parse(in)
 		if string(got) != want || (err == nil) != (want != "") {
 			t.Errorf("Parse(%q) = %q, %v", in, got, err)
 		}
+	}
+}
+
+func TestParseSaysWhatIsWrongWithTheHost(t *testing.T) {
+	_, err := Parse("GHCR.io/a/b:1")
+	if err == nil || !strings.Contains(err.Error(), `its host must be written in lower case: "ghcr.io"`) {
+		t.Errorf("error is %v", err)
 	}
 }
 
@@ -96,13 +108,16 @@ func TestValid(t *testing.T) {
 // FuzzParse: what is parsed is whole, stays what it is, and its parts make it up
 // again.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"nginx", "ghcr.io/acme/web:1.2.3@" + dg, "localhost:5000/x", "a/b/c:d"} {
+	for _, s := range []string{"nginx", "ghcr.io/acme/web:1.2.3@" + dg, "localhost:5000/x", "a/b/c:d", "GHCR.io/a/b:1", "Docker.IO/x", "ghcr.io:123456/a"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, written string) {
 		r, err := Parse(written)
-		if err != nil || len(r) > MaxLength {
+		if err != nil {
 			return
+		}
+		if !r.Valid() {
+			t.Errorf("%q: %q is not valid", written, r)
 		}
 		if again, err := Parse(string(r)); err != nil || again != r {
 			t.Errorf("%q: %q again is %q, %v", written, r, again, err)
