@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"errors"
+
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/journal"

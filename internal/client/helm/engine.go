@@ -129,7 +129,7 @@ func (e *Engine) Install(ctx context.Context, spec Spec) (Release, error) {
 	if err != nil {
 		return Release{}, fmt.Errorf("installing release %s: %w", spec.Name, err)
 	}
-	rendered, values, err := parts(spec)
+	rendered, values, err := e.parts(cfg, spec)
 	if err != nil {
 		return Release{}, fmt.Errorf("installing release %s: %w", spec.Name, err)
 	}
@@ -152,7 +152,7 @@ func (e *Engine) Upgrade(ctx context.Context, spec Spec) (Release, error) {
 	if err != nil {
 		return Release{}, fmt.Errorf("upgrading release %s: %w", spec.Name, err)
 	}
-	rendered, values, err := parts(spec)
+	rendered, values, err := e.parts(cfg, spec)
 	if err != nil {
 		return Release{}, fmt.Errorf("upgrading release %s: %w", spec.Name, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"helm.sh/helm/v3/pkg/action"
 	helmkube "helm.sh/helm/v3/pkg/kube"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,8 +26,9 @@ import (
 // interface has none.
 type actionClient struct {
 	*helmkube.Client
-	ctx    context.Context
-	engine *Engine
+	ctx      context.Context
+	engine   *Engine
+	rendered *handover // nil where a stored revision comes back
 }
 
 var (
@@ -35,11 +37,17 @@ var (
 	_ helmkube.InterfaceDeletionPropagation = (*actionClient)(nil)
 )
 
-// parts makes what an action needs afresh; Helm changes both.
-func parts(spec Spec) (*chart.Chart, map[string]any, error) {
+// parts makes what an action needs afresh; Helm changes both. The action's client
+// holds what it is given against the rendering.
+func (e *Engine) parts(cfg *action.Configuration, spec Spec) (*chart.Chart, map[string]any, error) {
 	rendered, err := renderedChart(spec.Chart, spec.Rendering)
 	if err != nil {
 		return nil, nil, err
+	}
+	if client, ok := cfg.KubeClient.(*actionClient); ok {
+		if client.rendered, err = newHandover(spec.Rendering, e.pulls); err != nil {
+			return nil, nil, err
+		}
 	}
 	values, err := NativeValues(spec.Values)
 	return rendered, values, err
@@ -102,6 +110,11 @@ func (a *actionClient) apply(info *resource.Info) error {
 	u := &unstructured.Unstructured{Object: content}
 	if err := RewriteObject(u, a.engine.pulls); err != nil {
 		return err
+	}
+	if a.rendered != nil {
+		if err := a.rendered.check(u); err != nil {
+			return err
+		}
 	}
 	// Helm has checked that the object is the release's or nobody's.
 	_, err = a.engine.cluster.Apply(a.ctx, []*unstructured.Unstructured{u}, kube.ApplyOptions{Namespace: info.Namespace, Force: true})

@@ -2,6 +2,7 @@ package helm
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -132,13 +133,28 @@ func (p postRenderer) document(out *bytes.Buffer, source string) error {
 			continue
 		}
 		errs = append(errs, RewriteObject(u, p.pulls))
-		text, err := yaml.Marshal(u.Object)
+		text, err := writeAnew(u)
 		if err != nil {
-			return fmt.Errorf("encoding %s: %w", object.RefOf(u), err)
+			return err
 		}
 		fmt.Fprintf(out, "---\n%s%s", sourceComment(source), text)
 	}
 	return errors.Join(errs...)
+}
+
+// writeAnew is an object as YAML, for people who look at a release; as JSON where
+// something that Helm trims stands at the end.
+func writeAnew(u *unstructured.Unstructured) ([]byte, error) {
+	text, err := yaml.Marshal(u.Object)
+	if err == nil && strings.TrimSpace(string(text)) != strings.TrimSuffix(string(text), "\n") {
+		if text, err = json.Marshal(u.Object); err == nil {
+			text = append(text, '\n')
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encoding %s: %w", object.RefOf(u), err)
+	}
+	return text, nil
 }
 
 // sourceComment is Helm's "# Source:" line of a document, or "".

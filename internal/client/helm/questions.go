@@ -22,6 +22,7 @@ type Questions struct {
 
 	mu    sync.Mutex
 	asked map[lookup.Question]Asked
+	told  []string // values of Secrets among the answers
 }
 
 // Asked is one question and its answer.
@@ -66,14 +67,17 @@ func (q *Questions) Answer(ctx context.Context, question lookup.Question) (map[s
 			return nil, err
 		}
 		q.asked[question] = known
+		q.remember(question.Kind, known.found)
 	}
 	return known.found, nil
 }
 
-// place takes the namespace off kinds that have none, as Helm does.
+// place writes a question as rules know it, and takes the namespace off kinds that
+// have none, as Helm does.
 func (q *Questions) place(question lookup.Question) (lookup.Question, error) {
-	if q.cluster == nil {
-		return question, nil
+	question, err := question.Canonical()
+	if err != nil || q.cluster == nil {
+		return question, err
 	}
 	scope, err := q.cluster.ScopeOf(question.APIVersion, question.Kind)
 	if scope == kube.ClusterWide {

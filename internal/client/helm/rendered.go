@@ -1,14 +1,16 @@
 package helm
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"helm.sh/helm/v3/pkg/chart"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/yaml"
 
 	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
@@ -88,7 +90,13 @@ func (r Rendering) Definitions() ([]*unstructured.Unstructured, error) {
 // checkUnambiguous refuses a document that begins on the line of its separator
 // inside another: Helm ends documents there, readers of YAML that want one
 // document do not see it.
+//
+// A template's name that could end its comment is refused as well: Helm writes it
+// before the objects.
 func checkUnambiguous(d document.Document) error {
+	if strings.ContainsFunc(d.Template, func(r rune) bool { return r != ' ' && !unicode.IsGraphic(r) || unicode.Is(unicode.Zs, r) && r != ' ' }) {
+		return fmt.Errorf("reading %q: %w: the template's name is no plain text", d.Template, ErrAmbiguousText)
+	}
 	begun := false
 	for line := range strings.Lines(d.Source) {
 		if begun && (strings.HasPrefix(line, "--- ") || strings.HasPrefix(line, "---\t")) {
@@ -141,16 +149,20 @@ func renderedChart(c *Chart, r Rendering) (*chart.Chart, error) {
 // noValue is what Helm's engine removes from everything that it renders.
 const noValue = "<no value>"
 
-// constantText is an object as a template that evaluates nothing.
+// constantText is an object as a template that evaluates nothing. It is JSON: blanks
+// at its end are nobody's, and depth costs nothing.
 func constantText(u *unstructured.Unstructured) (string, error) {
-	text, err := yaml.Marshal(u.Object)
-	if err != nil {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(u.Object); err != nil {
 		return "", fmt.Errorf("encoding %s: %w", object.RefOf(u), err)
 	}
-	if strings.Contains(string(text), noValue) {
+	text := buffer.String()
+	if strings.Contains(text, noValue) {
 		return "", fmt.Errorf("encoding %s: %w: it holds %s", object.RefOf(u), ErrAmbiguousText, noValue)
 	}
-	return "---\n" + constant(string(text)) + "\n", nil
+	return "---\n" + constant(text) + "\n", nil
 }
 
 // constant is a template whose output is s.

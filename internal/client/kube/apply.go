@@ -207,7 +207,14 @@ func (c *Client) mapKind(gvk schema.GroupVersionKind) (*meta.RESTMapping, error)
 	if meta.IsNoMatchError(err) {
 		return nil, fmt.Errorf("%w: %s", ErrNoKind, gvk)
 	}
-	return mapping, err
+	if err != nil {
+		return nil, err
+	}
+	// The mapper finds kinds in lower case too; no object is written so.
+	if kind, err := c.mapper.KindFor(mapping.Resource); err == nil && kind.Kind != gvk.Kind && strings.EqualFold(kind.Kind, gvk.Kind) {
+		return nil, fmt.Errorf("%w: %s; it is written %s", ErrNoKind, gvk, kind.Kind)
+	}
+	return mapping, nil
 }
 
 // resourceNamed is the interface for an object of which only the name is known.

@@ -76,7 +76,7 @@ func (in *installer) renderRelease(ctx context.Context, c *plan.Component, r *pl
 		Lookup: questions.Answer, Worker: in.opt.Renderer,
 	})
 	if err != nil {
-		return err
+		return questions.Hide(err)
 	}
 	differences, err := compareRendering(r.Rendering, made.rendering)
 	if err != nil {

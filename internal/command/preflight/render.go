@@ -2,7 +2,9 @@ package preflight
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -190,17 +192,62 @@ func (out *renderings) renderTwice(ctx context.Context, chart *helm.Chart, c dec
 	err := g.Wait()
 	note(questions.Asked(), made, planned)
 	if err != nil {
-		return err
+		return keepSecret(questions, made, err)
 	}
 	if planned.Objects, err = helm.Describe(first, second); err != nil {
 		return err
 	}
 	made.Rendering = planned
 	made.Egress = append(made.Egress, rendering.Chance(chart.Name(), planned.Objects)...)
-	if made.pieces, err = read(&made.Rendered, first.Documents); err != nil {
-		return err
+	if made.pieces, err = read(&made.Rendered, first.Documents); err == nil {
+		err = readOther(&made.Rendered, second.Documents)
 	}
-	return readOther(&made.Rendered, second.Documents)
+	return keepSecret(questions, made, err)
+}
+
+// keepSecret keeps from a plan and its findings what templates read of Secrets. A
+// rendering that would tell it has a problem and nothing else.
+func keepSecret(questions *helm.Questions, made *rendered, err error) error {
+	tells := questions.Hide(err)
+	for _, text := range toldTexts(&made.Rendered) {
+		if questions.Tells(text) {
+			tells = helm.ErrTold
+		}
+	}
+	if errors.Is(tells, helm.ErrTold) {
+		made.Rendered = decide.Rendered{
+			ChartDigest: made.ChartDigest, ChartVersion: made.ChartVersion, KubeVersion: made.KubeVersion,
+		}
+		made.pieces = nil
+	}
+	return tells
+}
+
+// toldTexts is what a plan says of a rendering in words of its templates.
+func toldTexts(made *decide.Rendered) []string {
+	var out []string
+	for _, f := range made.Egress {
+		out = append(out, f.Template, f.Text, f.What)
+	}
+	for _, s := range made.Images {
+		out = append(out, s.Ref)
+	}
+	for _, c := range made.CRDs {
+		out = append(out, c.Name)
+	}
+	for _, p := range made.Parts {
+		out = append(out, p.Namespace, p.Name)
+	}
+	if made.Rendering == nil {
+		return out
+	}
+	for _, l := range made.Rendering.Lookups {
+		out = append(out, l.APIVersion, l.Kind, l.Namespace, l.Name)
+	}
+	for _, o := range made.Rendering.Objects {
+		out = append(out, o.APIVersion, o.Kind, o.Namespace, o.Name, strings.Join(o.Chance, " "))
+	}
+	return out
 }
 
 // note takes over what was asked: into the plan, and as findings where it is not

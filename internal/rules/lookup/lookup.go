@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/lint"
@@ -33,6 +34,17 @@ func (q Question) String() string {
 		out += q.Namespace + "/"
 	}
 	return out + cmp.Or(q.Name, "*")
+}
+
+// Canonical writes the question's API version in its one form: "v1", not "/v1". A
+// rule about v1/Secret must not be got round by spelling.
+func (q Question) Canonical() (Question, error) {
+	version, err := schema.ParseGroupVersion(q.APIVersion)
+	if err != nil || version.Version == "" {
+		return q, fmt.Errorf("%q is not an API version", q.APIVersion)
+	}
+	q.APIVersion = version.String()
+	return q, nil
 }
 
 // Compare sorts questions.
