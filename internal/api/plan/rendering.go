@@ -33,6 +33,7 @@ type RenderedObject struct {
 	Kind       string            `json:"kind"`
 	Namespace  string            `json:"namespace,omitempty"` // "" is the component's own, or none
 	Name       string            `json:"name"`
+	Hook       string            `json:"hook,omitempty"`   // when Helm runs it, such as pre-install,pre-upgrade
 	Digest     digest.Digest     `json:"digest"`           // of its content but for the fields of chance
 	Parts      map[string]string `json:"parts,omitempty"`  // beginnings of digests of its fields, to say which is another
 	Chance     []string          `json:"chance,omitempty"` // fields that are another in each rendering, as JSON pointers

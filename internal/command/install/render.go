@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,7 +138,7 @@ func (in *installer) lookupsMoved(planned *plan.Rendering, asked []helm.Asked) [
 			return l.APIVersion == q.APIVersion && l.Kind == q.Kind && l.Namespace == q.Namespace && l.Name == q.Name
 		})
 		switch {
-		case in.again && a.Own:
+		case in.again && (a.Own || in.brings(q)):
 		case at < 0:
 			moved = append(moved, fmt.Sprintf("it looks up %s, which it did not when the plan was made", q))
 		case planned.Lookups[at].Answer != a.Digest:
@@ -145,6 +146,20 @@ func (in *installer) lookupsMoved(planned *plan.Rendering, asked []helm.Asked) [
 		}
 	}
 	return moved
+}
+
+// brings says whether a question is about what this plan installs: an object of
+// any of its releases, or a list that one would stand in.
+func (in *installer) brings(q lookup.Question) bool {
+	return slices.ContainsFunc(in.plan.Components, func(c plan.Component) bool {
+		return slices.ContainsFunc(c.Releases, func(r plan.Release) bool {
+			return slices.ContainsFunc(r.Rendering.Objects, func(o plan.RenderedObject) bool {
+				namespace := cmp.Or(o.Namespace, c.Namespace)
+				return o.APIVersion == q.APIVersion && o.Kind == q.Kind &&
+					(q.Namespace == "" || q.Namespace == namespace) && (q.Name == "" || q.Name == o.Name)
+			})
+		})
+	})
 }
 
 // callsOut says what of a rendering would fetch from outside the site although

@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/lookup"
 	"github.com/caisson/caisson/internal/testkit/stacktest"
 )
 
@@ -171,5 +173,37 @@ func TestPlansAreLinear(t *testing.T) {
 	}
 	if small, large := size("linear", "x"), size("linear", strings.Repeat("x", 1<<19)); large > small+100 {
 		t.Errorf("%d bytes, and %d with half a MiB in an object", small, large)
+	}
+}
+
+// TestAnswersThatThePlanItselfMoves: when a plan is carried out again, what it
+// installs itself may have changed an answer; nothing else may.
+func TestAnswersThatThePlanItselfMoves(t *testing.T) {
+	p := &plan.Plan{Components: []plan.Component{{Name: "db", Namespace: "back", Releases: []plan.Release{{
+		Rendering: &plan.Rendering{Objects: []plan.RenderedObject{
+			{APIVersion: "v1", Kind: "Service", Name: "db"}, {APIVersion: "v1", Kind: "Secret", Namespace: "shared", Name: "db"},
+		}},
+	}}}}}
+	for _, test := range []struct {
+		question lookup.Question
+		again    bool
+		free     bool
+	}{
+		{lookup.Question{APIVersion: "v1", Kind: "Service", Namespace: "back", Name: "db"}, true, true},
+		{lookup.Question{APIVersion: "v1", Kind: "Service", Namespace: "back", Name: "db"}, false, false},
+		{lookup.Question{APIVersion: "v1", Kind: "Service", Namespace: "back"}, true, true},
+		{lookup.Question{APIVersion: "v1", Kind: "Secret", Namespace: "shared", Name: "db"}, true, true},
+		{lookup.Question{APIVersion: "v1", Kind: "Secret", Namespace: "back", Name: "db"}, true, false},
+		{lookup.Question{APIVersion: "v1", Kind: "Service", Namespace: "back", Name: "other"}, true, false},
+	} {
+		q := test.question
+		in := &installer{plan: p, again: test.again}
+		planned := &plan.Rendering{Lookups: []plan.Lookup{
+			{APIVersion: q.APIVersion, Kind: q.Kind, Namespace: q.Namespace, Name: q.Name, Answer: "sha256:then"},
+		}}
+		moved := in.lookupsMoved(planned, []helm.Asked{{Question: q, Digest: "sha256:now"}})
+		if (len(moved) == 0) != test.free {
+			t.Errorf("%s, again %v: %q", q, test.again, moved)
+		}
 	}
 }

@@ -114,9 +114,16 @@ func (o object) describe(chance []string) (plan.RenderedObject, error) {
 		return plan.RenderedObject{}, fmt.Errorf("encoding %s: %w", o, err)
 	}
 	return plan.RenderedObject{
-		APIVersion: o.apiVersion, Kind: o.kind, Namespace: o.namespace, Name: o.name,
+		APIVersion: o.apiVersion, Kind: o.kind, Namespace: o.namespace, Name: o.name, Hook: o.hook(),
 		Digest: digest.FromBytes(data), Parts: partDigests(o.kind, left), Chance: chance,
 	}, nil
+}
+
+// hook is when Helm runs the object, "" for one that it keeps.
+func (o object) hook() string {
+	metadata, _ := o.content["metadata"].(map[string]any)
+	annotations, _ := metadata["annotations"].(map[string]any)
+	return text(annotations, "helm.sh/hook")
 }
 
 func setOf(list []string) map[string]bool {

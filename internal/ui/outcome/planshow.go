@@ -8,10 +8,12 @@ import (
 
 	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/gpu"
+	"github.com/caisson/caisson/internal/rules/lookup"
 	"github.com/caisson/caisson/internal/ui/output"
 )
 
@@ -72,6 +74,7 @@ func addComponent(p *output.Page, c *plan.Component, objects bool) {
 	}
 	for _, r := range c.Releases {
 		addRelease(p, r)
+		addRendering(p, r.Rendering, objects)
 		addObjectChanges(p, "objects", r.ObjectChanges, objects)
 	}
 	for _, f := range c.Manifests {
@@ -102,6 +105,44 @@ func addRelease(p *output.Page, r plan.Release) {
 	}
 	for _, d := range r.Differences {
 		addText(p, "     ", "%s", d)
+	}
+}
+
+// addRendering shows what the templates of a release ask the cluster, what of it
+// chance decides, and what runs as a hook: in one line each, or, where all is asked
+// for, one by one.
+func addRendering(p *output.Page, r *plan.Rendering, all bool) {
+	if r == nil {
+		return
+	}
+	var asked, chance, hooks []string
+	for _, l := range r.Lookups {
+		asked = append(asked, lookup.Question{APIVersion: l.APIVersion, Kind: l.Kind, Namespace: l.Namespace, Name: l.Name}.String())
+	}
+	for _, o := range r.Objects {
+		ref := object.Ref{APIVersion: o.APIVersion, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}
+		for _, field := range o.Chance {
+			chance = append(chance, ref.String()+" "+field)
+		}
+		if o.Hook != "" {
+			hooks = append(hooks, ref.String()+" at "+o.Hook)
+		}
+	}
+	addCounted(p, "looks up %s in the cluster", output.Count(len(asked), "object"), asked, all)
+	addCounted(p, "makes up %s anew when it is installed", output.Count(len(chance), "field"), chance, all)
+	addCounted(p, "runs %s", output.Count(len(hooks), "hook"), hooks, all)
+}
+
+func addCounted(p *output.Page, format, count string, list []string, all bool) {
+	if len(list) == 0 {
+		return
+	}
+	addText(p, "     ", format, count)
+	if !all {
+		return
+	}
+	for _, s := range list {
+		addText(p, "       ", "%s", s)
 	}
 }
 

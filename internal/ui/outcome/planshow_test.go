@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/ui/output"
 )
 
@@ -22,4 +23,35 @@ func TestPlanShowsWhatGoesOntoNodes(t *testing.T) {
 			t.Errorf("with the CA %q it shows\n%s", ca, shown)
 		}
 	}
+}
+
+// TestPlanShowsWhatTemplatesDo: what they look up, what chance decides and what
+// runs as a hook is counted, and listed where all is asked for.
+func TestPlanShowsWhatTemplatesDo(t *testing.T) {
+	p := &plan.Plan{Components: []plan.Component{{Name: "web", Namespace: "front", Releases: []plan.Release{{
+		Name: "web", Action: plan.Install, Rendering: &plan.Rendering{
+			Lookups: []plan.Lookup{{APIVersion: "v1", Kind: "Secret", Namespace: "front", Name: "own"}},
+			Objects: []plan.RenderedObject{
+				{APIVersion: "v1", Kind: "Secret", Name: "own", Chance: []string{"/data/password"}},
+				{APIVersion: "batch/v1", Kind: "Job", Name: "setup", Hook: "pre-install"},
+			},
+		},
+	}}}}}
+	short, long := planText(t, p, false), planText(t, p, true)
+	for _, want := range []string{"looks up 1 object in the cluster", "makes up 1 field anew when it is installed", "runs 1 hook"} {
+		if !strings.Contains(short, want) || !strings.Contains(long, want) {
+			t.Errorf("%q is not shown:\n%s", want, long)
+		}
+	}
+	for _, want := range []string{"v1/Secret front/own", "Secret own /data/password", "Job setup at pre-install"} {
+		if strings.Contains(short, want) || !strings.Contains(long, want) {
+			t.Errorf("%q is for who asks for all:\n%s\n%s", want, short, long)
+		}
+	}
+}
+
+func planText(t *testing.T, p *plan.Plan, objects bool) string {
+	t.Helper()
+	page := Plan(p, decide.Estimate{}, "plan.json", objects)
+	return strings.Join(strings.Fields(page.Text(output.Style{}, 100)), " ")
 }
