@@ -3,11 +3,7 @@ package registry
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
 	"net/http"
-	"os"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -34,7 +30,7 @@ type Presence interface {
 func DialSite(reg site.Registry) (Presence, error) {
 	opt := PushOptions{PlainHTTP: reg.PlainHTTP, Attempts: 2}
 	if reg.CAFile != "" {
-		t, err := trustAlso(reg.CAFile)
+		t, err := trustingTransport(reg.CAFile)
 		if err != nil {
 			return nil, err
 		}
@@ -68,20 +64,11 @@ func AskPresence(ctx context.Context, r Presence, checks []plan.Check) (map[stri
 	return has, g.Wait()
 }
 
-var errNoCertificate = errors.New("it holds no PEM certificate")
-
-// trustAlso makes a transport that also trusts the certificates of a PEM file.
-func trustAlso(caFile string) (*http.Transport, error) {
-	pem, err := os.ReadFile(caFile)
+// trustingTransport also trusts the certificates of a PEM file.
+func trustingTransport(caFile string) (*http.Transport, error) {
+	pool, err := TrustAlso(caFile)
 	if err != nil {
-		return nil, fmt.Errorf("reading the registry's CA: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("reading the registry's CA %s: %w", caFile, errNoCertificate)
+		return nil, err
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}

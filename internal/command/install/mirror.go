@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/mirror"
 )
@@ -85,12 +85,12 @@ func authority(p *plan.Plan) ([]byte, error) {
 	if p.Nodes.CA == "" {
 		return nil, nil
 	}
-	data, err := os.ReadFile(p.Site.Registry.CAFile)
+	data, err := registry.ReadAuthorities(p.Site.Registry.CAFile, registry.MaxNodeAuthorities)
 	if err != nil {
-		return nil, fmt.Errorf("reading the registry's CA: %w", err)
+		return nil, err
 	}
 	if got := digest.FromBytes(data); got != p.Nodes.CA {
-		return nil, fmt.Errorf("reading the registry's CA %s: %w", p.Site.Registry.CAFile, ErrAuthority)
+		return nil, fmt.Errorf("reading CA certificates: %s: %w", p.Site.Registry.CAFile, ErrAuthority)
 	}
 	return data, nil
 }

@@ -9,10 +9,8 @@ package load
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -133,30 +131,13 @@ func newLoader(bundles cargo.Bundles, opt Options, sink event.Sink) (*loader, er
 	push := opt.Push
 	push.PlainHTTP = push.PlainHTTP || opt.PlainHTTP
 	push.Retry = l.emitRetry
-	if push.RootCAs, err = rootCAs(opt.CAFile); err != nil {
-		return nil, err
+	if opt.CAFile != "" {
+		if push.RootCAs, err = registry.TrustAlso(opt.CAFile); err != nil {
+			return nil, err
+		}
 	}
 	l.pusher, err = registry.NewPusher(opt.Registry, push)
 	return l, err
-}
-
-// rootCAs adds the certificates of a file to the system's; nil for no file.
-func rootCAs(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading CA certificates: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("reading CA certificates: %s holds none", file)
-	}
-	return pool, nil
 }
 
 func (l *loader) run(ctx context.Context) (Result, error) {

@@ -3,12 +3,11 @@ package preflight
 import (
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 
 	"github.com/caisson/caisson/internal/api/plan"
-	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/client/registry"
 )
 
 // nodeRights are those that a strategy of the nodes needs.
@@ -32,22 +31,17 @@ func nodeRights(s plan.Site) []kube.Right {
 	return out
 }
 
-const maxAuthority = 256 << 10
-
 // authority reads the registry's authority, where nodes will be told of it.
 func authority(s plan.Site) ([]byte, error) {
 	if s.Mirrors() != plan.Mirror || s.Registry.CAFile == "" {
 		return nil, nil
 	}
-	data, err := atomicfile.ReadFile(s.Registry.CAFile, maxAuthority)
-	if err != nil && !errors.As(err, new(*atomicfile.TooLargeError)) {
-		return nil, fmt.Errorf("reading the registry's CA: %w", err)
-	}
-	if err == nil {
-		err = onlyCertificates(data)
-	}
+	data, err := registry.ReadAuthorities(s.Registry.CAFile, registry.MaxNodeAuthorities)
 	if err != nil {
-		return nil, fmt.Errorf("reading the registry's CA %s: %w", s.Registry.CAFile, err)
+		return nil, err
+	}
+	if err := onlyCertificates(data); err != nil {
+		return nil, fmt.Errorf("reading CA certificates: %s: %w", s.Registry.CAFile, err)
 	}
 	return data, nil
 }

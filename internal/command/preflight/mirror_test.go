@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/registry"
 )
 
 // TestAuthorityIsCertificatesAlone: the file goes to every node.
@@ -22,7 +23,7 @@ func TestAuthorityIsCertificatesAlone(t *testing.T) {
 		"two":         {"# ours\n" + cert + cert, ""},
 		"a key too":   {cert + key, "holds a PRIVATE KEY"},
 		"cut short":   {string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw[:100]})), "x509: "},
-		"far too big": {strings.Repeat("#", maxAuthority+1), "more than"},
+		"far too big": {strings.Repeat("#", registry.MaxNodeAuthorities+1), "more than"},
 	} {
 		path := filepath.Join(t.TempDir(), "ca.pem")
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
