@@ -1,7 +1,8 @@
 package cli
 
 import (
-	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -38,12 +39,25 @@ func (a *app) agentRenderCommand() *cobra.Command {
 }
 
 // renderCommand is the command line of a process that renders charts. Where this
-// program's own file is not known it is the name that it was called by: charts
-// are never rendered in the process that installs them.
-func renderCommand() []string {
-	self, err := os.Executable()
+// program's own file is not known, as err says, it is the one that was called:
+// charts are never rendered in the process that installs them.
+func renderCommand(self string, err error, called string) []string {
 	if err != nil {
-		self = os.Args[0]
+		self = calledFile(called)
 	}
 	return []string{self, "agent", "render"}
+}
+
+// calledFile is the whole path of the program called by that name, for the process
+// that renders starts in another directory.
+func calledFile(called string) string {
+	found, err := exec.LookPath(called)
+	if err != nil {
+		found = called
+	}
+	whole, err := filepath.Abs(found)
+	if err != nil {
+		return found
+	}
+	return whole
 }

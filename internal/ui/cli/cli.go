@@ -38,7 +38,11 @@ func Main() int {
 	log.SetOutput(io.Discard) // libraries log there and to klog; a verb speaks in events
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
-	return run(ctx, &app{streams: Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, lookup: os.LookupEnv, args: os.Args[1:], worker: renderCommand()})
+	self, err := os.Executable()
+	return run(ctx, &app{
+		streams: Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, lookup: os.LookupEnv,
+		args: os.Args[1:], worker: renderCommand(self, err, os.Args[0]),
+	})
 }
 
 // Run runs one command line and returns its exit code. An ended context is an
