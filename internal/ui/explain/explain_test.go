@@ -27,6 +27,7 @@ import (
 
 // provoke gives an error for each row that matches by a function.
 var provoke = map[string]error{
+	"The bundle's lock cannot be read":              fmt.Errorf("%w: %w", bundle.ErrFormat, yamlfile.ErrNoDocument),
 	"The file has mistakes":                         &yamlfile.Error{File: "x"},
 	"The signature does not count":                  sign.ErrSignature,
 	"The bundle is damaged or incomplete":           bundle.ErrMissing,
@@ -60,6 +61,24 @@ func TestEveryRowIsReached(t *testing.T) {
 		}
 		if r.code != Interrupted && !strings.Contains(got.Why, err.Error()) {
 			t.Errorf("%q loses the cause: %q", r.sentence, got.Why)
+		}
+	}
+}
+
+// TestAnUnreadableLockInABundleIsNotForTheReaderToCorrect: whoever reads a lock
+// file of their own is told to correct it, whoever has it in a bundle is not.
+func TestAnUnreadableLockInABundleIsNotForTheReaderToCorrect(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		hint string
+	}{
+		{&yamlfile.Error{File: "lock"}, "correct the lines"},
+		{yamlfile.ErrNoDocument, "check apiVersion and kind"},
+		{fmt.Errorf("%w: %w", bundle.ErrFormat, &yamlfile.Error{File: "lock"}), "get the bundle again from whoever packed it"},
+		{fmt.Errorf("%w: %w", bundle.ErrFormat, yamlfile.ErrNoDocument), "get the bundle again from whoever packed it"},
+	} {
+		if got := Explain(fmt.Errorf("doing something: %w", c.err)); !strings.Contains(got.Hint, c.hint) || got.Code != Failed {
+			t.Errorf("%v: exit code %d, hint %q, want %q", c.err, got.Code, got.Hint, c.hint)
 		}
 	}
 }

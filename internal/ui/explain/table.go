@@ -37,6 +37,10 @@ var table = []row{
 	{is: context.Canceled, sentence: "Interrupted", code: Interrupted,
 		hint: "run the same command again: it continues where it stopped"},
 
+	// A lock that somebody else packed; the rows after it are for one's own files.
+	{as: isUnreadableLock, sentence: "The bundle's lock cannot be read", code: Failed,
+		hint: "get the bundle again from whoever packed it, or use the caisson binary that came with it; caisson version shows this one"},
+
 	// Files that people write.
 	{as: isType[*yamlfile.Error], sentence: "The file has mistakes", code: Failed,
 		hint: "correct the lines named above; caisson schema stack|upstreams|site|lock|nodes lists the fields"},
@@ -231,6 +235,12 @@ func isAny(targets ...error) func(error) bool {
 func isDamaged(err error) bool {
 	return isType[*bundle.BlockError](err) ||
 		isAny(bundle.ErrMissing, bundle.ErrDamaged, bundle.ErrTampered, bundle.ErrFormat, bundle.ErrDuplicate, catalog.ErrInvalid)(err)
+}
+
+// isUnreadableLock matches the lock in a bundle, whose lines nobody at the site can
+// correct.
+func isUnreadableLock(err error) bool {
+	return errors.Is(err, bundle.ErrFormat) && (isType[*yamlfile.Error](err) || errors.Is(err, yamlfile.ErrNoDocument))
 }
 
 // isDenied matches an upstream that asks who we are.
