@@ -28,7 +28,7 @@ func TestPlanShowsWhatGoesOntoNodes(t *testing.T) {
 // TestPlanShowsWhatTemplatesDo: what they look up, what chance decides and what
 // runs as a hook is counted, and listed where all is asked for.
 func TestPlanShowsWhatTemplatesDo(t *testing.T) {
-	p := &plan.Plan{Components: []plan.Component{{Name: "web", Namespace: "front", Releases: []plan.Release{{
+	p := &plan.Plan{Index: digest.FromString("index"), Components: []plan.Component{{Name: "web", Namespace: "front", Releases: []plan.Release{{
 		Name: "web", Action: plan.Install, Rendering: &plan.Rendering{
 			Lookups: []plan.Lookup{{APIVersion: "v1", Kind: "Secret", Namespace: "front", Name: "own"}},
 			Objects: []plan.RenderedObject{
