@@ -98,7 +98,7 @@ func (c *Client) applyOne(ctx context.Context, u *unstructured.Unstructured, opt
 		markMade(u)
 	}
 	force := opt.Force || !exists || (opt.Owner != "" && before.GetAnnotations()[AnnotationOwner] == opt.Owner)
-	after, err := resource.Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: Manager, Force: force})
+	after, err := applyVia(ctx, resource, u, metav1.ApplyOptions{Force: force})
 	if err != nil {
 		if apierrors.IsConflict(err) && !force {
 			err = fmt.Errorf("%w: %w", ErrForeign, err)

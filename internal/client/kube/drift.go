@@ -81,7 +81,7 @@ func (c *Client) compareOnce(ctx context.Context, resource dynamic.ResourceInter
 	if isMarkedMade(live) {
 		markMade(u)
 	}
-	again, err := resource.Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: Manager, Force: true, DryRun: []string{metav1.DryRunAll}})
+	again, err := applyVia(ctx, resource, u, metav1.ApplyOptions{Force: true, DryRun: []string{metav1.DryRunAll}})
 	if apierrors.IsInvalid(err) {
 		return []Difference{{Path: "a field that cannot be changed back"}}, nil
 	}

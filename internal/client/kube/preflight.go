@@ -239,7 +239,7 @@ func (c *Client) Refusal(ctx context.Context, u *unstructured.Unstructured, name
 		return "", err
 	}
 	prepareForApply(u, owner)
-	_, err = resource.Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: Manager, DryRun: []string{metav1.DryRunAll}})
+	_, err = applyVia(ctx, resource, u, metav1.ApplyOptions{DryRun: []string{metav1.DryRunAll}})
 	if apierrors.IsConflict(err) {
 		return err.Error(), nil
 	}
