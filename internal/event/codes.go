@@ -91,6 +91,7 @@ const (
 	CodeQuotaUnstated         = "quota-unstated"
 	CodeLimitRange            = "limit-range"
 	CodePodSecurity           = "pod-security"
+	CodeSecretValue           = "secret-value"
 	CodeRBACEscalation        = "rbac-escalation"
 	CodeNotAllowed            = "not-allowed"
 	CodeNotLookedAt           = "not-looked-at"
@@ -200,6 +201,7 @@ var codes = []CodeInfo{
 	{CodeQuotaUnstated, Error, "State the container's resources in the values."},
 	{CodeLimitRange, Error, "Set the container's resources within the namespace's LimitRange."},
 	{CodePodSecurity, Error, "Set the securityContext in the values, or change the namespace's Pod Security level."},
+	{CodeSecretValue, Error, "Write the value as text, in quotes, in the values."},
 	{CodeRBACEscalation, Error, "Use a kubeconfig whose user has the rights that the stack hands out."},
 	{CodeNotAllowed, Error, "Have the right granted to the operator."},
 	{CodeNotLookedAt, Warn, "Use a kubeconfig whose user may read it, and run preflight again."},

@@ -41,6 +41,11 @@ func newPiece(d document.Document, u *unstructured.Unstructured) *piece {
 	if kube.IsCRD(u) {
 		p.part.Defines = defines(u)
 	}
+	if document.IsSecret(u.Object) {
+		for _, f := range document.SecretFaults(u.Object) {
+			p.part.Faults = append(p.part.Faults, f.String())
+		}
+	}
 	p.pods()
 	return p
 }

@@ -27,7 +27,7 @@ func (m *maker) checkCluster() {
 	for _, check := range []func(){
 		m.checkNodes, m.checkDisks, m.checkRuntimes, m.checkNamespaces,
 		m.checkServed, m.checkStorage, m.checkDefinitions, m.checkTaken,
-		m.checkWebhooks, m.checkPodSecurity, m.checkQuotas, m.checkAccelerators,
+		m.checkWebhooks, m.checkSecrets, m.checkPodSecurity, m.checkQuotas, m.checkAccelerators,
 		m.noteRegistryRoom, m.checkEscalations, m.checkClocks, m.reportUnread,
 	} {
 		check()
@@ -280,6 +280,25 @@ func nameSeveral(list []string) string {
 	}
 	return fmt.Sprintf("%s (and %d more)", list[0], len(list)-1)
 }
+
+// checkSecrets finds Secrets that the API server refuses, in words that quote what
+// they hold.
+func (m *maker) checkSecrets() {
+	for _, p := range m.allParts() {
+		if len(p.Faults) == 0 {
+			continue
+		}
+		m.addFinding(event.Finding{
+			Severity: event.Error, Code: event.CodeSecretValue, Item: p.component,
+			What: fmt.Sprintf("%s (%s): %s", p, p.location(), listing.Some(p.Faults, maxFaults)),
+			Why:  "the API server refuses the Secret",
+			Hint: "write the value as text, in quotes, in the component's values",
+		})
+	}
+}
+
+// maxFaults bounds how many fields of a Secret a finding names.
+const maxFaults = 5
 
 // checkPodSecurity holds pods against the Pod Security level of their namespace.
 func (m *maker) checkPodSecurity() {

@@ -18,6 +18,7 @@ type Part struct {
 	Claims     []Claim      // volumes it asks for
 	Counts     []string     // names under which quotas count it: "services", "count/services"
 	Exists     bool         // it is there already, so a quota counts it already
+	Faults     []string     // fields of a Secret that no API server takes: "data.a is not base64"
 	Defines    *DefinesFact // what a custom resource definition brings; else nil
 }
 

@@ -90,6 +90,9 @@ func TestPreflight(t *testing.T) {
 			with(r, pod(func(p *Part) { p.Breaches = []Breach{{"baseline", "hostNetwork"}} }))
 			space(f, SpaceFact{Enforce: "baseline"})
 		}, "pod-security error: hostNetwork"},
+		"a Secret that no server takes": {func(_ *plan.Site, r map[Key]Rendered, _ *Facts) {
+			with(r, Part{APIVersion: "v1", Kind: "Secret", Namespace: "web", Name: "pw", Template: "web/templates/a.yaml", Line: 3, Faults: []string{"stringData.a is not text"}})
+		}, "secret-value error: Secret web/pw (web/templates/a.yaml line 3): stringData.a is not text"},
 		"quota exact": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
 			with(r, pod(nil))
 			space(f, SpaceFact{Quotas: []QuotaFact{{Name: "q", Hard: map[string]int64{"cpu": 1500}, Used: map[string]int64{"cpu": 500}}}})
