@@ -66,7 +66,7 @@ fuzz:
 	@test/fuzz.sh $(FUZZTIME)
 
 bench: build tools
-	CAISSON_TEST_TOOLS_BIN="$$(test/build.sh tools)" $(GO) run ./internal/testkit/bench -caisson $(BIN)/caisson
+	CAISSON_TEST_TOOLS_BIN="$$(test/build.sh tools)" $(GO) run ./internal/testkit/bench -caisson $(BIN)/caisson $(if $(BEFORE),-before $(BEFORE))
 
 clean:
 	rm -rf $(BIN) demo bench-out

@@ -32,7 +32,7 @@ func (b *bench) compareAll(ctx context.Context) error {
 // packImages compares making a copy of the images, then what follows from it:
 // proving it and pushing it on.
 func (b *bench) packImages(ctx context.Context) error {
-	packed, err := measureTwice(func() (sample, error) { return b.measurePack(ctx, "images") })
+	pulls, err := b.packBySides(ctx, "images")
 	if err != nil {
 		return err
 	}
@@ -42,11 +42,10 @@ func (b *bench) packImages(ctx context.Context) error {
 	if err := b.compareVerify(ctx, "images"); err != nil {
 		return err
 	}
-	loaded, err := b.measurePush(ctx, "caisson load", b.loadCommands)
+	pushes, err := b.loadBySides(ctx)
 	if err != nil {
 		return err
 	}
-	pulls, pushes := []sample{packed}, []sample{loaded}
 	for _, p := range b.listPeers() {
 		pulled, pushed, err := b.comparePeer(ctx, p)
 		if err != nil {
@@ -133,6 +132,45 @@ func (b *bench) measurePush(ctx context.Context, name string, cmds func(registry
 	return measureSide(ctx, name, s, b.dir, cmds(addr)...)
 }
 
+// sides are this caisson and, where it is given, an older one that is measured in
+// the same run.
+func (b *bench) sides() []*bench {
+	this := *b
+	this.side = "caisson"
+	if b.before == "" {
+		return []*bench{&this}
+	}
+	older := *b
+	older.side, older.caisson = "older caisson", b.before
+	return []*bench{&this, &older}
+}
+
+// packBySides measures pack of each side; what this caisson packed stays.
+func (b *bench) packBySides(ctx context.Context, name string) ([]sample, error) {
+	sides := b.sides()
+	samples := make([]sample, len(sides))
+	for i := len(sides) - 1; i >= 0; i-- {
+		var err error
+		samples[i], err = measureTwice(func() (sample, error) { return sides[i].measurePack(ctx, name) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return samples, nil
+}
+
+func (b *bench) loadBySides(ctx context.Context) ([]sample, error) {
+	var samples []sample
+	for _, s := range b.sides() {
+		loaded, err := s.measurePush(ctx, s.side+" load", s.loadCommands)
+		if err != nil {
+			return nil, err
+		}
+		samples = append(samples, loaded)
+	}
+	return samples, nil
+}
+
 func (b *bench) packCommand(name string) command {
 	return command{env: []string{password}, argv: []string{
 		b.caisson, "pack", b.lockPath(name), "-o", b.workPath("out"), "--key", b.workPath("keys/caisson.key"), "--upstreams", b.workPath("upstreams.yaml"), "--quiet"}}
@@ -142,7 +180,7 @@ func (b *bench) measurePack(ctx context.Context, name string) (sample, error) {
 	if err := emptyDir(b.workPath("out")); err != nil {
 		return sample{}, err
 	}
-	return measureSide(ctx, "caisson pack", b.upstream, b.dir, b.packCommand(name))
+	return measureSide(ctx, b.side+" pack", b.upstream, b.dir, b.packCommand(name))
 }
 
 // packAgain counts what a second pack of an unchanged lock asks the upstream for.
@@ -175,19 +213,27 @@ func (b *bench) compareVerify(ctx context.Context, name string) error {
 	}
 	var samples []sample
 	for range max(b.rounds, 3) { // warm the page cache alike, then the best of each
-		v, err := measureSide(ctx, "caisson verify", nil, b.dir, command{argv: []string{b.caisson, "verify", b.workPath("out"), "--key", b.workPath("keys/caisson.pub"), "--quiet"}})
-		if err != nil {
-			return err
+		var run []sample
+		for _, s := range b.sides() {
+			v, err := measureSide(ctx, s.side+" verify", nil, b.dir, s.verifyCommand())
+			if err != nil {
+				return err
+			}
+			run = append(run, v)
 		}
 		h, err := measureSide(ctx, "one SHA-256 pass", nil, b.dir,
 			command{argv: append([]string{self, "sha256"}, volumes...)})
 		if err != nil {
 			return err
 		}
-		samples = keepQuicker(samples, v, h)
+		samples = keepQuicker(samples, append(run, h)...)
 	}
 	printSamples(os.Stdout, "verify: "+name, "", samples)
 	return nil
+}
+
+func (b *bench) verifyCommand() command {
+	return command{argv: []string{b.caisson, "verify", b.workPath("out"), "--key", b.workPath("keys/caisson.pub"), "--quiet"}}
 }
 
 // measureTwice measures a side two times and keeps the run that took less CPU time: a
@@ -221,7 +267,7 @@ func keepQuicker(have []sample, run ...sample) []sample {
 // packModel compares one large model file: caisson pack, and curl to disk
 // followed by sha256sum.
 func (b *bench) packModel(ctx context.Context) error {
-	packed, err := measureTwice(func() (sample, error) { return b.measurePack(ctx, "model") })
+	packed, err := b.packBySides(ctx, "model")
 	if err != nil {
 		return err
 	}
@@ -244,7 +290,7 @@ func (b *bench) packModel(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	printSamples(os.Stdout, "pack: one model file", "upstream", []sample{packed, curled})
+	printSamples(os.Stdout, "pack: one model file", "upstream", append(packed, curled))
 	return nil
 }
 

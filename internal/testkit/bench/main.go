@@ -24,6 +24,7 @@ func realMain() error {
 	}
 	var b bench
 	flag.StringVar(&b.caisson, "caisson", "bin/caisson", "the `FILE` to measure")
+	flag.StringVar(&b.before, "before", "", "an older caisson's `FILE`, measured in the same run")
 	flag.StringVar(&b.tools, "tools", os.Getenv("CAISSON_TEST_TOOLS_BIN"), "`DIR` with crane and oras")
 	flag.StringVar(&b.dir, "dir", "bench-out", "work `DIR`; emptied")
 	flag.StringVar(&b.workload, "size", "4096MiB", "bytes of the image set")

@@ -19,6 +19,8 @@ import (
 // bench is one run of all comparisons.
 type bench struct {
 	caisson, tools, dir string
+	before              string // an older caisson, or ""
+	side                string // what this one is called
 	workload, model     string
 	rounds              int
 
