@@ -25,7 +25,7 @@ const clockTolerance = 24 * time.Hour
 func CheckTerm(p bundle.Predicate, now time.Time) error {
 	created, err := time.Parse(time.RFC3339, p.Created)
 	if err != nil {
-		return fmt.Errorf("%w: it was made at %q, which is no time", sign.ErrPredicate, p.Created)
+		return fmt.Errorf("%w: it was made at %q, which is not a time", sign.ErrPredicate, p.Created)
 	}
 	if now.Before(created.Add(-clockTolerance)) {
 		return fmt.Errorf("%w: made at %s, the clock says %s", ErrClock, p.Created, now.UTC().Format(time.RFC3339))
@@ -35,7 +35,7 @@ func CheckTerm(p bundle.Predicate, now time.Time) error {
 	}
 	expires, err := time.Parse(time.RFC3339, p.Expires)
 	if err != nil {
-		return fmt.Errorf("%w: its expiry %q is no time", ErrExpired, p.Expires)
+		return fmt.Errorf("%w: its expiry %q is not a time", ErrExpired, p.Expires)
 	}
 	if !now.Before(expires) {
 		return fmt.Errorf("%w: it counted until %s, the clock says %s", ErrExpired, p.Expires, now.UTC().Format(time.RFC3339))

@@ -24,7 +24,7 @@ const (
 	Info Kind = "info"
 	// Warning is something the operator should look at although the verb goes on.
 	Warning Kind = "warning"
-	// Finding is one thing that a check found; see Finding.
+	// FindingKind is one thing that a check found: it is in the event's Finding.
 	FindingKind Kind = "finding"
 	// Retry says that an attempt failed and another follows.
 	Retry Kind = "retry"

@@ -113,7 +113,7 @@ func (c *checker) checks() {
 			c.problem(at, "%v", err)
 		}
 		if _, ok := c.refs[imageref.Ref(check.Item)]; !ok {
-			c.problem(at+".item", "%q is no item of the lock", check.Item)
+			c.problem(at+".item", "%q is not an item of the lock", check.Item)
 		}
 		if i > 0 && ledger.Compare(c.l.Checks[i-1], *check) >= 0 {
 			c.problem(at, "is out of order or repeated")
@@ -162,7 +162,7 @@ func (c *checker) component(at string, comp *Component) {
 	sortedNames(c, at+".needs", comp.Needs)
 	for i, n := range comp.Needs {
 		if _, ok := c.names[n]; !ok || n == comp.Name {
-			c.problem(fmt.Sprintf("%s.needs[%d]", at, i), "%q is no other component", n)
+			c.problem(fmt.Sprintf("%s.needs[%d]", at, i), "%q is not another component", n)
 		}
 	}
 	releases := map[string]bool{}
@@ -197,7 +197,7 @@ func (c *checker) component(at string, comp *Component) {
 
 func (c *checker) allow(at string, a Allow) {
 	if !slices.Contains(event.EgressCodes(), a.Code) {
-		c.problem(at+".code", "%q is no code of the egress lint", a.Code)
+		c.problem(at+".code", "%q is not a code of the egress lint", a.Code)
 	}
 	c.text(at+".match", a.Match, true)
 	c.text(at+".reason", a.Reason, true)
@@ -211,7 +211,7 @@ func (c *checker) allow(at string, a Allow) {
 func (c *checker) item2component(at string, ref imageref.Ref, component string, kind Kind) {
 	i, ok := c.refs[ref]
 	if !ok {
-		c.problem(at, "%q is no item of the lock", ref)
+		c.problem(at, "%q is not an item of the lock", ref)
 		return
 	}
 	it := c.l.Items[i]
@@ -233,7 +233,7 @@ func (c *checker) item(at string, it *Item) {
 	sortedNames(c, at+".components", it.Components)
 	for i, n := range it.Components {
 		if _, ok := c.names[n]; !ok {
-			c.problem(fmt.Sprintf("%s.components[%d]", at, i), "%q is no component", n)
+			c.problem(fmt.Sprintf("%s.components[%d]", at, i), "%q is not a component", n)
 		}
 	}
 	c.source(at+".source", it.Source)

@@ -37,7 +37,7 @@ func TestParseRefusesChecks(t *testing.T) {
 	good := string(marshal(t, checked()))
 	for _, tc := range []struct{ old, new, want string }{
 		{"result: failed", "result: fine", "is not passed, failed or not-checked"},
-		{"  - item: ghcr.io/acme/web:1.2.3", "  - item: ghcr.io/acme/web:9", "is no item of the lock"},
+		{"  - item: ghcr.io/acme/web:1.2.3", "  - item: ghcr.io/acme/web:9", "is not an item of the lock"},
 		{"rule: nightly", "rule: zebra", "is out of order"},
 		{"rule: nightly", "rules: nightly", "unknown field"},
 	} {

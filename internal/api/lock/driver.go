@@ -58,7 +58,7 @@ func (c *checker) driver(at string, d *Driver) {
 		c.problem(at+".nodes", "%d is not a number of nodes", d.Nodes)
 	}
 	if i, ok := c.refs[d.Image]; !ok || c.l.Items[i].Kind != Image {
-		c.problem(at+".image", "%q is no image of the lock", d.Image)
+		c.problem(at+".image", "%q is not an image of the lock", d.Image)
 	}
 	if len(d.Kernels) > maxPackages || len(d.Packages) > maxPackages {
 		c.problem(at, "has more than %d kernels or packages", maxPackages)

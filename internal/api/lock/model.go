@@ -186,7 +186,7 @@ func (m *HubModel) parts(layer int) ([]Part, error) {
 	for _, name := range m.Layers[layer].Files {
 		f, ok := m.File(name)
 		if !ok {
-			return nil, fmt.Errorf("laying out model %s: layer %d names %q, which is no file of it", m.Repository, layer, name)
+			return nil, fmt.Errorf("laying out model %s: layer %d names %q, which is not a file of it", m.Repository, layer, name)
 		}
 		header, err := TarHeader(f.Path, f.Size)
 		if err != nil {

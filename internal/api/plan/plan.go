@@ -3,8 +3,9 @@
 // to be ready, what going back would do. Package decide makes it.
 //
 // It holds the form of the file and what follows from it alone. It never reads a
-// cluster, a registry or a bundle, and a plan holds no rendered object: it binds
-// charts and values by digest, because some charts render differently each time.
+// cluster, a registry or a bundle. A plan holds no rendered object. It binds charts
+// and values by digest, lists every rendered object with the digest of its content,
+// and names the fields that chance decides: only they may differ at install.
 package plan
 
 import (

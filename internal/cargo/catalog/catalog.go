@@ -362,7 +362,7 @@ func ParseManifest(mediaType string, raw []byte) (*Manifest, error) {
 	}
 	switch {
 	case !IsManifest(mediaType):
-		return nil, fmt.Errorf("media type %q is no manifest: %w", mediaType, ErrInvalid)
+		return nil, fmt.Errorf("media type %q is not a manifest's: %w", mediaType, ErrInvalid)
 	case doc.MediaType != "" && doc.MediaType != mediaType:
 		return nil, fmt.Errorf("its descriptor says %q, the document %q: %w", mediaType, doc.MediaType, ErrInvalid)
 	case m.Index && (doc.Config != nil || doc.Layers != nil), !m.Index && doc.Manifests != nil:

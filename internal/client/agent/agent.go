@@ -98,7 +98,7 @@ func (im *Image) describe(arch string) error {
 		return err
 	}
 	if im.size = info.Size(); !info.Mode().IsRegular() || im.size > maxBinary {
-		return fmt.Errorf("it is no plain file of at most %d bytes", maxBinary)
+		return fmt.Errorf("it is not a plain file of at most %d bytes", maxBinary)
 	}
 	sum := digest.SHA256.Digester()
 	count := &counter{w: sum.Hash()}

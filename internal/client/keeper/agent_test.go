@@ -87,7 +87,7 @@ func TestAgentIsNotReady(t *testing.T) {
 		"a hostile host": {func(o *Options) {
 			o.Digest = ""
 			_ = os.WriteFile(o.Config, []byte(`{"stack":"a","registry":"r","hosts":["../../etc"]}`), 0o600)
-		}, "no registry's name"},
+		}, "not a registry's name"},
 		"no directory": {func(o *Options) { o.CRIO += "/none" }, "none"},
 		"containerd elsewhere": {func(o *Options) {
 			o.RuntimeDir = filepath.Dir(o.Config)

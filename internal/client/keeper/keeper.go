@@ -161,7 +161,7 @@ func (k *keeper) readState(name string) (state, error) {
 			return state{}, err
 		}
 		if !info.IsDir() {
-			return state{}, &Conflict{dir, "is no directory"}
+			return state{}, &Conflict{dir, "is not a directory"}
 		}
 	}
 	info, err := k.root.Lstat(name)
@@ -172,7 +172,7 @@ func (k *keeper) readState(name string) (state, error) {
 		return state{}, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return state{}, &Conflict{name, "is no plain file of at most 1 MiB"}
+		return state{}, &Conflict{name, "is not a plain file of at most 1 MiB"}
 	}
 	data, err := atomicfile.ReadIn(k.root, name, maxFile)
 	return state{info, data, parseOwners(data)}, err

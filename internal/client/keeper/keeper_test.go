@@ -218,16 +218,16 @@ func TestConflictsAreLeftAlone(t *testing.T) {
 		make func(n node)
 		want string
 	}{
-		"a link for a directory": {func(n node) { _ = os.Symlink(outside, filepath.Join(n.dir, "ghcr.io")) }, "is no directory"},
+		"a link for a directory": {func(n node) { _ = os.Symlink(outside, filepath.Join(n.dir, "ghcr.io")) }, "is not a directory"},
 		"a link for a file": {func(n node) {
 			n.write("ghcr.io/x", "")
 			_ = os.Symlink(filepath.Join(outside, "target"), filepath.Join(n.dir, "ghcr.io/hosts.toml"))
-		}, "is no plain file"},
+		}, "is not a plain file"},
 		"a link inside": {func(n node) {
 			n.write("ghcr.io/real", theirs)
 			_ = os.Symlink("real", filepath.Join(n.dir, "ghcr.io/hosts.toml"))
-		}, "is no plain file"},
-		"too long":      {func(n node) { n.write("ghcr.io/hosts.toml", strings.Repeat("#", maxFile+1)) }, "is no plain file"},
+		}, "is not a plain file"},
+		"too long":      {func(n node) { n.write("ghcr.io/hosts.toml", strings.Repeat("#", maxFile+1)) }, "is not a plain file"},
 		"another stack": {func(n node) { n.write(other[0].Path, string(other[0].Data)) }, "stack other"},
 		"two of the administrator": {func(n node) {
 			n.write("ghcr.io/hosts.toml", theirs)

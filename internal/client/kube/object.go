@@ -26,7 +26,7 @@ const (
 
 // ErrItems: whatever has items is a list to Kubernetes' clients, Helm's among
 // them. They would apply the items, of which nobody knows, and not the object.
-var ErrItems = errors.New("an object that is no list has items")
+var ErrItems = errors.New("an object that is not a list has items")
 
 // Parse reads a stream of YAML or JSON documents. Lists are taken apart, empty
 // documents dropped. Every object has apiVersion, kind and a name, and none has

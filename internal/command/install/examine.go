@@ -28,9 +28,9 @@ type examination struct {
 // thing is one object to look at, and what was applied of it.
 type thing struct {
 	target  object.Target
-	applied *unstructured.Unstructured // nil: only that it is there and ready
+	applied *unstructured.Unstructured // nil: it is only looked whether it exists and is ready
 	opt     kube.ApplyOptions
-	brief   bool // gone is no drift: the object says itself when it goes
+	brief   bool // the cluster deletes the object some time after it did its work: that it is missing is no drift
 
 	state  kube.State
 	fields []kube.Difference

@@ -90,7 +90,7 @@ func locateModel(c *catalog.Catalog, source int, ref imageref.Ref, spec *lock.Hu
 		for _, path := range l.Files {
 			f, ok := spec.File(path)
 			if !ok {
-				return nil, fmt.Errorf("layer %d holds %q, which is no file of the model: %w", i, path, catalog.ErrInvalid)
+				return nil, fmt.Errorf("layer %d holds %q, which is not a file of the model: %w", i, path, catalog.ErrInvalid)
 			}
 			const block = 512 // of a tar stream: one of header, then the content, padded
 			m.files[path] = hubFile{f, manifest.Layers[i].Digest, at + block}

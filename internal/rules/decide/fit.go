@@ -48,7 +48,7 @@ func fitImage(i plan.Image, set imageSet, r site.Registry) error {
 		return fmt.Errorf("it is %s", i.Digest)
 	}
 	if !itemCarries(it, i.Digest) {
-		return fmt.Errorf("%s is no manifest of it", i.Digest)
+		return fmt.Errorf("%s is not a manifest of it", i.Digest)
 	}
 	if want := r.Place(it.Ref, i.Digest); i.Site != want {
 		return fmt.Errorf("its place is %s, not %s", want, i.Site)

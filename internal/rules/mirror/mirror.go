@@ -187,11 +187,11 @@ func (c Config) Check() error {
 		return errors.New("reading the agent's configuration: it names no stack or no registry")
 	}
 	if filepath.Base(c.Stack) != c.Stack || strings.ContainsAny(c.Stack, ", \n") {
-		return fmt.Errorf("reading the agent's configuration: %q is no stack's name", c.Stack)
+		return fmt.Errorf("reading the agent's configuration: %q is not a stack's name", c.Stack)
 	}
 	for _, h := range append([]string{c.registryHost()}, c.Hosts...) {
 		if !filepath.IsLocal(h) || filepath.Base(h) != h || h[0] == '.' || h[0] == '_' {
-			return fmt.Errorf("reading the agent's configuration: %q is no registry's name", h)
+			return fmt.Errorf("reading the agent's configuration: %q is not a registry's name", h)
 		}
 	}
 	return nil

@@ -198,7 +198,7 @@ var table = []row{
 	{as: isAny(journal.ErrInvalid, kube.ErrDamaged), sentence: "The journal in the cluster cannot be read", code: Failed,
 		hint: "caisson keeps a copy in --state-dir; restore the Secrets in namespace caisson-system from it or a backup"},
 
-	{is: nodes.ErrNoTree, sentence: "The directory is no tree of a node", code: Usage,
+	{is: nodes.ErrNoTree, sentence: "The directory is not a tree of a node", code: Usage,
 		hint: "give the directory that holds the node's sys, proc and etc: caisson nodes --sysfs DIR"},
 
 	// The machine.
