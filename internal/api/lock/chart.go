@@ -37,14 +37,14 @@ func (h *HelmChart) normalize()     {}
 func (h *HelmChart) clone() Content { return h }
 
 func (h *HelmChart) check(c *checker, at string) {
-	c.text(at+".name", h.Name, true)
-	c.text(at+".version", h.Version, true)
-	c.url(at+".url", h.URL)
-	c.blob(at, h.Digest, h.Size)
+	c.checkText(at+".name", h.Name, true)
+	c.checkText(at+".version", h.Version, true)
+	c.checkURL(at+".url", h.URL)
+	c.checkBlob(at, h.Digest, h.Size)
 	if h.Provenance != nil {
 		c.typedBlob(at+".provenance", h.Provenance)
 	}
-	if len(h.Config) > maxManifestSize || !plain(h.Config) || !json.Valid([]byte(h.Config)) {
+	if len(h.Config) > maxManifestSize || !isPlain(h.Config) || !json.Valid([]byte(h.Config)) {
 		c.problem(at+".config", "is not JSON")
 	}
 }
@@ -67,7 +67,7 @@ func (h *HelmChart) wrap(func(string) digest.Digest) (manifest, config []byte, e
 	if p := h.Provenance; p != nil {
 		layers = append(layers, ocispec.Descriptor{MediaType: MediaTypeProvenance, Digest: p.Digest, Size: p.Size})
 	}
-	return assemble(ocispec.Manifest{
+	return assembleManifest(ocispec.Manifest{
 		Layers: layers,
 		Annotations: map[string]string{
 			ocispec.AnnotationTitle:   h.Name,

@@ -49,7 +49,7 @@ func (l *Lock) Check() error {
 		if len(errs) < 50 {
 			errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
 		}
-	}).lock()
+	}).checkLock()
 	if len(errs) == 0 {
 		return nil
 	}
@@ -76,10 +76,10 @@ func newChecker(l *Lock, problem func(field, format string, args ...any)) *check
 	}
 }
 
-func (c *checker) lock() {
-	c.name("metadata.name", c.l.Metadata.Name)
-	c.text("metadata.version", c.l.Metadata.Version, true)
-	c.platforms()
+func (c *checker) checkLock() {
+	c.checkName("metadata.name", c.l.Metadata.Name)
+	c.checkText("metadata.version", c.l.Metadata.Version, true)
+	c.checkPlatforms()
 	if len(c.l.Components) > maxComponents {
 		c.problem("components", "has more than %d entries", maxComponents)
 		return
@@ -88,21 +88,21 @@ func (c *checker) lock() {
 		c.problem("items", "has more than %d entries", maxItems)
 		return
 	}
-	c.index()
+	c.indexItems()
 	for i := range c.l.Items {
-		c.item(fmt.Sprintf("items[%d]", i), &c.l.Items[i])
+		c.checkItem(fmt.Sprintf("items[%d]", i), &c.l.Items[i])
 	}
 	for i := range c.l.Components {
-		c.component(fmt.Sprintf("components[%d]", i), &c.l.Components[i])
+		c.checkComponent(fmt.Sprintf("components[%d]", i), &c.l.Components[i])
 	}
-	c.drivers()
-	c.checks()
+	c.checkDrivers()
+	c.checkChecks()
 	c.pendingTwins()
-	c.cycles()
+	c.checkCycles()
 }
 
-// checks wants each about an item of the lock, in order and none twice.
-func (c *checker) checks() {
+// checkChecks wants each about an item of the lock, in order and none twice.
+func (c *checker) checkChecks() {
 	if len(c.l.Checks) > maxChecks {
 		c.problem("checks", "has more than %d entries", maxChecks)
 		return
@@ -121,8 +121,8 @@ func (c *checker) checks() {
 	}
 }
 
-// index notes names and references and refuses repeated ones.
-func (c *checker) index() {
+// indexItems notes names and references and refuses repeated ones.
+func (c *checker) indexItems() {
 	for i, comp := range c.l.Components {
 		if first, dup := c.names[comp.Name]; dup {
 			c.problem(fmt.Sprintf("components[%d].name", i), "is %q like components[%d]", comp.Name, first)
@@ -142,7 +142,7 @@ func (c *checker) index() {
 	}
 }
 
-func (c *checker) platforms() {
+func (c *checker) checkPlatforms() {
 	if len(c.l.Platforms) == 0 {
 		c.problem("platforms", "is missing")
 	}
@@ -154,10 +154,10 @@ func (c *checker) platforms() {
 	sortedNames(c, "platforms", c.l.Platforms)
 }
 
-func (c *checker) component(at string, comp *Component) {
-	c.name(at+".name", comp.Name)
+func (c *checker) checkComponent(at string, comp *Component) {
+	c.checkName(at+".name", comp.Name)
 	if comp.Namespace != "" {
-		c.name(at+".namespace", comp.Namespace)
+		c.checkName(at+".namespace", comp.Namespace)
 	}
 	sortedNames(c, at+".needs", comp.Needs)
 	for i, n := range comp.Needs {
@@ -168,7 +168,7 @@ func (c *checker) component(at string, comp *Component) {
 	releases := map[string]bool{}
 	for i, r := range comp.Releases {
 		p := fmt.Sprintf("%s.releases[%d]", at, i)
-		c.name(p+".name", r.Name)
+		c.checkName(p+".name", r.Name)
 		if releases[r.Name] {
 			c.problem(p+".name", "is used twice in the component")
 		}
@@ -176,39 +176,39 @@ func (c *checker) component(at string, comp *Component) {
 		if !plainKeys(r.Values) {
 			c.problem(p+".values", "has a key with control characters")
 		}
-		c.item2component(p+".chart", r.Chart, comp.Name, Chart)
+		c.checkMembership(p+".chart", r.Chart, comp.Name, Chart)
 	}
 	for i, ref := range comp.Manifests {
-		c.item2component(fmt.Sprintf("%s.manifests[%d]", at, i), ref, comp.Name, Manifest)
+		c.checkMembership(fmt.Sprintf("%s.manifests[%d]", at, i), ref, comp.Name, Manifest)
 	}
 	sortedNames(c, at+".items", comp.Items)
 	for i, ref := range comp.Items {
-		c.item2component(fmt.Sprintf("%s.items[%d]", at, i), ref, comp.Name, "")
+		c.checkMembership(fmt.Sprintf("%s.items[%d]", at, i), ref, comp.Name, "")
 	}
 	for i, r := range comp.Ready {
 		p := fmt.Sprintf("%s.ready[%d]", at, i)
-		c.text(p+".kind", r.Kind, true)
-		c.text(p+".name", r.Name, true)
+		c.checkText(p+".kind", r.Kind, true)
+		c.checkText(p+".name", r.Name, true)
 	}
 	for i, a := range comp.Allow {
-		c.allow(fmt.Sprintf("%s.allow[%d]", at, i), a)
+		c.checkAllow(fmt.Sprintf("%s.allow[%d]", at, i), a)
 	}
 }
 
-func (c *checker) allow(at string, a Allow) {
+func (c *checker) checkAllow(at string, a Allow) {
 	if !slices.Contains(event.EgressCodes(), a.Code) {
 		c.problem(at+".code", "%q is not a code of the egress lint", a.Code)
 	}
-	c.text(at+".match", a.Match, true)
-	c.text(at+".reason", a.Reason, true)
+	c.checkText(at+".match", a.Match, true)
+	c.checkText(at+".reason", a.Reason, true)
 	if len(a.Match) > event.MaxAllowText {
 		c.problem(at+".match", "has more than %d bytes", event.MaxAllowText)
 	}
 }
 
-// item2component checks that a component's reference leads to an item that
+// checkMembership checks that a component's reference leads to an item that
 // leads back.
-func (c *checker) item2component(at string, ref imageref.Ref, component string, kind Kind) {
+func (c *checker) checkMembership(at string, ref imageref.Ref, component string, kind Kind) {
 	i, ok := c.refs[ref]
 	if !ok {
 		c.problem(at, "%q is not an item of the lock", ref)
@@ -223,7 +223,7 @@ func (c *checker) item2component(at string, ref imageref.Ref, component string, 
 	}
 }
 
-func (c *checker) item(at string, it *Item) {
+func (c *checker) checkItem(at string, it *Item) {
 	if it.Kind.rank() < 0 {
 		c.problem(at+".kind", "%q is not %s", it.Kind, oneOf(kindNames(), "or"))
 	}
@@ -236,17 +236,17 @@ func (c *checker) item(at string, it *Item) {
 			c.problem(fmt.Sprintf("%s.components[%d]", at, i), "%q is not a component", n)
 		}
 	}
-	c.source(at+".source", it.Source)
+	c.checkSource(at+".source", it.Source)
 	sortedNames(c, at+".foundBy", it.FoundBy)
 	if it.Subject != "" {
-		c.digest(at+".subject", it.Subject)
+		c.checkDigest(at+".subject", it.Subject)
 	}
-	c.content(at, it)
-	c.root(at, it)
+	c.checkContent(at, it)
+	c.checkRoot(at, it)
 }
 
-// content checks the one part that says what the item is made of.
-func (c *checker) content(at string, it *Item) {
+// checkContent checks the one part that says what the item is made of.
+func (c *checker) checkContent(at string, it *Item) {
 	n := it.surplus
 	if it.Content != nil {
 		n++
@@ -262,24 +262,24 @@ func (c *checker) content(at string, it *Item) {
 	it.Content.check(c, at+"."+field)
 }
 
-// root compares the item's digest, media type and size with its content.
-func (c *checker) root(at string, it *Item) {
+// checkRoot compares the item's digest, media type and size with its content.
+func (c *checker) checkRoot(at string, it *Item) {
 	if it.Pending() {
 		if it.Digest != "" || it.Size != 0 {
 			c.problem(at+".digest", "is set although a layer is pending")
 		}
 		return
 	}
-	c.blob(at, it.Digest, it.Size)
+	c.checkBlob(at, it.Digest, it.Size)
 	c.mediaType(at+".mediaType", it.MediaType, true)
 	if v, ok := As[Verbatim](it); ok {
 		v.checkRoot(c, at, it)
 	} else if it.Wrapped() {
-		c.wrapper(at, it)
+		c.checkWrapper(at, it)
 	}
 }
 
-func (c *checker) wrapper(at string, it *Item) {
+func (c *checker) checkWrapper(at string, it *Item) {
 	manifest, _, err := it.Wrap(nil)
 	if err != nil || digest.FromBytes(manifest) != it.Digest || int64(len(manifest)) != it.Size ||
 		it.MediaType != ocispec.MediaTypeImageManifest {
@@ -288,12 +288,12 @@ func (c *checker) wrapper(at string, it *Item) {
 }
 
 func (c *checker) typedBlob(at string, b *Blob) {
-	c.blob(at, b.Digest, b.Size)
+	c.checkBlob(at, b.Digest, b.Size)
 	c.mediaType(at+".mediaType", b.MediaType, false)
 }
 
-// cycles reports the first circle of needs.
-func (c *checker) cycles() {
+// checkCycles reports the first circle of needs.
+func (c *checker) checkCycles() {
 	graph := make(map[string][]string, len(c.l.Components))
 	for _, comp := range c.l.Components {
 		graph[comp.Name] = comp.Needs
@@ -303,9 +303,9 @@ func (c *checker) cycles() {
 	}
 }
 
-func (c *checker) blob(at string, dg digest.Digest, size int64) {
-	c.digest(at+".digest", dg)
-	c.size(at+".size", size)
+func (c *checker) checkBlob(at string, dg digest.Digest, size int64) {
+	c.checkDigest(at+".digest", dg)
+	c.checkSize(at+".size", size)
 	if known, ok := c.sizes[dg]; ok {
 		if known != size {
 			c.problem(at+".size", "is %d; elsewhere %s has %d bytes", size, dg, known)
@@ -313,10 +313,10 @@ func (c *checker) blob(at string, dg digest.Digest, size int64) {
 		return
 	}
 	c.sizes[dg] = size
-	c.add(at, size)
+	c.addSize(at, size)
 }
 
-func (c *checker) add(at string, size int64) {
+func (c *checker) addSize(at string, size int64) {
 	if size < 0 || size > maxSize {
 		return // already reported
 	}
@@ -326,49 +326,49 @@ func (c *checker) add(at string, size int64) {
 	}
 }
 
-func (c *checker) size(at string, n int64) {
+func (c *checker) checkSize(at string, n int64) {
 	if n < 0 || n > maxSize {
 		c.problem(at, "is %d, want 0 to %d", n, int64(maxSize))
 	}
 }
 
-func (c *checker) digest(at string, dg digest.Digest) {
+func (c *checker) checkDigest(at string, dg digest.Digest) {
 	if dg.Validate() != nil || dg.Algorithm() != digest.SHA256 {
 		c.problem(at, "%q is not sha256: and 64 hex digits", string(dg))
 	}
 }
 
-func (c *checker) name(at, s string) {
+func (c *checker) checkName(at, s string) {
 	if len(s) > 63 || !nameRule.MatchString(s) {
 		c.problem(at, "%q is not a name of lower-case letters, digits and '-'", s)
 	}
 }
 
 func (c *checker) mediaType(at, s string, required bool) {
-	c.text(at, s, required)
+	c.checkText(at, s, required)
 	if s != "" && (!strings.Contains(s, "/") || strings.ContainsAny(s, " \t")) {
 		c.problem(at, "%q is not a media type", s)
 	}
 }
 
-// text refuses control characters and overlong values.
-func (c *checker) text(at, s string, required bool) {
+// checkText refuses control characters and overlong values.
+func (c *checker) checkText(at, s string, required bool) {
 	switch {
 	case s == "" && required:
 		c.problem(at, "is missing")
 	case len(s) > maxText:
 		c.problem(at, "is longer than %d bytes", maxText)
-	case !plain(s):
+	case !isPlain(s):
 		c.problem(at, "holds control characters")
 	}
 }
 
-func plain(s string) bool {
+func isPlain(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
 }
 
-// path wants a clean relative slash-separated path below its root.
-func (c *checker) path(at, s string) {
+// checkPath wants a clean relative slash-separated path below its root.
+func (c *checker) checkPath(at, s string) {
 	if !CleanPath(s) {
 		c.problem(at, "%q is not a clean relative path", s)
 	}
@@ -378,23 +378,23 @@ func (c *checker) path(at, s string) {
 // its root and is written in its shortest form, free of backslashes and control
 // characters.
 func CleanPath(s string) bool {
-	return s != "" && s != "." && len(s) <= maxPath && plain(s) &&
+	return s != "" && s != "." && len(s) <= maxPath && isPlain(s) &&
 		!strings.ContainsRune(s, '\\') && path.Clean(s) == s &&
 		!strings.HasPrefix(s, "/") && s != ".." && !strings.HasPrefix(s, "../")
 }
 
-func (c *checker) url(at, s string) {
+func (c *checker) checkURL(at, s string) {
 	u, err := url.Parse(s)
 	switch {
-	case err != nil || len(s) > maxText || !plain(s) || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
+	case err != nil || len(s) > maxText || !isPlain(s) || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
 		c.problem(at, "%q is not an http or https address", s)
 	case u.User != nil:
 		c.problem(at, "holds a user name or password, which a lock must not")
 	}
 }
 
-func (c *checker) source(at, s string) {
-	c.text(at, s, true)
+func (c *checker) checkSource(at, s string) {
+	c.checkText(at, s, true)
 	scheme, rest, _ := strings.Cut(s, ":")
 	switch scheme {
 	case "docker", "oci", "hf", "file", "caisson":
@@ -402,7 +402,7 @@ func (c *checker) source(at, s string) {
 			c.problem(at, "%q names nothing", s)
 		}
 	case "http", "https":
-		c.url(at, s)
+		c.checkURL(at, s)
 	default:
 		c.problem(at, "%q does not begin with docker, oci, hf, https, http, file or caisson", s)
 	}

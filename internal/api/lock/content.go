@@ -42,7 +42,7 @@ type wrapper interface {
 
 // deferred is wrapped content whose manifest may depend on bytes not yet read.
 type deferred interface {
-	pending() bool
+	isPending() bool
 	sameAs(other Content) bool
 }
 

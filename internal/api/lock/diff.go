@@ -28,14 +28,14 @@ type Change struct {
 // Diff compares two locks, a the older. Items go by reference; those left over
 // are paired by kind and repository where that is unambiguous.
 func Diff(a, b *Lock) Changes {
-	d := differ{older: payload(a), newer: payload(b)}
-	d.bytes()
+	d := differ{older: payloadOf(a), newer: payloadOf(b)}
+	d.countBytes()
 	var removed, added []*Item
 	newer := byRef(b)
 	for i := range a.Items {
 		it := &a.Items[i]
 		if other, ok := newer[it.Ref]; ok {
-			d.pair(it, other)
+			d.comparePair(it, other)
 			delete(newer, it.Ref)
 		} else {
 			removed = append(removed, it)
@@ -64,7 +64,7 @@ type contents struct {
 	of   map[imageref.Ref][]string
 }
 
-func payload(l *Lock) contents {
+func payloadOf(l *Lock) contents {
 	c := contents{size: map[string]int64{}, of: map[imageref.Ref][]string{}}
 	for _, s := range l.Slots() {
 		c.size[s.Key] = s.Size
@@ -75,7 +75,7 @@ func payload(l *Lock) contents {
 	return c
 }
 
-func (c contents) total(ref imageref.Ref) int64 {
+func (c contents) totalSize(ref imageref.Ref) int64 {
 	var n int64
 	for _, k := range c.of[ref] {
 		n += c.size[k]
@@ -83,8 +83,8 @@ func (c contents) total(ref imageref.Ref) int64 {
 	return n
 }
 
-// beyond sums what the item ref has and other has not.
-func (c contents) beyond(ref imageref.Ref, other contents) int64 {
+// sizeBeyond sums what the item ref has and other has not.
+func (c contents) sizeBeyond(ref imageref.Ref, other contents) int64 {
 	var n int64
 	for _, k := range c.of[ref] {
 		if _, ok := other.size[k]; !ok {
@@ -99,7 +99,7 @@ type differ struct {
 	Changes
 }
 
-func (d *differ) bytes() {
+func (d *differ) countBytes() {
 	for k, n := range d.older.size {
 		d.OldBytes += n
 		if _, ok := d.newer.size[k]; !ok {
@@ -114,12 +114,12 @@ func (d *differ) bytes() {
 	}
 }
 
-func (d *differ) pair(older, newer *Item) {
+func (d *differ) comparePair(older, newer *Item) {
 	if sameContent(older, newer) {
 		d.Unchanged++
 		return
 	}
-	d.Changed = append(d.Changed, d.change(older, newer))
+	d.Changed = append(d.Changed, d.changeOf(older, newer))
 }
 
 // sameContent compares root digests, or the layers of a pending model.
@@ -131,15 +131,15 @@ func sameContent(a, b *Item) bool {
 	return ok && d.sameAs(b.Content)
 }
 
-func (d *differ) change(older, newer *Item) Change {
+func (d *differ) changeOf(older, newer *Item) Change {
 	var c Change
 	if older != nil {
 		c.Kind, c.Components, c.Old = older.Kind, older.Components, older.Ref
-		c.OldSize = d.older.total(older.Ref)
+		c.OldSize = d.older.totalSize(older.Ref)
 	}
 	if newer != nil {
 		c.Kind, c.Components, c.New = newer.Kind, newer.Components, newer.Ref
-		c.NewSize, c.NewBytes = d.newer.total(newer.Ref), d.newer.beyond(newer.Ref, d.older)
+		c.NewSize, c.NewBytes = d.newer.totalSize(newer.Ref), d.newer.sizeBeyond(newer.Ref, d.older)
 	}
 	return c
 }
@@ -150,14 +150,14 @@ func (d *differ) leftOver(removed, added []*Item) {
 	for _, it := range removed {
 		n := nameOf(it)
 		if len(was[n]) == 1 && len(is[n]) == 1 {
-			d.Changed = append(d.Changed, d.change(it, is[n][0]))
+			d.Changed = append(d.Changed, d.changeOf(it, is[n][0]))
 		} else {
-			d.Removed = append(d.Removed, d.change(it, nil))
+			d.Removed = append(d.Removed, d.changeOf(it, nil))
 		}
 	}
 	for _, it := range added {
 		if n := nameOf(it); len(was[n]) != 1 || len(is[n]) != 1 {
-			d.Added = append(d.Added, d.change(nil, it))
+			d.Added = append(d.Added, d.changeOf(nil, it))
 		}
 	}
 }

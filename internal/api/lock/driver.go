@@ -33,14 +33,14 @@ func (d *Driver) normalize() {
 	d.Kernels, d.Packages = slices.Compact(d.Kernels), slices.Compact(d.Packages)
 }
 
-// drivers checks the list, whose names are unique and sorted.
-func (c *checker) drivers() {
+// checkDrivers checks the list, whose names are unique and sorted.
+func (c *checker) checkDrivers() {
 	if len(c.l.Drivers) > maxDrivers {
 		c.problem("drivers", "are %d, more than %d", len(c.l.Drivers), maxDrivers)
 		return
 	}
 	for i := range c.l.Drivers {
-		c.driver(fmt.Sprintf("drivers[%d]", i), &c.l.Drivers[i])
+		c.checkDriver(fmt.Sprintf("drivers[%d]", i), &c.l.Drivers[i])
 	}
 	if !slices.IsSortedFunc(c.l.Drivers, compareDrivers) {
 		c.problem("drivers", "are not sorted by name")
@@ -49,11 +49,11 @@ func (c *checker) drivers() {
 
 func compareDrivers(a, b Driver) int { return strings.Compare(a.Name, b.Name) }
 
-func (c *checker) driver(at string, d *Driver) {
-	c.text(at+".name", d.Name, true)
-	c.text(at+".version", d.Version, true)
-	c.text(at+".os", d.OS, true)
-	c.text(at+".modules", d.Modules, false)
+func (c *checker) checkDriver(at string, d *Driver) {
+	c.checkText(at+".name", d.Name, true)
+	c.checkText(at+".version", d.Version, true)
+	c.checkText(at+".os", d.OS, true)
+	c.checkText(at+".modules", d.Modules, false)
 	if d.Nodes < 1 {
 		c.problem(at+".nodes", "%d is not a number of nodes", d.Nodes)
 	}

@@ -39,7 +39,7 @@ func (f *RawFile) normalize()     {}
 func (f *RawFile) clone() Content { return f }
 
 func (f *RawFile) check(c *checker, at string) {
-	c.text(at+".name", f.Name, true)
+	c.checkText(at+".name", f.Name, true)
 	if strings.ContainsAny(f.Name, `/\`) || f.Name == ".." || f.Name == "." {
 		c.problem(at+".name", "%q is not a file name", f.Name)
 	}
@@ -47,12 +47,12 @@ func (f *RawFile) check(c *checker, at string) {
 		c.problem(at, "needs either url or path")
 	}
 	if f.URL != "" {
-		c.url(at+".url", f.URL)
+		c.checkURL(at+".url", f.URL)
 	}
 	if f.Path != "" {
-		c.path(at+".path", belowLock(f.Path))
+		c.checkPath(at+".path", belowLock(f.Path))
 	}
-	c.blob(at, f.Digest, f.Size)
+	c.checkBlob(at, f.Digest, f.Size)
 	c.mediaType(at+".mediaType", f.MediaType, true)
 }
 
@@ -77,7 +77,7 @@ func (f *RawFile) slots(*Item) []Slot {
 
 func (f *RawFile) wrap(func(string) digest.Digest) (manifest, config []byte, err error) {
 	empty := ocispec.DescriptorEmptyJSON
-	return assemble(ocispec.Manifest{
+	return assembleManifest(ocispec.Manifest{
 		ArtifactType: ArtifactTypeFile,
 		Layers: []ocispec.Descriptor{{
 			MediaType:   f.MediaType,

@@ -16,7 +16,7 @@ func Cycle(graph map[string][]string) []string {
 	sort.Strings(names)
 	s := search{graph: graph, done: map[string]bool{}}
 	for _, n := range names {
-		if circle := s.from(n); circle != nil {
+		if circle := s.searchFrom(n); circle != nil {
 			return circle
 		}
 	}
@@ -30,7 +30,7 @@ type search struct {
 	path  []string
 }
 
-func (s *search) from(n string) []string {
+func (s *search) searchFrom(n string) []string {
 	if i := slices.Index(s.path, n); i >= 0 {
 		return append(slices.Clone(s.path[i:]), n)
 	}
@@ -39,7 +39,7 @@ func (s *search) from(n string) []string {
 	}
 	s.path = append(s.path, n)
 	for _, next := range s.graph[n] {
-		if circle := s.from(next); circle != nil {
+		if circle := s.searchFrom(next); circle != nil {
 			return circle
 		}
 	}

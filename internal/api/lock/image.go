@@ -57,7 +57,7 @@ func (v Verbatim) check(c *checker, at string) {
 }
 
 func (m *ImageManifest) check(c *checker, at string) {
-	c.blob(at, m.Digest, m.Size)
+	c.checkBlob(at, m.Digest, m.Size)
 	if m.Size > maxManifestSize {
 		c.problem(at+".size", "is %d; a manifest has at most %d bytes", m.Size, maxManifestSize)
 	}
@@ -91,9 +91,9 @@ func (v Verbatim) checkRoot(c *checker, at string, it *Item) {
 func (v Verbatim) heads(it *Item) []HeadBlob {
 	var out []HeadBlob
 	for _, m := range v {
-		out = append(out, HeadBlob{m.Blob, it.registry(m.Digest)})
+		out = append(out, HeadBlob{m.Blob, it.registrySource(m.Digest)})
 		if c := m.Config; c != nil && c.Size <= MaxHeadBlob {
-			out = append(out, HeadBlob{*c, it.registry(c.Digest)})
+			out = append(out, HeadBlob{*c, it.registrySource(c.Digest)})
 		}
 	}
 	return out
@@ -103,17 +103,17 @@ func (v Verbatim) slots(it *Item) []Slot {
 	var out []Slot
 	for _, m := range v {
 		if c := m.Config; c != nil && c.Size > MaxHeadBlob {
-			out = append(out, blobSlot(*c, it.registry(c.Digest)))
+			out = append(out, blobSlot(*c, it.registrySource(c.Digest)))
 		}
 		for _, b := range m.Layers {
-			out = append(out, blobSlot(b, it.registry(b.Digest)))
+			out = append(out, blobSlot(b, it.registrySource(b.Digest)))
 		}
 	}
 	return out
 }
 
-// registry is where a blob of the item is fetched.
-func (it *Item) registry(dg digest.Digest) Source {
+// registrySource is where a blob of the item is fetched.
+func (it *Item) registrySource(dg digest.Digest) Source {
 	repository := it.Ref.Repository()
 	if it.Source == SourceTool {
 		return Source{Kind: FromTool, Repository: repository, Digest: dg}

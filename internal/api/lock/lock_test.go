@@ -385,7 +385,7 @@ func TestLargeConfigIsPayload(t *testing.T) {
 // layerBytes streams a layer from its parts, with zero bytes for content.
 func layerBytes(t *testing.T, m *HubModel, layer int) []byte {
 	t.Helper()
-	parts, err := m.parts(layer)
+	parts, err := m.layerParts(layer)
 	if err != nil {
 		t.Fatal(err)
 	}

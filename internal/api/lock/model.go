@@ -147,7 +147,7 @@ func (m *HubModel) Key(layer int) string {
 // of one file, which LayerDigest closes; a file that is not exactly Size bytes
 // long is an error.
 func (m *HubModel) LayerDigest(layer int, open func(ModelFile) (io.ReadCloser, error)) (digest.Digest, error) {
-	parts, err := m.parts(layer)
+	parts, err := m.layerParts(layer)
 	if err != nil {
 		return "", err
 	}
@@ -180,8 +180,8 @@ func (p Part) copyTo(w io.Writer, open func(ModelFile) (io.ReadCloser, error)) e
 	return nil
 }
 
-// parts lists what a layer is made of, in order.
-func (m *HubModel) parts(layer int) ([]Part, error) {
+// layerParts lists what a layer is made of, in order.
+func (m *HubModel) layerParts(layer int) ([]Part, error) {
 	var parts []Part
 	for _, name := range m.Layers[layer].Files {
 		f, ok := m.File(name)
@@ -192,15 +192,15 @@ func (m *HubModel) parts(layer int) ([]Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, literal(header), Part{File: &f, Size: f.Size})
+		parts = append(parts, literalPart(header), Part{File: &f, Size: f.Size})
 		if n := tarPadding(f.Size); n > 0 {
-			parts = append(parts, literal(make([]byte, n)))
+			parts = append(parts, literalPart(make([]byte, n)))
 		}
 	}
-	return append(parts, literal(make([]byte, tarEnd))), nil
+	return append(parts, literalPart(make([]byte, tarEnd))), nil
 }
 
-func literal(b []byte) Part { return Part{Literal: b, Size: int64(len(b))} }
+func literalPart(b []byte) Part { return Part{Literal: b, Size: int64(len(b))} }
 
 func (m *HubModel) normalize() {
 	sort.Slice(m.Files, func(i, j int) bool { return m.Files[i].Path < m.Files[j].Path })
@@ -249,7 +249,7 @@ func (m *HubModel) slots(*Item) []Slot {
 	src := Source{Kind: FromHub, Repository: m.Repository, Commit: m.Commit}
 	var out []Slot
 	for i, l := range m.Layers {
-		parts, err := m.parts(i)
+		parts, err := m.layerParts(i)
 		if err != nil {
 			continue // not in a valid lock
 		}
@@ -265,8 +265,8 @@ func (m *HubModel) slots(*Item) []Slot {
 	return out
 }
 
-// pending says whether the digest of a layer is not known yet.
-func (m *HubModel) pending() bool {
+// isPending says whether the digest of a layer is not known yet.
+func (m *HubModel) isPending() bool {
 	return slices.ContainsFunc(m.Layers, func(l ModelLayer) bool { return l.Digest == "" })
 }
 
@@ -302,7 +302,7 @@ func (m *HubModel) wrap(layer func(key string) digest.Digest) (manifest, config 
 	if err != nil {
 		return nil, nil, fmt.Errorf("wrapping model %s: %w", m.Repository, err)
 	}
-	return assemble(ocispec.Manifest{Layers: layers}, ocispec.MediaTypeImageConfig, c)
+	return assembleManifest(ocispec.Manifest{Layers: layers}, ocispec.MediaTypeImageConfig, c)
 }
 
 func (m *HubModel) platform() ocispec.Platform {
@@ -352,11 +352,11 @@ func (m *HubModel) check(c *checker, at string) {
 	if !hubRule.MatchString(m.Repository) {
 		c.problem(at+".repository", "%q is not OWNER/NAME", m.Repository)
 	}
-	c.text(at+".revision", m.Revision, true)
+	c.checkText(at+".revision", m.Revision, true)
 	if !commitRule.MatchString(m.Commit) {
 		c.problem(at+".commit", "%q is not 40 hex digits", m.Commit)
 	}
-	c.text(at+".license", m.License, false)
+	c.checkText(at+".license", m.License, false)
 	if m.Platform != "" && !platformRule.MatchString(m.Platform) {
 		c.problem(at+".platform", "%q is not os/arch or os/arch/variant", m.Platform)
 	}
@@ -372,12 +372,12 @@ func (m *HubModel) check(c *checker, at string) {
 
 func (m *HubModel) checkFile(c *checker, at string, i int) {
 	f := &m.Files[i]
-	c.path(at+".path", f.Path)
+	c.checkPath(at+".path", f.Path)
 	if i > 0 && m.Files[i-1].Path >= f.Path {
 		c.problem(at+".path", "is out of order or repeated")
 	}
-	c.digest(at+".sha256", f.SHA256)
-	c.size(at+".size", f.Size)
+	c.checkDigest(at+".sha256", f.SHA256)
+	c.checkSize(at+".size", f.Size)
 	if f.GitSHA1 != "" && !commitRule.MatchString(f.GitSHA1) {
 		c.problem(at+".gitSHA1", "%q is not 40 hex digits", f.GitSHA1)
 	}
@@ -400,10 +400,10 @@ func (m *HubModel) checkLayers(c *checker, at string) {
 			return
 		}
 		if l.Digest == "" {
-			c.add(p, l.Size)
+			c.addSize(p, l.Size)
 			continue
 		}
-		c.blob(p, l.Digest, l.Size)
+		c.checkBlob(p, l.Digest, l.Size)
 		key := m.Key(i)
 		if other, ok := c.layers[key]; ok && other != l.Digest {
 			c.problem(p+".digest", "differs from %s, which another item gives for the same content", other)

@@ -33,7 +33,7 @@ func (l *Lock) Normalize() error {
 	l.Checks = slices.Compact(l.Checks)
 	l.settleLayers()
 	for i := range l.Items {
-		if err := l.Items[i].settle(); err != nil {
+		if err := l.Items[i].settleManifest(); err != nil {
 			return err
 		}
 	}
@@ -55,8 +55,8 @@ func compareItems(a, b Item) int {
 	return strings.Compare(string(a.Ref), string(b.Ref))
 }
 
-// settle fills in the root manifest of a wrapped item that is not pending.
-func (it *Item) settle() error {
+// settleManifest fills in the root manifest of a wrapped item that is not pending.
+func (it *Item) settleManifest() error {
 	if !it.Wrapped() || it.Pending() || it.Digest != "" {
 		return nil
 	}

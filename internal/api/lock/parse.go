@@ -25,7 +25,7 @@ func Read(path string) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decode(doc)
+	return decodeLock(doc)
 }
 
 // Parse reads and checks a lock. The error is a *yamlfile.Error that lists every
@@ -38,14 +38,14 @@ func Parse(data []byte) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decode(doc)
+	return decodeLock(doc)
 }
 
-func decode(doc *yamlfile.Document) (*Lock, error) {
+func decodeLock(doc *yamlfile.Document) (*Lock, error) {
 	var l Lock
 	doc.Decode(&l)
 	if !doc.Failed() {
-		newChecker(&l, doc.Problemf).lock()
+		newChecker(&l, doc.Problemf).checkLock()
 	}
 	if err := doc.Err(); err != nil {
 		return nil, err
@@ -106,12 +106,12 @@ func (l *Lock) clone() *Lock {
 	c.Checks = slices.Clone(l.Checks)
 	c.Items = slices.Clone(l.Items)
 	for i := range c.Items {
-		c.Items[i].unshare()
+		c.Items[i].unshareContent()
 	}
 	return &c
 }
 
-func (it *Item) unshare() {
+func (it *Item) unshareContent() {
 	it.Components, it.FoundBy = slices.Clone(it.Components), slices.Clone(it.FoundBy)
 	if it.Content != nil {
 		it.Content = it.Content.clone()

@@ -14,7 +14,7 @@ func (r Release) MarshalYAML() (any, error) {
 	type plain Release
 	out := plain(r)
 	if len(r.Values) > 0 {
-		out.Values = quoted(r.Values).(map[string]any)
+		out.Values = quoteValue(r.Values).(map[string]any)
 	}
 	return out, nil
 }
@@ -39,21 +39,21 @@ func MergeValues(base, over map[string]any) map[string]any {
 	return out
 }
 
-// quoted copies a value, with text in double quotes that a YAML block would
+// quoteValue copies a value, with text in double quotes that a YAML block would
 // change: text with control characters, or with white space where YAML looks for
 // indentation.
-func quoted(v any) any {
+func quoteValue(v any) any {
 	switch x := v.(type) {
 	case map[string]any:
 		m := make(map[string]any, len(x))
 		for k, e := range x {
-			m[k] = quoted(e)
+			m[k] = quoteValue(e)
 		}
 		return m
 	case []any:
 		s := make([]any, len(x))
 		for i, e := range x {
-			s[i] = quoted(e)
+			s[i] = quoteValue(e)
 		}
 		return s
 	case string:
@@ -65,29 +65,29 @@ func quoted(v any) any {
 }
 
 func blockSafe(s string) bool {
-	if !strings.ContainsFunc(s, odd) {
+	if !strings.ContainsFunc(s, needsQuotes) {
 		return true
 	}
 	if s[0] == ' ' || s[0] == '\n' {
 		return false
 	}
 	for line := range strings.SplitSeq(s, "\n") {
-		if strings.ContainsFunc(line, odd) || strings.HasSuffix(line, " ") {
+		if strings.ContainsFunc(line, needsQuotes) || strings.HasSuffix(line, " ") {
 			return false
 		}
 	}
 	return true
 }
 
-// odd is what YAML may escape, fold or take for the end of a line.
-func odd(r rune) bool { return r != ' ' && !unicode.IsGraphic(r) }
+// needsQuotes is true of what YAML may escape, fold or take for the end of a line.
+func needsQuotes(r rune) bool { return r != ' ' && !unicode.IsGraphic(r) }
 
 // plainKeys says whether no key of a value, at any depth, is odd.
 func plainKeys(v any) bool {
 	switch x := v.(type) {
 	case map[string]any:
 		for k, e := range x {
-			if strings.ContainsFunc(k, odd) || !plainKeys(e) {
+			if strings.ContainsFunc(k, needsQuotes) || !plainKeys(e) {
 				return false
 			}
 		}

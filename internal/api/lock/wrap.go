@@ -40,7 +40,7 @@ func (it *Item) Wrapped() bool {
 // Pending says whether the item's manifest depends on bytes not yet read.
 func (it *Item) Pending() bool {
 	d, ok := it.Content.(deferred)
-	return ok && d.pending()
+	return ok && d.isPending()
 }
 
 // Wrap makes the OCI manifest and config of a chart from an HTTP repository, a
@@ -54,7 +54,7 @@ func (it *Item) Wrap(layer func(key string) digest.Digest) (manifest, config []b
 	return nil, nil, fmt.Errorf("wrapping %s: a %s of a registry has its own manifest", it.Ref, it.Kind)
 }
 
-func assemble(m ocispec.Manifest, configType string, config []byte) ([]byte, []byte, error) {
+func assembleManifest(m ocispec.Manifest, configType string, config []byte) ([]byte, []byte, error) {
 	m.Versioned = specs.Versioned{SchemaVersion: 2}
 	m.MediaType = ocispec.MediaTypeImageManifest
 	m.Config = ocispec.Descriptor{MediaType: configType, Digest: digest.FromBytes(config), Size: int64(len(config))}
@@ -71,7 +71,7 @@ func assemble(m ocispec.Manifest, configType string, config []byte) ([]byte, []b
 func (l *Lock) Descriptors(wrapped map[imageref.Ref]ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	out := make([]ocispec.Descriptor, 0, len(l.Items))
 	for i := range l.Items {
-		d, err := l.Items[i].descriptor(wrapped)
+		d, err := l.Items[i].rootDescriptor(wrapped)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +80,7 @@ func (l *Lock) Descriptors(wrapped map[imageref.Ref]ocispec.Descriptor) ([]ocisp
 	return out, nil
 }
 
-func (it *Item) descriptor(wrapped map[imageref.Ref]ocispec.Descriptor) (ocispec.Descriptor, error) {
+func (it *Item) rootDescriptor(wrapped map[imageref.Ref]ocispec.Descriptor) (ocispec.Descriptor, error) {
 	d := ocispec.Descriptor{MediaType: it.MediaType, Digest: it.Digest, Size: it.Size, Annotations: it.annotations()}
 	if w, ok := wrapped[it.Ref]; ok {
 		if d.Digest != "" && d.Digest != w.Digest {

@@ -15,15 +15,15 @@ import (
 	"github.com/caisson/caisson/internal/client/kube"
 )
 
-// back puts a component whose change failed back to what it was: former
+// goBack puts a component whose change failed back to what it was: former
 // releases by Helm's rollback, new ones uninstalled, former objects applied
 // again, new ones deleted. The state is RolledBack when that worked.
-func (w *work) back(ctx context.Context, why error) (journal.State, error) {
-	now := w.in.installed(w.c.Name)
+func (w *work) goBack(ctx context.Context, why error) (journal.State, error) {
+	now := w.in.installedCopy(w.c.Name)
 	w.in.warn(w.c.Name, "component %s failed, going back: %v", w.c.Name, why)
 	var entry journal.Installed
-	err := w.step(ctx, journal.StepRollback, "", func(*journal.Step) (err error) {
-		entry, err = w.in.restore(ctx, now, w.pullsOf(ctx, now.Former))
+	err := w.runStep(ctx, journal.StepRollback, "", func(*journal.Step) (err error) {
+		entry, err = w.in.restoreComponent(ctx, now, w.pullsOf(ctx, now.Former))
 		if f := now.Former; f != nil { // it is what it was, with its own past
 			entry.Generation, entry.Former = f.Generation, f.Former
 		}
@@ -32,11 +32,11 @@ func (w *work) back(ctx context.Context, why error) (journal.State, error) {
 	if err != nil {
 		return journal.Failed, errors.Join(why, fmt.Errorf("going back: %w", err))
 	}
-	return journal.RolledBack, errors.Join(why, w.in.put(entry, now.Former != nil))
+	return journal.RolledBack, errors.Join(why, w.in.putEntry(entry, now.Former != nil))
 }
 
-// put writes down what a component is now, or that it is no more.
-func (s *session) put(entry journal.Installed, exists bool) error {
+// putEntry writes down what a component is now, or that it is no more.
+func (s *session) putEntry(entry journal.Installed, exists bool) error {
 	return s.record(func(j *journal.Journal, _ *journal.Run) {
 		if exists {
 			j.Put(entry)
@@ -50,11 +50,11 @@ func (w *work) pullsOf(ctx context.Context, f *journal.Former) helm.Pulls {
 	if f == nil {
 		return w.in.pulls
 	}
-	return either(w.in.kept(ctx, f.Plan), w.in.pulls)
+	return eitherPulls(w.in.keptPulls(ctx, f.Plan), w.in.pulls)
 }
 
-// either asks a, then b.
-func either(a, b helm.Pulls) helm.Pulls {
+// eitherPulls asks a, then b.
+func eitherPulls(a, b helm.Pulls) helm.Pulls {
 	return helm.Pulls{Secret: a.Secret, Rewrite: func(ref string) (string, bool) {
 		if site, ok := a.Rewrite(ref); ok {
 			return site, true
@@ -63,11 +63,11 @@ func either(a, b helm.Pulls) helm.Pulls {
 	}}
 }
 
-// restore makes a component what its Former says, or removes it where there is
+// restoreComponent makes a component what its Former says, or removes it where there is
 // none, and returns the entry to write down. Nothing it does depends on a
 // bundle.
-func (s *session) restore(ctx context.Context, c *journal.Installed, pulls helm.Pulls) (journal.Installed, error) {
-	r := &restorer{session: s, now: c, former: c.Former, engine: helm.NewEngine(s.cluster, c.Namespace, pulls, s.waiting(c.Name))}
+func (s *session) restoreComponent(ctx context.Context, c *journal.Installed, pulls helm.Pulls) (journal.Installed, error) {
+	r := &restorer{session: s, now: c, former: c.Former, engine: helm.NewEngine(s.cluster, c.Namespace, pulls, s.reportWaiting(c.Name))}
 	if r.former == nil {
 		r.former = &journal.Former{}
 	}
@@ -85,7 +85,7 @@ func (s *session) restore(ctx context.Context, c *journal.Installed, pulls helm.
 	if err := s.unlabelNodes(ctx, c, r.former.Plan); err != nil {
 		return r.entry, err
 	}
-	for _, part := range []func(context.Context) error{r.definitions, r.objects, r.releases, r.newDefinitions} {
+	for _, part := range []func(context.Context) error{r.restoreDefinitions, r.restoreObjects, r.restoreReleases, r.newDefinitions} {
 		if err := part(ctx); err != nil {
 			return r.entry, err
 		}
@@ -101,18 +101,18 @@ type restorer struct {
 	entry  journal.Installed
 }
 
-// definitions brings back the former custom resource definitions. Those that
+// restoreDefinitions brings back the former custom resource definitions. Those that
 // objects are stored by in a newer version stay as they are.
-func (r *restorer) definitions(ctx context.Context) error {
+func (r *restorer) restoreDefinitions(ctx context.Context) error {
 	if r.former.Definitions == "" || r.former.Definitions == r.now.Definitions {
 		return nil
 	}
-	crds, err := r.defined(ctx, r.former.Definitions)
+	crds, err := r.recordedObjects(ctx, r.former.Definitions)
 	if err != nil {
 		return err
 	}
-	done, err := r.cluster.ApplyCRDs(ctx, crds, kube.ApplyOptions{Owner: r.owner(r.now.Name)})
-	if kept := r.keep(done); kept != nil {
+	done, err := r.cluster.ApplyCRDs(ctx, crds, kube.ApplyOptions{Owner: r.ownerOf(r.now.Name)})
+	if kept := r.keepShared(done); kept != nil {
 		return errors.Join(err, kept)
 	}
 	if errors.Is(err, kube.ErrStoredVersion) {
@@ -122,8 +122,8 @@ func (r *restorer) definitions(ctx context.Context) error {
 	return err
 }
 
-// keep remembers the shared objects that the product made.
-func (s *session) keep(done []kube.Applied) error {
+// keepShared remembers the shared objects that the product made.
+func (s *session) keepShared(done []kube.Applied) error {
 	done = slices.DeleteFunc(slices.Clone(done), func(a kube.Applied) bool { return !a.Made })
 	if len(done) == 0 {
 		return nil
@@ -135,7 +135,7 @@ func (s *session) keep(done []kube.Applied) error {
 	})
 }
 
-func (s *session) defined(ctx context.Context, record digest.Digest) ([]*unstructured.Unstructured, error) {
+func (s *session) recordedObjects(ctx context.Context, record digest.Digest) ([]*unstructured.Unstructured, error) {
 	if record == "" {
 		return nil, nil
 	}
@@ -152,7 +152,7 @@ func (r *restorer) newDefinitions(ctx context.Context) error {
 	if r.now.Definitions == r.former.Definitions {
 		return nil
 	}
-	added, err := r.defined(ctx, r.now.Definitions)
+	added, err := r.recordedObjects(ctx, r.now.Definitions)
 	if err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (r *restorer) newDefinitions(ctx context.Context) error {
 			}
 		}
 	})
-	return r.forget(ctx, gone)
+	return r.removeShared(ctx, gone)
 }
 
 // keptDefinitions are the names of those that other components bring, and the
@@ -185,7 +185,7 @@ func (r *restorer) keptDefinitions(ctx context.Context) (map[string]bool, error)
 	})
 	kept := map[string]bool{}
 	for _, record := range records {
-		crds, err := r.defined(ctx, record)
+		crds, err := r.recordedObjects(ctx, record)
 		if err != nil {
 			return nil, err
 		}
@@ -196,9 +196,9 @@ func (r *restorer) keptDefinitions(ctx context.Context) (map[string]bool, error)
 	return kept, nil
 }
 
-// objects brings back the former plain objects.
-func (r *restorer) objects(ctx context.Context) error {
-	owner := r.owner(r.now.Name)
+// restoreObjects brings back the former plain objects.
+func (r *restorer) restoreObjects(ctx context.Context) error {
+	owner := r.ownerOf(r.now.Name)
 	if r.former.Manifests != "" {
 		text, err := r.store.Objects(ctx, r.former.Manifests)
 		if err != nil {
@@ -216,21 +216,21 @@ func (r *restorer) objects(ctx context.Context) error {
 			r.entry.Objects = append(r.entry.Objects, a.Object)
 		}
 	}
-	r.entry.Objects = union(r.entry.Objects, r.former.Objects, object.Ref.Key)
-	return r.cluster.DeleteOwned(ctx, minus(r.now.Objects, r.entry.Objects), owner)
+	r.entry.Objects = unionBy(r.entry.Objects, r.former.Objects, object.Ref.Key)
+	return r.cluster.DeleteOwned(ctx, refsWithout(r.now.Objects, r.entry.Objects), owner)
 }
 
-// releases brings back the former releases, the last one first.
-func (r *restorer) releases(ctx context.Context) error {
+// restoreReleases brings back the former releases, the last one first.
+func (r *restorer) restoreReleases(ctx context.Context) error {
 	for _, rel := range slices.Backward(r.now.Releases) {
-		if _, known := find(r.former.Releases, rel.Name); !known {
+		if _, known := findRelease(r.former.Releases, rel.Name); !known {
 			if err := r.engine.Uninstall(ctx, rel.Name, r.timeout); err != nil {
 				return err
 			}
 		}
 	}
 	for _, rel := range r.former.Releases {
-		back, err := r.release(ctx, rel)
+		back, err := r.restoreRelease(ctx, rel)
 		if err != nil {
 			return err
 		}
@@ -240,8 +240,8 @@ func (r *restorer) releases(ctx context.Context) error {
 	return nil
 }
 
-// release goes back to a revision, unless the release never left it.
-func (r *restorer) release(ctx context.Context, rel journal.Release) (helm.Release, error) {
+// restoreRelease goes back to a revision, unless the release never left it.
+func (r *restorer) restoreRelease(ctx context.Context, rel journal.Release) (helm.Release, error) {
 	last, err := r.engine.Settle(ctx, rel.Name)
 	if err != nil {
 		return last, err
@@ -252,7 +252,7 @@ func (r *restorer) release(ctx context.Context, rel journal.Release) (helm.Relea
 	return r.engine.Rollback(ctx, rel.Name, rel.Revision, r.timeout)
 }
 
-func find(list []journal.Release, name string) (journal.Release, bool) {
+func findRelease(list []journal.Release, name string) (journal.Release, bool) {
 	i := slices.IndexFunc(list, func(r journal.Release) bool { return r.Name == name })
 	if i < 0 {
 		return journal.Release{}, false

@@ -31,34 +31,34 @@ type work struct {
 	changed bool
 }
 
-// owner marks the objects of a component.
-func (s *session) owner(component string) string { return s.stack + "/" + component }
+// ownerOf marks the objects of a component.
+func (s *session) ownerOf(component string) string { return s.stack + "/" + component }
 
-// install brings one component to what the plan says, or back to what it was.
-func (in *installer) install(ctx context.Context, c *plan.Component) (journal.State, error) {
-	if err := in.component(c.Name, journal.Running, nil); err != nil {
+// installComponent brings one component to what the plan says, or back to what it was.
+func (in *installer) installComponent(ctx context.Context, c *plan.Component) (journal.State, error) {
+	if err := in.markComponent(c.Name, journal.Running, nil); err != nil {
 		return journal.Failed, err
 	}
-	w := &work{in: in, c: c, objects: in.own[c.Name], engine: helm.NewEngine(in.cluster, c.Namespace, in.pulls, in.waiting(c.Name))}
-	state, err := journal.Done, w.forward(ctx)
+	w := &work{in: in, c: c, objects: in.own[c.Name], engine: helm.NewEngine(in.cluster, c.Namespace, in.pulls, in.reportWaiting(c.Name))}
+	state, err := journal.Done, w.carryOut(ctx)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		state = journal.Cancelled
 	case err != nil && w.changed:
-		state, err = w.back(ctx, errors.Join(err, w.unpulled(ctx)))
+		state, err = w.goBack(ctx, errors.Join(err, w.findUnpulled(ctx)))
 	case err != nil:
 		state = journal.Failed
 	case !w.changed:
 		state = journal.Skipped
 	}
-	return state, errors.Join(err, in.component(c.Name, state, err))
+	return state, errors.Join(err, in.markComponent(c.Name, state, err))
 }
 
-func (w *work) forward(ctx context.Context) error {
-	if err := w.prepare(ctx); err != nil {
+func (w *work) carryOut(ctx context.Context) error {
+	if err := w.prepareEntry(ctx); err != nil {
 		return err
 	}
-	steps := []func(context.Context) error{w.namespace, w.credential, w.nodeLabels, w.definitions, w.releases, w.manifests, w.ready}
+	steps := []func(context.Context) error{w.makeNamespace, w.copyPullSecret, w.nodeLabels, w.applyDefinitions, w.installReleases, w.applyManifests, w.waitUntilReady}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
@@ -70,40 +70,40 @@ func (w *work) forward(ctx context.Context) error {
 	})
 }
 
-// prepare reads everything from the bundle and writes down what is about to be,
+// prepareEntry reads everything from the bundle and writes down what is about to be,
 // so that a run that dies leaves nothing unknown behind.
-func (w *work) prepare(ctx context.Context) error {
-	if err := w.read(); err != nil {
+func (w *work) prepareEntry(ctx context.Context) error {
+	if err := w.readContent(); err != nil {
 		return err
 	}
 	text, err := kube.Marshal(w.objects)
 	if err != nil {
 		return err
 	}
-	w.entry = w.outline()
+	w.entry = w.outlineEntry()
 	if len(w.objects) > 0 {
 		if w.entry.Manifests, err = w.in.store.PutObjects(ctx, w.in.stack, text); err != nil {
 			return err
 		}
 	}
-	before := w.in.installed(w.c.Name)
-	w.entry.Former = former(before, w.entry.Plan)
+	before := w.in.installedCopy(w.c.Name)
+	w.entry.Former = formerOf(before, w.entry.Plan)
 	return w.in.record(func(j *journal.Journal, r *journal.Run) {
 		w.entry.Generation = r.Generation
 		begun := w.entry
-		begun.Releases, begun.Objects = slices.Clone(w.entry.Releases), w.planned()
+		begun.Releases, begun.Objects = slices.Clone(w.entry.Releases), w.plannedObjects()
 		if before != nil {
-			begun.Releases = union(begun.Releases, before.Releases, func(r journal.Release) string { return r.Name })
-			begun.Objects = union(before.Objects, begun.Objects, object.Ref.Key)
+			begun.Releases = unionBy(begun.Releases, before.Releases, func(r journal.Release) string { return r.Name })
+			begun.Objects = unionBy(before.Objects, begun.Objects, object.Ref.Key)
 		}
 		j.Put(begun)
 		j.Arrange(w.in.order)
 	})
 }
 
-// former is what a change to a component can go back to. A change that never
+// formerOf is what a change to a component can go back to. A change that never
 // ended is not a state to go back to, nor is the plan that is carried out again.
-func former(before *journal.Installed, planned digest.Digest) *journal.Former {
+func formerOf(before *journal.Installed, planned digest.Digest) *journal.Former {
 	switch {
 	case before == nil:
 		return nil
@@ -113,7 +113,7 @@ func former(before *journal.Installed, planned digest.Digest) *journal.Former {
 	return before.Snapshot()
 }
 
-func union[T any](a, b []T, key func(T) string) []T {
+func unionBy[T any](a, b []T, key func(T) string) []T {
 	out := slices.Clone(a)
 	have := map[string]bool{}
 	for _, e := range a {
@@ -127,8 +127,8 @@ func union[T any](a, b []T, key func(T) string) []T {
 	return out
 }
 
-// outline is the component's entry before anything was done.
-func (w *work) outline() journal.Installed {
+// outlineEntry is the component's entry before anything was done.
+func (w *work) outlineEntry() journal.Installed {
 	e := journal.Installed{Name: w.c.Name, Needs: w.c.Needs, Namespace: w.c.Namespace, Version: w.in.plan.Version, Plan: w.in.planned}
 	for _, r := range w.c.Releases {
 		e.Releases = append(e.Releases, journal.Release{Name: r.Name, Chart: string(r.Chart), ChartDigest: r.ChartDigest, ValuesDigest: r.ValuesDigest})
@@ -140,8 +140,8 @@ func (w *work) outline() journal.Installed {
 	return e
 }
 
-// planned names the objects of manifests as they will be.
-func (w *work) planned() []object.Ref {
+// plannedObjects names the objects of manifests as they will be.
+func (w *work) plannedObjects() []object.Ref {
 	out := make([]object.Ref, len(w.objects))
 	for i, u := range w.objects {
 		out[i] = w.in.cluster.Place(u, w.c.Namespace)
@@ -152,9 +152,9 @@ func (w *work) planned() []object.Ref {
 	return out
 }
 
-// read takes charts and manifests out of the bundle and holds them against the
+// readContent takes charts and manifests out of the bundle and holds them against the
 // plan's digests.
-func (w *work) read() error {
+func (w *work) readContent() error {
 	for _, r := range w.c.Releases {
 		chart, dg, err := w.in.bundle.Chart(r.Chart)
 		if err != nil {
@@ -203,28 +203,28 @@ func (w *work) readManifest(m plan.Manifest) error {
 	return nil
 }
 
-func (w *work) step(ctx context.Context, kind journal.StepKind, name string, act func(*journal.Step) error) error {
-	return w.in.step(ctx, w.c.Name, journal.Step{Kind: kind, Name: name}, act)
+func (w *work) runStep(ctx context.Context, kind journal.StepKind, name string, act func(*journal.Step) error) error {
+	return w.in.runStep(ctx, w.c.Name, journal.Step{Kind: kind, Name: name}, act)
 }
 
-func (w *work) namespace(ctx context.Context) error {
-	return w.step(ctx, journal.StepNamespace, w.c.Namespace, func(s *journal.Step) error {
+func (w *work) makeNamespace(ctx context.Context) error {
+	return w.runStep(ctx, journal.StepNamespace, w.c.Namespace, func(s *journal.Step) error {
 		ns, made, err := w.in.cluster.EnsureNamespace(ctx, w.c.Namespace, map[string]string{kube.AnnotationOwner: w.in.stack})
 		if err != nil {
 			return err
 		}
 		if !made {
 			s.State = journal.Skipped
-			return w.reclaim(ctx, ns)
+			return w.reclaimNamespace(ctx, ns)
 		}
 		w.changed = true
 		return w.in.record(func(j *journal.Journal, _ *journal.Run) { j.Keep(ns) })
 	})
 }
 
-// reclaim remembers a namespace that a run made and died before it could write
+// reclaimNamespace remembers a namespace that a run made and died before it could write
 // that down.
-func (w *work) reclaim(ctx context.Context, ns object.Ref) error {
+func (w *work) reclaimNamespace(ctx context.Context, ns object.Ref) error {
 	ours, err := w.in.cluster.Owned(ctx, ns, w.in.stack)
 	if err != nil || !ours {
 		return err
@@ -232,44 +232,44 @@ func (w *work) reclaim(ctx context.Context, ns object.Ref) error {
 	return w.in.record(func(j *journal.Journal, _ *journal.Run) { j.Keep(ns) })
 }
 
-// credential copies the site's pull secret into the component's namespace.
-func (w *work) credential(ctx context.Context) error {
+// copyPullSecret copies the site's pull secret into the component's namespace.
+func (w *work) copyPullSecret(ctx context.Context) error {
 	ref := w.in.plan.Site.Registry.PullSecretRef
 	if ref == nil || ref.Namespace == "" || ref.Namespace == w.c.Namespace {
 		return nil
 	}
-	return w.step(ctx, journal.StepCredential, ref.Name, func(s *journal.Step) error {
+	return w.runStep(ctx, journal.StepCredential, ref.Name, func(s *journal.Step) error {
 		secret, err := w.in.cluster.PullSecret(ctx, ref.Namespace, ref.Name)
 		if err != nil {
 			return err
 		}
-		done, err := w.in.cluster.Apply(ctx, []*unstructured.Unstructured{secret}, kube.ApplyOptions{Namespace: w.c.Namespace, Owner: w.in.owner(w.c.Name)})
+		done, err := w.in.cluster.Apply(ctx, []*unstructured.Unstructured{secret}, kube.ApplyOptions{Namespace: w.c.Namespace, Owner: w.in.ownerOf(w.c.Name)})
 		for _, a := range done {
 			w.entry.Objects = append(w.entry.Objects, a.Object)
 		}
-		return errors.Join(err, w.applied(s, done, false))
+		return errors.Join(err, w.recordApplied(s, done, false))
 	})
 }
 
-// definitions applies custom resource definitions, which belong to no release.
-func (w *work) definitions(ctx context.Context) error {
+// applyDefinitions applies custom resource definitions, which belong to no release.
+func (w *work) applyDefinitions(ctx context.Context) error {
 	if len(w.c.CRDs) == 0 && len(w.crds) == 0 {
 		return nil
 	}
-	return w.step(ctx, journal.StepCRDs, "", func(s *journal.Step) error {
+	return w.runStep(ctx, journal.StepCRDs, "", func(s *journal.Step) error {
 		rendered, err := w.definitionsOf()
 		if err != nil {
 			return err
 		}
 		crds := slices.Concat(w.crds, rendered)
-		if err := w.foreseen(crds); err != nil {
+		if err := w.requirePlanned(crds); err != nil {
 			return err
 		}
 		if err := w.keepDefinitions(ctx, crds); err != nil {
 			return err
 		}
-		done, err := w.in.cluster.ApplyCRDs(ctx, crds, kube.ApplyOptions{Owner: w.in.owner(w.c.Name)})
-		return errors.Join(err, w.applied(s, done, true))
+		done, err := w.in.cluster.ApplyCRDs(ctx, crds, kube.ApplyOptions{Owner: w.in.ownerOf(w.c.Name)})
+		return errors.Join(err, w.recordApplied(s, done, true))
 	})
 }
 
@@ -286,8 +286,8 @@ func (w *work) keepDefinitions(ctx context.Context, crds []*unstructured.Unstruc
 	return w.in.record(func(j *journal.Journal, _ *journal.Run) { j.Component(w.c.Name).Definitions = w.entry.Definitions })
 }
 
-// foreseen requires that the plan has every definition.
-func (w *work) foreseen(crds []*unstructured.Unstructured) error {
+// requirePlanned requires that the plan has every definition.
+func (w *work) requirePlanned(crds []*unstructured.Unstructured) error {
 	names := w.crdNames()
 	var errs []error
 	for _, u := range crds {
@@ -305,9 +305,9 @@ func (w *work) crdNames() []string {
 	return out
 }
 
-// applied writes down what was applied; made objects that are shared are kept
+// recordApplied writes down what was applied; made objects that are shared are kept
 // for the day of their removal.
-func (w *work) applied(s *journal.Step, done []kube.Applied, shared bool) error {
+func (w *work) recordApplied(s *journal.Step, done []kube.Applied, shared bool) error {
 	count := map[kube.Outcome]int{}
 	for _, a := range done {
 		count[a.Outcome]++
@@ -321,30 +321,30 @@ func (w *work) applied(s *journal.Step, done []kube.Applied, shared bool) error 
 	if !shared {
 		return nil
 	}
-	return w.in.keep(done) // also what a run made that died before it could write that down
+	return w.in.keepShared(done) // also what a run made that died before it could write that down
 }
 
-func (w *work) releases(ctx context.Context) error {
+func (w *work) installReleases(ctx context.Context) error {
 	for i := range w.specs {
-		if err := w.release(ctx, i); err != nil {
+		if err := w.installRelease(ctx, i); err != nil {
 			return err
 		}
-		if err := w.webhooks(ctx, w.entry.Releases[i].Objects); err != nil {
+		if err := w.waitForWebhooks(ctx, w.entry.Releases[i].Objects); err != nil {
 			return err
 		}
 	}
-	return w.dropped(ctx)
+	return w.uninstallDropped(ctx)
 }
 
-// release installs, upgrades or leaves one release.
-func (w *work) release(ctx context.Context, i int) error {
+// installRelease installs, upgrades or leaves one release.
+func (w *work) installRelease(ctx context.Context, i int) error {
 	spec := w.specs[i]
-	return w.step(ctx, journal.StepRelease, spec.Name, func(s *journal.Step) error {
+	return w.runStep(ctx, journal.StepRelease, spec.Name, func(s *journal.Step) error {
 		last, err := w.engine.Settle(ctx, spec.Name)
 		if err != nil && !errors.Is(err, helm.ErrNoRelease) {
 			return err
 		}
-		after, err := w.act(ctx, s, spec, last)
+		after, err := w.changeRelease(ctx, s, spec, last)
 		if err != nil {
 			return err
 		}
@@ -354,8 +354,8 @@ func (w *work) release(ctx context.Context, i int) error {
 	})
 }
 
-// act does what last, the newest revision if there is one, calls for.
-func (w *work) act(ctx context.Context, s *journal.Step, spec helm.Spec, last helm.Release) (helm.Release, error) {
+// changeRelease does what last, the newest revision if there is one, calls for.
+func (w *work) changeRelease(ctx context.Context, s *journal.Step, spec helm.Spec, last helm.Release) (helm.Release, error) {
 	good, err := w.engine.Deployed(ctx, spec.Name)
 	if err != nil && !errors.Is(err, helm.ErrNoRelease) {
 		return last, err
@@ -363,7 +363,7 @@ func (w *work) act(ctx context.Context, s *journal.Step, spec helm.Spec, last he
 	s.Before = good.Revision
 	switch {
 	case last.Revision == 0:
-	case good.Revision == last.Revision && same(last, spec.Labels) && w.healthy(ctx, last):
+	case good.Revision == last.Revision && same(last, spec.Labels) && w.isHealthy(ctx, last):
 		s.State, s.Note = journal.Skipped, "as planned already"
 		return last, nil
 	case w.refused(spec.Name) != nil:
@@ -395,9 +395,9 @@ func same(r helm.Release, labels map[string]string) bool {
 	return true
 }
 
-// healthy looks once whether everything of a release is there, ready, and as it
+// isHealthy looks once whether everything of a release is there, ready, and as it
 // was applied. What may not be compared is taken to be.
-func (w *work) healthy(ctx context.Context, r helm.Release) bool {
+func (w *work) isHealthy(ctx context.Context, r helm.Release) bool {
 	objects, err := w.engine.Objects(ctx, r.Name)
 	if err != nil {
 		return false
@@ -408,7 +408,7 @@ func (w *work) healthy(ctx context.Context, r helm.Release) bool {
 		g.Go(func() error {
 			t := thing{target: object.Target{Object: w.in.cluster.Place(u, w.c.Namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: w.c.Namespace}}
 			err := t.observe(ctx, w.in.cluster)
-			if err == nil && (!t.state.Ready && (!t.state.Missing || !expires(u)) || len(t.fields) > 0) {
+			if err == nil && (!t.state.Ready && (!t.state.Missing || !isRemovedWhenDone(u)) || len(t.fields) > 0) {
 				err = ErrDrift
 			}
 			return err
@@ -417,15 +417,15 @@ func (w *work) healthy(ctx context.Context, r helm.Release) bool {
 	return g.Wait() == nil
 }
 
-// dropped uninstalls releases that the component had and the plan has no more.
+// uninstallDropped uninstalls releases that the component had and the plan has no more.
 // Their history stays, for a rollback.
-func (w *work) dropped(ctx context.Context) error {
-	before := w.in.installed(w.c.Name)
+func (w *work) uninstallDropped(ctx context.Context) error {
+	before := w.in.installedCopy(w.c.Name)
 	for _, r := range before.Releases {
 		if slices.ContainsFunc(w.specs, func(s helm.Spec) bool { return s.Name == r.Name }) {
 			continue
 		}
-		err := w.step(ctx, journal.StepRelease, r.Name, func(s *journal.Step) error {
+		err := w.runStep(ctx, journal.StepRelease, r.Name, func(s *journal.Step) error {
 			w.changed = true
 			s.Before, s.Note = r.Revision, "no longer part of the component: uninstalled"
 			return w.engine.Retire(ctx, r.Name, w.in.timeout)
@@ -437,34 +437,34 @@ func (w *work) dropped(ctx context.Context) error {
 	return nil
 }
 
-// manifests applies plain objects and deletes those that are no longer there.
-func (w *work) manifests(ctx context.Context) error {
-	before := w.in.installed(w.c.Name).Objects
+// applyManifests applies plain objects and deletes those that are no longer there.
+func (w *work) applyManifests(ctx context.Context) error {
+	before := w.in.installedCopy(w.c.Name).Objects
 	if len(w.objects) == 0 && len(before) == 0 {
 		return nil
 	}
-	err := w.step(ctx, journal.StepManifests, "", func(s *journal.Step) error {
-		done, err := w.in.cluster.Apply(ctx, w.objects, kube.ApplyOptions{Namespace: w.c.Namespace, Owner: w.in.owner(w.c.Name)})
+	err := w.runStep(ctx, journal.StepManifests, "", func(s *journal.Step) error {
+		done, err := w.in.cluster.Apply(ctx, w.objects, kube.ApplyOptions{Namespace: w.c.Namespace, Owner: w.in.ownerOf(w.c.Name)})
 		for _, a := range done {
 			w.entry.Objects = append(w.entry.Objects, a.Object)
 		}
-		if err := errors.Join(err, w.applied(s, done, false)); err != nil {
+		if err := errors.Join(err, w.recordApplied(s, done, false)); err != nil {
 			return err
 		}
-		gone := minus(before, w.entry.Objects)
+		gone := refsWithout(before, w.entry.Objects)
 		if len(gone) > 0 {
 			w.changed, s.State = true, journal.Running
 		}
-		return w.in.cluster.DeleteOwned(ctx, gone, w.in.owner(w.c.Name))
+		return w.in.cluster.DeleteOwned(ctx, gone, w.in.ownerOf(w.c.Name))
 	})
 	if err != nil {
 		return err
 	}
-	return w.webhooks(ctx, w.entry.Objects)
+	return w.waitForWebhooks(ctx, w.entry.Objects)
 }
 
-// minus lists the objects of a that b does not have.
-func minus(a, b []object.Ref) []object.Ref {
+// refsWithout lists the objects of a that b does not have.
+func refsWithout(a, b []object.Ref) []object.Ref {
 	have := map[string]bool{}
 	for _, o := range b {
 		have[o.Key()] = true
@@ -472,22 +472,22 @@ func minus(a, b []object.Ref) []object.Ref {
 	return slices.DeleteFunc(slices.Clone(a), func(o object.Ref) bool { return have[o.Key()] })
 }
 
-// webhooks waits until those that the component brought, and that forbid what
+// waitForWebhooks waits until those that the component brought, and that forbid what
 // they guard while they are silent, answer: what comes next may need them.
-func (w *work) webhooks(ctx context.Context, brought []object.Ref) error {
+func (w *work) waitForWebhooks(ctx context.Context, brought []object.Ref) error {
 	configs := slices.DeleteFunc(slices.Clone(brought), func(o object.Ref) bool { return !strings.HasSuffix(o.Kind, "WebhookConfiguration") })
 	if len(configs) == 0 {
 		return nil
 	}
-	return w.step(ctx, journal.StepWebhooks, "", func(*journal.Step) error {
+	return w.runStep(ctx, journal.StepWebhooks, "", func(*journal.Step) error {
 		waiting, cancel := context.WithTimeout(ctx, w.in.timeout)
 		defer cancel()
-		return w.in.cluster.WaitWebhooks(waiting, configs, w.c.Namespace, w.in.waiting(w.c.Name))
+		return w.in.cluster.WaitWebhooks(waiting, configs, w.c.Namespace, w.in.reportWaiting(w.c.Name))
 	})
 }
 
-// ready waits for the component's conditions and for its plain objects.
-func (w *work) ready(ctx context.Context) error {
+// waitUntilReady waits for the component's conditions and for its plain objects.
+func (w *work) waitUntilReady(ctx context.Context) error {
 	targets := slices.Clone(w.entry.Ready)
 	for _, o := range w.entry.Objects {
 		targets = append(targets, object.Target{Object: o})
@@ -495,10 +495,10 @@ func (w *work) ready(ctx context.Context) error {
 	if len(targets) == 0 {
 		return nil
 	}
-	return w.step(ctx, journal.StepReady, "", func(*journal.Step) error {
+	return w.runStep(ctx, journal.StepReady, "", func(*journal.Step) error {
 		waiting, cancel := context.WithTimeout(ctx, w.in.timeout)
 		defer cancel()
-		report := w.in.waiting(w.c.Name)
+		report := w.in.reportWaiting(w.c.Name)
 		return w.in.cluster.WaitReady(waiting, targets, func(t object.Target, s kube.State) { report(t.Object, s.Message) })
 	})
 }

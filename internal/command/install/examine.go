@@ -42,32 +42,32 @@ type thing struct {
 func (s *session) examine(ctx context.Context, c *journal.Installed, from sources) (ComponentStatus, error) {
 	e := &examination{session: s, status: ComponentStatus{Name: c.Name, Version: c.Version, Ready: true}}
 	if !c.Complete {
-		e.unready("a change to it has not ended")
+		e.noteUnready("a change to it has not ended")
 	}
 	engine := helm.NewEngine(s.cluster, c.Namespace, helm.Pulls{}, nil)
 	for _, r := range c.Releases {
-		if err := e.release(ctx, engine, r, c.Namespace); err != nil {
+		if err := e.examineRelease(ctx, engine, r, c.Namespace); err != nil {
 			return e.status, err
 		}
 	}
-	if err := e.own(ctx, c); err != nil {
+	if err := e.addOwnObjects(ctx, c); err != nil {
 		return e.status, err
 	}
-	if err := e.labels(ctx, c); err != nil {
+	if err := e.examineLabels(ctx, c); err != nil {
 		return e.status, err
 	}
 	if err := e.lookAtAll(ctx); err != nil {
 		return e.status, err
 	}
-	return e.status, e.images(ctx, c, from)
+	return e.status, e.examineImages(ctx, c, from)
 }
 
-func (e *examination) unready(format string, args ...any) {
+func (e *examination) noteUnready(format string, args ...any) {
 	e.status.Ready = false
 	e.status.Why = append(e.status.Why, fmt.Sprintf(format, args...))
 }
 
-func (e *examination) drifted(d Drift, format string, args ...any) {
+func (e *examination) noteDrift(d Drift, format string, args ...any) {
 	e.status.Drifted = true
 	e.status.Why = append(e.status.Why, fmt.Sprintf(format, args...))
 	if d.Object.Name != "" {
@@ -75,19 +75,19 @@ func (e *examination) drifted(d Drift, format string, args ...any) {
 	}
 }
 
-func (e *examination) release(ctx context.Context, engine *helm.Engine, r journal.Release, namespace string) error {
+func (e *examination) examineRelease(ctx context.Context, engine *helm.Engine, r journal.Release, namespace string) error {
 	last, err := engine.Last(ctx, r.Name)
 	switch {
 	case errors.Is(err, helm.ErrNoRelease):
-		e.drifted(Drift{}, "release %s does not exist", r.Name)
+		e.noteDrift(Drift{}, "release %s does not exist", r.Name)
 		e.status.Ready = false
 		return nil
 	case err != nil:
 		return err
 	case last.Status != "deployed":
-		e.unready("release %s is %s: %s", r.Name, last.Status, last.Note)
+		e.noteUnready("release %s is %s: %s", r.Name, last.Status, last.Note)
 	case r.Revision != 0 && last.Revision != r.Revision:
-		e.drifted(Drift{}, "release %s is at revision %d, installed was %d", r.Name, last.Revision, r.Revision)
+		e.noteDrift(Drift{}, "release %s is at revision %d, installed was %d", r.Name, last.Revision, r.Revision)
 	}
 	objects, err := engine.Objects(ctx, r.Name)
 	if err != nil {
@@ -95,23 +95,23 @@ func (e *examination) release(ctx context.Context, engine *helm.Engine, r journa
 	}
 	for _, u := range objects {
 		e.things = append(e.things, thing{
-			target: object.Target{Object: e.cluster.Place(u, namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: namespace}, brief: expires(u),
+			target: object.Target{Object: e.cluster.Place(u, namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: namespace}, brief: isRemovedWhenDone(u),
 		})
 	}
 	return nil
 }
 
-// expires says whether an object is removed by the cluster some time after it
+// isRemovedWhenDone says whether an object is removed by the cluster some time after it
 // did its work.
-func expires(u *unstructured.Unstructured) bool {
+func isRemovedWhenDone(u *unstructured.Unstructured) bool {
 	_, found, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "ttlSecondsAfterFinished")
 	return found && u.GetKind() == "Job"
 }
 
-// own adds the component's plain objects, definitions and conditions.
-func (e *examination) own(ctx context.Context, c *journal.Installed) error {
-	owner := e.owner(c.Name)
-	manifests, err := e.defined(ctx, c.Manifests)
+// addOwnObjects adds the component's plain objects, definitions and conditions.
+func (e *examination) addOwnObjects(ctx context.Context, c *journal.Installed) error {
+	owner := e.ownerOf(c.Name)
+	manifests, err := e.recordedObjects(ctx, c.Manifests)
 	if err != nil {
 		return err
 	}
@@ -121,9 +121,9 @@ func (e *examination) own(ctx context.Context, c *journal.Installed) error {
 	}
 	for _, o := range c.Objects {
 		u := applied[o.Key()]
-		e.things = append(e.things, thing{target: object.Target{Object: o}, applied: u, opt: kube.ApplyOptions{Namespace: c.Namespace, Owner: owner}, brief: u != nil && expires(u)})
+		e.things = append(e.things, thing{target: object.Target{Object: o}, applied: u, opt: kube.ApplyOptions{Namespace: c.Namespace, Owner: owner}, brief: u != nil && isRemovedWhenDone(u)})
 	}
-	crds, err := e.defined(ctx, c.Definitions)
+	crds, err := e.recordedObjects(ctx, c.Definitions)
 	if err != nil {
 		return err
 	}
@@ -170,12 +170,12 @@ func (e *examination) noteState(t *thing) {
 		return
 	case t.state.Missing:
 		e.status.Ready = false
-		e.drifted(Drift{Object: o, Missing: true}, "%s does not exist", o)
+		e.noteDrift(Drift{Object: o, Missing: true}, "%s does not exist", o)
 		return
 	case o.UID != "" && o.UID != t.state.UID:
-		e.drifted(Drift{Object: o, Replaced: true}, "%s was replaced by another of the same name", o)
+		e.noteDrift(Drift{Object: o, Replaced: true}, "%s was replaced by another of the same name", o)
 	case !t.state.Ready:
-		e.unready("%s: %s", o, t.state.Message)
+		e.noteUnready("%s: %s", o, t.state.Message)
 	}
 	if t.err != nil {
 		e.warn(e.status.Name, "%s was not compared: %v", o, t.err)
@@ -195,10 +195,10 @@ type sources struct {
 	made  map[string]bool       // namespaces that are the product's: everything in them counts
 }
 
-// images looks at the images of what runs in the component's namespace. In one
+// examineImages looks at the images of what runs in the component's namespace. In one
 // that the product did not make, others may run what they like.
-func (e *examination) images(ctx context.Context, c *journal.Installed, from sources) error {
-	if from.known == nil || !from.made[c.Namespace] || !e.first(c) {
+func (e *examination) examineImages(ctx context.Context, c *journal.Installed, from sources) error {
+	if from.known == nil || !from.made[c.Namespace] || !e.isFirstOfNamespace(c) {
 		return nil
 	}
 	uses, err := e.cluster.Uses(ctx, c.Namespace)
@@ -208,25 +208,25 @@ func (e *examination) images(ctx context.Context, c *journal.Installed, from sou
 	var foreign []Drift
 	for _, u := range uses {
 		if u.Trouble != "" {
-			e.unready("%s: the image of container %s cannot be pulled: %s", u.Object, u.Container, u.Trouble)
+			e.noteUnready("%s: the image of container %s cannot be pulled: %s", u.Object, u.Container, u.Trouble)
 		}
 		if !from.known(u.Image) {
-			foreign = note(foreign, u)
-			e.drifted(Drift{}, "%s: container %s runs %s, which is not in the bundle", u.Object, u.Container, u.Image)
+			foreign = noteImage(foreign, u)
+			e.noteDrift(Drift{}, "%s: container %s runs %s, which is not in the bundle", u.Object, u.Container, u.Image)
 		}
 	}
 	e.status.Drift = append(e.status.Drift, foreign...)
 	return nil
 }
 
-// first says whether c is the first component of its namespace: one looks for
+// isFirstOfNamespace says whether c is the first component of its namespace: one looks for
 // all.
-func (e *examination) first(c *journal.Installed) bool {
+func (e *examination) isFirstOfNamespace(c *journal.Installed) bool {
 	i := slices.IndexFunc(e.journal.Installed, func(o journal.Installed) bool { return o.Namespace == c.Namespace })
 	return i < 0 || e.journal.Installed[i].Name == c.Name
 }
 
-func note(list []Drift, u kube.Use) []Drift {
+func noteImage(list []Drift, u kube.Use) []Drift {
 	for i := range list {
 		if list[i].Object == u.Object {
 			list[i].Images = append(list[i].Images, u.Image)

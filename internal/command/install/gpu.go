@@ -37,7 +37,7 @@ func (in *installer) gpuObjects() error {
 // nodeLabels makes the labels of nodes those of the plan. A component without an
 // operator of GPUs has none.
 func (w *work) nodeLabels(ctx context.Context) error {
-	if !w.drives() {
+	if !w.drivesGPUs() {
 		return nil
 	}
 	changed, err := w.in.labelNodes(ctx, w.c.Name, w.in.plan.Labels(w.c.Name))
@@ -45,15 +45,15 @@ func (w *work) nodeLabels(ctx context.Context) error {
 	return err
 }
 
-// drives says whether the component holds an operator of GPUs, or held one.
-func (w *work) drives() bool {
+// drivesGPUs says whether the component holds an operator of GPUs, or held one.
+func (w *work) drivesGPUs() bool {
 	operator := func(r plan.Release) bool { return decide.IsOperator(r.Chart) }
-	before := w.in.installed(w.c.Name)
-	return slices.ContainsFunc(w.c.Releases, operator) || (before != nil && operates(before))
+	before := w.in.installedCopy(w.c.Name)
+	return slices.ContainsFunc(w.c.Releases, operator) || (before != nil && operatesGPUs(before))
 }
 
-// operates says whether an installed component holds an operator of GPUs, or did.
-func operates(c *journal.Installed) bool {
+// operatesGPUs says whether an installed component holds an operator of GPUs, or did.
+func operatesGPUs(c *journal.Installed) bool {
 	releases := slices.Clone(c.Releases)
 	if c.Former != nil {
 		releases = append(releases, c.Former.Releases...)
@@ -78,7 +78,7 @@ func (s *session) labelNodes(ctx context.Context, component string, wanted map[s
 	if len(names) == 0 {
 		return false, nil
 	}
-	err = s.step(ctx, component, journal.Step{Kind: journal.StepNodes, Name: "labels"}, func(st *journal.Step) error {
+	err = s.runStep(ctx, component, journal.Step{Kind: journal.StepNodes, Name: "labels"}, func(st *journal.Step) error {
 		n := 0
 		for _, name := range names {
 			ours, err := s.cluster.LabelNode(ctx, name, manager, wanted[name])
@@ -101,7 +101,7 @@ func (s *session) labelNodes(ctx context.Context, component string, wanted map[s
 // unlabelNodes takes the labels away that a component has put onto nodes, or
 // brings those of a former plan back.
 func (s *session) unlabelNodes(ctx context.Context, c *journal.Installed, former digest.Digest) error {
-	if !operates(c) {
+	if !operatesGPUs(c) {
 		return nil
 	}
 	wanted, err := s.plannedLabels(ctx, c.Name, former)
@@ -128,10 +128,10 @@ func (s *session) plannedLabels(ctx context.Context, component string, by digest
 	return p.Labels(component), nil
 }
 
-// labels finds labels of nodes that are no longer as they were set. Those of a
+// examineLabels finds labels of nodes that are no longer as they were set. Those of a
 // node that is gone are not missed.
-func (e *examination) labels(ctx context.Context, c *journal.Installed) error {
-	if !operates(c) || !c.Complete {
+func (e *examination) examineLabels(ctx context.Context, c *journal.Installed) error {
+	if !operatesGPUs(c) || !c.Complete {
 		return nil
 	}
 	wanted, err := e.plannedLabels(ctx, c.Name, c.Plan)
@@ -145,7 +145,7 @@ func (e *examination) labels(ctx context.Context, c *journal.Installed) error {
 	for _, n := range nodes {
 		for _, key := range slices.Sorted(maps.Keys(wanted[n.Name])) {
 			if want, now := wanted[n.Name][key], n.Labels[key]; now != want {
-				e.drifted(Drift{}, "node %s: label %s is %q, set was %q", n.Name, key, now, want)
+				e.noteDrift(Drift{}, "node %s: label %s is %q, set was %q", n.Name, key, now, want)
 			}
 		}
 	}

@@ -37,33 +37,33 @@ func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *
 	if opt.Workers <= 0 {
 		opt.Workers = DefaultWorkers
 	}
-	in := &installer{session: s, opt: opt, plan: p, bundle: t, pulls: pulls(p)}
+	in := &installer{session: s, opt: opt, plan: p, bundle: t, pulls: pullsOf(p)}
 	planned, err := p.Digest()
 	if err != nil {
 		return err
 	}
-	in.again = s.begun(planned)
+	in.again = s.hasBegun(planned)
 	if err := in.renderReleases(ctx); err != nil {
 		return err
 	}
-	if err := in.start(ctx); err != nil {
+	if err := in.startRun(ctx); err != nil {
 		return err
 	}
-	err = in.nodes(ctx)
+	err = in.changeNodes(ctx)
 	if err == nil {
 		err = in.gpuObjects()
 	}
 	if err == nil {
-		err = in.components(ctx)
+		err = in.installComponents(ctx)
 	}
 	if err == nil {
-		in.leaks(ctx)
+		in.warnOfLeaks(ctx)
 	}
-	return s.finish(ctx, err)
+	return s.finishRun(ctx, err)
 }
 
-// pulls is how a plan's site pulls.
-func pulls(p *plan.Plan) helm.Pulls {
+// pullsOf is how a plan's site pulls.
+func pullsOf(p *plan.Plan) helm.Pulls {
 	out := helm.Pulls{Rewrite: p.Rewriter()}
 	if ref := p.Site.Registry.PullSecretRef; ref != nil {
 		out.Secret = ref.Name
@@ -81,8 +81,8 @@ func (in *installer) keepLedger(ctx context.Context) (digest.Digest, error) {
 	return in.store.PutLedger(ctx, in.stack, data)
 }
 
-// start keeps the plan and the lock beside the journal and opens the run.
-func (in *installer) start(ctx context.Context) error {
+// startRun keeps the plan and the lock beside the journal and opens the run.
+func (in *installer) startRun(ctx context.Context) error {
 	data, err := in.plan.Marshal()
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func (in *installer) start(ctx context.Context) error {
 		in.order = append(in.order, c.Name)
 		run.Components = append(run.Components, journal.Component{Name: c.Name, State: journal.Pending})
 	}
-	if err := in.begin(run); err != nil {
+	if err := in.beginRun(run); err != nil {
 		return err
 	}
 	in.warnUnplanned()
@@ -123,10 +123,10 @@ func (in *installer) warnUnplanned() {
 	})
 }
 
-// components installs the graph: each component once those it needs are done,
+// installComponents installs the graph: each component once those it needs are done,
 // at most Workers at once. After a failure no further component begins; those
 // at work finish.
-func (in *installer) components(ctx context.Context) error {
+func (in *installer) installComponents(ctx context.Context) error {
 	g := newGraph(in.plan.Components)
 	var work errgroup.Group
 	work.SetLimit(in.opt.Workers)
@@ -135,8 +135,8 @@ func (in *installer) components(ctx context.Context) error {
 		// Needs come earlier in the plan, so a worker that waits waits for one
 		// that already runs or is done.
 		work.Go(func() error {
-			if g.wait(ctx, c) {
-				g.done(c.Name, in.installOne(ctx, c))
+			if g.waitForNeeds(ctx, c) {
+				g.markDone(c.Name, in.installOne(ctx, c))
 			}
 			return nil
 		})
@@ -150,7 +150,7 @@ func (in *installer) components(ctx context.Context) error {
 
 func (in *installer) installOne(ctx context.Context, c *plan.Component) error {
 	in.sink.Emit(event.Event{Verb: string(in.verb), Kind: event.Start, Item: c.Name})
-	state, err := in.install(ctx, c)
+	state, err := in.installComponent(ctx, c)
 	end := event.Event{Verb: string(in.verb), Kind: event.End, Item: c.Name, Fields: map[string]any{"state": state}}
 	if err != nil {
 		end.Message = err.Error()
@@ -193,9 +193,9 @@ func newGraph(components []plan.Component) *graph {
 	return g
 }
 
-// wait returns true once everything c needs is done, false when c must not
+// waitForNeeds returns true once everything c needs is done, false when c must not
 // begin any more.
-func (g *graph) wait(ctx context.Context, c *plan.Component) bool {
+func (g *graph) waitForNeeds(ctx context.Context, c *plan.Component) bool {
 	for _, n := range c.Needs {
 		select {
 		case <-g.ended[n]:
@@ -213,7 +213,7 @@ func (g *graph) wait(ctx context.Context, c *plan.Component) bool {
 	}
 }
 
-func (g *graph) done(name string, err error) {
+func (g *graph) markDone(name string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err == nil {

@@ -91,10 +91,10 @@ type Result struct {
 // ctx ends, running steps stop and are written down as cancelled.
 func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	sink = event.Named(sink, string(journal.Install))
-	return emit(journal.Install, sink, func() (Result, error) { return run(ctx, opt, sink) })
+	return emitFramed(journal.Install, sink, func() (Result, error) { return runInstall(ctx, opt, sink) })
 }
 
-func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
+func runInstall(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	p, err := plan.Read(opt.Plan)
 	if err != nil {
 		return Result{}, err
@@ -112,28 +112,28 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	if target.Context == "" {
 		target.Context = p.Site.Context
 	}
-	s, err := open(ctx, target, journal.Install, sink)
+	s, err := openSession(ctx, target, journal.Install, sink)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := current(ctx, opt, s, p); err != nil {
+	if err := checkCurrent(ctx, opt, s, p); err != nil {
 		return Result{}, err
 	}
-	s.timeout = positive(opt.Timeout)
-	return s.change(ctx, func(ctx context.Context) error {
-		if err := s.moved(ctx, p); err != nil {
+	s.timeout = orDefaultTimeout(opt.Timeout)
+	return s.changeUnderLease(ctx, func(ctx context.Context) error {
+		if err := s.refuseMoved(ctx, p); err != nil {
 			return err
 		}
 		if err := s.notOlder(t, opt.AllowOlder); err != nil {
 			return err
 		}
-		s.expired(t)
+		s.noteExpired(t)
 		return installPlan(ctx, opt, s, p, t)
 	})
 }
 
-// current says whether the plan still holds here.
-func current(ctx context.Context, opt Options, s *session, p *plan.Plan) error {
+// checkCurrent says whether the plan still holds here.
+func checkCurrent(ctx context.Context, opt Options, s *session, p *plan.Plan) error {
 	if s.uid != p.Cluster.UID {
 		return fmt.Errorf("checking the plan: %w: it is for cluster %s, this is %s", ErrPlanStale, p.Cluster.UID, s.uid)
 	}
@@ -168,8 +168,8 @@ func imagesThere(ctx context.Context, opt Options, p *plan.Plan) error {
 	return nil
 }
 
-// positive is d, or the default.
-func positive(d time.Duration) time.Duration {
+// orDefaultTimeout is d, or the default.
+func orDefaultTimeout(d time.Duration) time.Duration {
 	if d <= 0 {
 		return DefaultTimeout
 	}

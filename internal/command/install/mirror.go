@@ -34,9 +34,9 @@ const (
 	removeArgument  = "--remove"
 )
 
-// nodes brings what the plan changes on nodes, before any component. The
+// changeNodes brings what the plan changes on nodes, before any component. The
 // journal has it as a component of its own.
-func (in *installer) nodes(ctx context.Context) error {
+func (in *installer) changeNodes(ctx context.Context) error {
 	if in.plan.Nodes == nil {
 		return nil
 	}
@@ -45,19 +45,19 @@ func (in *installer) nodes(ctx context.Context) error {
 		return err
 	}
 	in.own = map[string][]*unstructured.Unstructured{plan.MirrorComponent: objects}
-	before := in.complaints(ctx)
-	stop := in.listen(ctx, before)
+	before := in.agentComplaints(ctx)
+	stop := in.listenToAgent(ctx, before)
 	err = in.installOne(ctx, &plan.Component{Name: plan.MirrorComponent, Namespace: kube.SystemNamespace})
 	stop()
 	if errors.Is(err, kube.ErrNotReady) {
-		err = in.troubled(ctx, err, before)
+		err = in.withComplaints(ctx, err, before)
 	}
 	return err
 }
 
 // nodeObjects are the objects of the site's strategy.
 func (in *installer) nodeObjects() ([]*unstructured.Unstructured, error) {
-	ca, err := authority(in.plan)
+	ca, err := readAuthority(in.plan)
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +80,8 @@ func (in *installer) nodeObjects() ([]*unstructured.Unstructured, error) {
 	return out, nil
 }
 
-// authority reads the registry's CA as the plan saw it.
-func authority(p *plan.Plan) ([]byte, error) {
+// readAuthority reads the registry's CA as the plan saw it.
+func readAuthority(p *plan.Plan) ([]byte, error) {
 	if p.Nodes.CA == "" {
 		return nil, nil
 	}
@@ -111,7 +111,7 @@ func agentObjects(c mirror.Config, n *plan.NodeChange) ([]*unstructured.Unstruct
 		case "ConfigMap":
 			err = unstructured.SetNestedField(u.Object, string(data), "data", mirrorConfigKey)
 		case "DaemonSet":
-			err = mount(u, n.Runtimes)
+			err = mountDirectories(u, n.Runtimes)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading the agent's manifest: %w", err)
@@ -126,8 +126,8 @@ type nodeDirectory struct {
 	readOnly         bool
 }
 
-// directories are those that the agent needs for a runtime.
-func directories(runtime string) []nodeDirectory {
+// runtimeDirectories are those that the agent needs for a runtime.
+func runtimeDirectories(runtime string) []nodeDirectory {
 	if runtime == "containerd" {
 		return []nodeDirectory{
 			{"--containerd", "certs", mirror.ContainerdDir, false},
@@ -140,8 +140,8 @@ func directories(runtime string) []nodeDirectory {
 	}
 }
 
-// mount gives the agent the directories of the node's runtimes and no other.
-func mount(set *unstructured.Unstructured, runtimes []string) error {
+// mountDirectories gives the agent the directories of the node's runtimes and no other.
+func mountDirectories(set *unstructured.Unstructured, runtimes []string) error {
 	pod, _, err := unstructured.NestedMap(set.Object, "spec", "template", "spec")
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func mount(set *unstructured.Unstructured, runtimes []string) error {
 	containers, _ := pod["containers"].([]any)
 	main, _ := containers[0].(map[string]any)
 	for _, r := range runtimes {
-		for _, d := range directories(r) {
+		for _, d := range runtimeDirectories(r) {
 			inside := "/node/" + d.name
 			main["args"] = append(main["args"].([]any), d.flag+"="+inside)
 			main["volumeMounts"] = append(main["volumeMounts"].([]any), map[string]any{"name": d.name, "mountPath": inside, "readOnly": d.readOnly})
@@ -168,7 +168,7 @@ func (s *session) clearNodes(ctx context.Context, c *journal.Installed) error {
 	if c.Name != plan.MirrorComponent || c.Manifests == "" {
 		return nil
 	}
-	return s.step(ctx, c.Name, journal.Step{Kind: journal.StepNodes}, func(st *journal.Step) error {
+	return s.runStep(ctx, c.Name, journal.Step{Kind: journal.StepNodes}, func(st *journal.Step) error {
 		set, err := s.agentSet(ctx, c)
 		if err != nil || set == nil {
 			st.State = journal.Skipped
@@ -178,20 +178,20 @@ func (s *session) clearNodes(ctx context.Context, c *journal.Installed) error {
 			st.State, st.Note = journal.Skipped, "the agent never ran"
 			return nil
 		}
-		if err := removing(set); err != nil {
+		if err := makeRemoving(set); err != nil {
 			return err
 		}
-		if _, err := s.cluster.Apply(ctx, []*unstructured.Unstructured{set}, kube.ApplyOptions{Namespace: c.Namespace, Owner: s.owner(c.Name)}); err != nil {
+		if _, err := s.cluster.Apply(ctx, []*unstructured.Unstructured{set}, kube.ApplyOptions{Namespace: c.Namespace, Owner: s.ownerOf(c.Name)}); err != nil {
 			return err
 		}
-		before := s.complaints(ctx)
+		before := s.agentComplaints(ctx)
 		waiting, cancel := context.WithTimeout(ctx, min(s.timeout, clearTimeout))
 		defer cancel()
 		target := object.Target{Object: s.cluster.Place(set, c.Namespace)}
-		report := s.waiting(c.Name)
+		report := s.reportWaiting(c.Name)
 		err = s.cluster.WaitReady(waiting, []object.Target{target}, func(t object.Target, k kube.State) { report(t.Object, k.Message) })
 		if errors.Is(err, kube.ErrNotReady) {
-			err = s.troubled(ctx, err, before)
+			err = s.withComplaints(ctx, err, before)
 		}
 		return err
 	})
@@ -213,14 +213,14 @@ func (s *session) agentSet(ctx context.Context, c *journal.Installed) (*unstruct
 		return nil, nil
 	}
 	live, err := s.cluster.Get(ctx, s.cluster.Place(objects[i], c.Namespace))
-	if kube.Absent(err) || (err == nil && live.GetAnnotations()[kube.AnnotationOwner] != s.owner(c.Name)) {
+	if kube.Absent(err) || (err == nil && live.GetAnnotations()[kube.AnnotationOwner] != s.ownerOf(c.Name)) {
 		return nil, nil
 	}
 	return objects[i], err
 }
 
-// removing makes the DaemonSet one whose pods take the files away.
-func removing(set *unstructured.Unstructured) error {
+// makeRemoving makes the DaemonSet one whose pods take the files away.
+func makeRemoving(set *unstructured.Unstructured) error {
 	containers, found, err := unstructured.NestedSlice(set.Object, "spec", "template", "spec", "containers")
 	if err != nil || !found || len(containers) == 0 {
 		return fmt.Errorf("reading the agent's manifest: it has no container: %w", err)
@@ -253,9 +253,9 @@ const troubles = 5
 // listenEvery is how often the agent's pods are asked while they are waited for.
 const listenEvery = 10 * time.Second
 
-// listen warns of what the agent's pods complain of, but for the complaints
+// listenToAgent warns of what the agent's pods complain of, but for the complaints
 // before, each text once, until stop is called.
-func (s *session) listen(ctx context.Context, before []complaint) (stop func()) {
+func (s *session) listenToAgent(ctx context.Context, before []complaint) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var told []string
 	ended := make(chan struct{})
@@ -269,7 +269,7 @@ func (s *session) listen(ctx context.Context, before []complaint) (stop func()) 
 				return
 			case <-tick.C:
 			}
-			for _, text := range texts(s.complaints(ctx), before) {
+			for _, text := range newTexts(s.agentComplaints(ctx), before) {
 				if !slices.Contains(told, text) {
 					told = append(told, text)
 					s.warn(plan.MirrorComponent, "%s", text)
@@ -280,12 +280,12 @@ func (s *session) listen(ctx context.Context, before []complaint) (stop func()) 
 	return func() { cancel(); <-ended }
 }
 
-// troubled adds to err what the agent's pods complain of, node by node, but for
+// withComplaints adds to err what the agent's pods complain of, node by node, but for
 // the complaints before.
-func (s *session) troubled(ctx context.Context, err error, before []complaint) error {
+func (s *session) withComplaints(ctx context.Context, err error, before []complaint) error {
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
-	told := texts(s.complaints(asking), before)
+	told := newTexts(s.agentComplaints(asking), before)
 	if len(told) == 0 {
 		return err
 	}
@@ -304,8 +304,8 @@ type complaint struct {
 	at   time.Time
 }
 
-// complaints are the warnings about the agent's pods, newest first.
-func (s *session) complaints(ctx context.Context) (out []complaint) {
+// agentComplaints are the warnings about the agent's pods, newest first.
+func (s *session) agentComplaints(ctx context.Context) (out []complaint) {
 	list, err := s.cluster.Core.CoreV1().Events(kube.SystemNamespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=Pod,type=Warning", Limit: 500})
 	if err != nil {
 		return nil
@@ -321,9 +321,9 @@ func (s *session) complaints(ctx context.Context) (out []complaint) {
 	return out
 }
 
-// texts tell of a few complaints that were not there before, each node's newest
+// newTexts tell of a few complaints that were not there before, each node's newest
 // one first.
-func texts(now, before []complaint) (out []string) {
+func newTexts(now, before []complaint) (out []string) {
 	told := map[string]int{}
 	var later []string
 	for _, c := range now {

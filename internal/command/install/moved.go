@@ -15,22 +15,22 @@ import (
 	"github.com/caisson/caisson/internal/rules/decide"
 )
 
-// moved refuses a plan when a fact that it is bound to, or a release that it is
+// refuseMoved refuses a plan when a fact that it is bound to, or a release that it is
 // about, is not as the plan saw it, and says which, all at once. Of a plan that
 // was carried out here before, if only in part, only the version of Kubernetes is
 // asked: what else moved since then is its own doing, and doing it again puts
 // things right. The caller holds the lease.
-func (s *session) moved(ctx context.Context, p *plan.Plan) error {
+func (s *session) refuseMoved(ctx context.Context, p *plan.Plan) error {
 	planned, err := p.Digest()
 	if err != nil {
 		return err
 	}
-	now, err := s.sight(ctx, s.begun(planned))
+	now, err := s.lookAtSite(ctx, s.hasBegun(planned))
 	if err != nil {
 		return err
 	}
 	moved := decide.Moved(p, now)
-	if !s.begun(planned) {
+	if !s.hasBegun(planned) {
 		more, err := s.objectsMoved(ctx, p)
 		if err != nil {
 			return err
@@ -59,8 +59,8 @@ func (s *session) objectsMoved(ctx context.Context, p *plan.Plan) ([]string, err
 	return append(moved, more...), err
 }
 
-// sight looks at what plans are bound to; little looks at the version alone.
-func (s *session) sight(ctx context.Context, little bool) (decide.Sight, error) {
+// lookAtSite looks at what plans are bound to; little looks at the version alone.
+func (s *session) lookAtSite(ctx context.Context, little bool) (decide.Sight, error) {
 	version, err := s.cluster.Version()
 	if err != nil || little {
 		return decide.Sight{Version: version}, err
@@ -83,9 +83,9 @@ func (s *session) sight(ctx context.Context, little bool) (decide.Sight, error) 
 	return now, nil
 }
 
-// begun says whether a run with the plan is in the journal, or something that
+// hasBegun says whether a run with the plan is in the journal, or something that
 // is installed by it.
-func (s *session) begun(planned digest.Digest) (found bool) {
+func (s *session) hasBegun(planned digest.Digest) (found bool) {
 	s.readJournal(func(j *journal.Journal) {
 		found = slices.ContainsFunc(j.Runs, func(r journal.Run) bool { return r.Plan == planned }) ||
 			slices.ContainsFunc(j.Installed, func(c journal.Installed) bool { return c.Plan == planned })
@@ -108,13 +108,13 @@ func (s *session) releasesMoved(ctx context.Context, c plan.Component) ([]string
 	var moved []string
 	for _, r := range c.Releases {
 		if now := revisions[r.Name]; now != r.Revision {
-			moved = append(moved, fmt.Sprintf("release %s in namespace %s is at %s, the plan saw %s", r.Name, c.Namespace, revision(now), revision(r.Revision)))
+			moved = append(moved, fmt.Sprintf("release %s in namespace %s is at %s, the plan saw %s", r.Name, c.Namespace, revisionText(now), revisionText(r.Revision)))
 		}
 	}
 	return moved, nil
 }
 
-func revision(n int) string {
+func revisionText(n int) string {
 	if n == 0 {
 		return "no revision"
 	}

@@ -20,12 +20,12 @@ const (
 // lease.
 func (s *session) notOlder(t *cargo.Bundle, allow bool) error {
 	this := journal.Newest{Sequence: t.Sequence(), Index: t.IndexDigest()}
-	err := older(s.journal.Newest, this)
+	err := refuseOlder(s.journal.Newest, this)
 	if err != nil && !allow {
 		return fmt.Errorf("checking the bundle: %w", err)
 	}
 	if err != nil {
-		s.override(overrideOlder, err)
+		s.noteOverride(overrideOlder, err)
 	}
 	if s.journal.Newest.Sequence <= this.Sequence {
 		s.journal.Newest = this // saved with the run
@@ -33,7 +33,7 @@ func (s *session) notOlder(t *cargo.Bundle, allow bool) error {
 	return nil
 }
 
-func older(newest, this journal.Newest) error {
+func refuseOlder(newest, this journal.Newest) error {
 	switch {
 	case newest.Sequence > this.Sequence:
 		return fmt.Errorf("%w: sequence %d, this one has %d", ErrOlder, newest.Sequence, this.Sequence)
@@ -43,15 +43,15 @@ func older(newest, this journal.Newest) error {
 	return nil
 }
 
-// expired has the run say that its bundle, which was opened, had expired.
-func (s *session) expired(t *cargo.Bundle) {
+// noteExpired has the run say that its bundle, which was opened, had expired.
+func (s *session) noteExpired(t *cargo.Bundle) {
 	if err := cargo.CheckTerm(t.Statement().Predicate, time.Now()); errors.Is(err, cargo.ErrExpired) {
-		s.override(overrideExpired, err)
+		s.noteOverride(overrideExpired, err)
 	}
 }
 
-// override notes that a check was overruled, and warns of what it found.
-func (s *session) override(name string, found error) {
+// noteOverride notes that a check was overruled, and warns of what it found.
+func (s *session) noteOverride(name string, found error) {
 	s.overrides = append(s.overrides, name)
 	s.warn("", "going on with --%s: %v", name, found)
 }

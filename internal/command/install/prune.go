@@ -33,7 +33,7 @@ type PruneResult struct {
 // generations that nothing can go back to. The journal itself stays.
 func Prune(ctx context.Context, opt PruneOptions, sink event.Sink) (PruneResult, error) {
 	sink.Emit(event.Event{Verb: pruneVerb, Kind: event.Start})
-	r, err := prune(ctx, opt, sink)
+	r, err := runPrune(ctx, opt, sink)
 	end := event.Event{Verb: pruneVerb, Kind: event.End}
 	if err != nil {
 		end.Message = err.Error()
@@ -45,19 +45,19 @@ func Prune(ctx context.Context, opt PruneOptions, sink event.Sink) (PruneResult,
 	return r, err
 }
 
-func prune(ctx context.Context, opt PruneOptions, sink event.Sink) (r PruneResult, _ error) {
-	s, err := open(ctx, opt.Target, pruneVerb, sink)
+func runPrune(ctx context.Context, opt PruneOptions, sink event.Sink) (r PruneResult, _ error) {
+	s, err := openSession(ctx, opt.Target, pruneVerb, sink)
 	if err != nil {
 		return r, err
 	}
 	if !opt.Remove {
-		if err := s.load(ctx, false); err != nil {
+		if err := s.loadJournal(ctx, false); err != nil {
 			return r, err
 		}
-		return s.prunable(ctx)
+		return s.findPrunable(ctx)
 	}
-	_, err = s.change(ctx, func(ctx context.Context) (err error) {
-		if r, err = s.prunable(ctx); err != nil {
+	_, err = s.changeUnderLease(ctx, func(ctx context.Context) (err error) {
+		if r, err = s.findPrunable(ctx); err != nil {
 			return err
 		}
 		r.Removed = true
@@ -66,7 +66,7 @@ func prune(ctx context.Context, opt PruneOptions, sink event.Sink) (r PruneResul
 	return r, err
 }
 
-func (s *session) prunable(ctx context.Context) (PruneResult, error) {
+func (s *session) findPrunable(ctx context.Context) (PruneResult, error) {
 	r := PruneResult{Stack: s.stack}
 	var err error
 	if r.Documents, err = s.store.Unreachable(ctx, s.journal); err != nil {

@@ -27,21 +27,21 @@ type RollbackOptions struct {
 // to what it was before its last change. What had not existed is removed. Doing
 // it again goes forward again. Errors: ErrNothingFormer.
 func Rollback(ctx context.Context, opt RollbackOptions, sink event.Sink) (Result, error) {
-	return emit(journal.Rollback, sink, func() (Result, error) {
-		s, err := open(ctx, opt.Target, journal.Rollback, sink)
+	return emitFramed(journal.Rollback, sink, func() (Result, error) {
+		s, err := openSession(ctx, opt.Target, journal.Rollback, sink)
 		if err != nil {
 			return Result{}, err
 		}
-		s.timeout = positive(opt.Timeout)
-		return s.change(ctx, func(ctx context.Context) error { return s.rollback(ctx, opt) })
+		s.timeout = orDefaultTimeout(opt.Timeout)
+		return s.changeUnderLease(ctx, func(ctx context.Context) error { return s.rollBackComponents(ctx, opt) })
 	})
 }
 
-func (s *session) rollback(ctx context.Context, opt RollbackOptions) error {
-	chosen, already := s.unfinished(opt.Component)
+func (s *session) rollBackComponents(ctx context.Context, opt RollbackOptions) error {
+	chosen, already := s.listUnfinished(opt.Component)
 	if len(chosen) == 0 {
 		var err error
-		if chosen, err = s.reversible(opt.Component); err != nil {
+		if chosen, err = s.listReversible(opt.Component); err != nil {
 			return err
 		}
 	}
@@ -52,19 +52,19 @@ func (s *session) rollback(ctx context.Context, opt RollbackOptions) error {
 			run.Version, run.Plan = c.Former.Version, c.Former.Plan
 		}
 	}
-	if err := s.begin(run); err != nil {
+	if err := s.beginRun(run); err != nil {
 		return err
 	}
-	if err := s.join(already); err != nil {
+	if err := s.joinGeneration(already); err != nil {
 		return err
 	}
-	return s.finish(ctx, s.backward(ctx, chosen))
+	return s.finishRun(ctx, s.takeBack(ctx, chosen))
 }
 
-// unfinished lists what a rollback of everything that did not come to its end
+// listUnfinished lists what a rollback of everything that did not come to its end
 // has left to do, dependents first, and what it had done. A new one goes on with
 // that, since the newest generation is now the one it began.
-func (s *session) unfinished(name string) (left []journal.Installed, already []string) {
+func (s *session) listUnfinished(name string) (left []journal.Installed, already []string) {
 	s.readJournal(func(j *journal.Journal) {
 		last := j.Last()
 		if name != "" || last == nil || !last.Whole || last.State == journal.Done {
@@ -83,9 +83,9 @@ func (s *session) unfinished(name string) (left []journal.Installed, already []s
 	return left, already
 }
 
-// join makes components part of the run's generation, so that they go forward
+// joinGeneration makes components part of the run's generation, so that they go forward
 // again together.
-func (s *session) join(components []string) error {
+func (s *session) joinGeneration(components []string) error {
 	if len(components) == 0 {
 		return nil
 	}
@@ -96,8 +96,8 @@ func (s *session) join(components []string) error {
 	})
 }
 
-// reversible lists what to take back, dependents first.
-func (s *session) reversible(name string) (out []journal.Installed, _ error) {
+// listReversible lists what to take back, dependents first.
+func (s *session) listReversible(name string) (out []journal.Installed, _ error) {
 	s.readJournal(func(j *journal.Journal) {
 		newest := 0
 		for _, c := range j.Installed {
@@ -115,7 +115,7 @@ func (s *session) reversible(name string) (out []journal.Installed, _ error) {
 	return out, nil
 }
 
-func (s *session) backward(ctx context.Context, list []journal.Installed) error {
+func (s *session) takeBack(ctx context.Context, list []journal.Installed) error {
 	for i := range list {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -130,27 +130,27 @@ func (s *session) backward(ctx context.Context, list []journal.Installed) error 
 func (s *session) rollbackOne(ctx context.Context, c *journal.Installed) error {
 	s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Start, Item: c.Name})
 	defer s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.End, Item: c.Name})
-	if err := s.component(c.Name, journal.Running, nil); err != nil {
+	if err := s.markComponent(c.Name, journal.Running, nil); err != nil {
 		return err
 	}
-	pulls := s.kept(ctx, c.Plan)
+	pulls := s.keptPulls(ctx, c.Plan)
 	if c.Former != nil {
-		pulls = either(s.kept(ctx, c.Former.Plan), pulls)
+		pulls = eitherPulls(s.keptPulls(ctx, c.Former.Plan), pulls)
 	}
-	err := s.step(ctx, c.Name, journal.Step{Kind: journal.StepRollback}, func(*journal.Step) error {
-		entry, err := s.restore(ctx, c, pulls)
+	err := s.runStep(ctx, c.Name, journal.Step{Kind: journal.StepRollback}, func(*journal.Step) error {
+		entry, err := s.restoreComponent(ctx, c, pulls)
 		if err != nil {
 			return err
 		}
 		entry.Former = c.Snapshot()
-		return s.put(entry, c.Former != nil)
+		return s.putEntry(entry, c.Former != nil)
 	})
-	return errors.Join(err, s.component(c.Name, outcome(ctx, err), err))
+	return errors.Join(err, s.markComponent(c.Name, outcomeOf(ctx, err), err))
 }
 
-// kept is how the site of a plan kept beside the journal pulls. A plan that
+// keptPulls is how the site of a plan kept beside the journal pulls. A plan that
 // cannot be read knows no image.
-func (s *session) kept(ctx context.Context, d digest.Digest) helm.Pulls {
+func (s *session) keptPulls(ctx context.Context, d digest.Digest) helm.Pulls {
 	nothing := helm.Pulls{Rewrite: func(string) (string, bool) { return "", false }}
 	data, err := s.store.Plan(ctx, d)
 	if err != nil {
@@ -160,5 +160,5 @@ func (s *session) kept(ctx context.Context, d digest.Digest) helm.Pulls {
 	if err != nil {
 		return nothing
 	}
-	return pulls(p)
+	return pullsOf(p)
 }

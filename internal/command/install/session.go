@@ -38,8 +38,8 @@ type session struct {
 	lost    error // the journal could not be written: nothing more may be done
 }
 
-// open connects and finds the stack's journal. It changes nothing.
-func open(ctx context.Context, target Target, verb journal.Verb, sink event.Sink) (*session, error) {
+// openSession connects and finds the stack's journal. It changes nothing.
+func openSession(ctx context.Context, target Target, verb journal.Verb, sink event.Sink) (*session, error) {
 	c, err := kube.Connect(ctx, kube.Options{Kubeconfig: target.Kubeconfig, Context: target.Context})
 	if err != nil {
 		return nil, err
@@ -53,15 +53,15 @@ func open(ctx context.Context, target Target, verb journal.Verb, sink event.Sink
 	}
 	s.store = archive.Open(c, s.uid, s.dir)
 	if s.stack == "" {
-		if s.stack, err = s.only(ctx); err != nil {
+		if s.stack, err = s.onlyStack(ctx); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
 }
 
-// only is the one stack that the cluster has.
-func (s *session) only(ctx context.Context) (string, error) {
+// onlyStack is the one stack that the cluster has.
+func (s *session) onlyStack(ctx context.Context) (string, error) {
 	stacks, err := s.store.Stacks(ctx)
 	if err != nil {
 		return "", err
@@ -75,8 +75,8 @@ func (s *session) only(ctx context.Context) (string, error) {
 	return "", fmt.Errorf("looking for installed stacks: %w: %q", ErrManyStacks, stacks)
 }
 
-// load reads the journal. One that does not exist is made where empty allows it.
-func (s *session) load(ctx context.Context, empty bool) (err error) {
+// loadJournal reads the journal. One that does not exist is made where empty allows it.
+func (s *session) loadJournal(ctx context.Context, empty bool) (err error) {
 	s.journal, err = s.store.Load(ctx, s.stack)
 	if empty && errors.Is(err, journal.ErrNone) {
 		s.journal, err = &journal.Journal{Format: journal.Format, Stack: s.stack, Cluster: s.uid}, nil
@@ -84,12 +84,12 @@ func (s *session) load(ctx context.Context, empty bool) (err error) {
 	if err != nil {
 		return err
 	}
-	return s.remember()
+	return s.rememberNewest()
 }
 
-// remember takes the newest bundle from the copy on disk where the cluster
+// rememberNewest takes the newest bundle from the copy on disk where the cluster
 // knows of none as new.
-func (s *session) remember() error {
+func (s *session) rememberNewest() error {
 	there, err := s.store.Copy(s.stack)
 	switch {
 	case errors.Is(err, journal.ErrNone):
@@ -106,25 +106,25 @@ func (s *session) remember() error {
 	return nil
 }
 
-// change holds the install lease while act runs. act gets a context that also
+// changeUnderLease holds the install lease while act runs. act gets a context that also
 // ends when the lease or the journal is lost.
-func (s *session) change(ctx context.Context, act func(context.Context) error) (Result, error) {
+func (s *session) changeUnderLease(ctx context.Context, act func(context.Context) error) (Result, error) {
 	held, release, err := s.cluster.Hold(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	defer release()
-	if err := s.load(held, s.verb == journal.Install); err != nil {
+	if err := s.loadJournal(held, s.verb == journal.Install); err != nil {
 		return Result{}, err
 	}
 	err = act(held)
 	if cause := context.Cause(held); err != nil && cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
-	return s.result(), err
+	return s.resultSoFar(), err
 }
 
-func (s *session) result() Result {
+func (s *session) resultSoFar() Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := Result{Stack: s.stack, Components: map[string]journal.State{}, StatePath: filepath.Join(s.dir, s.uid, s.stack+".journal.json")}
@@ -137,17 +137,17 @@ func (s *session) result() Result {
 	return r
 }
 
-// begin opens the run in the journal.
-func (s *session) begin(r journal.Run) error {
+// beginRun opens the run in the journal.
+func (s *session) beginRun(r journal.Run) error {
 	r.ID, r.Verb, r.Began, r.Operator = runID(), s.verb, now(), s.cluster.Identity()
 	r.Overrides = s.overrides
 	return s.record(func(j *journal.Journal, _ *journal.Run) { j.Begin(r) })
 }
 
-// finish closes the run with what err says.
-func (s *session) finish(ctx context.Context, err error) error {
+// finishRun closes the run with what err says.
+func (s *session) finishRun(ctx context.Context, err error) error {
 	saved := s.record(func(j *journal.Journal, r *journal.Run) {
-		r.Ended, r.State = now(), outcome(ctx, err)
+		r.Ended, r.State = now(), outcomeOf(ctx, err)
 		if err != nil {
 			r.Error = err.Error()
 		}
@@ -160,8 +160,8 @@ func (s *session) finish(ctx context.Context, err error) error {
 	return errors.Join(err, saved)
 }
 
-// outcome is the state of something that ended with err.
-func outcome(ctx context.Context, err error) journal.State {
+// outcomeOf is the state of something that ended with err.
+func outcomeOf(ctx context.Context, err error) journal.State {
 	switch {
 	case err == nil:
 		return journal.Done
@@ -193,8 +193,8 @@ func (s *session) readJournal(read func(*journal.Journal)) {
 	read(s.journal)
 }
 
-// installed is a copy of what is installed under a name, or nil.
-func (s *session) installed(name string) (found *journal.Installed) {
+// installedCopy is a copy of what is installed under a name, or nil.
+func (s *session) installedCopy(name string) (found *journal.Installed) {
 	s.readJournal(func(j *journal.Journal) {
 		if c := j.Component(name); c != nil {
 			copied := *c
@@ -204,9 +204,9 @@ func (s *session) installed(name string) (found *journal.Installed) {
 	return found
 }
 
-// step runs one step of a component and writes down its beginning and end. The
-// step may set its own fields.
-func (s *session) step(ctx context.Context, component string, st journal.Step, act func(*journal.Step) error) error {
+// runStep runs one step of a component and writes down its beginning and end. The
+// runStep may set its own fields.
+func (s *session) runStep(ctx context.Context, component string, st journal.Step, act func(*journal.Step) error) error {
 	st.State, st.Began = journal.Running, now()
 	at := 0
 	err := s.record(func(_ *journal.Journal, r *journal.Run) {
@@ -220,7 +220,7 @@ func (s *session) step(ctx context.Context, component string, st journal.Step, a
 	acted := act(&st)
 	st.Ended = now()
 	if st.State == journal.Running || acted != nil {
-		st.State = outcome(ctx, acted)
+		st.State = outcomeOf(ctx, acted)
 	}
 	if acted != nil {
 		st.Error = acted.Error()
@@ -228,8 +228,8 @@ func (s *session) step(ctx context.Context, component string, st journal.Step, a
 	return errors.Join(acted, s.record(func(_ *journal.Journal, r *journal.Run) { r.Component(component).Steps[at] = st }))
 }
 
-// component marks a component's state in the run.
-func (s *session) component(name string, state journal.State, why error) error {
+// markComponent marks a component's state in the run.
+func (s *session) markComponent(name string, state journal.State, why error) error {
 	return s.record(func(_ *journal.Journal, r *journal.Run) {
 		c := r.Component(name)
 		c.State = state
@@ -253,15 +253,15 @@ func (s *session) warn(component, format string, args ...any) {
 	s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Warning, Item: component, Message: fmt.Sprintf(format, args...)})
 }
 
-// waiting tells what a component waits for; a renderer may drop it.
-func (s *session) waiting(component string) func(object.Ref, string) {
+// reportWaiting tells what a component waits for; a renderer may drop it.
+func (s *session) reportWaiting(component string) func(object.Ref, string) {
 	return func(o object.Ref, message string) {
 		s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Progress, Item: component, Message: o.String() + ": " + message})
 	}
 }
 
-// emit frames a verb's events.
-func emit(verb journal.Verb, sink event.Sink, act func() (Result, error)) (Result, error) {
+// emitFramed frames a verb's events.
+func emitFramed(verb journal.Verb, sink event.Sink, act func() (Result, error)) (Result, error) {
 	sink.Emit(event.Event{Verb: string(verb), Kind: event.Start})
 	r, err := act()
 	end := event.Event{Verb: string(verb), Kind: event.End}

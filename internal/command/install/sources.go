@@ -12,9 +12,9 @@ import (
 	"github.com/caisson/caisson/internal/api/plan"
 )
 
-// sources says which images the installed components may run: those of their
+// allowedSources says which images the installed components may run: those of their
 // plans, by the site's names and, where nodes know the mirrors, by upstream's.
-func (s *session) sources(ctx context.Context) sources {
+func (s *session) allowedSources(ctx context.Context) sources {
 	out := sources{made: map[string]bool{}}
 	for _, o := range s.journal.Made {
 		if o.Kind == "Namespace" {
@@ -31,7 +31,7 @@ func (s *session) sources(ctx context.Context) sources {
 		if err != nil {
 			return out
 		}
-		pulls = append(pulls, puller(p))
+		pulls = append(pulls, pulledFromSite(p))
 	}
 	out.known = func(ref string) bool {
 		return slices.ContainsFunc(pulls, func(pulled func(string) bool) bool { return pulled(ref) })
@@ -39,18 +39,18 @@ func (s *session) sources(ctx context.Context) sources {
 	return out
 }
 
-// puller says of references whether a node of the plan's site gets them from the
+// pulledFromSite says of references whether a node of the plan's site gets them from the
 // site.
-func puller(p *plan.Plan) func(ref string) bool {
-	rewrite, mirrors := p.Rewriter(), mirrored(p)
+func pulledFromSite(p *plan.Plan) func(ref string) bool {
+	rewrite, mirrors := p.Rewriter(), knowsMirrors(p)
 	return func(ref string) bool {
 		site, ok := rewrite(ref)
 		return ok && (site == ref || mirrors)
 	}
 }
 
-// mirrored says whether the site's nodes know where upstream's names lead.
-func mirrored(p *plan.Plan) bool {
+// knowsMirrors says whether the site's nodes know where upstream's names lead.
+func knowsMirrors(p *plan.Plan) bool {
 	return slices.Contains(p.Site.References, "mirror") || slices.Contains(p.Site.References, "idms")
 }
 
@@ -64,11 +64,11 @@ func installedPlans(j *journal.Journal) []digest.Digest {
 	return out
 }
 
-// leaks warns, after an installation, of images in the product's namespaces that
+// warnOfLeaks warns, after an installation, of images in the product's namespaces that
 // are not the bundle's or do not come.
-func (in *installer) leaks(ctx context.Context) {
+func (in *installer) warnOfLeaks(ctx context.Context) {
 	var from sources
-	in.readJournal(func(*journal.Journal) { from = in.sources(ctx) })
+	in.readJournal(func(*journal.Journal) { from = in.allowedSources(ctx) })
 	seen := map[string]bool{}
 	for _, c := range in.plan.Components {
 		if seen[c.Namespace] || !from.made[c.Namespace] {
@@ -90,9 +90,9 @@ func (in *installer) leaks(ctx context.Context) {
 	}
 }
 
-// unpulled is why, it may be, a component failed: an error for each image in its
+// findUnpulled is why, it may be, a component failed: an error for each image in its
 // namespace that does not come, or nil.
-func (w *work) unpulled(ctx context.Context) error {
+func (w *work) findUnpulled(ctx context.Context) error {
 	uses, err := w.in.cluster.Uses(ctx, w.c.Namespace)
 	if err != nil {
 		return nil // the failure itself says enough

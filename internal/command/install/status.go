@@ -47,7 +47,7 @@ type Drift struct {
 // whole even when the error is ErrDrift or ErrNotReady.
 func Status(ctx context.Context, target Target, sink event.Sink) (StatusResult, error) {
 	sink.Emit(event.Event{Verb: statusVerb, Kind: event.Start})
-	r, err := status(ctx, target, sink)
+	r, err := runStatus(ctx, target, sink)
 	end := event.Event{Verb: statusVerb, Kind: event.End}
 	if err != nil {
 		end.Message = err.Error()
@@ -59,12 +59,12 @@ func Status(ctx context.Context, target Target, sink event.Sink) (StatusResult, 
 	return r, err
 }
 
-func status(ctx context.Context, target Target, sink event.Sink) (StatusResult, error) {
-	s, err := open(ctx, target, statusVerb, sink)
+func runStatus(ctx context.Context, target Target, sink event.Sink) (StatusResult, error) {
+	s, err := openSession(ctx, target, statusVerb, sink)
 	if err != nil {
 		return StatusResult{}, err
 	}
-	if err := s.load(ctx, false); err != nil {
+	if err := s.loadJournal(ctx, false); err != nil {
 		return StatusResult{}, err
 	}
 	r := StatusResult{Stack: s.stack}
@@ -75,7 +75,7 @@ func status(ctx context.Context, target Target, sink event.Sink) (StatusResult, 
 		return r, fmt.Errorf("looking at stack %s: %w", s.stack, journal.ErrNone)
 	}
 	var drifted, unready []string
-	from := s.sources(ctx)
+	from := s.allowedSources(ctx)
 	for i := range s.journal.Installed {
 		c := &s.journal.Installed[i]
 		look, err := s.examine(ctx, c, from)
@@ -122,11 +122,11 @@ type HistoryResult struct {
 
 // History reads the journal.
 func History(ctx context.Context, target Target, sink event.Sink) (HistoryResult, error) {
-	s, err := open(ctx, target, "history", sink)
+	s, err := openSession(ctx, target, "history", sink)
 	if err != nil {
 		return HistoryResult{}, err
 	}
-	if err := s.load(ctx, false); err != nil {
+	if err := s.loadJournal(ctx, false); err != nil {
 		return HistoryResult{}, err
 	}
 	h := HistoryResult{Stack: s.stack}

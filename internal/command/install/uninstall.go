@@ -30,13 +30,13 @@ type UninstallOptions struct {
 // first; then custom resource definitions that nothing uses any more, and
 // namespaces that are empty. What stays is told as a warning.
 func Uninstall(ctx context.Context, opt UninstallOptions, sink event.Sink) (Result, error) {
-	return emit(journal.Uninstall, sink, func() (Result, error) {
-		s, err := open(ctx, opt.Target, journal.Uninstall, sink)
+	return emitFramed(journal.Uninstall, sink, func() (Result, error) {
+		s, err := openSession(ctx, opt.Target, journal.Uninstall, sink)
 		if err != nil {
 			return Result{}, err
 		}
-		s.timeout = positive(opt.Timeout)
-		r, err := s.change(ctx, func(ctx context.Context) error { return s.uninstall(ctx, opt) })
+		s.timeout = orDefaultTimeout(opt.Timeout)
+		r, err := s.changeUnderLease(ctx, func(ctx context.Context) error { return s.uninstallComponents(ctx, opt) })
 		if err == nil && opt.Purge && opt.Component == "" {
 			if _, err := s.cluster.RemoveSystemNamespace(ctx); err != nil { // the lease is out of it only now
 				s.warn("", "%v", err)
@@ -46,8 +46,8 @@ func Uninstall(ctx context.Context, opt UninstallOptions, sink event.Sink) (Resu
 	})
 }
 
-func (s *session) uninstall(ctx context.Context, opt UninstallOptions) error {
-	chosen, err := s.removable(opt.Component)
+func (s *session) uninstallComponents(ctx context.Context, opt UninstallOptions) error {
+	chosen, err := s.listRemovable(opt.Component)
 	if err != nil {
 		return err
 	}
@@ -56,22 +56,22 @@ func (s *session) uninstall(ctx context.Context, opt UninstallOptions) error {
 		run.Version = c.Version
 		run.Components = append(run.Components, journal.Component{Name: c.Name, State: journal.Pending})
 	}
-	if err := s.begin(run); err != nil {
+	if err := s.beginRun(run); err != nil {
 		return err
 	}
 	err = s.removeAll(ctx, chosen)
 	if err == nil {
-		err = s.leftovers(ctx)
+		err = s.removeLeftovers(ctx)
 	}
-	err = s.finish(ctx, err)
+	err = s.finishRun(ctx, err)
 	if err == nil && opt.Purge && opt.Component == "" {
 		return s.store.Purge(ctx, s.stack)
 	}
 	return err
 }
 
-// removable lists what to remove, dependents first.
-func (s *session) removable(name string) (out []journal.Installed, err error) {
+// listRemovable lists what to remove, dependents first.
+func (s *session) listRemovable(name string) (out []journal.Installed, err error) {
 	s.readJournal(func(j *journal.Journal) {
 		for _, c := range slices.Backward(j.Installed) {
 			if name == "" || c.Name == name {
@@ -93,7 +93,7 @@ func (s *session) removeAll(ctx context.Context, list []journal.Installed) error
 			return context.Cause(ctx)
 		}
 		if err := s.removeOne(ctx, &list[i]); err != nil {
-			return &ComponentError{Component: list[i].Name, State: outcome(ctx, err), Err: err}
+			return &ComponentError{Component: list[i].Name, State: outcomeOf(ctx, err), Err: err}
 		}
 	}
 	return nil
@@ -102,14 +102,14 @@ func (s *session) removeAll(ctx context.Context, list []journal.Installed) error
 func (s *session) removeOne(ctx context.Context, c *journal.Installed) error {
 	s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Start, Item: c.Name})
 	defer s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.End, Item: c.Name})
-	if err := s.component(c.Name, journal.Running, nil); err != nil {
+	if err := s.markComponent(c.Name, journal.Running, nil); err != nil {
 		return err
 	}
 	err := s.removeParts(ctx, c)
 	if err == nil {
-		err = s.put(*c, false)
+		err = s.putEntry(*c, false)
 	}
-	return errors.Join(err, s.component(c.Name, outcome(ctx, err), err))
+	return errors.Join(err, s.markComponent(c.Name, outcomeOf(ctx, err), err))
 }
 
 func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
@@ -117,20 +117,20 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 		return err
 	}
 	if len(c.Objects) > 0 {
-		err := s.step(ctx, c.Name, journal.Step{Kind: journal.StepManifests}, func(*journal.Step) error {
-			return s.cluster.DeleteOwned(ctx, c.Objects, s.owner(c.Name))
+		err := s.runStep(ctx, c.Name, journal.Step{Kind: journal.StepManifests}, func(*journal.Step) error {
+			return s.cluster.DeleteOwned(ctx, c.Objects, s.ownerOf(c.Name))
 		})
 		if err != nil {
 			return err
 		}
 	}
-	engine := helm.NewEngine(s.cluster, c.Namespace, s.kept(ctx, c.Plan), s.waiting(c.Name))
+	engine := helm.NewEngine(s.cluster, c.Namespace, s.keptPulls(ctx, c.Plan), s.reportWaiting(c.Name))
 	names := c.Releases
 	if c.Former != nil {
-		names = union(c.Former.Releases, names, func(r journal.Release) string { return r.Name })
+		names = unionBy(c.Former.Releases, names, func(r journal.Release) string { return r.Name })
 	}
 	for _, r := range slices.Backward(names) {
-		err := s.step(ctx, c.Name, journal.Step{Kind: journal.StepRelease, Name: r.Name, Before: r.Revision}, func(*journal.Step) error {
+		err := s.runStep(ctx, c.Name, journal.Step{Kind: journal.StepRelease, Name: r.Name, Before: r.Revision}, func(*journal.Step) error {
 			if _, err := engine.Settle(ctx, r.Name); err != nil && !errors.Is(err, helm.ErrNoRelease) {
 				return err
 			}
@@ -143,8 +143,8 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 	return s.unlabelNodes(ctx, c, "")
 }
 
-// leftovers removes shared objects that nothing uses any more, namespaces last.
-func (s *session) leftovers(ctx context.Context) error {
+// removeLeftovers removes shared objects that nothing uses any more, namespaces last.
+func (s *session) removeLeftovers(ctx context.Context) error {
 	var made []object.Ref
 	needed := map[string]bool{}
 	s.readJournal(func(j *journal.Journal) {
@@ -159,20 +159,20 @@ func (s *session) leftovers(ctx context.Context) error {
 	isNamespace := func(o object.Ref) bool { return o.Kind == "Namespace" }
 	definitions := slices.DeleteFunc(slices.Clone(made), isNamespace)
 	namespaces := slices.DeleteFunc(made, func(o object.Ref) bool { return !isNamespace(o) })
-	if err := s.forget(ctx, definitions); err != nil {
+	if err := s.removeShared(ctx, definitions); err != nil {
 		return err
 	}
-	return s.forget(ctx, namespaces)
+	return s.removeShared(ctx, namespaces)
 }
 
-// forget removes shared objects side by side, and from the journal those that
+// removeShared removes shared objects side by side, and from the journal those that
 // are gone.
-func (s *session) forget(ctx context.Context, list []object.Ref) error {
+func (s *session) removeShared(ctx context.Context, list []object.Ref) error {
 	var g errgroup.Group
 	g.SetLimit(DefaultWorkers)
 	for _, o := range list {
 		g.Go(func() error {
-			gone, err := s.leftover(ctx, o)
+			gone, err := s.removeLeftover(ctx, o)
 			if err != nil || !gone {
 				return err
 			}
@@ -182,7 +182,7 @@ func (s *session) forget(ctx context.Context, list []object.Ref) error {
 	return g.Wait()
 }
 
-func (s *session) leftover(ctx context.Context, o object.Ref) (gone bool, _ error) {
+func (s *session) removeLeftover(ctx context.Context, o object.Ref) (gone bool, _ error) {
 	if o.Kind == "Namespace" {
 		gone, left, err := s.cluster.RemoveNamespace(ctx, o)
 		if !gone && err == nil {

@@ -25,10 +25,10 @@ func TestTextsNameEveryNode(t *testing.T) {
 	old := complaint{id: "a/1", node: "n1", text: "of yesterday"}
 	now := []complaint{{id: "a/2", node: "n1", text: "of yesterday"}, {id: "b/1", node: "n1", text: "two"}, {id: "c/1", node: "n1", text: "two"}, {id: "d/1", node: "n1", text: "three"}, {id: "e/1", node: "n1", text: "four"}, {id: "f/1", node: "n2", text: "here too"}, {id: "g/1", node: "n1", text: "five"}}
 	want := []string{"node n1: of yesterday", "node n2: here too", "node n1: two", "node n1: three", "node n1: four"}
-	if got := texts(now, []complaint{old}); !slices.Equal(got, want) {
+	if got := newTexts(now, []complaint{old}); !slices.Equal(got, want) {
 		t.Errorf("told %q", got)
 	}
-	if got := texts([]complaint{old}, []complaint{old}); len(got) > 0 {
+	if got := newTexts([]complaint{old}, []complaint{old}); len(got) > 0 {
 		t.Errorf("told %q", got)
 	}
 }

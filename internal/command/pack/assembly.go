@@ -24,50 +24,50 @@ type assembly struct {
 
 func newAssembly(parts []lock.Part) *assembly {
 	a := &assembly{parts: parts, hash: sha256.New()}
-	a.settle()
+	a.closeParts()
 	return a
 }
 
-// reset goes back to the layer's first byte.
-func (a *assembly) reset() {
+// resetToStart goes back to the layer's first byte.
+func (a *assembly) resetToStart() {
 	a.at, a.pos, a.bad = 0, 0, nil
 	a.hash.Reset()
-	a.settle()
+	a.closeParts()
 }
 
-// done says whether every part is complete.
-func (a *assembly) done() bool { return a.at == len(a.parts) }
+// isComplete says whether every part is complete.
+func (a *assembly) isComplete() bool { return a.at == len(a.parts) }
 
-// part is the part under way; done must be false.
-func (a *assembly) part() lock.Part { return a.parts[a.at] }
+// currentPart is the part under way; done must be false.
+func (a *assembly) currentPart() lock.Part { return a.parts[a.at] }
 
 // Write takes the layer's next bytes. It never fails; see bad.
 func (a *assembly) Write(p []byte) (int, error) {
 	total := len(p)
-	for len(p) > 0 && !a.done() {
-		n := min(int64(len(p)), a.part().Size-a.pos)
-		if a.part().File != nil {
+	for len(p) > 0 && !a.isComplete() {
+		n := min(int64(len(p)), a.currentPart().Size-a.pos)
+		if a.currentPart().File != nil {
 			a.hash.Write(p[:n])
 		}
 		a.pos += n
 		p = p[n:]
-		a.settle()
+		a.closeParts()
 	}
 	return total, nil
 }
 
-// settle closes the parts that are complete, empty ones included.
-func (a *assembly) settle() {
-	for !a.done() && a.pos == a.part().Size {
-		if f := a.part().File; f != nil {
-			a.compare(f)
+// closeParts closes the parts that are complete, empty ones included.
+func (a *assembly) closeParts() {
+	for !a.isComplete() && a.pos == a.currentPart().Size {
+		if f := a.currentPart().File; f != nil {
+			a.compareFile(f)
 			a.hash.Reset()
 		}
 		a.at, a.pos = a.at+1, 0
 	}
 }
 
-func (a *assembly) compare(f *lock.ModelFile) {
+func (a *assembly) compareFile(f *lock.ModelFile) {
 	if got := digest.NewDigest(digest.SHA256, a.hash); got != f.SHA256 && a.bad == nil {
 		a.bad = &wrongContent{what: f.Path, want: string(f.SHA256), got: string(got)}
 	}
@@ -96,7 +96,7 @@ func (w *window) Reset() error { w.seen = 0; return nil }
 
 // Write hashes and stores side by side.
 func (w *window) Write(p []byte) (int, error) {
-	skip := min(max(w.kept()-w.seen, 0), int64(len(p)))
+	skip := min(max(w.keptBytes()-w.seen, 0), int64(len(p)))
 	fresh := p[skip:]
 	if len(fresh) > 0 {
 		if err := w.put(fresh); err != nil {
@@ -107,8 +107,8 @@ func (w *window) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// kept is how much of the file the layer holds.
-func (w *window) kept() int64 {
+// keptBytes is how much of the file the layer holds.
+func (w *window) keptBytes() int64 {
 	if w.sum.at != w.begin {
 		return w.sum.parts[w.begin].Size
 	}

@@ -39,13 +39,13 @@ type filler struct {
 	tool   func() (*agent.Image, error) // of the running binary
 }
 
-// slot fills one slot of w, unless it is filled already.
-func (f *filler) slot(ctx context.Context, w *bundle.Writer, i int, s lock.Slot) error {
-	item := owner(s)
-	f.meter.begin(item)
-	defer f.meter.end(item)
+// fillSlot fills one slot of w, unless it is filled already.
+func (f *filler) fillSlot(ctx context.Context, w *bundle.Writer, i int, s lock.Slot) error {
+	item := ownerOf(s)
+	f.meter.beginItem(item)
+	defer f.meter.endSlot(item)
 	if w.Finished(i) {
-		f.meter.have(item, s.Size)
+		f.meter.countPresent(item, s.Size)
 		return nil
 	}
 	var sum *assembly
@@ -58,19 +58,19 @@ func (f *filler) slot(ctx context.Context, w *bundle.Writer, i int, s lock.Slot)
 	if err != nil {
 		return fmt.Errorf("packing %s: %w", item, err)
 	}
-	f.meter.have(item, sw.Offset())
-	err = f.content(ctx, sw, s, sum)
+	f.meter.countPresent(item, sw.Offset())
+	err = f.fillContent(ctx, sw, s, sum)
 	return errors.Join(err, sw.Close())
 }
 
-// content fills a slot from its sources, in their order and again, until one
+// fillContent fills a slot from its sources, in their order and again, until one
 // gives what the lock says or every one has been asked often enough.
-func (f *filler) content(ctx context.Context, sw *bundle.SlotWriter, s lock.Slot, sum *assembly) error {
+func (f *filler) fillContent(ctx context.Context, sw *bundle.SlotWriter, s lock.Slot, sum *assembly) error {
 	a := attempt{filler: f, slot: s, sum: sum, writer: sw}
-	a.dst = &metered{dst: sw, m: f.meter, item: owner(s)}
+	a.dst = &metered{dst: sw, m: f.meter, item: ownerOf(s)}
 	for try := 0; ; try++ {
 		src := s.Sources[try%len(s.Sources)]
-		err := a.from(ctx, src)
+		err := a.fillFrom(ctx, src)
 		if err == nil {
 			return nil
 		}
@@ -89,36 +89,36 @@ type attempt struct {
 	dst    *metered
 }
 
-func (a *attempt) from(ctx context.Context, src lock.Source) error {
-	if err := a.stream(ctx, src); err != nil {
+func (a *attempt) fillFrom(ctx context.Context, src lock.Source) error {
+	if err := a.streamBlob(ctx, src); err != nil {
 		return err
 	}
 	_, err := a.writer.Commit()
 	if errors.Is(err, bundle.ErrDigestMismatch) { // the slot is empty again
-		a.meter.lost(owner(a.slot), a.slot.Size)
+		a.meter.takeBack(ownerOf(a.slot), a.slot.Size)
 	}
 	return err
 }
 
-func (a *attempt) stream(ctx context.Context, src lock.Source) error {
+func (a *attempt) streamBlob(ctx context.Context, src lock.Source) error {
 	if a.sum != nil {
-		return a.layer(ctx, src)
+		return a.assembleLayer(ctx, src)
 	}
 	switch src.Kind {
 	case lock.FromPath:
-		return a.local(src)
+		return a.copyLocal(src)
 	case lock.FromTool:
-		return a.own(src)
+		return a.writeAgentLayer(src)
 	}
-	r, err := a.request(ctx, src)
+	r, err := a.blobRequest(ctx, src)
 	if err != nil {
 		return err
 	}
 	return a.client.Stream(ctx, r, a.dst)
 }
 
-// request asks for a whole blob.
-func (a *attempt) request(ctx context.Context, src lock.Source) (fetch.Request, error) {
+// blobRequest asks for a whole blob.
+func (a *attempt) blobRequest(ctx context.Context, src lock.Source) (fetch.Request, error) {
 	r := fetch.Request{URL: src.URL, Size: a.slot.Size}
 	if src.Kind == lock.FromRegistry {
 		var err error
@@ -126,12 +126,12 @@ func (a *attempt) request(ctx context.Context, src lock.Source) (fetch.Request, 
 			return r, err
 		}
 	}
-	r.Item = owner(a.slot)
+	r.Item = ownerOf(a.slot)
 	return r, nil
 }
 
-// local copies a file that lies beside the lock.
-func (a *attempt) local(src lock.Source) error {
+// copyLocal copies a file that lies beside the lock.
+func (a *attempt) copyLocal(src lock.Source) error {
 	data, err := readLocal(filepath.Join(a.dir, filepath.FromSlash(src.Path)), a.slot.Size)
 	if err != nil {
 		return err
@@ -167,14 +167,14 @@ func readLocal(path string, size int64) ([]byte, error) {
 
 const maxLocal = 64 << 20 // plain manifests
 
-// layer puts a model layer together, part by part, from where the slot stands.
-func (a *attempt) layer(ctx context.Context, src lock.Source) error {
-	for !a.sum.done() {
-		part := a.sum.part()
+// assembleLayer puts a model layer together, part by part, from where the slot stands.
+func (a *attempt) assembleLayer(ctx context.Context, src lock.Source) error {
+	for !a.sum.isComplete() {
+		part := a.sum.currentPart()
 		var err error
 		switch {
 		case part.File == nil:
-			err = a.put(part.Literal[a.sum.pos:])
+			err = a.putProven(part.Literal[a.sum.pos:])
 		case part.Size <= smallPart:
 			err = a.smallFile(ctx, src, *part.File)
 		default:
@@ -190,19 +190,19 @@ func (a *attempt) layer(ctx context.Context, src lock.Source) error {
 	return a.sum.bad
 }
 
-// put writes bytes that are known to be right.
-func (a *attempt) put(p []byte) error {
+// putProven writes bytes that are known to be right.
+func (a *attempt) putProven(p []byte) error {
 	_, _ = a.sum.Write(p)
 	_, err := a.dst.Write(p)
 	return err
 }
 
-func (a *attempt) file(src lock.Source, file lock.ModelFile) fetch.Request {
+func (a *attempt) fileRequest(src lock.Source, file lock.ModelFile) fetch.Request {
 	return fetch.Request{
 		URL:    hub.FileURL(src.Repository, src.Commit, file.Path),
 		Header: a.hub.Header(),
 		Size:   file.Size,
-		Item:   owner(a.slot) + " " + file.Path,
+		Item:   ownerOf(a.slot) + " " + file.Path,
 	}
 }
 
@@ -210,7 +210,7 @@ func (a *attempt) smallFile(ctx context.Context, src lock.Source, file lock.Mode
 	var err error
 	for try := 1; try <= wrongTries; try++ {
 		var data []byte
-		if data, _, err = a.client.Read(ctx, a.file(src, file), smallPart); err != nil {
+		if data, _, err = a.client.Read(ctx, a.fileRequest(src, file), smallPart); err != nil {
 			if errors.Is(err, fetch.ErrSize) && try < wrongTries {
 				continue
 			}
@@ -218,7 +218,7 @@ func (a *attempt) smallFile(ctx context.Context, src lock.Source, file lock.Mode
 		}
 		got := digest.FromBytes(data)
 		if got == file.SHA256 {
-			return a.put(data[a.sum.pos:])
+			return a.putProven(data[a.sum.pos:])
 		}
 		err = &wrongContent{what: file.Path, want: string(file.SHA256), got: string(got)}
 	}
@@ -226,7 +226,7 @@ func (a *attempt) smallFile(ctx context.Context, src lock.Source, file lock.Mode
 }
 
 func (a *attempt) largeFile(ctx context.Context, src lock.Source, file lock.ModelFile) error {
-	return a.client.Stream(ctx, a.file(src, file), newWindow(a.dst, a.sum))
+	return a.client.Stream(ctx, a.fileRequest(src, file), newWindow(a.dst, a.sum))
 }
 
 // decideRetry decides after a failed attempt: nil means that another one follows.
@@ -237,7 +237,7 @@ func (a *attempt) decideRetry(ctx context.Context, err error, src lock.Source, t
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case a.dst.err != nil:
-		return fmt.Errorf("packing %s: %w", owner(a.slot), a.dst.err)
+		return fmt.Errorf("packing %s: %w", ownerOf(a.slot), a.dst.err)
 	}
 	wrong := isWrong(err)
 	last := try+1 >= len(a.slot.Sources)
@@ -245,21 +245,21 @@ func (a *attempt) decideRetry(ctx context.Context, err error, src lock.Source, t
 		last = try+1 >= wrongTries*len(a.slot.Sources)
 	}
 	if last || errors.Is(err, ErrLocalChanged) {
-		return a.explain(err, src, wrong)
+		return a.explainFailure(err, src, wrong)
 	}
-	a.sink.Emit(event.Event{Kind: event.Retry, Item: owner(a.slot), Message: err.Error(), Fields: map[string]any{"try": try + 1}})
+	a.sink.Emit(event.Event{Kind: event.Retry, Item: ownerOf(a.slot), Message: err.Error(), Fields: map[string]any{"try": try + 1}})
 	if !wrong {
 		return nil
 	}
-	return a.discard()
+	return a.discardWrong()
 }
 
-func (a *attempt) discard() error {
+func (a *attempt) discardWrong() error {
 	if a.sum != nil {
-		a.sum.reset()
+		a.sum.resetToStart()
 	}
 	if err := a.dst.Reset(); err != nil {
-		return fmt.Errorf("packing %s: %w", owner(a.slot), err)
+		return fmt.Errorf("packing %s: %w", ownerOf(a.slot), err)
 	}
 	return nil
 }
@@ -271,16 +271,16 @@ func isWrong(err error) bool {
 		errors.Is(err, fetch.ErrSize) || errors.Is(err, ErrUpstreamChanged)
 }
 
-// explain names item and upstream. What was wrong is taken back, so that a
+// explainFailure names item and upstream. What was wrong is taken back, so that a
 // later run starts the slot over instead of meeting it again.
-func (a *attempt) explain(err error, src lock.Source, wrong bool) error {
+func (a *attempt) explainFailure(err error, src lock.Source, wrong bool) error {
 	if !wrong {
-		return fmt.Errorf("packing %s: %w", owner(a.slot), err)
+		return fmt.Errorf("packing %s: %w", ownerOf(a.slot), err)
 	}
-	if e := a.discard(); e != nil {
+	if e := a.discardWrong(); e != nil {
 		return e
 	}
-	return &UpstreamError{Item: owner(a.slot), Upstream: a.upstreamOf(src), Blob: string(a.slot.Digest), Size: a.slot.Size, Err: err}
+	return &UpstreamError{Item: ownerOf(a.slot), Upstream: a.upstreamOf(src), Blob: string(a.slot.Digest), Size: a.slot.Size, Err: err}
 }
 
 // upstreamOf is where a source really is, without secrets.

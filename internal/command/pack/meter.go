@@ -35,10 +35,10 @@ func newMeter(sink event.Sink, slots []lock.Slot) *meter {
 	m := &meter{sink: sink, items: map[string]*gauge{}}
 	for _, s := range slots {
 		m.all.total += s.Size
-		g := m.items[owner(s)]
+		g := m.items[ownerOf(s)]
 		if g == nil {
 			g = &gauge{}
-			m.items[owner(s)] = g
+			m.items[ownerOf(s)] = g
 		}
 		g.total += s.Size
 		g.slots++
@@ -46,15 +46,15 @@ func newMeter(sink event.Sink, slots []lock.Slot) *meter {
 	return m
 }
 
-func owner(s lock.Slot) string {
+func ownerOf(s lock.Slot) string {
 	if len(s.Items) == 0 {
 		return s.Key
 	}
 	return string(s.Items[0])
 }
 
-// begin says that an item is being worked on, once.
-func (m *meter) begin(item string) {
+// beginItem says that an item is being worked on, once.
+func (m *meter) beginItem(item string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if g := m.items[item]; !g.started {
@@ -63,14 +63,14 @@ func (m *meter) begin(item string) {
 	}
 }
 
-// have counts bytes that are there without being fetched now.
-func (m *meter) have(item string, n int64) { m.count(item, n, 0) }
+// countPresent counts bytes that are there without being fetched now.
+func (m *meter) countPresent(item string, n int64) { m.count(item, n, 0) }
 
-// got counts bytes fetched.
-func (m *meter) got(item string, n int64) { m.count(item, n, n) }
+// countFetched counts bytes fetched.
+func (m *meter) countFetched(item string, n int64) { m.count(item, n, n) }
 
-// lost takes back bytes that were discarded; they stay fetched.
-func (m *meter) lost(item string, n int64) { m.count(item, -n, 0) }
+// takeBack takes back bytes that were discarded; they stay fetched.
+func (m *meter) takeBack(item string, n int64) { m.count(item, -n, 0) }
 
 func (m *meter) count(item string, n, fetched int64) {
 	m.mu.Lock()
@@ -90,8 +90,8 @@ func (g *gauge) add(sink event.Sink, item string, n int64, now time.Time) {
 	sink.Emit(event.Event{Kind: event.Progress, Item: item, Bytes: g.done, Total: g.total})
 }
 
-// end counts one slot of the item as filled, and closes the item with its last.
-func (m *meter) end(item string) {
+// endSlot counts one slot of the item as filled, and closes the item with its last.
+func (m *meter) endSlot(item string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g := m.items[item]
@@ -120,7 +120,7 @@ func (d *metered) Offset() int64 { return d.dst.Offset() }
 
 func (d *metered) Write(p []byte) (int, error) {
 	n, err := d.dst.Write(p)
-	d.m.got(d.item, int64(n))
+	d.m.countFetched(d.item, int64(n))
 	if err != nil {
 		d.err = err
 	}
@@ -145,12 +145,12 @@ type counted struct {
 
 func (c counted) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
-	c.m.got(c.item, int64(n))
+	c.m.countFetched(c.item, int64(n))
 	return n, err
 }
 
 func (d *metered) Reset() error {
-	d.m.lost(d.item, d.dst.Offset())
+	d.m.takeBack(d.item, d.dst.Offset())
 	err := d.dst.Reset()
 	if err != nil {
 		d.err = err

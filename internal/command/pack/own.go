@@ -9,9 +9,9 @@ import (
 // ownBinary names the running binary as a source.
 const ownBinary = "this caisson"
 
-// own writes the layer of the node agent's image, which is made of the running
+// writeAgentLayer writes the layer of the node agent's image, which is made of the running
 // binary. One of another build is ErrLocalChanged.
-func (a *attempt) own(src lock.Source) error {
+func (a *attempt) writeAgentLayer(src lock.Source) error {
 	im, err := a.tool()
 	if err != nil {
 		return err

@@ -76,12 +76,12 @@ type Result struct {
 // lock and sign.
 func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	begun := time.Now()
-	p, err := prepare(opt, event.Named(sink, verb))
+	p, err := prepareInputs(opt, event.Named(sink, verb))
 	if err != nil {
 		return Result{}, err
 	}
-	p.sink.Emit(event.Event{Kind: event.Start, Message: p.name, Total: p.payload()})
-	result, err := p.run(ctx)
+	p.sink.Emit(event.Event{Kind: event.Start, Message: p.name, Total: p.payloadSize()})
+	result, err := p.runPacking(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -102,9 +102,9 @@ type packing struct {
 	fill  *filler
 }
 
-// prepare reads all inputs, so that what is wrong with them is known before
+// prepareInputs reads all inputs, so that what is wrong with them is known before
 // anything is written.
-func prepare(opt Options, sink event.Sink) (*packing, error) {
+func prepareInputs(opt Options, sink event.Sink) (*packing, error) {
 	l, err := lock.Read(opt.Lock)
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func prepare(opt Options, sink event.Sink) (*packing, error) {
 // follows the sealed bundle, whose index is not known yet.
 func (p *packing) checkLedger() error {
 	index := digest.FromBytes(nil)
-	if _, err := makeLedger(p.lock, p.lockDigest(), index, creation(p.opt.Now)).Marshal(); err != nil {
+	if _, err := makeLedger(p.lock, p.lockDigest(), index, creationTime(p.opt.Now)).Marshal(); err != nil {
 		return fmt.Errorf("packing %s: %w", p.opt.Lock, err)
 	}
 	return nil
@@ -139,7 +139,7 @@ func newFiller(opt Options, sink event.Sink, slots []lock.Slot) (*filler, error)
 	how := opt.Fetch
 	how.Sink = sink
 	if how.PerHost == 0 {
-		how.PerHost = max(workers(opt), fetch.DefaultPerHost)
+		how.PerHost = max(workersOf(opt), fetch.DefaultPerHost)
 	}
 	if opt.Upstreams != "" {
 		ups, err := stack.ReadUpstreams(opt.Upstreams)
@@ -163,35 +163,35 @@ func newFiller(opt Options, sink event.Sink, slots []lock.Slot) (*filler, error)
 	}, nil
 }
 
-// workers is how many blobs are under way at once: enough to hide the latency
+// workersOf is how many blobs are under way at once: enough to hide the latency
 // of upstreams, few enough to bound memory.
-func workers(opt Options) int {
+func workersOf(opt Options) int {
 	if opt.Workers > 0 {
 		return opt.Workers
 	}
 	return min(8, max(4, 2*runtime.NumCPU()))
 }
 
-func (p *packing) payload() (total int64) {
+func (p *packing) payloadSize() (total int64) {
 	for _, s := range p.slots {
 		total += s.Size
 	}
 	return total
 }
 
-func (p *packing) run(ctx context.Context) (Result, error) {
+func (p *packing) runPacking(ctx context.Context) (Result, error) {
 	defer p.fill.client.CloseIdle()
-	unchanged, err := p.build(ctx)
+	unchanged, err := p.buildVolumes(ctx)
 	if err != nil {
 		return Result{}, err
 	}
-	result, err := p.finish(unchanged)
+	result, err := p.finishBundle(unchanged)
 	result.Fetched = p.fill.meter.fetchedBytes()
 	return result, err
 }
 
-// build makes the head and the volumes. It reports whether they were there.
-func (p *packing) build(ctx context.Context) (unchanged bool, err error) {
+// buildVolumes makes the head and the volumes. It reports whether they were there.
+func (p *packing) buildVolumes(ctx context.Context) (unchanged bool, err error) {
 	slots := make([]bundle.Slot, len(p.slots))
 	for i, s := range p.slots {
 		slots[i] = bundle.Slot{Key: s.Key, Digest: s.Digest, Size: s.Size}
@@ -201,13 +201,13 @@ func (p *packing) build(ctx context.Context) (unchanged bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
-	if err := p.fetch(ctx, w); err != nil {
+	if err := p.fetchContent(ctx, w); err != nil {
 		return false, err
 	}
 	if w.Sealed() {
 		return true, w.Flush(ctx)
 	}
-	contents, err := p.contents(w)
+	contents, err := p.headContents(w)
 	if err != nil {
 		return false, err
 	}
@@ -217,23 +217,23 @@ func (p *packing) build(ctx context.Context) (unchanged bool, err error) {
 
 func (p *packing) lockDigest() digest.Digest { return digest.FromBytes(p.text) }
 
-// fetch brings in all that the lock names: what the head needs first, because a
+// fetchContent brings in all that the lock names: what the head needs first, because a
 // missing manifest should be known early, then payload, largest first, because
 // the last worker then ends soonest after the others.
-func (p *packing) fetch(ctx context.Context, w *bundle.Writer) error {
+func (p *packing) fetchContent(ctx context.Context, w *bundle.Writer) error {
 	g, working := errgroup.WithContext(ctx)
-	g.SetLimit(workers(p.opt))
+	g.SetLimit(workersOf(p.opt))
 	for _, h := range p.lock.HeadBlobs() {
-		p.spawn(working, g, func() error { return p.fill.headBlob(working, w, h) })
+		p.spawnUnlessFailed(working, g, func() error { return p.fill.headBlob(working, w, h) })
 	}
-	for _, i := range p.order() {
-		p.spawn(working, g, func() error { return p.fill.slot(working, w, i, p.slots[i]) })
+	for _, i := range p.largestFirst() {
+		p.spawnUnlessFailed(working, g, func() error { return p.fill.fillSlot(working, w, i, p.slots[i]) })
 	}
 	return g.Wait()
 }
 
-// spawn starts no work after the first failure.
-func (p *packing) spawn(ctx context.Context, g *errgroup.Group, do func() error) {
+// spawnUnlessFailed starts no work after the first failure.
+func (p *packing) spawnUnlessFailed(ctx context.Context, g *errgroup.Group, do func() error) {
 	g.Go(func() error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -242,7 +242,7 @@ func (p *packing) spawn(ctx context.Context, g *errgroup.Group, do func() error)
 	})
 }
 
-func (p *packing) order() []int {
+func (p *packing) largestFirst() []int {
 	order := make([]int, len(p.slots))
 	for i := range order {
 		order[i] = i
@@ -251,9 +251,9 @@ func (p *packing) order() []int {
 	return order
 }
 
-// contents makes what the head holds beside what was fetched for it.
-func (p *packing) contents(w *bundle.Writer) (bundle.Contents, error) {
-	wrapped, err := p.wrap(w)
+// headContents makes what the head holds beside what was fetched for it.
+func (p *packing) headContents(w *bundle.Writer) (bundle.Contents, error) {
+	wrapped, err := p.wrapManifests(w)
 	if err != nil {
 		return bundle.Contents{}, err
 	}
@@ -271,9 +271,9 @@ func (p *packing) contents(w *bundle.Writer) (bundle.Contents, error) {
 	}, nil
 }
 
-// wrap makes the manifests of charts, models and files, now that the digest of
+// wrapManifests makes the manifests of charts, models and files, now that the digest of
 // every layer is known.
-func (p *packing) wrap(w *bundle.Writer) (map[imageref.Ref]ocispec.Descriptor, error) {
+func (p *packing) wrapManifests(w *bundle.Writer) (map[imageref.Ref]ocispec.Descriptor, error) {
 	layers := map[string]digest.Digest{}
 	for i, s := range p.slots {
 		if d, ok := w.SlotDigest(i); ok {
@@ -298,9 +298,9 @@ func (p *packing) wrap(w *bundle.Writer) (map[imageref.Ref]ocispec.Descriptor, e
 	return wrapped, nil
 }
 
-// finish adds what is bound to time or to a signer: binaries, ledger, signature.
-func (p *packing) finish(unchanged bool) (Result, error) {
-	files, err := p.files()
+// finishBundle adds what is bound to time or to a signer: binaries, ledger, signature.
+func (p *packing) finishBundle(unchanged bool) (Result, error) {
+	files, err := p.findFiles()
 	if err != nil {
 		return Result{}, err
 	}
@@ -310,22 +310,22 @@ func (p *packing) finish(unchanged bool) (Result, error) {
 	}
 	defer h.Close()
 	result := Result{
-		Name: p.name, Dir: p.opt.Output, Index: h.IndexDigest(), Payload: p.payload(),
+		Name: p.name, Dir: p.opt.Output, Index: h.IndexDigest(), Payload: p.payloadSize(),
 		Volumes: h.Table().Volumes(), Unchanged: unchanged,
 	}
-	t, err := p.term()
+	t, err := p.makeTerm()
 	if err != nil {
 		return result, err
 	}
-	if err := p.ledger(&files, h.IndexDigest(), t.created); err != nil {
+	if err := p.writeLedger(&files, h.IndexDigest(), t.created); err != nil {
 		return result, err
 	}
-	result.Signature, err = p.sign(files, t)
+	result.Signature, err = p.signBundle(files, t)
 	return result, err
 }
 
-// files finds the bundle just made.
-func (p *packing) files() (bundle.Files, error) {
+// findFiles finds the bundle just made.
+func (p *packing) findFiles() (bundle.Files, error) {
 	found, err := cargo.Find("looking for "+p.name, filepath.Join(p.opt.Output, p.name+".head.tar"))
 	if err != nil {
 		return bundle.Files{}, err
@@ -333,14 +333,14 @@ func (p *packing) files() (bundle.Files, error) {
 	return found[0], nil
 }
 
-func (p *packing) term() (term, error) {
+func (p *packing) makeTerm() (term, error) {
 	binaries, err := copyTools(p.opt.Tool, p.opt.Output)
-	return term{created: creation(p.opt.Now), sequence: p.opt.Sequence, expires: p.opt.Expires, binaries: binaries}, err
+	return term{created: creationTime(p.opt.Now), sequence: p.opt.Sequence, expires: p.opt.Expires, binaries: binaries}, err
 }
 
-// ledger writes the ledger, unless one about this very bundle is there: the
+// writeLedger writes the ledger, unless one about this very bundle is there: the
 // signatures beside it name its digest.
-func (p *packing) ledger(files *bundle.Files, index digest.Digest, created time.Time) error {
+func (p *packing) writeLedger(files *bundle.Files, index digest.Digest, created time.Time) error {
 	if files.Ledger != "" {
 		if have, err := readLedger(files.Ledger); err == nil && have.Index == index && have.Lock == p.lockDigest() {
 			return nil
@@ -353,11 +353,11 @@ func (p *packing) ledger(files *bundle.Files, index digest.Digest, created time.
 	if _, err := bundle.WriteLedger(p.opt.Output, p.name, text); err != nil {
 		return err
 	}
-	*files, err = p.files()
+	*files, err = p.findFiles()
 	return err
 }
 
-func (p *packing) sign(files bundle.Files, t term) (*Signature, error) {
+func (p *packing) signBundle(files bundle.Files, t term) (*Signature, error) {
 	if p.key == nil {
 		if len(files.Signatures) == 0 {
 			p.sink.Emit(event.Event{Kind: event.Warning, Item: p.name, Message: "the bundle is not signed; nothing at the site will accept it"})

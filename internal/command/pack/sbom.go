@@ -97,19 +97,19 @@ func makeSBOM(l *lock.Lock, lockDigest digest.Digest, wrapped map[imageref.Ref]o
 		},
 		Describes: []string{bundleID},
 	}
-	b.add(spdxPackage{
+	b.addPackage(spdxPackage{
 		Name: l.Metadata.Name, SPDXID: bundleID, VersionInfo: l.Metadata.Version,
 		DownloadLocation: noAssertion, Purpose: "INSTALL",
 	}, "SPDXRef-DOCUMENT", "DESCRIBES")
 	for i := range l.Items {
-		b.item(&l.Items[i])
+		b.addItem(&l.Items[i])
 	}
-	return encode(b.doc)
+	return encodeJSON(b.doc)
 }
 
 const bundleID = "SPDXRef-bundle"
 
-func encode(v any) ([]byte, error) {
+func encodeJSON(v any) ([]byte, error) {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
@@ -120,7 +120,7 @@ func encode(v any) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-func (b *bill) add(p spdxPackage, by, how string) {
+func (b *bill) addPackage(p spdxPackage, by, how string) {
 	p.Copyright, p.LicenseConcluded = noAssertion, noAssertion
 	if p.LicenseDeclared == "" {
 		p.LicenseDeclared = noAssertion
@@ -129,19 +129,19 @@ func (b *bill) add(p spdxPackage, by, how string) {
 	b.doc.Relationships = append(b.doc.Relationships, spdxRelationship{by, how, p.SPDXID})
 }
 
-func (b *bill) item(it *lock.Item) {
-	d := it.Describe(b.root(it))
+func (b *bill) addItem(it *lock.Item) {
+	d := it.Describe(b.rootDigest(it))
 	p := spdxPackage{
 		Name: d.Name, SPDXID: spdxID(string(it.Kind), string(it.Ref)), VersionInfo: d.Version,
-		DownloadLocation: location(it.Source), Checksums: sha256sum(d.Checksum),
-		Purpose: it.Kind.Info().Purpose, LicenseDeclared: b.license(d.License),
+		DownloadLocation: downloadLocation(it.Source), Checksums: sha256sum(d.Checksum),
+		Purpose: it.Kind.Info().Purpose, LicenseDeclared: b.licenseExpression(d.License),
 	}
 	if d.PURL != "" {
 		p.ExternalRefs = []spdxExternal{{"PACKAGE-MANAGER", "purl", d.PURL}}
 	}
-	b.add(p, bundleID, "CONTAINS")
+	b.addPackage(p, bundleID, "CONTAINS")
 	for _, f := range d.Files {
-		b.add(spdxPackage{
+		b.addPackage(spdxPackage{
 			Name: f.Name, SPDXID: spdxID("modelfile", p.SPDXID+"\x00"+f.Name),
 			DownloadLocation: p.DownloadLocation, Checksums: sha256sum(f.Digest), Purpose: "FILE",
 			LicenseDeclared: p.LicenseDeclared,
@@ -149,8 +149,8 @@ func (b *bill) item(it *lock.Item) {
 	}
 }
 
-// root is the digest of the item's manifest.
-func (b *bill) root(it *lock.Item) digest.Digest {
+// rootDigest is the digest of the item's manifest.
+func (b *bill) rootDigest(it *lock.Item) digest.Digest {
 	if d, ok := b.layers[it.Ref]; ok {
 		return d.Digest
 	}
@@ -170,8 +170,8 @@ func sha256sum(d digest.Digest) []spdxChecksum {
 	return []spdxChecksum{{"SHA256", d.Encoded()}}
 }
 
-// location is where the item was downloaded, as far as SPDX knows such names.
-func location(source string) string {
+// downloadLocation is where the item was downloaded, as far as SPDX knows such names.
+func downloadLocation(source string) string {
 	scheme, rest, ok := strings.Cut(source, "://")
 	if !ok || rest == "" || scheme == "file" {
 		return noAssertion
@@ -193,9 +193,9 @@ var hubLicenses = map[string]string{
 	"cdla-permissive-2.0": "CDLA-Permissive-2.0", "ms-pl": "MS-PL", "zlib": "Zlib",
 }
 
-// license is the SPDX expression of a hub's licence name; one that SPDX does not
+// licenseExpression is the SPDX expression of a hub's licence name; one that SPDX does not
 // list becomes a reference of this document.
-func (b *bill) license(name string) string {
+func (b *bill) licenseExpression(name string) string {
 	if name == "" {
 		return noAssertion
 	}

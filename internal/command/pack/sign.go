@@ -69,7 +69,7 @@ func Sign(ctx context.Context, opt SignOptions, sink event.Sink) (SignResult, er
 		if err := ctx.Err(); err != nil {
 			return result, err
 		}
-		s := signer{key: key, first: first, term: term{created: creation(opt.Now), sequence: opt.Sequence, expires: opt.Expires}, sink: sink}
+		s := signer{key: key, first: first, term: term{created: creationTime(opt.Now), sequence: opt.Sequence, expires: opt.Expires}, sink: sink}
 		one, err := s.signBundle(files)
 		if err != nil {
 			return result, fmt.Errorf("signing %s: %w", files.Name, err)
@@ -106,63 +106,63 @@ func (s signer) signBundle(files bundle.Files) (Signature, error) {
 	}
 	defer h.Close()
 	s.head = h
-	return s.sign()
+	return s.signOnce()
 }
 
-// sign keeps a signature by the key that verifies and says what is asked for;
+// signOnce keeps a signature by the key that verifies and says what is asked for;
 // else it writes one.
-func (s signer) sign() (Signature, error) {
-	statement, proven, err := s.proven()
+func (s signer) signOnce() (Signature, error) {
+	statement, proven, err := s.provenStatement()
 	if err != nil {
 		return Signature{}, err
 	}
 	if !proven {
-		return s.begin()
+		return s.beginStatement()
 	}
 	own, err := provenBy(s.head, s.key.Public)
 	if err != nil {
 		return Signature{}, err
 	}
 	if slices.ContainsFunc(own, func(o bundle.Statement) bool { return reflect.DeepEqual(o, statement) }) {
-		one := s.done(statement)
+		one := s.signatureOf(statement)
 		one.Kept = true
 		s.emitSigned(one, "kept")
 		return one, nil
 	}
-	if err := checkBinaries(s.dir(), statement.Predicate.Binaries); err != nil {
+	if err := checkBinaries(s.bundleDir(), statement.Predicate.Binaries); err != nil {
 		return Signature{}, err
 	}
-	return s.write(statement)
+	return s.writeSignature(statement)
 }
 
-func (s signer) done(st bundle.Statement) Signature {
-	file := s.name() + "." + s.key.Public.ID + ".sigstore.json"
-	return Signature{Bundle: s.name(), File: filepath.Join(s.dir(), file), KeyID: s.key.Public.ID, Statement: st}
+func (s signer) signatureOf(st bundle.Statement) Signature {
+	file := s.bundleName() + "." + s.key.Public.ID + ".sigstore.json"
+	return Signature{Bundle: s.bundleName(), File: filepath.Join(s.bundleDir(), file), KeyID: s.key.Public.ID, Statement: st}
 }
 
-// name is that of the bundle's files.
-func (s signer) name() string { return s.head.Files().Name }
+// bundleName is that of the bundle's files.
+func (s signer) bundleName() string { return s.head.Files().Name }
 
-func (s signer) dir() string { return filepath.Dir(s.head.Files().Head) }
+func (s signer) bundleDir() string { return filepath.Dir(s.head.Files().Head) }
 
-// proven is the statement that is there, signed by a key that counts, and says
+// provenStatement is the statement that is there, signed by a key that counts, and says
 // what is asked for.
-func (s signer) proven() (st bundle.Statement, ok bool, err error) {
+func (s signer) provenStatement() (st bundle.Statement, ok bool, err error) {
 	keys := s.first
 	if len(keys) == 0 {
 		keys = []sign.PublicKey{s.key.Public}
 	}
 	list, err := provenBy(s.head, keys...)
-	i := slices.IndexFunc(list, func(st bundle.Statement) bool { return s.term.met(st.Predicate) })
+	i := slices.IndexFunc(list, func(st bundle.Statement) bool { return s.term.isMetBy(st.Predicate) })
 	if err != nil || i < 0 {
 		return st, false, err
 	}
 	return list[i], true, nil
 }
 
-// begin signs a new statement, unless there is one to be proven first. In place
+// beginStatement signs a new statement, unless there is one to be proven first. In place
 // of one's own, which says something else than is asked for, it always may.
-func (s signer) begin() (Signature, error) {
+func (s signer) beginStatement() (Signature, error) {
 	if err := s.mayBegin(); err != nil {
 		return Signature{}, err
 	}
@@ -170,7 +170,7 @@ func (s signer) begin() (Signature, error) {
 	if err != nil {
 		return Signature{}, err
 	}
-	return s.write(statement)
+	return s.writeSignature(statement)
 }
 
 func (s signer) mayBegin() error {
@@ -184,7 +184,7 @@ func (s signer) mayBegin() error {
 	if err != nil || len(own) > 0 {
 		return err
 	}
-	signers, err := claimed(s.head)
+	signers, err := claimedKeys(s.head)
 	if err == nil && len(signers) > 0 {
 		err = fmt.Errorf("%w: it claims to be by key %s", ErrUnproven, strings.Join(signers, ", "))
 	}
@@ -199,10 +199,10 @@ func (s signer) newStatement() (bundle.Statement, error) {
 			return bundle.Statement{}, err
 		}
 	}
-	return s.term.statement(s.head.Bundle, ledger), nil
+	return s.term.makeStatement(s.head.Bundle, ledger), nil
 }
 
-func (s signer) write(st bundle.Statement) (Signature, error) {
+func (s signer) writeSignature(st bundle.Statement) (Signature, error) {
 	payload, err := st.Marshal()
 	if err != nil {
 		return Signature{}, err
@@ -211,8 +211,8 @@ func (s signer) write(st bundle.Statement) (Signature, error) {
 	if err != nil {
 		return Signature{}, err
 	}
-	one := s.done(st)
-	if one.File, err = bundle.WriteSignature(s.dir(), s.name(), s.key.Public.ID, file); err != nil {
+	one := s.signatureOf(st)
+	if one.File, err = bundle.WriteSignature(s.bundleDir(), s.bundleName(), s.key.Public.ID, file); err != nil {
 		return Signature{}, err
 	}
 	s.emitSigned(one, "written")
@@ -222,7 +222,7 @@ func (s signer) write(st bundle.Statement) (Signature, error) {
 func (s signer) emitSigned(one Signature, how string) {
 	p := one.Statement.Predicate
 	s.sink.Emit(event.Event{
-		Kind: event.Info, Item: s.name(),
+		Kind: event.Info, Item: s.bundleName(),
 		Message: "signature by key " + one.KeyID + " " + how,
 		Fields: map[string]any{
 			"file": filepath.Base(one.File), "keyID": one.KeyID, "sequence": p.Sequence,

@@ -24,17 +24,17 @@ type term struct {
 	binaries map[string]digest.Digest
 }
 
-// creation is the time that things are said to be made at: the given one, so that
+// creationTime is the time that things are said to be made at: the given one, so that
 // a build can be repeated, or the present.
-func creation(given time.Time) time.Time {
+func creationTime(given time.Time) time.Time {
 	if given.IsZero() {
 		given = time.Now()
 	}
 	return given.UTC().Truncate(time.Second)
 }
 
-// statement says of b what b and its ledger are, under the term.
-func (t term) statement(b *bundle.Bundle, ledger digest.Digest) bundle.Statement {
+// makeStatement says of b what b and its ledger are, under the term.
+func (t term) makeStatement(b *bundle.Bundle, ledger digest.Digest) bundle.Statement {
 	p := bundle.Predicate{
 		Name: b.Name(), Version: b.Version(),
 		Sequence:   t.sequence,
@@ -60,8 +60,8 @@ func (t term) statement(b *bundle.Bundle, ledger digest.Digest) bundle.Statement
 	}
 }
 
-// met says whether a statement made earlier already says what t asks for.
-func (t term) met(p bundle.Predicate) bool {
+// isMetBy says whether a statement made earlier already says what t asks for.
+func (t term) isMetBy(p bundle.Predicate) bool {
 	if t.sequence != 0 && p.Sequence != t.sequence {
 		return false
 	}
@@ -112,8 +112,8 @@ func (k known) CheckSignature(signature []byte) ([]byte, string, error) {
 	return payload, keyID, nil
 }
 
-// claimed lists the keys that signatures about the bundle claim to be by.
-func claimed(h *cargo.Head) (keyIDs []string, err error) {
+// claimedKeys lists the keys that signatures about the bundle claim to be by.
+func claimedKeys(h *cargo.Head) (keyIDs []string, err error) {
 	accepted, err := h.Statements(unverified{})
 	if err != nil {
 		return nil, err

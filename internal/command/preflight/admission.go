@@ -26,48 +26,48 @@ type request struct {
 	object    string // for people
 }
 
-// webhooks finds the ones that must answer for something of the plan and that
+// findDeadWebhooks finds the ones that must answer for something of the plan and that
 // nobody answers for.
-func (sr *stateReader) webhooks(ctx context.Context) error {
+func (sr *stateReader) findDeadWebhooks(ctx context.Context) error {
 	list, err := sr.cluster.Webhooks(ctx)
 	if err != nil {
-		return sr.unread(err, "list admission webhooks")
+		return sr.noteUnread(err, "list admission webhooks")
 	}
-	requests := sr.requests()
+	requests := sr.listRequests()
 	for _, w := range list {
 		if !w.MustAnswer || w.Service == "" {
 			continue
 		}
-		matches := sr.matches(w, requests)
+		matches := sr.matchingRequests(w, requests)
 		if len(matches) == 0 {
 			continue
 		}
 		problem, err := sr.cluster.ServiceProblem(ctx, w.Namespace, w.Service)
 		if err != nil {
-			if err := sr.unread(err, "read the services of admission webhooks"); err != nil {
+			if err := sr.noteUnread(err, "read the services of admission webhooks"); err != nil {
 				return err
 			}
 			continue
 		}
 		if problem != "" {
 			sr.facts.Cluster.Webhooks = append(sr.facts.Cluster.Webhooks, decide.WebhookFact{
-				Config: w.Config, Webhook: w.Name, Service: w.Namespace + "/" + w.Service, Problem: problem, Matches: matches, Conditional: w.Conditional, Ours: sr.brings(w),
+				Config: w.Config, Webhook: w.Name, Service: w.Namespace + "/" + w.Service, Problem: problem, Matches: matches, Conditional: w.Conditional, Ours: sr.bringsService(w),
 			})
 		}
 	}
 	return nil
 }
 
-// brings says whether the plan has a webhook's service.
-func (sr *stateReader) brings(w kube.Webhook) bool {
+// bringsService says whether the plan has a webhook's service.
+func (sr *stateReader) bringsService(w kube.Webhook) bool {
 	return slices.ContainsFunc(sr.pieces, func(p *piece) bool {
 		return p.part.Kind == "Service" && p.part.Namespace == w.Namespace && p.part.Name == w.Service
 	})
 }
 
-// requests are what an installation makes: the pieces, their pods, namespaces
+// listRequests are what an installation makes: the pieces, their pods, namespaces
 // and the records of releases.
-func (sr *stateReader) requests() []request {
+func (sr *stateReader) listRequests() []request {
 	var out []request
 	pods, secrets := schema.GroupVersionResource{Version: "v1", Resource: "pods"}, schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 	for _, p := range sr.pieces {
@@ -80,7 +80,7 @@ func (sr *stateReader) requests() []request {
 			out = append(out, request{pods, p.part.Namespace, p.template.Labels, "pods of " + o.String()})
 		}
 	}
-	for _, name := range sr.namespaces() {
+	for _, name := range sr.usedNamespaces() {
 		if _, there := sr.facts.Cluster.Spaces[name]; !there {
 			out = append(out, request{schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}, name, map[string]string{corename: name}, "Namespace " + name})
 		}
@@ -91,12 +91,12 @@ func (sr *stateReader) requests() []request {
 
 const corename = "kubernetes.io/metadata.name"
 
-// matches lists what of the requests a webhook is asked about.
-func (sr *stateReader) matches(w kube.Webhook, requests []request) []string {
-	spaces, objects := selector(w.NamespaceSelector), selector(w.ObjectSelector)
+// matchingRequests lists what of the requests a webhook is asked about.
+func (sr *stateReader) matchingRequests(w kube.Webhook, requests []request) []string {
+	spaces, objects := selectorOf(w.NamespaceSelector), selectorOf(w.ObjectSelector)
 	var out []string
 	for _, r := range requests {
-		if !objects.Matches(labels.Set(r.labels)) || !sr.inSelected(spaces, r) || !ruled(w.Rules, r) {
+		if !objects.Matches(labels.Set(r.labels)) || !sr.inSelected(spaces, r) || !coveredByRules(w.Rules, r) {
 			continue
 		}
 		if !slices.Contains(out, r.object) {
@@ -106,8 +106,8 @@ func (sr *stateReader) matches(w kube.Webhook, requests []request) []string {
 	return out
 }
 
-// selector takes one that cannot be read as matching everything.
-func selector(s *metav1.LabelSelector) labels.Selector {
+// selectorOf takes one that cannot be read as matching everything.
+func selectorOf(s *metav1.LabelSelector) labels.Selector {
 	if s == nil {
 		return labels.Everything()
 	}
@@ -129,26 +129,26 @@ func (sr *stateReader) inSelected(s labels.Selector, r request) bool {
 	return s.Matches(labels.Set(set))
 }
 
-func ruled(rules []admissionv1.RuleWithOperations, r request) bool {
+func coveredByRules(rules []admissionv1.RuleWithOperations, r request) bool {
 	return slices.ContainsFunc(rules, func(rule admissionv1.RuleWithOperations) bool {
-		return operates(rule.Operations) && has(rule.APIGroups, r.resource.Group) && has(rule.APIVersions, r.resource.Version) &&
-			resourced(rule.Resources, r.resource.Resource) && scoped(rule.Scope, r)
+		return coversCreate(rule.Operations) && hasOrStar(rule.APIGroups, r.resource.Group) && hasOrStar(rule.APIVersions, r.resource.Version) &&
+			coversResource(rule.Resources, r.resource.Resource) && coversScope(rule.Scope, r)
 	})
 }
 
-func operates(list []admissionv1.OperationType) bool {
+func coversCreate(list []admissionv1.OperationType) bool {
 	return slices.Contains(list, admissionv1.Create) || slices.Contains(list, admissionv1.OperationAll)
 }
 
-func has(list []string, s string) bool {
+func hasOrStar(list []string, s string) bool {
 	return slices.Contains(list, "*") || slices.Contains(list, s)
 }
 
-func resourced(list []string, resource string) bool {
+func coversResource(list []string, resource string) bool {
 	return slices.ContainsFunc(list, func(l string) bool { return l == "*" || l == "*/*" || l == resource })
 }
 
-func scoped(s *admissionv1.ScopeType, r request) bool {
+func coversScope(s *admissionv1.ScopeType, r request) bool {
 	free := r.namespace == "" || r.resource.Resource == "namespaces" && r.resource.Group == ""
 	switch {
 	case s == nil || *s == admissionv1.AllScopes:
@@ -159,15 +159,15 @@ func scoped(s *admissionv1.ScopeType, r request) bool {
 	return !free
 }
 
-// lacking writes rights as people say them: "create, delete deployments.apps in
+// lackingWords writes rights as people say them: "create, delete deployments.apps in
 // namespace web".
-func lacking(verbs []string, rest kube.Right) string {
+func lackingWords(verbs []string, rest kube.Right) string {
 	rest.Verb = strings.Join(verbs, ", ")
 	return rest.String()
 }
 
-// granting is the command that shows whether a right is there.
-func granting(verb string, r kube.Right) string {
+// grantCommand is the command that shows whether a right is there.
+func grantCommand(verb string, r kube.Right) string {
 	resource := r.Resource
 	if r.Group != "" {
 		resource += "." + r.Group

@@ -51,16 +51,16 @@ func readClusterState(ctx context.Context, from source, c *kube.Client, s *decid
 	if err := findBreaches(found, f.Version); err != nil {
 		return nil, nil, err
 	}
-	f.Cluster.Serves = set(apis)
-	sr := &stateReader{cluster: c, stack: stack, selection: s, pieces: found, facts: f, known: set(f.CRDs), nodes: int64(len(f.Cluster.Nodes))}
+	f.Cluster.Serves = setOf(apis)
+	sr := &stateReader{cluster: c, stack: stack, selection: s, pieces: found, facts: f, known: setOf(f.CRDs), nodes: int64(len(f.Cluster.Nodes))}
 	if err := sr.readAll(ctx); err != nil {
 		return nil, nil, err
 	}
-	sr.fill(rendered)
+	sr.handOutParts(rendered)
 	return rendered, found, nil
 }
 
-func set(list []string) map[string]bool {
+func setOf(list []string) map[string]bool {
 	out := map[string]bool{}
 	for _, s := range list {
 		out[s] = true
@@ -74,7 +74,7 @@ func (sr *stateReader) readAll(ctx context.Context) error {
 	sr.answers = map[kube.Right]bool{}
 	sr.facts.Cluster.User = sr.cluster.Identity().User
 	sr.locatePieces()
-	for _, step := range []func(context.Context) error{sr.clock, sr.inSpaces, sr.existing, sr.definitions, sr.webhooks, sr.rights, sr.escalations} {
+	for _, step := range []func(context.Context) error{sr.readClock, sr.inSpaces, sr.findExisting, sr.readDefinitions, sr.findDeadWebhooks, sr.checkRights, sr.findEscalations} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -82,8 +82,8 @@ func (sr *stateReader) readAll(ctx context.Context) error {
 	return nil
 }
 
-// unread notes what the operator may not look at; any other error stays one.
-func (sr *stateReader) unread(err error, what string) error {
+// noteUnread notes what the operator may not look at; any other error stays one.
+func (sr *stateReader) noteUnread(err error, what string) error {
 	if !kube.Forbidden(err) {
 		return err
 	}
@@ -112,12 +112,12 @@ func (sr *stateReader) locatePieces() {
 			scope, _, _ := unstructured.NestedString(crd.Object, "spec", "scope")
 			p.resource, namespaced = gvk.GroupVersion().WithResource(plural), scope != "Cluster"
 		}
-		p.settle(namespaced, sr.nodes)
+		p.settleNamespace(namespaced, sr.nodes)
 	}
 }
 
-// settle fills in what depends on where the piece lives.
-func (p *piece) settle(namespaced bool, nodes int64) {
+// settleNamespace fills in what depends on where the piece lives.
+func (p *piece) settleNamespace(namespaced bool, nodes int64) {
 	switch {
 	case !namespaced:
 		p.part.Namespace = ""
@@ -134,12 +134,12 @@ func (p *piece) settle(namespaced bool, nodes int64) {
 	}
 	p.part.Resource = resourceName(p.resource)
 	if name := p.resource.Resource; name != "" && namespaced {
-		p.part.Counts = counted(p.resource, p.object)
+		p.part.Counts = countedNames(p.resource, p.object)
 	}
 }
 
-// counted are the names under which quotas count an object.
-func counted(r schema.GroupVersionResource, u *unstructured.Unstructured) []string {
+// countedNames are the names under which quotas count an object.
+func countedNames(r schema.GroupVersionResource, u *unstructured.Unstructured) []string {
 	if r.Group != "" {
 		return []string{"count/" + r.Resource + "." + r.Group}
 	}
@@ -161,13 +161,13 @@ func counted(r schema.GroupVersionResource, u *unstructured.Unstructured) []stri
 	return append(out, r.Resource)
 }
 
-func (sr *stateReader) clock(ctx context.Context) (err error) {
+func (sr *stateReader) readClock(ctx context.Context) (err error) {
 	sr.facts.Cluster.Skew, err = sr.cluster.Skew(ctx)
 	return err
 }
 
-// namespaces are those that the plan uses, sorted.
-func (sr *stateReader) namespaces() []string {
+// usedNamespaces are those that the plan uses, sorted.
+func (sr *stateReader) usedNamespaces() []string {
 	out := []string{kube.SystemNamespace}
 	for _, c := range sr.selection.Components {
 		out = append(out, c.Namespace)
@@ -183,14 +183,14 @@ func (sr *stateReader) namespaces() []string {
 
 // inSpaces reads quotas and limits of the namespaces that exist.
 func (sr *stateReader) inSpaces(ctx context.Context) error {
-	for _, name := range sr.namespaces() {
+	for _, name := range sr.usedNamespaces() {
 		s, there := sr.facts.Cluster.Spaces[name]
 		if !there {
 			continue
 		}
 		quotas, ranges, err := sr.cluster.Quotas(ctx, name)
 		if err != nil {
-			if err := sr.unread(err, "list resource quotas and limit ranges in namespace "+name); err != nil {
+			if err := sr.noteUnread(err, "list resource quotas and limit ranges in namespace "+name); err != nil {
 				return err
 			}
 			continue
@@ -210,36 +210,36 @@ func (sr *stateReader) inSpaces(ctx context.Context) error {
 		sr.facts.Cluster.Spaces[name] = s
 	}
 	for name := range sr.facts.Cluster.Spaces {
-		if !slices.Contains(sr.namespaces(), name) {
+		if !slices.Contains(sr.usedNamespaces(), name) {
 			delete(sr.facts.Cluster.Spaces, name)
 		}
 	}
 	return nil
 }
 
-// existing looks for objects of the plan that are there already, and whose they
+// findExisting looks for objects of the plan that are there already, and whose they
 // are.
-func (sr *stateReader) existing(ctx context.Context) error {
+func (sr *stateReader) findExisting(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for _, p := range sr.pieces {
-		if !p.served || p.part.Name == "" || p.part.Defines != nil || !sr.there(p.part.Namespace) {
+		if !p.served || p.part.Name == "" || p.part.Defines != nil || !sr.namespaceExists(p.part.Namespace) {
 			continue
 		}
-		g.Go(func() error { return sr.exists(ctx, p) })
+		g.Go(func() error { return sr.checkExisting(ctx, p) })
 	}
 	err := g.Wait()
 	slices.SortFunc(sr.facts.Cluster.Taken, func(x, y decide.TakenFact) int { return strings.Compare(x.Object, y.Object) })
 	return err
 }
 
-// there says whether a namespace can hold anything yet.
-func (sr *stateReader) there(namespace string) bool {
+// namespaceExists says whether a namespace can hold anything yet.
+func (sr *stateReader) namespaceExists(namespace string) bool {
 	_, ok := sr.facts.Cluster.Spaces[namespace]
 	return ok || namespace == "" || len(sr.facts.Namespaces) == 0 // they could not be listed
 }
 
-func (sr *stateReader) exists(ctx context.Context, p *piece) error {
+func (sr *stateReader) checkExisting(ctx context.Context, p *piece) error {
 	labels, annotations, err := sr.cluster.Marks(ctx, p.resource, p.part.Namespace, p.part.Name)
 	if kube.Absent(err) || kube.Forbidden(err) {
 		return nil // what may not be read is named among the rights
@@ -248,7 +248,7 @@ func (sr *stateReader) exists(ctx context.Context, p *piece) error {
 		return fmt.Errorf("looking for %s: %w", object.RefOf(p.object), err)
 	}
 	p.part.Exists = true
-	if p.hook || sr.ours(p, annotations) {
+	if p.hook || sr.isOwn(p, annotations) {
 		return nil
 	}
 	o := object.RefOf(p.object)
@@ -258,7 +258,7 @@ func (sr *stateReader) exists(ctx context.Context, p *piece) error {
 		Release: p.release != "", Resource: strings.TrimSuffix(p.resource.GroupResource().String(), "."), Namespace: o.Namespace, Name: o.Name,
 	}
 	if !t.Release {
-		t.Refused, err = sr.refusal(ctx, p)
+		t.Refused, err = sr.tryPiece(ctx, p)
 	}
 	if err != nil || (!t.Release && t.Refused == "" && t.Keeper == "") {
 		return err
@@ -269,9 +269,9 @@ func (sr *stateReader) exists(ctx context.Context, p *piece) error {
 	return nil
 }
 
-// refusal tries the piece without writing. What else stands in its way is found
+// tryPiece tries the piece without writing. What else stands in its way is found
 // by other checks.
-func (sr *stateReader) refusal(ctx context.Context, p *piece) (string, error) {
+func (sr *stateReader) tryPiece(ctx context.Context, p *piece) (string, error) {
 	refused, err := sr.cluster.Refusal(ctx, p.object, p.namespace, sr.stack+"/"+p.component)
 	if ctx.Err() != nil {
 		return "", err
@@ -279,16 +279,16 @@ func (sr *stateReader) refusal(ctx context.Context, p *piece) (string, error) {
 	return refused, nil
 }
 
-// ours says whether marks are those of the plan's own release or component.
-func (sr *stateReader) ours(p *piece, annotations map[string]string) bool {
+// isOwn says whether marks are those of the plan's own release or component.
+func (sr *stateReader) isOwn(p *piece, annotations map[string]string) bool {
 	if p.release != "" {
 		return annotations["meta.helm.sh/release-name"] == p.release && annotations["meta.helm.sh/release-namespace"] == p.namespace
 	}
 	return annotations[kube.AnnotationOwner] == sr.stack+"/"+p.component
 }
 
-// definitions looks at custom resource definitions of the plan that exist.
-func (sr *stateReader) definitions(ctx context.Context) error {
+// readDefinitions looks at custom resource definitions of the plan that exist.
+func (sr *stateReader) readDefinitions(ctx context.Context) error {
 	for _, p := range sr.pieces {
 		if p.part.Defines == nil || !sr.known[p.part.Name] {
 			continue
@@ -303,7 +303,7 @@ func (sr *stateReader) definitions(ctx context.Context) error {
 		d := decide.DefinitionFact{Name: p.part.Name, Stored: stored}
 		if annotations[kube.AnnotationOwner] != sr.stack+"/"+p.component {
 			d.Keeper = kube.Keeper(labels, annotations)
-			if d.Refused, err = sr.refusal(ctx, p); err != nil {
+			if d.Refused, err = sr.tryPiece(ctx, p); err != nil {
 				return err
 			}
 		}
@@ -313,8 +313,8 @@ func (sr *stateReader) definitions(ctx context.Context) error {
 	return nil
 }
 
-// fill hands the parts to their renderings.
-func (sr *stateReader) fill(rendered map[decide.Key]decide.Rendered) {
+// handOutParts hands the parts to their renderings.
+func (sr *stateReader) handOutParts(rendered map[decide.Key]decide.Rendered) {
 	for _, p := range sr.pieces {
 		r := rendered[p.key]
 		r.Parts = append(r.Parts, p.part)

@@ -15,8 +15,8 @@ import (
 	"github.com/caisson/caisson/internal/rules/decide"
 )
 
-// gather collects the facts a plan is made from.
-func gather(ctx context.Context, c *kube.Client, r registry.Presence, s *decide.Selection, reg site.Registry) (decide.Facts, error) {
+// gatherFacts collects the facts a plan is made from.
+func gatherFacts(ctx context.Context, c *kube.Client, r registry.Presence, s *decide.Selection, reg site.Registry) (decide.Facts, error) {
 	f := decide.Facts{Server: c.Server()}
 	var err error
 	if f.UID, err = c.UID(ctx); err != nil {
@@ -29,8 +29,8 @@ func gather(ctx context.Context, c *kube.Client, r registry.Presence, s *decide.
 	if err != nil {
 		return f, err
 	}
-	overview(&f, v)
-	if f.Releases, err = releases(ctx, c, s, &f); err != nil {
+	takeOverview(&f, v)
+	if f.Releases, err = listReleases(ctx, c, s, &f); err != nil {
 		return f, err
 	}
 	if ref := reg.PullSecretRef; ref != nil && ref.Namespace != "" {
@@ -38,12 +38,12 @@ func gather(ctx context.Context, c *kube.Client, r registry.Presence, s *decide.
 			f.PullSecret = err.Error()
 		}
 	}
-	f.Registry, err = ask(ctx, r, s, reg)
+	f.Registry, err = askRegistry(ctx, r, s, reg)
 	return f, err
 }
 
-// overview takes over what the cluster says of itself.
-func overview(f *decide.Facts, v kube.Overview) {
+// takeOverview takes over what the cluster says of itself.
+func takeOverview(f *decide.Facts, v kube.Overview) {
 	f.StorageClasses, f.DefaultClass, f.CRDs = v.StorageClasses, v.DefaultClass, v.CRDs
 	f.Denied = v.Unread
 	f.Cluster.Spaces = map[string]decide.SpaceFact{}
@@ -53,7 +53,7 @@ func overview(f *decide.Facts, v kube.Overview) {
 		f.Cluster.Spaces[ns.Name] = decide.SpaceFact{Name: ns.Name, Terminating: ns.DeletionTimestamp != nil, Labels: ns.Labels, Enforce: ns.Labels["pod-security.kubernetes.io/enforce"]}
 	}
 	for i := range v.Nodes {
-		n := node(&v.Nodes[i])
+		n := nodeFact(&v.Nodes[i])
 		f.Cluster.Nodes = append(f.Cluster.Nodes, n)
 		f.Platforms = append(f.Platforms, n.Platform)
 	}
@@ -61,8 +61,8 @@ func overview(f *decide.Facts, v kube.Overview) {
 	f.Platforms = slices.Compact(f.Platforms)
 }
 
-// node reduces a node to what the checks look at.
-func node(n *corev1.Node) decide.NodeFact {
+// nodeFact reduces a node to what the checks look at.
+func nodeFact(n *corev1.Node) decide.NodeFact {
 	f := decide.NodeFact{
 		Name: n.Name, Platform: kube.Platform(n), Runtime: n.Status.NodeInfo.ContainerRuntimeVersion, Cordoned: n.Spec.Unschedulable,
 	}
@@ -90,8 +90,8 @@ func wellKnown(t corev1.NodeConditionType) bool {
 	return false
 }
 
-// releases lists what exists in the namespaces of the selection.
-func releases(ctx context.Context, c *kube.Client, s *decide.Selection, f *decide.Facts) ([]decide.ReleaseFact, error) {
+// listReleases lists what exists in the namespaces of the selection.
+func listReleases(ctx context.Context, c *kube.Client, s *decide.Selection, f *decide.Facts) ([]decide.ReleaseFact, error) {
 	var out []decide.ReleaseFact
 	seen := map[string]bool{}
 	for _, chosen := range s.Components {
@@ -133,9 +133,9 @@ func releases(ctx context.Context, c *kube.Client, s *decide.Selection, f *decid
 	return out, nil
 }
 
-// ask asks the registry for every manifest of the selection. A registry that
+// askRegistry asks the registry for every manifest of the selection. A registry that
 // does not answer is a fact, not an error.
-func ask(ctx context.Context, r registry.Presence, s *decide.Selection, reg site.Registry) (decide.RegistryFacts, error) {
+func askRegistry(ctx context.Context, r registry.Presence, s *decide.Selection, reg site.Registry) (decide.RegistryFacts, error) {
 	checks := s.Checks()
 	if len(checks) == 0 {
 		return decide.RegistryFacts{}, nil

@@ -13,9 +13,9 @@ import (
 	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
-// gpus looks at the cluster's nodes, has it decided what becomes of those with
+// decideGPUs looks at the cluster's nodes, has it decided what becomes of those with
 // GPUs, and says what else the operator must be allowed to do for that.
-func gpus(ctx context.Context, c *kube.Client, s *decide.Selection, stack, file string, f *decide.Facts) error {
+func decideGPUs(ctx context.Context, c *kube.Client, s *decide.Selection, stack, file string, f *decide.Facts) error {
 	var err error
 	if f.GPU, err = gpuFacts(ctx, c, stack, file); err != nil {
 		return err

@@ -31,8 +31,8 @@ func nodeRights(s plan.Site) []kube.Right {
 	return out
 }
 
-// authority reads the registry's authority, where nodes will be told of it.
-func authority(s plan.Site) ([]byte, error) {
+// readAuthority reads the registry's authority, where nodes will be told of it.
+func readAuthority(s plan.Site) ([]byte, error) {
 	if s.Mirrors() != plan.Mirror || s.Registry.CAFile == "" {
 		return nil, nil
 	}

@@ -31,7 +31,7 @@ func TestAuthorityIsCertificatesAlone(t *testing.T) {
 		}
 		site := plan.Site{References: []string{plan.Mirror}}
 		site.Registry.CAFile = path
-		data, err := authority(site)
+		data, err := readAuthority(site)
 		if c.want == "" && (err != nil || string(data) != c.text) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %q, %v", name, data, err)
 		}

@@ -45,35 +45,35 @@ func compareObjects(ctx context.Context, c *kube.Client, p *plan.Plan, pieces []
 		t.journal = &journal.Journal{}
 	}
 	for i := range p.Components {
-		if err := t.component(ctx, &p.Components[i]); err != nil {
+		if err := t.compareComponent(ctx, &p.Components[i]); err != nil {
 			return fmt.Errorf("comparing the objects of component %s: %w", p.Components[i].Name, err)
 		}
 	}
 	return nil
 }
 
-func (t *changes) component(ctx context.Context, c *plan.Component) error {
+func (t *changes) compareComponent(ctx context.Context, c *plan.Component) error {
 	for i := range c.Releases {
 		if c.Releases[i].Action == plan.Keep {
 			continue
 		}
-		if err := t.release(ctx, c, &c.Releases[i]); err != nil {
+		if err := t.compareRelease(ctx, c, &c.Releases[i]); err != nil {
 			return err
 		}
 	}
 	var err error
-	if c.Objects, err = t.manifests(ctx, c); err != nil {
+	if c.Objects, err = t.compareManifests(ctx, c); err != nil {
 		return err
 	}
-	c.Objects = append(c.Objects, t.dropped(c)...)
+	c.Objects = append(c.Objects, t.droppedObjects(c)...)
 	slices.SortStableFunc(c.Objects, byObject)
 	return nil
 }
 
 func byObject(a, b plan.ObjectChange) int { return strings.Compare(a.Object, b.Object) }
 
-// of lists what is rendered for a component: of one release, or of its manifests.
-func (t *changes) of(component, release string) []*piece {
+// piecesOf lists what is rendered for a component: of one release, or of its manifests.
+func (t *changes) piecesOf(component, release string) []*piece {
 	var out []*piece
 	for _, p := range t.pieces {
 		if p.component == component && p.release == release && p.part.Defines == nil && !p.hook {
@@ -83,17 +83,17 @@ func (t *changes) of(component, release string) []*piece {
 	return out
 }
 
-// applied is the piece as it is sent to the cluster. An image without a place at
+// appliedObject is the piece as it is sent to the cluster. An image without a place at
 // the site is a finding elsewhere.
-func (t *changes) applied(p *piece) *unstructured.Unstructured {
+func (t *changes) appliedObject(p *piece) *unstructured.Unstructured {
 	u := p.object.DeepCopy()
 	_ = helm.RewriteObject(u, t.pulls)
 	u.SetNamespace(p.part.Namespace)
 	return u
 }
 
-// release compares a rendering with the record of the newest revision.
-func (t *changes) release(ctx context.Context, c *plan.Component, r *plan.Release) error {
+// compareRelease compares a rendering with the record of the newest revision.
+func (t *changes) compareRelease(ctx context.Context, c *plan.Component, r *plan.Release) error {
 	stored, err := helm.NewEngine(t.cluster, c.Namespace, helm.Pulls{}, nil).Stored(ctx, r.Name)
 	if err != nil && !errors.Is(err, helm.ErrNoRelease) {
 		return err
@@ -106,15 +106,15 @@ func (t *changes) release(ctx context.Context, c *plan.Component, r *plan.Releas
 			before[place.Key()] = u
 		}
 	}
-	for _, p := range t.of(c.Name, r.Name) {
-		after := t.applied(p)
+	for _, p := range t.piecesOf(c.Name, r.Name) {
+		after := t.appliedObject(p)
 		o := object.RefOf(after)
 		old := before[o.Key()]
 		delete(before, o.Key())
 		if old == nil {
 			r.ObjectChanges = append(r.ObjectChanges, plan.ObjectChange{Object: o.String(), Action: plan.Add})
 		} else if found := kube.Changes(old, after); len(found) > 0 {
-			r.ObjectChanges = append(r.ObjectChanges, changed(o, found, false))
+			r.ObjectChanges = append(r.ObjectChanges, objectChange(o, found, false))
 		}
 	}
 	for _, u := range before {
@@ -124,8 +124,8 @@ func (t *changes) release(ctx context.Context, c *plan.Component, r *plan.Releas
 	return nil
 }
 
-// changed says how; turned where what is wanted comes after what is there.
-func changed(o object.Ref, found []kube.Difference, turned bool) plan.ObjectChange {
+// objectChange says how; turned where what is wanted comes after what is there.
+func objectChange(o object.Ref, found []kube.Difference, turned bool) plan.ObjectChange {
 	c := plan.ObjectChange{Object: o.String(), Action: plan.Change}
 	for _, d := range found {
 		if turned {
@@ -136,10 +136,10 @@ func changed(o object.Ref, found []kube.Difference, turned bool) plan.ObjectChan
 	return c
 }
 
-// manifests compares the component's plain objects with those that are live, and
+// compareManifests compares the component's plain objects with those that are live, and
 // finds those that are installed and no longer part of it.
-func (t *changes) manifests(ctx context.Context, c *plan.Component) ([]plan.ObjectChange, error) {
-	objects, err := t.plain(c)
+func (t *changes) compareManifests(ctx context.Context, c *plan.Component) ([]plan.ObjectChange, error) {
+	objects, err := t.plainObjects(c)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (t *changes) manifests(ctx context.Context, c *plan.Component) ([]plan.Obje
 	if ref := t.plan.Site.Registry.PullSecretRef; ref != nil {
 		kept[object.Ref{APIVersion: "v1", Kind: "Secret", Namespace: c.Namespace, Name: ref.Name}.Key()] = true
 	}
-	out, err := t.live(ctx, c, objects)
+	out, err := t.compareLive(ctx, c, objects)
 	if err != nil {
 		return nil, err
 	}
@@ -164,12 +164,12 @@ func (t *changes) manifests(ctx context.Context, c *plan.Component) ([]plan.Obje
 	return out, nil
 }
 
-// plain are the objects of a component's manifests, and those that caisson brings
+// plainObjects are the objects of a component's manifests, and those that caisson brings
 // for it.
-func (t *changes) plain(c *plan.Component) ([]*unstructured.Unstructured, error) {
+func (t *changes) plainObjects(c *plan.Component) ([]*unstructured.Unstructured, error) {
 	var out []*unstructured.Unstructured
-	for _, p := range t.of(c.Name, "") {
-		out = append(out, t.applied(p))
+	for _, p := range t.piecesOf(c.Name, "") {
+		out = append(out, t.appliedObject(p))
 	}
 	if t.plan.GPU == nil || t.plan.GPU.Component != c.Name {
 		return out, nil
@@ -183,15 +183,15 @@ func (t *changes) plain(c *plan.Component) ([]*unstructured.Unstructured, error)
 	return out, err
 }
 
-// live compares objects with what is in the cluster, in their order.
-func (t *changes) live(ctx context.Context, c *plan.Component, objects []*unstructured.Unstructured) ([]plan.ObjectChange, error) {
+// compareLive compares objects with what is in the cluster, in their order.
+func (t *changes) compareLive(ctx context.Context, c *plan.Component, objects []*unstructured.Unstructured) ([]plan.ObjectChange, error) {
 	var mu sync.Mutex
 	found := map[int]plan.ObjectChange{}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for i, u := range objects {
 		g.Go(func() error {
-			change := t.object(ctx, c, u)
+			change := t.compareObject(ctx, c, u)
 			mu.Lock()
 			defer mu.Unlock()
 			if change != nil {
@@ -212,9 +212,9 @@ func (t *changes) live(ctx context.Context, c *plan.Component, objects []*unstru
 	return out, nil
 }
 
-// object is what becomes of u, or nil for nothing. Where the server does not say,
+// compareObject is what becomes of u, or nil for nothing. Where the server does not say,
 // it is taken to change.
-func (t *changes) object(ctx context.Context, c *plan.Component, u *unstructured.Unstructured) *plan.ObjectChange {
+func (t *changes) compareObject(ctx context.Context, c *plan.Component, u *unstructured.Unstructured) *plan.ObjectChange {
 	o := object.RefOf(u)
 	found, err := t.cluster.Compare(ctx, u, kube.ApplyOptions{Namespace: c.Namespace, Owner: t.plan.Name + "/" + c.Name})
 	switch {
@@ -225,13 +225,13 @@ func (t *changes) object(ctx context.Context, c *plan.Component, u *unstructured
 	case len(found) == 0:
 		return nil
 	}
-	change := changed(o, found, true)
+	change := objectChange(o, found, true)
 	return &change
 }
 
-// dropped are the objects of releases that are installed and no longer part of the
+// droppedObjects are the objects of releases that are installed and no longer part of the
 // component.
-func (t *changes) dropped(c *plan.Component) []plan.ObjectChange {
+func (t *changes) droppedObjects(c *plan.Component) []plan.ObjectChange {
 	installed := t.journal.Component(c.Name)
 	if installed == nil {
 		return nil

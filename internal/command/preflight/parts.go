@@ -39,19 +39,19 @@ func newPiece(d document.Document, u *unstructured.Unstructured) *piece {
 		Template: d.Template, Line: d.Line,
 	}}
 	if kube.IsCRD(u) {
-		p.part.Defines = defines(u)
+		p.part.Defines = definitionFact(u)
 	}
 	if document.IsSecret(u.Object) {
 		for _, f := range document.SecretFaults(u.Object) {
 			p.part.Faults = append(p.part.Faults, f.String())
 		}
 	}
-	p.pods()
+	p.readPods()
 	return p
 }
 
-// defines reads a custom resource definition.
-func defines(u *unstructured.Unstructured) *decide.DefinesFact {
+// definitionFact reads a custom resource definition.
+func definitionFact(u *unstructured.Unstructured) *decide.DefinesFact {
 	var d decide.DefinesFact
 	d.Group, _, _ = unstructured.NestedString(u.Object, "spec", "group")
 	d.Kind, _, _ = unstructured.NestedString(u.Object, "spec", "names", "kind")
@@ -65,32 +65,32 @@ func defines(u *unstructured.Unstructured) *decide.DefinesFact {
 	return &d
 }
 
-// pods reads what the object says of its pods and volumes. What cannot be read
+// readPods reads what the object says of its pods and volumes. What cannot be read
 // is left to the API server to refuse.
-func (p *piece) pods() {
+func (p *piece) readPods() {
 	switch p.object.GetKind() {
 	case "Deployment":
 		var o appsv1.Deployment
-		if p.as(&o) {
-			p.run(&o.Spec.Template, number(o.Spec.Replicas))
+		if p.readAs(&o) {
+			p.addPods(&o.Spec.Template, countOrOne(o.Spec.Replicas))
 		}
 	case "ReplicaSet":
 		var o appsv1.ReplicaSet
-		if p.as(&o) {
-			p.run(&o.Spec.Template, number(o.Spec.Replicas))
+		if p.readAs(&o) {
+			p.addPods(&o.Spec.Template, countOrOne(o.Spec.Replicas))
 		}
 	case "StatefulSet":
 		var o appsv1.StatefulSet
-		if p.as(&o) {
-			p.run(&o.Spec.Template, number(o.Spec.Replicas))
+		if p.readAs(&o) {
+			p.addPods(&o.Spec.Template, countOrOne(o.Spec.Replicas))
 			for _, c := range o.Spec.VolumeClaimTemplates {
-				p.claim(c.Name, c.Spec, number(o.Spec.Replicas))
+				p.addClaim(c.Name, c.Spec, countOrOne(o.Spec.Replicas))
 			}
 		}
 	case "DaemonSet":
 		var o appsv1.DaemonSet
-		if p.as(&o) {
-			p.run(&o.Spec.Template, everyNode)
+		if p.readAs(&o) {
+			p.addPods(&o.Spec.Template, everyNode)
 		}
 	default:
 		p.runOnce()
@@ -104,57 +104,57 @@ func (p *piece) runOnce() {
 	switch p.object.GetKind() {
 	case "Job":
 		var o batchv1.Job
-		if p.as(&o) {
-			p.run(&o.Spec.Template, number(o.Spec.Parallelism))
+		if p.readAs(&o) {
+			p.addPods(&o.Spec.Template, countOrOne(o.Spec.Parallelism))
 		}
 	case "CronJob":
 		var o batchv1.CronJob
-		if p.as(&o) {
-			p.run(&o.Spec.JobTemplate.Spec.Template, number(o.Spec.JobTemplate.Spec.Parallelism))
+		if p.readAs(&o) {
+			p.addPods(&o.Spec.JobTemplate.Spec.Template, countOrOne(o.Spec.JobTemplate.Spec.Parallelism))
 		}
 	case "Pod":
 		var o corev1.Pod
-		if p.as(&o) {
-			p.run(&corev1.PodTemplateSpec{ObjectMeta: o.ObjectMeta, Spec: o.Spec}, 1)
+		if p.readAs(&o) {
+			p.addPods(&corev1.PodTemplateSpec{ObjectMeta: o.ObjectMeta, Spec: o.Spec}, 1)
 		}
 	case "PersistentVolumeClaim":
 		var o corev1.PersistentVolumeClaim
-		if p.as(&o) {
-			p.claim(o.Name, o.Spec, 1)
+		if p.readAs(&o) {
+			p.addClaim(o.Name, o.Spec, 1)
 		}
 	default:
-		if p.foreign() && !kube.IsCRD(p.object) {
-			p.within("", p.object.Object)
+		if p.isForeign() && !kube.IsCRD(p.object) {
+			p.findResources("", p.object.Object)
 		}
 	}
 }
 
-// within finds what looks like the resources of containers in the fields of an
+// findResources finds what looks like the resources of containers in the fields of an
 // object whose controller makes pods: resources with limits or requests.
-func (p *piece) within(name string, v any) {
+func (p *piece) findResources(name string, v any) {
 	switch v := v.(type) {
 	case []any:
 		for _, e := range v {
-			p.within(name, e)
+			p.findResources(name, e)
 		}
 	case map[string]any:
 		if own, ok := v["name"].(string); ok {
 			name = own
 		}
 		if r, ok := v["resources"].(map[string]any); ok {
-			c := decide.Container{Name: name, Requests: written(r["requests"]), Limits: written(r["limits"])}
+			c := decide.Container{Name: name, Requests: writtenAmounts(r["requests"]), Limits: writtenAmounts(r["limits"])}
 			if len(c.Requests)+len(c.Limits) > 0 {
 				p.part.Within = append(p.part.Within, c)
 			}
 		}
 		for _, key := range slices.Sorted(maps.Keys(v)) {
-			p.within(name, v[key])
+			p.findResources(name, v[key])
 		}
 	}
 }
 
-// written are quantities as a custom resource has them, in thousandths.
-func written(v any) map[string]int64 {
+// writtenAmounts are quantities as a custom resource has them, in thousandths.
+func writtenAmounts(v any) map[string]int64 {
 	list, _ := v.(map[string]any)
 	out := corev1.ResourceList{}
 	for k, q := range list {
@@ -165,41 +165,41 @@ func written(v any) map[string]int64 {
 	return amounts(out)
 }
 
-// foreign says whether the kind may be somebody else's than Kubernetes' own.
-func (p *piece) foreign() bool {
+// isForeign says whether the kind may be somebody else's than Kubernetes' own.
+func (p *piece) isForeign() bool {
 	group, _, grouped := strings.Cut(p.object.GetAPIVersion(), "/")
 	return grouped && strings.Contains(group, ".")
 }
 
-// as reads the object as one of Kubernetes' own types.
-func (p *piece) as(o any) bool {
-	return !p.foreign() && runtime.DefaultUnstructuredConverter.FromUnstructured(p.object.Object, o) == nil
+// readAs reads the object as one of Kubernetes' own types.
+func (p *piece) readAs(o any) bool {
+	return !p.isForeign() && runtime.DefaultUnstructuredConverter.FromUnstructured(p.object.Object, o) == nil
 }
 
-func number(n *int32) int64 {
+func countOrOne(n *int32) int64 {
 	if n == nil {
 		return 1
 	}
 	return int64(*n)
 }
 
-func (p *piece) run(t *corev1.PodTemplateSpec, copies int64) {
+func (p *piece) addPods(t *corev1.PodTemplateSpec, copies int64) {
 	p.template, p.part.Copies = t, copies
 	for _, c := range t.Spec.InitContainers {
 		sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-		p.part.Containers = append(p.part.Containers, container(c, !sidecar))
+		p.part.Containers = append(p.part.Containers, containerFact(c, !sidecar))
 	}
 	for _, c := range t.Spec.Containers {
-		p.part.Containers = append(p.part.Containers, container(c, false))
+		p.part.Containers = append(p.part.Containers, containerFact(c, false))
 	}
 	for _, v := range t.Spec.Volumes {
 		if v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil {
-			p.claim(v.Name, v.Ephemeral.VolumeClaimTemplate.Spec, copies)
+			p.addClaim(v.Name, v.Ephemeral.VolumeClaimTemplate.Spec, copies)
 		}
 	}
 }
 
-func (p *piece) claim(name string, s corev1.PersistentVolumeClaimSpec, count int64) {
+func (p *piece) addClaim(name string, s corev1.PersistentVolumeClaimSpec, count int64) {
 	if s.VolumeName != "" {
 		return // bound by name: no class is asked
 	}
@@ -207,7 +207,7 @@ func (p *piece) claim(name string, s corev1.PersistentVolumeClaimSpec, count int
 	p.part.Claims = append(p.part.Claims, decide.Claim{Name: name, Class: s.StorageClassName, Size: storage.Value(), Count: count})
 }
 
-func container(c corev1.Container, init bool) decide.Container {
+func containerFact(c corev1.Container, init bool) decide.Container {
 	return decide.Container{Name: c.Name, Init: init, Requests: amounts(c.Resources.Requests), Limits: amounts(c.Resources.Limits)}
 }
 

@@ -42,16 +42,16 @@ func findBreaches(pieces []*piece, kubernetes string) error {
 	}
 	for _, p := range pieces {
 		if p.template != nil {
-			p.part.Breaches = standards.breaches(p.template)
+			p.part.Breaches = standards.listBreaches(p.template)
 		}
 	}
 	return nil
 }
 
-// breaches lists what pods of a template break, in the words in which the API
+// listBreaches lists what pods of a template break, in the words in which the API
 // server refuses them. What level baseline forbids is not repeated for level
 // restricted.
-func (s podSecurity) breaches(t *corev1.PodTemplateSpec) []decide.Breach {
+func (s podSecurity) listBreaches(t *corev1.PodTemplateSpec) []decide.Breach {
 	found := s.breachesOf(api.LevelBaseline, t)
 	for _, b := range s.breachesOf(api.LevelRestricted, t) {
 		if !slices.ContainsFunc(found, func(o decide.Breach) bool { return o.What == b.What }) {

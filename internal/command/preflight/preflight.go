@@ -27,7 +27,7 @@ type Checked struct {
 func Preflight(ctx context.Context, opt Options, sink event.Sink) (Checked, error) {
 	sink = event.Named(sink, preflightVerb)
 	sink.Emit(event.Event{Verb: preflightVerb, Kind: event.Start})
-	c, err := check(ctx, opt, sink)
+	c, err := runPreflight(ctx, opt, sink)
 	end := event.Event{Verb: preflightVerb, Kind: event.End}
 	if err != nil {
 		end.Message = err.Error()
@@ -41,7 +41,7 @@ func Preflight(ctx context.Context, opt Options, sink event.Sink) (Checked, erro
 	return c, err
 }
 
-func check(ctx context.Context, opt Options, sink event.Sink) (Checked, error) {
+func runPreflight(ctx context.Context, opt Options, sink event.Sink) (Checked, error) {
 	b, err := cargo.Open(ctx, opt.Paths, opt.Keys, cargo.Options{AllowExpired: opt.AllowExpired}, sink)
 	if err != nil {
 		return Checked{}, err
@@ -60,15 +60,15 @@ func check(ctx context.Context, opt Options, sink event.Sink) (Checked, error) {
 	if p != nil {
 		c.Server = p.Cluster.Server
 	}
-	c.count(found, sink)
+	c.emitFindings(found, sink)
 	if decide.HasErrors(found) {
-		return c, preflight("checking the site", found)
+		return c, preflightError("checking the site", found)
 	}
 	return c, nil
 }
 
-// count emits and counts findings.
-func (c *Checked) count(found []event.Finding, sink event.Sink) {
+// emitFindings emits and counts findings.
+func (c *Checked) emitFindings(found []event.Finding, sink event.Sink) {
 	for _, f := range found {
 		switch f.Severity {
 		case event.Error:

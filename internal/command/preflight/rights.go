@@ -22,8 +22,8 @@ var verbsOf = []string{"get", "create", "patch", "delete"}
 // maxRules bounds the rights of one role that are asked for.
 const maxRules = 500
 
-// rights asks whether the operator may do what the plan does: exactly that.
-func (sr *stateReader) rights(ctx context.Context) error {
+// checkRights asks whether the operator may do what the plan does: exactly that.
+func (sr *stateReader) checkRights(ctx context.Context) error {
 	var list []kube.Right
 	add := func(r kube.Right, verbs ...string) {
 		for _, v := range verbs {
@@ -46,15 +46,15 @@ func (sr *stateReader) rights(ctx context.Context) error {
 			add(kube.Right{Group: p.resource.Group, Resource: p.resource.Resource, Namespace: p.part.Namespace}, verbsOf...)
 		}
 	}
-	if err := sr.ask(ctx, list); err != nil {
+	if err := sr.askRights(ctx, list); err != nil {
 		return err
 	}
-	sr.lacking(list)
+	sr.noteLacking(list)
 	return nil
 }
 
-// lacking writes down the refused rights, those of one resource together.
-func (sr *stateReader) lacking(list []kube.Right) {
+// noteLacking writes down the refused rights, those of one resource together.
+func (sr *stateReader) noteLacking(list []kube.Right) {
 	verbs := map[kube.Right][]string{}
 	var order []kube.Right
 	for _, r := range list {
@@ -69,21 +69,21 @@ func (sr *stateReader) lacking(list []kube.Right) {
 		verbs[rest] = append(verbs[rest], r.Verb)
 	}
 	for _, r := range order {
-		words := lacking(verbs[r], r)
+		words := lackingWords(verbs[r], r)
 		sr.facts.Denied = append(sr.facts.Denied, words)
 		if sr.facts.Cluster.Grants == nil {
 			sr.facts.Cluster.Grants = map[string]string{}
 		}
-		sr.facts.Cluster.Grants[words] = granting(verbs[r][0], r)
+		sr.facts.Cluster.Grants[words] = grantCommand(verbs[r][0], r)
 	}
 }
 
-// ask asks for the rights that were not asked for yet.
-func (sr *stateReader) ask(ctx context.Context, list []kube.Right) error {
+// askRights asks for the rights that were not asked for yet.
+func (sr *stateReader) askRights(ctx context.Context, list []kube.Right) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for _, r := range list {
-		if _, known := sr.answer(r); known {
+		if _, known := sr.answerOf(r); known {
 			continue
 		}
 		g.Go(func() error {
@@ -97,7 +97,7 @@ func (sr *stateReader) ask(ctx context.Context, list []kube.Right) error {
 	return g.Wait()
 }
 
-func (sr *stateReader) answer(r kube.Right) (allowed, known bool) {
+func (sr *stateReader) answerOf(r kube.Right) (allowed, known bool) {
 	sr.mu.Lock()
 	defer sr.mu.Unlock()
 	allowed, known = sr.answers[r]
@@ -106,9 +106,9 @@ func (sr *stateReader) answer(r kube.Right) (allowed, known bool) {
 
 const rbacGroup = "rbac.authorization.k8s.io"
 
-// escalations finds roles of the plan that give what the operator lacks, and
+// findEscalations finds roles of the plan that give what the operator lacks, and
 // bindings that lead to such.
-func (sr *stateReader) escalations(ctx context.Context) error {
+func (sr *stateReader) findEscalations(ctx context.Context) error {
 	for _, p := range sr.pieces {
 		if p.resource.Group != rbacGroup {
 			continue
@@ -116,9 +116,9 @@ func (sr *stateReader) escalations(ctx context.Context) error {
 		var err error
 		switch p.part.Kind {
 		case "Role", "ClusterRole":
-			err = sr.escalates(ctx, p, "escalate", p.part.Kind, p.part.Name, rulesOf(p.object))
+			err = sr.checkEscalation(ctx, p, "escalate", p.part.Kind, p.part.Name, rulesOf(p.object))
 		case "RoleBinding", "ClusterRoleBinding":
-			err = sr.binds(ctx, p)
+			err = sr.checkBinding(ctx, p)
 		}
 		if err != nil {
 			return err
@@ -135,7 +135,7 @@ func rulesOf(u *unstructured.Unstructured) []rbacv1.PolicyRule {
 	return r.Rules
 }
 
-func (sr *stateReader) binds(ctx context.Context, p *piece) error {
+func (sr *stateReader) checkBinding(ctx context.Context, p *piece) error {
 	kind, _, _ := unstructured.NestedString(p.object.Object, "roleRef", "kind")
 	name, _, _ := unstructured.NestedString(p.object.Object, "roleRef", "name")
 	namespace := p.part.Namespace
@@ -144,33 +144,33 @@ func (sr *stateReader) binds(ctx context.Context, p *piece) error {
 	}
 	for _, q := range sr.pieces {
 		if q.part.Kind == kind && q.part.Name == name && q.part.Namespace == namespace && q.resource.Group == rbacGroup {
-			return sr.escalates(ctx, p, "bind", kind, name, rulesOf(q.object))
+			return sr.checkEscalation(ctx, p, "bind", kind, name, rulesOf(q.object))
 		}
 	}
 	rules, err := sr.cluster.Rules(ctx, namespace, name)
 	if err != nil {
-		return sr.unread(err, "read "+kind+" "+name)
+		return sr.noteUnread(err, "read "+kind+" "+name)
 	}
-	return sr.escalates(ctx, p, "bind", kind, name, rules)
+	return sr.checkEscalation(ctx, p, "bind", kind, name, rules)
 }
 
-// escalates asks whether the operator may use verb on the role, or has all that
+// checkEscalation asks whether the operator may use verb on the role, or has all that
 // its rules give.
-func (sr *stateReader) escalates(ctx context.Context, p *piece, verb, kind, name string, rules []rbacv1.PolicyRule) error {
+func (sr *stateReader) checkEscalation(ctx context.Context, p *piece, verb, kind, name string, rules []rbacv1.PolicyRule) error {
 	free := kube.Right{Verb: verb, Group: rbacGroup, Resource: strings.ToLower(kind) + "s", Namespace: p.part.Namespace, Name: name}
-	if err := sr.ask(ctx, []kube.Right{free}); err != nil {
+	if err := sr.askRights(ctx, []kube.Right{free}); err != nil {
 		return err
 	}
-	if ok, _ := sr.answer(free); ok {
+	if ok, _ := sr.answerOf(free); ok {
 		return nil
 	}
 	given := rightsOf(rules, p.part.Namespace)
-	if err := sr.ask(ctx, given); err != nil {
+	if err := sr.askRights(ctx, given); err != nil {
 		return err
 	}
 	var lacks []string
 	for _, r := range given {
-		if ok, _ := sr.answer(r); !ok {
+		if ok, _ := sr.answerOf(r); !ok {
 			lacks = append(lacks, r.String())
 		}
 	}
@@ -192,7 +192,7 @@ func rightsOf(rules []rbacv1.PolicyRule, namespace string) []kube.Right {
 			}
 			for _, group := range r.APIGroups {
 				for _, resource := range r.Resources {
-					out = append(out, named(kube.Right{Verb: verb, Group: group, Resource: resource, Namespace: namespace}, r.ResourceNames)...)
+					out = append(out, restrictToNames(kube.Right{Verb: verb, Group: group, Resource: resource, Namespace: namespace}, r.ResourceNames)...)
 				}
 			}
 		}
@@ -203,7 +203,7 @@ func rightsOf(rules []rbacv1.PolicyRule, namespace string) []kube.Right {
 	return out
 }
 
-func named(r kube.Right, names []string) []kube.Right {
+func restrictToNames(r kube.Right, names []string) []kube.Right {
 	if len(names) == 0 {
 		return []kube.Right{r}
 	}

@@ -44,7 +44,7 @@ type Options struct {
 func Run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) {
 	sink = event.Named(sink, verb)
 	sink.Emit(event.Event{Verb: verb, Kind: event.Start})
-	p, err := run(ctx, opt, sink)
+	p, err := runPlan(ctx, opt, sink)
 	end := event.Event{Verb: verb, Kind: event.End}
 	if err != nil {
 		end.Message = err.Error()
@@ -58,7 +58,7 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) 
 	return p, nil
 }
 
-func run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) {
+func runPlan(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) {
 	b, err := cargo.Open(ctx, opt.Paths, opt.Keys, cargo.Options{AllowExpired: opt.AllowExpired}, sink)
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) 
 		sink.Emit(event.Event{Verb: verb, Kind: event.FindingKind, Item: f.Item, Finding: &f})
 	}
 	if p == nil {
-		return nil, preflight("planning", found)
+		return nil, preflightError("planning", found)
 	}
 	if opt.Output != "" {
 		err = plan.Write(opt.Output, p)
@@ -84,7 +84,7 @@ func run(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, error) 
 	return p, err
 }
 
-func preflight(doing string, found []event.Finding) error {
+func preflightError(doing string, found []event.Finding) error {
 	n := 0
 	for _, f := range found {
 		if f.Severity == event.Error {
@@ -109,14 +109,14 @@ func makePlan(ctx context.Context, opt Options, from *cargo.Bundle, chosen plan.
 	if err != nil {
 		return nil, nil, err
 	}
-	facts, err := gather(ctx, cluster, opt.Registry, selection, chosen.Registry)
+	facts, err := gatherFacts(ctx, cluster, opt.Registry, selection, chosen.Registry)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := chooseReferences(ctx, cluster, selection, &chosen, &facts); err != nil {
 		return nil, nil, err
 	}
-	if facts.CA, err = authority(chosen); err != nil {
+	if facts.CA, err = readAuthority(chosen); err != nil {
 		return nil, nil, err
 	}
 	lacking, err := cluster.Denied(ctx, nodeRights(chosen))
@@ -124,7 +124,7 @@ func makePlan(ctx context.Context, opt Options, from *cargo.Bundle, chosen plan.
 		return nil, nil, err
 	}
 	facts.Denied = append(facts.Denied, lacking...)
-	if err := gpus(ctx, cluster, selection, l.Metadata.Name, nodes, &facts); err != nil {
+	if err := decideGPUs(ctx, cluster, selection, l.Metadata.Name, nodes, &facts); err != nil {
 		return nil, nil, err
 	}
 	rendered, pieces, err := readClusterState(ctx, source{bundle: from, worker: opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
@@ -149,14 +149,14 @@ func planBundle(opt Options, from *cargo.Bundle) (decide.Bundle, error) {
 		b.KeyIDs, b.Trust = append(b.KeyIDs, s.KeyID), append(b.Trust, s.Digest)
 	}
 	var err error
-	if b.Paths, err = absolute(opt.Paths); err != nil {
+	if b.Paths, err = absolutePaths(opt.Paths); err != nil {
 		return b, err
 	}
-	b.Keys, err = absolute(opt.Keys)
+	b.Keys, err = absolutePaths(opt.Keys)
 	return b, err
 }
 
-func absolute(paths []string) ([]string, error) {
+func absolutePaths(paths []string) ([]string, error) {
 	out := make([]string, len(paths))
 	for i, p := range paths {
 		a, err := filepath.Abs(p)

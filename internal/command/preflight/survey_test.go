@@ -27,8 +27,8 @@ func stack() stacktest.Stack {
 	}}
 }
 
-// run plans and returns the plan, the codes of the findings and the error.
-func run(t *testing.T, s *stacktest.Site, dir, site string) (*plan.Plan, []string, error) {
+// runPlan plans and returns the plan, the codes of the findings and the error.
+func runPlan(t *testing.T, s *stacktest.Site, dir, site string) (*plan.Plan, []string, error) {
 	t.Helper()
 	var codes []string
 	out := filepath.Join(t.TempDir(), "plan.json")
@@ -51,18 +51,18 @@ func TestPlanOfARealSite(t *testing.T) {
 	dir := s.Pack(t, stack())
 
 	t.Run("images not loaded", func(t *testing.T) {
-		_, codes, err := run(t, s, dir, "")
+		_, codes, err := runPlan(t, s, dir, "")
 		if !errors.Is(err, plan.ErrPreflight) || !slices.Equal(codes, []string{"image-not-in-registry", "registry-disk"}) {
 			t.Errorf("%q, %v", codes, err)
 		}
 	})
 	s.Load(t, dir)
 	t.Run("everything there", func(t *testing.T) {
-		p, codes, err := run(t, s, dir, "")
+		p, codes, err := runPlan(t, s, dir, "")
 		if err != nil || len(codes) != 0 || len(p.Components) != 2 || len(p.Images) != 1 || p.Cluster.UID == "" || p.Bytes.Missing != 0 || p.Bytes.Total == 0 {
 			t.Fatalf("%+v, %q, %v", p, codes, err)
 		}
-		again, _, err := run(t, s, dir, "")
+		again, _, err := runPlan(t, s, dir, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func TestPlanOfARealSite(t *testing.T) {
 	})
 	t.Run("everything wrong at once", func(t *testing.T) {
 		site := "storageClass: none\ncomponents: {web: {values: {web: {image: docker.io/evil/x:1}}}}\n"
-		_, codes, err := run(t, s, dir, site)
+		_, codes, err := runPlan(t, s, dir, site)
 		slices.Sort(codes)
 		if !errors.Is(err, plan.ErrPreflight) || !slices.Equal(codes, []string{"image-outside-bundle", "no-storage-class"}) {
 			t.Errorf("%q, %v", codes, err)
@@ -91,7 +91,7 @@ func TestPlanOfARealSite(t *testing.T) {
 		gone := stacktest.NewSite(t, true)
 		gone.Key, gone.KeyFile = s.Key, s.KeyFile
 		gone.Registry.Host = "127.0.0.1:1"
-		_, codes, err := run(t, gone, dir, "")
+		_, codes, err := runPlan(t, gone, dir, "")
 		if !errors.Is(err, plan.ErrPreflight) || !slices.Equal(codes, []string{"registry-unreachable"}) {
 			t.Errorf("%q, %v", codes, err)
 		}

@@ -14,12 +14,12 @@ func (s *session) agentTask() []task {
 	}
 	at := stackField{field: "agent", what: "the node agent's image"}
 	return []task{func(context.Context) {
-		s.work(lock.Image, lock.ToolRepository, at, func() (int64, evidence, error) {
+		s.resolveItem(lock.Image, lock.ToolRepository, at, func() (int64, evidence, error) {
 			im, err := agent.Build(s.agent)
 			if err != nil {
 				return 0, evidence{}, err
 			}
-			s.found.item(im.Item())
+			s.found.addItem(im.Item())
 			return im.Layer.Size, evidence{}, nil
 		})
 	}}

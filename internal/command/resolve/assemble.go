@@ -7,8 +7,8 @@ import (
 	"github.com/caisson/caisson/internal/api/stack"
 )
 
-// assemble makes the lock of everything found. lock.Marshal sorts it.
-func (s *session) assemble() *lock.Lock {
+// assembleLock makes the lock of everything found. lock.Marshal sorts it.
+func (s *session) assembleLock() *lock.Lock {
 	l := &lock.Lock{
 		APIVersion: lock.APIVersion, Kind: lock.KindLock,
 		Metadata:   lock.Metadata{Name: s.stack.Metadata.Name, Version: s.stack.Metadata.Version},
@@ -18,17 +18,17 @@ func (s *session) assemble() *lock.Lock {
 		l.Platforms = append(l.Platforms, p.String())
 	}
 	for ref, it := range s.found.items {
-		it.Components = keys(s.found.owners[ref])
+		it.Components = sortedKeys(s.found.owners[ref])
 		l.Items = append(l.Items, *it)
 	}
 	l.Drivers = s.nodes.drivers
 	for i := range s.stack.Components {
-		l.Components = append(l.Components, s.component(i, l.Items))
+		l.Components = append(l.Components, s.lockComponent(i, l.Items))
 	}
 	return l
 }
 
-func (s *session) component(i int, items []lock.Item) lock.Component {
+func (s *session) lockComponent(i int, items []lock.Item) lock.Component {
 	comp := &s.stack.Components[i]
 	c := lock.Component{
 		Name: comp.Name, Needs: slices.Clone(comp.Needs), Namespace: comp.Namespace, Optional: comp.Optional,
@@ -45,7 +45,7 @@ func (s *session) component(i int, items []lock.Item) lock.Component {
 		}
 	}
 	for _, r := range comp.Ready {
-		c.Ready = append(c.Ready, condition(r))
+		c.Ready = append(c.Ready, lockCondition(r))
 	}
 	for _, a := range comp.Allow {
 		c.Allow = append(c.Allow, lock.Allow(a))
@@ -53,6 +53,6 @@ func (s *session) component(i int, items []lock.Item) lock.Component {
 	return c
 }
 
-func condition(c stack.Condition) lock.Condition {
+func lockCondition(c stack.Condition) lock.Condition {
 	return lock.Condition{APIVersion: c.APIVersion, Kind: c.Kind, Name: c.Name, Namespace: c.Namespace, Condition: c.Condition}
 }

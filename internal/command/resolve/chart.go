@@ -46,23 +46,23 @@ func (s *session) chart(ctx context.Context, i, j int) {
 		field: fmt.Sprintf("components[%d].charts[%d]", i, j),
 		what:  fmt.Sprintf("component %s: chart %s", comp.Name, ch.Name),
 	}
-	s.work(lock.Chart, chartName(ch), at, func() (int64, evidence, error) {
+	s.resolveItem(lock.Chart, chartName(ch), at, func() (int64, evidence, error) {
 		pulled, err := s.pullChart(ctx, ch)
 		if err != nil {
 			return 0, evidence{}, err
 		}
-		s.found.item(pulled.item, comp.Name)
+		s.found.addItem(pulled.item, comp.Name)
 		values, err := s.values(ch)
 		if err != nil {
 			return 0, evidence{}, err
 		}
-		s.found.release(i, j, lock.Release{Name: ch.Name, Chart: pulled.item.Ref, Values: values})
+		s.found.addRelease(i, j, lock.Release{Name: ch.Name, Chart: pulled.item.Ref, Values: values})
 		if err := s.render(ctx, pulled.Chart, comp, ch, values, at); err != nil {
 			return 0, evidence{}, err
 		}
 		var found evidence
 		if manifests := pulled.item.Manifests(); len(manifests) > 0 {
-			found, err = s.gather(ctx, pulled.item.Ref, manifests, []string{comp.Name})
+			found, err = s.gatherEvidence(ctx, pulled.item.Ref, manifests, []string{comp.Name})
 		}
 		return int64(len(pulled.Archive())), found, err
 	})
@@ -132,12 +132,12 @@ func (s *session) renderBoth(
 	if err != nil {
 		return helm.Rendering{}, nil, err
 	}
-	s.discover(installed.Documents, comp.Name, what, at)
+	s.discoverImages(installed.Documents, comp.Name, what, at)
 	opt.Upgrade, opt.Revision = true, 2
 	upgraded, err := helm.Render(ctx, c, opt)
 	switch {
 	case err == nil:
-		s.discover(upgraded.Documents, comp.Name, what, at)
+		s.discoverImages(upgraded.Documents, comp.Name, what, at)
 		return installed, nil, nil
 	case ctx.Err() != nil || errors.Is(err, helm.ErrWorker) || errors.Is(err, helm.ErrTooLarge):
 		return helm.Rendering{}, nil, err
@@ -274,14 +274,14 @@ func (s *session) chartLayer(ctx context.Context, repository string, m lock.Imag
 		if err != nil {
 			return nil, err
 		}
-		return s.verified(ctx, r, b.Digest)
+		return s.fetchVerified(ctx, r, b.Digest)
 	}
 	return nil, errors.New("it has no chart layer")
 }
 
-// verified fetches a small blob of known size and digest. Wrong bytes are asked
+// fetchVerified fetches a small blob of known size and digest. Wrong bytes are asked
 // for once more.
-func (s *session) verified(ctx context.Context, r fetch.Request, want digest.Digest) ([]byte, error) {
+func (s *session) fetchVerified(ctx context.Context, r fetch.Request, want digest.Digest) ([]byte, error) {
 	for try := 1; ; try++ {
 		data, _, err := s.fetch.Read(ctx, r, r.Size)
 		if err != nil {
@@ -364,7 +364,7 @@ func (s *session) wrapChart(ctx context.Context, source, url string, c *helm.Cha
 		Name: c.Name(), Version: c.Version(), URL: url,
 		Digest: digest.FromBytes(c.Archive()), Size: int64(len(c.Archive())), Config: config,
 	}
-	if wrapped.Provenance, err = s.provenance(ctx, url); err != nil {
+	if wrapped.Provenance, err = s.findProvenance(ctx, url); err != nil {
 		return nil, err
 	}
 	return &pulledChart{c, lock.Item{
@@ -372,9 +372,9 @@ func (s *session) wrapChart(ctx context.Context, source, url string, c *helm.Cha
 	}}, nil
 }
 
-// provenance looks for a chart's .prov file. Repositories on object stores
+// findProvenance looks for a chart's .prov file. Repositories on object stores
 // answer 403 for what is not there.
-func (s *session) provenance(ctx context.Context, url string) (*lock.Blob, error) {
+func (s *session) findProvenance(ctx context.Context, url string) (*lock.Blob, error) {
 	data, _, err := s.fetch.Get(ctx, url+".prov", maxProvenance)
 	var status *fetch.StatusError
 	if errors.As(err, &status) {

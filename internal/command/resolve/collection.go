@@ -45,9 +45,9 @@ type suspect struct {
 	site      document.Site
 }
 
-// item adds an item for a component. Items of one reference are equal, but for
+// addItem adds an item for a component. Items of one reference are equal, but for
 // a manifest that lies in two places, of which the first by name is kept.
-func (c *collection) item(it lock.Item, components ...string) {
+func (c *collection) addItem(it lock.Item, components ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.items == nil {
@@ -73,7 +73,7 @@ func contentOf(it *lock.Item) digest.Digest {
 	return it.Describe(it.Digest).Checksum
 }
 
-func (c *collection) image(ref imageref.Ref, component, by string, at stackField, certain bool) {
+func (c *collection) addImage(ref imageref.Ref, component, by string, at stackField, certain bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.images == nil {
@@ -90,13 +90,13 @@ func (c *collection) image(ref imageref.Ref, component, by string, at stackField
 	w.certain = w.certain || certain
 }
 
-func (c *collection) suspect(x suspect) {
+func (c *collection) addSuspect(x suspect) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.suspects = append(c.suspects, x)
 }
 
-func (c *collection) release(component, chart int, r lock.Release) {
+func (c *collection) addRelease(component, chart int, r lock.Release) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.releases == nil {
@@ -105,7 +105,7 @@ func (c *collection) release(component, chart int, r lock.Release) {
 	c.releases[[2]int{component, chart}] = r
 }
 
-func (c *collection) manifest(component, position int, ref imageref.Ref) {
+func (c *collection) addManifest(component, position int, ref imageref.Ref) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.listed == nil {
@@ -114,12 +114,12 @@ func (c *collection) manifest(component, position int, ref imageref.Ref) {
 	c.listed[[2]int{component, position}] = ref
 }
 
-// count adds up the evidence of one root.
-func (c *collection) count(e evidence) {
+// addEvidence adds up the evidence of one root.
+func (c *collection) addEvidence(e evidence) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.evidence.Found += e.found
-	c.evidence.Carried += e.carried()
+	c.evidence.Carried += e.carriedSize()
 	c.evidence.Missing += e.missing
 	c.evidence.Failed += e.failed
 	if e.found == 0 {
@@ -127,7 +127,7 @@ func (c *collection) count(e evidence) {
 	}
 }
 
-func keys(set map[string]bool) []string {
+func sortedKeys(set map[string]bool) []string {
 	out := make([]string, 0, len(set))
 	for k := range set {
 		out = append(out, k)

@@ -26,7 +26,7 @@ type tags struct {
 	gone map[imageref.Ref]bool
 }
 
-func (t *tags) missing(ref imageref.Ref) {
+func (t *tags) noteMissing(ref imageref.Ref) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.gone == nil {
@@ -53,9 +53,9 @@ func (s *session) driverTasks() []task {
 			_, err := s.puller.Resolve(ctx, ref)
 			switch {
 			case errors.Is(err, registry.ErrNotFound):
-				s.nodes.tags.missing(ref)
+				s.nodes.tags.noteMissing(ref)
 			case err != nil && ctx.Err() == nil:
-				s.problem(s.driverPlace(i, j, ref), err)
+				s.addProblem(s.driverPlace(i, j, ref), err)
 			}
 		}
 	}
@@ -135,8 +135,8 @@ func (s *session) settleDrivers() error {
 	for k, p := range s.nodes.payloads {
 		s.wantDriver(s.nodes.list[k], p, i, j)
 	}
-	s.nodes.drivers = drivers(s.nodes.list, s.nodes.payloads)
-	return s.emitFindings(packages(s.nodes.drivers), nil)
+	s.nodes.drivers = lockDrivers(s.nodes.list, s.nodes.payloads)
+	return s.emitFindings(packageFindings(s.nodes.drivers), nil)
 }
 
 // settleNode puts what exists in the place of what does not.
@@ -167,7 +167,7 @@ func (s *session) wantDriver(n inventory.Node, p inventory.Payload, component, c
 	if at, ok := platformOfNode(n); ok {
 		want = slices.DeleteFunc(slices.Clone(s.platforms), func(q platform) bool { return q.os != at.os || q.arch != at.arch })
 	}
-	s.found.image(p.Image, s.stack.Components[component].Name, byNodes, s.driverPlace(component, chart, p.Image), true)
+	s.found.addImage(p.Image, s.stack.Components[component].Name, byNodes, s.driverPlace(component, chart, p.Image), true)
 	w := s.found.images[p.Image]
 	for _, q := range want {
 		if !slices.Contains(w.only, q) {
@@ -178,8 +178,8 @@ func (s *session) wantDriver(n inventory.Node, p inventory.Payload, component, c
 	s.events.Emit(event.Event{Verb: verb, Kind: event.Info, Item: n.Name, Message: fmt.Sprintf("node %s: %s: %s", n.Name, p.Kind, p.Image), Fields: map[string]any{"payload": p}})
 }
 
-// drivers are the groups of nodes that one image drives, as the lock has them.
-func drivers(nodes []inventory.Node, payloads []inventory.Payload) []lock.Driver {
+// lockDrivers are the groups of nodes that one image drives, as the lock has them.
+func lockDrivers(nodes []inventory.Node, payloads []inventory.Payload) []lock.Driver {
 	groups := gpu.Groups(nodes, payloads)
 	out := make([]lock.Driver, len(groups))
 	for i, g := range groups {
@@ -196,8 +196,8 @@ func drivers(nodes []inventory.Node, payloads []inventory.Payload) []lock.Driver
 	return out
 }
 
-// packages says what the site has to have beside the bundle.
-func packages(list []lock.Driver) []event.Finding {
+// packageFindings says what the site has to have beside the bundle.
+func packageFindings(list []lock.Driver) []event.Finding {
 	var out []event.Finding
 	for _, d := range list {
 		if len(d.Packages) == 0 {

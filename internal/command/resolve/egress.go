@@ -98,7 +98,7 @@ func (s *session) reportOpen(component int, open []lint.Finding) {
 	} {
 		found := slices.DeleteFunc(slices.Clone(open), func(f lint.Finding) bool { return !sort.has(f.Code) })
 		if n := s.speak(name, found); n > 0 {
-			s.problem(at, fmt.Errorf("%w: %d of the findings above are not settled", sort.err, n))
+			s.addProblem(at, fmt.Errorf("%w: %d of the findings above are not settled", sort.err, n))
 		}
 	}
 }

@@ -29,7 +29,7 @@ type evidence struct {
 	notes   []string // about the failed and missing ones
 }
 
-func (e evidence) carried() int { return e.found - e.missing - e.failed }
+func (e evidence) carriedSize() int { return e.found - e.missing - e.failed }
 
 // search collects evidence of one root.
 type search struct {
@@ -39,24 +39,24 @@ type search struct {
 	evidence
 }
 
-// gather finds everything that refers to the subjects, and what refers to that.
+// gatherEvidence finds everything that refers to the subjects, and what refers to that.
 // A registry that answers with an error is one; only "not found" is an answer.
-func gather(ctx context.Context, p *registry.Puller, repository string, subjects []digest.Digest) (evidence, error) {
+func gatherEvidence(ctx context.Context, p *registry.Puller, repository string, subjects []digest.Digest) (evidence, error) {
 	s := &search{puller: p, repository: repository, seen: map[digest.Digest]bool{}}
 	for _, dg := range subjects {
-		if err := s.subject(ctx, dg, 1); err != nil {
+		if err := s.searchSubject(ctx, dg, 1); err != nil {
 			return evidence{}, fmt.Errorf("looking for signatures and attestations of %s@%s: %w", repository, dg, err)
 		}
 	}
 	return s.evidence, nil
 }
 
-func (s *search) subject(ctx context.Context, dg digest.Digest, depth int) error {
+func (s *search) searchSubject(ctx context.Context, dg digest.Digest, depth int) error {
 	if s.seen[dg] {
 		return nil
 	}
 	s.seen[dg] = true
-	if err := s.referrers(ctx, dg, depth); err != nil {
+	if err := s.searchReferrers(ctx, dg, depth); err != nil {
 		return err
 	}
 	tags, err := s.puller.CosignTags(ctx, s.repository, dg)
@@ -70,16 +70,16 @@ func (s *search) subject(ctx context.Context, dg digest.Digest, depth int) error
 	sort.Strings(names)
 	for _, tag := range names {
 		s.found++
-		if err := s.carry(ctx, s.repository+":"+tag, dg, tags[tag]); err != nil {
+		if err := s.carryManifest(ctx, s.repository+":"+tag, dg, tags[tag]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// referrers carries the OCI referrers of dg, and the fallback tag that lists
+// searchReferrers carries the OCI referrers of dg, and the fallback tag that lists
 // them on registries without the referrers API.
-func (s *search) referrers(ctx context.Context, dg digest.Digest, depth int) error {
+func (s *search) searchReferrers(ctx context.Context, dg digest.Digest, depth int) error {
 	list, fallback, err := s.puller.Referrers(ctx, s.repository, dg)
 	if err != nil {
 		return err
@@ -93,20 +93,20 @@ func (s *search) referrers(ctx context.Context, dg digest.Digest, depth int) err
 			continue
 		}
 		done[d.Digest] = true
-		if err := s.referrer(ctx, dg, d.Digest, depth); err != nil {
+		if err := s.takeReferrer(ctx, dg, d.Digest, depth); err != nil {
 			return err
 		}
 	}
 	if fallback == nil {
 		return nil
 	}
-	return s.add(lock.Item{
+	return s.addItem(lock.Item{
 		Ref: imageref.Ref(s.repository + ":" + registry.FallbackTag(dg)), Subject: dg,
 		Content: lock.Verbatim{pinIndex(*fallback)},
 	})
 }
 
-func (s *search) referrer(ctx context.Context, subject, dg digest.Digest, depth int) error {
+func (s *search) takeReferrer(ctx context.Context, subject, dg digest.Digest, depth int) error {
 	s.found++
 	m, err := s.puller.Manifest(ctx, s.repository, dg)
 	if errors.Is(err, registry.ErrNotFound) {
@@ -122,22 +122,22 @@ func (s *search) referrer(ctx context.Context, subject, dg digest.Digest, depth 
 		s.notes = append(s.notes, fmt.Sprintf("referrer %s is listed for %s and does not name it as its subject", dg, subject))
 		return nil
 	}
-	if err := s.carry(ctx, s.repository+"@"+string(dg), subject, m); err != nil {
+	if err := s.carryManifest(ctx, s.repository+"@"+string(dg), subject, m); err != nil {
 		return err
 	}
-	return s.subject(ctx, dg, depth+1)
+	return s.searchSubject(ctx, dg, depth+1)
 }
 
-// carry takes a manifest, or an index with all its children.
-func (s *search) carry(ctx context.Context, ref string, subject digest.Digest, m registry.Manifest) error {
+// carryManifest takes a manifest, or an index with all its children.
+func (s *search) carryManifest(ctx context.Context, ref string, subject digest.Digest, m registry.Manifest) error {
 	all := newSelection(s.puller, s.repository, nil)
-	if _, err := all.root(ctx, m); err != nil {
+	if _, err := all.carryRoot(ctx, m); err != nil {
 		return err
 	}
-	return s.add(lock.Item{Ref: imageref.Ref(ref), Subject: subject, Content: lock.Verbatim(all.carried)})
+	return s.addItem(lock.Item{Ref: imageref.Ref(ref), Subject: subject, Content: lock.Verbatim(all.carried)})
 }
 
-func (s *search) add(it lock.Item) error {
+func (s *search) addItem(it lock.Item) error {
 	if len(s.items) >= maxEvidence {
 		return fmt.Errorf("more than %d signatures and attestations", maxEvidence)
 	}

@@ -19,9 +19,9 @@ import (
 
 const maxManifestFile = 32 << 20
 
-// file resolves one file of a component. Its digest comes from the stack; only
+// resolveFile resolves one file of a component. Its digest comes from the stack; only
 // its length is asked of the upstream.
-func (s *session) file(ctx context.Context, i, j int) {
+func (s *session) resolveFile(ctx context.Context, i, j int) {
 	comp := &s.stack.Components[i]
 	f := &comp.Files[j]
 	at := stackField{
@@ -31,20 +31,20 @@ func (s *session) file(ctx context.Context, i, j int) {
 	dg := digest.NewDigestFromEncoded(digest.SHA256, strings.TrimPrefix(f.SHA256, "sha256:"))
 	raw := &lock.RawFile{Name: f.Name, URL: f.URL, Digest: dg, MediaType: lock.MediaTypeFile}
 	it := rawItem(lock.File, comp.Name, raw, f.URL)
-	s.work(lock.File, string(it.Ref), at, func() (int64, evidence, error) {
-		size, err := s.files.do(f.URL+" "+string(dg), func() (int64, error) { return s.length(ctx, f.URL, dg) })
+	s.resolveItem(lock.File, string(it.Ref), at, func() (int64, evidence, error) {
+		size, err := s.files.do(f.URL+" "+string(dg), func() (int64, error) { return s.findLength(ctx, f.URL, dg) })
 		if err != nil {
 			return 0, evidence{}, err
 		}
 		raw.Size = size
-		s.found.item(it, comp.Name)
+		s.found.addItem(it, comp.Name)
 		return size, evidence{}, nil
 	})
 }
 
-// length finds how long the content at url is. Where the upstream does not
+// findLength finds how long the content at url is. Where the upstream does not
 // tell, the content is streamed once, counted and compared with its digest.
-func (s *session) length(ctx context.Context, url string, want digest.Digest) (int64, error) {
+func (s *session) findLength(ctx context.Context, url string, want digest.Digest) (int64, error) {
 	size, _, err := s.fetch.Size(ctx, url)
 	if err != nil {
 		return 0, err
@@ -81,15 +81,15 @@ func (c *counter) Reset() error {
 	return nil
 }
 
-// manifest resolves one file of plain Kubernetes YAML and finds its images.
-func (s *session) manifest(i, j int) {
+// resolveManifest resolves one file of plain Kubernetes YAML and finds its images.
+func (s *session) resolveManifest(i, j int) {
 	comp := &s.stack.Components[i]
 	name := comp.Manifests[j]
 	at := stackField{
 		field: fmt.Sprintf("components[%d].manifests[%d]", i, j),
 		what:  fmt.Sprintf("component %s: manifest %s", comp.Name, name),
 	}
-	s.work(lock.Manifest, name, at, func() (int64, evidence, error) {
+	s.resolveItem(lock.Manifest, name, at, func() (int64, evidence, error) {
 		data, err := readFile(s.stack.Path(name), maxManifestFile)
 		if err != nil {
 			return 0, evidence{}, err
@@ -102,13 +102,13 @@ func (s *session) manifest(i, j int) {
 		if err != nil {
 			return 0, evidence{}, err
 		}
-		s.discover(docs, comp.Name, "manifest "+filepath.ToSlash(filepath.Clean(name)), at)
+		s.discoverImages(docs, comp.Name, "manifest "+filepath.ToSlash(filepath.Clean(name)), at)
 		raw := &lock.RawFile{
 			Name: filepath.Base(name), Path: path, Digest: digest.FromBytes(data), Size: int64(len(data)), MediaType: lock.MediaTypeManifest,
 		}
 		it := rawItem(lock.Manifest, comp.Name, raw, "file:"+path)
-		s.found.item(it, comp.Name)
-		s.found.manifest(i, j, it.Ref)
+		s.found.addItem(it, comp.Name)
+		s.found.addManifest(i, j, it.Ref)
 		return raw.Size, evidence{}, nil
 	})
 }

@@ -13,16 +13,16 @@ func matchFile(pattern, name string) bool {
 	if strings.HasSuffix(pattern, "/") {
 		pattern += "*"
 	}
-	return fnmatch(pattern, name)
+	return matchName(pattern, name)
 }
 
-// fnmatch matches in time proportional to len(pattern) × len(name).
-func fnmatch(pattern, name string) bool {
+// matchName matches in time proportional to len(pattern) × len(name).
+func matchName(pattern, name string) bool {
 	p, n := 0, 0
 	star, mark := -1, 0 // where to go back to
 	for n < len(name) {
 		_, width := utf8.DecodeRuneInString(name[n:])
-		switch next, ok := step(pattern, p, name[n:]); {
+		switch next, ok := matchStep(pattern, p, name[n:]); {
 		case p < len(pattern) && pattern[p] == '*':
 			star, mark = p, n
 			p++
@@ -39,9 +39,9 @@ func fnmatch(pattern, name string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// step matches one pattern element that is no star against the first character
+// matchStep matches one pattern element that is no star against the first character
 // of name and returns where the pattern goes on.
-func step(pattern string, p int, name string) (next int, ok bool) {
+func matchStep(pattern string, p int, name string) (next int, ok bool) {
 	if p >= len(pattern) {
 		return p, false
 	}
@@ -87,12 +87,12 @@ func inSet(set string, c rune) bool {
 	return found != negated
 }
 
-// literal says whether a pattern is a plain name.
-func literal(pattern string) bool { return !strings.ContainsAny(pattern, "*?[") }
+// isLiteral says whether a pattern is a plain name.
+func isLiteral(pattern string) bool { return !strings.ContainsAny(pattern, "*?[") }
 
-// pickle says whether a file's name is that of a format that runs code when it
+// isPickle says whether a file's name is that of a format that runs code when it
 // is loaded.
-func pickle(name string) bool {
+func isPickle(name string) bool {
 	switch strings.ToLower(path.Ext(name)) {
 	case ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib":
 		return true
@@ -107,7 +107,7 @@ var duplicates = []string{
 	"*.tflite", "*.ot", "*.mlmodel", "*.mlpackage/", "openvino_*", "consolidated*.safetensors",
 }
 
-func duplicate(name string) bool {
+func isDuplicate(name string) bool {
 	for _, pattern := range duplicates {
 		if matchFile(pattern, name) {
 			return true

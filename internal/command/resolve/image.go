@@ -35,25 +35,25 @@ func newSelection(p *registry.Puller, repository string, wanted []platform) *sel
 	return &selection{puller: p, repository: repository, wanted: wanted, all: wanted == nil, have: map[platform]bool{}, offered: map[string]bool{}}
 }
 
-// root carries what root leads to. missing are the wanted platforms that a
+// carryRoot carries what root leads to. missing are the wanted platforms that a
 // single-platform image lacks while it has another.
-func (s *selection) root(ctx context.Context, root registry.Manifest) (missing []string, err error) {
+func (s *selection) carryRoot(ctx context.Context, root registry.Manifest) (missing []string, err error) {
 	if !root.Index() {
-		return s.single(ctx, root)
+		return s.carrySingle(ctx, root)
 	}
-	if err := s.index(ctx, root, 1); err != nil {
+	if err := s.carryIndex(ctx, root, 1); err != nil {
 		return nil, err
 	}
 	if len(s.carried) == 1 && s.images == 0 {
 		return nil, fmt.Errorf("reading index %s: %w: it lists nothing that can be carried", root.Digest, ErrPlatform)
 	}
-	if lacking := s.lacking(); s.images > 0 && len(lacking) > 0 {
-		return nil, fmt.Errorf("%w: %s missing, there: %s", ErrPlatform, strings.Join(lacking, ", "), s.there())
+	if lacking := s.lackingPlatforms(); s.images > 0 && len(lacking) > 0 {
+		return nil, fmt.Errorf("%w: %s missing, there: %s", ErrPlatform, strings.Join(lacking, ", "), s.offeredPlatforms())
 	}
 	return nil, nil
 }
 
-func (s *selection) single(ctx context.Context, m registry.Manifest) ([]string, error) {
+func (s *selection) carrySingle(ctx context.Context, m registry.Manifest) ([]string, error) {
 	pinned, err := pinManifest(m)
 	if err != nil {
 		return nil, err
@@ -62,23 +62,23 @@ func (s *selection) single(ctx context.Context, m registry.Manifest) ([]string, 
 	if err != nil {
 		return nil, err
 	}
-	if isImage && p.known() {
+	if isImage && p.isKnown() {
 		pinned.Platform = p.String()
-		s.meet(p)
+		s.meetPlatform(p)
 	}
 	s.carried = append(s.carried, pinned)
-	if !isImage || !p.known() || s.wanted == nil {
+	if !isImage || !p.isKnown() || s.wanted == nil {
 		return nil, nil
 	}
-	lacking := s.lacking()
+	lacking := s.lackingPlatforms()
 	if len(lacking) == len(s.wanted) {
 		return nil, fmt.Errorf("%w: it is for %s, the stack for %s", ErrPlatform, p, strings.Join(lacking, ", "))
 	}
 	return lacking, nil
 }
 
-// meet notes that an image for p exists and says whether it is wanted.
-func (s *selection) meet(p platform) bool {
+// meetPlatform notes that an image for p exists and says whether it is wanted.
+func (s *selection) meetPlatform(p platform) bool {
 	s.images++
 	s.offered[p.String()] = true
 	if !s.all && !slices.Contains(s.wanted, p) {
@@ -88,7 +88,7 @@ func (s *selection) meet(p platform) bool {
 	return true
 }
 
-func (s *selection) lacking() []string {
+func (s *selection) lackingPlatforms() []string {
 	var out []string
 	for _, p := range s.wanted {
 		if !s.have[p] {
@@ -98,7 +98,7 @@ func (s *selection) lacking() []string {
 	return out
 }
 
-func (s *selection) there() string {
+func (s *selection) offeredPlatforms() string {
 	var out []string
 	for p := range s.offered {
 		out = append(out, p)
@@ -115,8 +115,8 @@ type child struct {
 	carry    bool
 }
 
-// index carries the index and the chosen ones of its children, in its order.
-func (s *selection) index(ctx context.Context, m registry.Manifest, depth int) error {
+// carryIndex carries the index and the chosen ones of its children, in its order.
+func (s *selection) carryIndex(ctx context.Context, m registry.Manifest, depth int) error {
 	if depth > maxIndexDepth {
 		return fmt.Errorf("reading index %s: nested more than %d deep", m.Digest, maxIndexDepth)
 	}
@@ -137,11 +137,11 @@ func (s *selection) index(ctx context.Context, m registry.Manifest, depth int) e
 		}
 	}
 	for i := range children {
-		if c := &children[i]; c.attests(chosen) {
+		if c := &children[i]; c.attestsChosen(chosen) {
 			c.carry, c.platform = true, attestation
 		}
 		if children[i].carry {
-			if err := s.take(ctx, &children[i], depth); err != nil {
+			if err := s.carryChild(ctx, &children[i], depth); err != nil {
 				return err
 			}
 		}
@@ -149,8 +149,8 @@ func (s *selection) index(ctx context.Context, m registry.Manifest, depth int) e
 	return nil
 }
 
-// attests says whether c is the attestation of a chosen image.
-func (c *child) attests(chosen map[digest.Digest]bool) bool {
+// attestsChosen says whether c is the attestation of a chosen image.
+func (c *child) attestsChosen(chosen map[digest.Digest]bool) bool {
 	return c.Annotations[annotationReferenceType] == attestationManifest &&
 		chosen[digest.Digest(c.Annotations[annotationReferenceDigest])]
 }
@@ -162,11 +162,11 @@ func (s *selection) chooseChild(ctx context.Context, c *child) error {
 	case c.Annotations[annotationReferenceType] == attestationManifest:
 		return nil
 	case isIndex(c.MediaType):
-		c.carry = c.Platform == nil || s.all || slices.Contains(s.wanted, platformOf(*c.Platform)) || !platformOf(*c.Platform).known()
+		c.carry = c.Platform == nil || s.all || slices.Contains(s.wanted, platformOf(*c.Platform)) || !platformOf(*c.Platform).isKnown()
 		return nil
 	case c.Platform != nil && c.Platform.OS != "" && c.Platform.Architecture != "":
-		if p := platformOf(*c.Platform); p.known() {
-			c.carry, c.platform = s.meet(p), p.String()
+		if p := platformOf(*c.Platform); p.isKnown() {
+			c.carry, c.platform = s.meetPlatform(p), p.String()
 		} else {
 			c.carry = s.all
 		}
@@ -178,7 +178,7 @@ func (s *selection) chooseChild(ctx context.Context, c *child) error {
 // chooseByContent reads a child without a platform: an artifact is carried, an image by
 // its config's platform.
 func (s *selection) chooseByContent(ctx context.Context, c *child) error {
-	m, err := s.read(ctx, c.Descriptor)
+	m, err := s.readManifest(ctx, c.Descriptor)
 	if err != nil {
 		return err
 	}
@@ -196,14 +196,14 @@ func (s *selection) chooseByContent(ctx context.Context, c *child) error {
 		return err
 	}
 	c.carry = true
-	if isImage && p.known() {
-		c.carry, c.platform = s.meet(p), p.String()
+	if isImage && p.isKnown() {
+		c.carry, c.platform = s.meetPlatform(p), p.String()
 	}
 	return nil
 }
 
-// take carries one child.
-func (s *selection) take(ctx context.Context, c *child, depth int) error {
+// carryChild carries one child.
+func (s *selection) carryChild(ctx context.Context, c *child, depth int) error {
 	if slices.ContainsFunc(s.carried, func(m lock.ImageManifest) bool { return m.Digest == c.Digest }) {
 		return nil
 	}
@@ -211,14 +211,14 @@ func (s *selection) take(ctx context.Context, c *child, depth int) error {
 		return fmt.Errorf("carrying %s: more than %d manifests", s.repository, maxChildren)
 	}
 	if c.manifest == nil {
-		m, err := s.read(ctx, c.Descriptor)
+		m, err := s.readManifest(ctx, c.Descriptor)
 		if err != nil {
 			return err
 		}
 		c.manifest = &m
 	}
 	if c.manifest.Index() {
-		return s.index(ctx, *c.manifest, depth+1)
+		return s.carryIndex(ctx, *c.manifest, depth+1)
 	}
 	pinned, err := pinManifest(*c.manifest)
 	if err != nil {
@@ -229,8 +229,8 @@ func (s *selection) take(ctx context.Context, c *child, depth int) error {
 	return nil
 }
 
-// read fetches what a descriptor names and holds it against its size.
-func (s *selection) read(ctx context.Context, d ocispec.Descriptor) (registry.Manifest, error) {
+// readManifest fetches what a descriptor names and holds it against its size.
+func (s *selection) readManifest(ctx context.Context, d ocispec.Descriptor) (registry.Manifest, error) {
 	m, err := s.puller.Manifest(ctx, s.repository, d.Digest)
 	if err != nil {
 		return m, err

@@ -25,25 +25,25 @@ func (s *session) declareImage(i, j int) {
 	}
 	ref, err := comp.Image(j)
 	if err != nil {
-		s.problem(at, err)
+		s.addProblem(at, err)
 		return
 	}
-	s.found.image(ref, comp.Name, "stack", at, true)
+	s.found.addImage(ref, comp.Name, "stack", at, true)
 }
 
-// discover notes the images of rendered documents, and what would call out. at is the chart or manifest
+// discoverImages notes the images of rendered documents, and what would call out. at is the chart or manifest
 // they come from.
-func (s *session) discover(docs []document.Document, component, by string, at stackField) {
+func (s *session) discoverImages(docs []document.Document, component, by string, at stackField) {
 	sites, err := document.Read(docs)
 	if err != nil {
-		s.problem(at, err)
+		s.addProblem(at, err)
 		return
 	}
 	s.found.lint(component, lint.Check(sites))
 	for _, f := range document.Images(sites) {
 		certain := f.Certainty == document.Certain
 		if !certain {
-			s.found.suspect(suspect{component: component, site: f})
+			s.found.addSuspect(suspect{component: component, site: f})
 		}
 		if !certain && f.Certainty != document.Joined {
 			continue
@@ -52,10 +52,10 @@ func (s *session) discover(docs []document.Document, component, by string, at st
 		where.what = fmt.Sprintf("%s: %s line %d: image %s", at.what, f.Template, f.Line, f.Ref)
 		ref, err := f.Image()
 		if err != nil {
-			s.problem(where, err)
+			s.addProblem(where, err)
 			continue
 		}
-		s.found.image(ref, component, by, where, certain)
+		s.found.addImage(ref, component, by, where, certain)
 	}
 }
 
@@ -67,15 +67,15 @@ func (s *session) imageTasks() []task {
 	slices.Sort(refs)
 	out := make([]task, len(refs))
 	for i, ref := range refs {
-		out[i] = func(ctx context.Context) { s.image(ctx, ref, s.found.images[ref]) }
+		out[i] = func(ctx context.Context) { s.resolveImage(ctx, ref, s.found.images[ref]) }
 	}
 	return out
 }
 
-// image pins one image and gathers what refers to it.
-func (s *session) image(ctx context.Context, ref imageref.Ref, w *wantedImage) {
-	s.work(lock.Image, string(ref), w.first(), func() (int64, evidence, error) {
-		pinned, err := s.pinImage(ctx, ref, s.wanted(w))
+// resolveImage pins one image and gathers what refers to it.
+func (s *session) resolveImage(ctx context.Context, ref imageref.Ref, w *wantedImage) {
+	s.resolveItem(lock.Image, string(ref), w.firstPlace(), func() (int64, evidence, error) {
+		pinned, err := s.pinImage(ctx, ref, s.wantedPlatforms(w))
 		if !w.certain && errors.Is(err, registry.ErrNotFound) {
 			s.found.missing(ref)
 			return 0, evidence{}, nil
@@ -87,17 +87,17 @@ func (s *session) image(ctx context.Context, ref imageref.Ref, w *wantedImage) {
 			s.warn(string(ref), fmt.Sprintf("it is for %s alone; the stack also has %s", pinned.manifests[0].Platform, p))
 		}
 		root := pinned.manifests[0]
-		s.found.item(lock.Item{
-			Ref: ref, Kind: lock.Image, Source: string("docker://" + ref), FoundBy: keys(w.by),
+		s.found.addItem(lock.Item{
+			Ref: ref, Kind: lock.Image, Source: string("docker://" + ref), FoundBy: sortedKeys(w.by),
 			Digest: root.Digest, MediaType: root.MediaType, Size: root.Size, Content: lock.Verbatim(pinned.manifests),
-		}, keys(w.components)...)
-		found, err := s.gather(ctx, ref, pinned.manifests, keys(w.components))
-		return payload(pinned.manifests), found, err
+		}, sortedKeys(w.components)...)
+		found, err := s.gatherEvidence(ctx, ref, pinned.manifests, sortedKeys(w.components))
+		return payloadSize(pinned.manifests), found, err
 	})
 }
 
-// first is the place that names the image first; the others follow in words.
-func (w *wantedImage) first() stackField {
+// firstPlace is the place that names the image first; the others follow in words.
+func (w *wantedImage) firstPlace() stackField {
 	sort.Slice(w.places, func(i, j int) bool {
 		if w.places[i].field != w.places[j].field {
 			return w.places[i].field < w.places[j].field
@@ -117,9 +117,9 @@ type pinnedImage struct {
 	lacking   []string // wanted platforms a single-platform image is not for
 }
 
-// wanted are the platforms that an image is carried for: a driver's are those of
+// wantedPlatforms are the platforms that an image is carried for: a driver's are those of
 // the nodes it drives.
-func (s *session) wanted(w *wantedImage) []platform {
+func (s *session) wantedPlatforms(w *wantedImage) []platform {
 	if len(w.by) == 1 && w.by[byNodes] {
 		return w.only
 	}
@@ -139,7 +139,7 @@ func (s *session) pinImage(ctx context.Context, ref imageref.Ref, wanted []platf
 	return s.images.do(fmt.Sprint(ref.At(root.Digest), wanted), func() (pinnedImage, error) {
 		sel := newSelection(s.puller, ref.Repository(), wanted)
 		sel.all = s.allPlatforms
-		lacking, err := sel.root(ctx, root)
+		lacking, err := sel.carryRoot(ctx, root)
 		return pinnedImage{sel.carried, lacking}, err
 	})
 }
@@ -157,17 +157,17 @@ func (s *session) checkTag(ctx context.Context, pinned imageref.Ref) {
 	}
 }
 
-// gather finds the evidence of what is carried of one root and adds it to what
+// gatherEvidence finds the evidence of what is carried of one root and adds it to what
 // the session found.
-func (s *session) gather(ctx context.Context, ref imageref.Ref, manifests []lock.ImageManifest, components []string) (evidence, error) {
+func (s *session) gatherEvidence(ctx context.Context, ref imageref.Ref, manifests []lock.ImageManifest, components []string) (evidence, error) {
 	found, err := s.evidence.do(string(ref.At(manifests[0].Digest)), func() (evidence, error) {
 		subjects := make([]digest.Digest, len(manifests))
 		for i, m := range manifests {
 			subjects[i] = m.Digest
 		}
-		e, err := gather(ctx, s.puller, ref.Repository(), subjects)
+		e, err := gatherEvidence(ctx, s.puller, ref.Repository(), subjects)
 		if err == nil {
-			s.found.count(e)
+			s.found.addEvidence(e)
 		}
 		for _, note := range e.notes {
 			s.warn(string(ref), note)
@@ -175,13 +175,13 @@ func (s *session) gather(ctx context.Context, ref imageref.Ref, manifests []lock
 		return e, err
 	})
 	for _, it := range found.items {
-		s.found.item(it, components...)
+		s.found.addItem(it, components...)
 	}
 	return found, err
 }
 
-// payload is the size of all blobs of some manifests, each counted once.
-func payload(manifests []lock.ImageManifest) int64 {
+// payloadSize is the size of all blobs of some manifests, each counted once.
+func payloadSize(manifests []lock.ImageManifest) int64 {
 	seen := map[digest.Digest]bool{}
 	var total int64
 	for _, m := range manifests {

@@ -46,9 +46,9 @@ type wantedModel struct {
 	files      map[string]bool
 }
 
-// model reads one model's listing and notes which files are wanted. What two
+// resolveModel reads one model's listing and notes which files are wanted. What two
 // components want of one commit becomes one item.
-func (s *session) model(ctx context.Context, i, j int) {
+func (s *session) resolveModel(ctx context.Context, i, j int) {
 	comp := &s.stack.Components[i]
 	m := &comp.Models[j]
 	at := stackField{
@@ -62,27 +62,27 @@ func (s *session) model(ctx context.Context, i, j int) {
 	repository := strings.TrimPrefix(m.Source, "hf://")
 	info, err := s.infos.do(strings.ToLower(repository)+"@"+revision, func() (*hub.Model, error) { return s.hub.Info(ctx, repository, revision) })
 	if err != nil {
-		s.problem(at, err)
+		s.addProblem(at, err)
 		return
 	}
 	files, err := chooseFiles(info.Files, m)
 	if err != nil {
-		s.problem(at, err)
+		s.addProblem(at, err)
 		return
 	}
 	for _, f := range files {
-		if pickle(f) {
+		if isPickle(f) {
 			s.warn(m.Source, fmt.Sprintf("carrying %s, which can run code when it is loaded", f))
 		}
 	}
-	if other := s.models.want(info, revision, [2]int{i, j}, at, comp.Name, files); other != info.ID {
-		s.problem(at, fmt.Errorf("the hub spells the repository both %q and %q", other, info.ID))
+	if other := s.models.wantFiles(info, revision, [2]int{i, j}, at, comp.Name, files); other != info.ID {
+		s.addProblem(at, fmt.Errorf("the hub spells the repository both %q and %q", other, info.ID))
 	}
 }
 
-// want adds files of a model and returns how the hub spelt its repository
+// wantFiles adds files of a model and returns how the hub spelt its repository
 // before.
-func (m *models) want(info *hub.Model, revision string, order [2]int, at stackField, component string, files []string) string {
+func (m *models) wantFiles(info *hub.Model, revision string, order [2]int, at stackField, component string, files []string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.refs == nil {
@@ -126,7 +126,7 @@ func chooseFiles(files []hub.File, m *stack.Model) ([]string, error) {
 		}
 		switch {
 		case !wanted || matchAny(m.Exclude, f.Path):
-		case pickle(f.Path) && !slices.Contains(m.Include, f.Path):
+		case isPickle(f.Path) && !slices.Contains(m.Include, f.Path):
 			refused = append(refused, f.Path)
 		default:
 			chosen = append(chosen, f.Path)
@@ -148,7 +148,7 @@ func usualFiles(files []hub.File) func(string) bool {
 	for _, f := range files {
 		if strings.HasSuffix(f.Path, ".safetensors") {
 			weights++
-			if duplicate(f.Path) {
+			if isDuplicate(f.Path) {
 				doubtful++
 			}
 		}
@@ -160,7 +160,7 @@ func usualFiles(files []hub.File) func(string) bool {
 		case strings.HasSuffix(name, ".safetensors") && weights == doubtful:
 			return true // all there is
 		}
-		return !pickle(name) && !duplicate(name)
+		return !isPickle(name) && !isDuplicate(name)
 	}
 }
 
@@ -178,16 +178,16 @@ func (s *session) finishModels(ctx context.Context) error {
 }
 
 func (s *session) finishModel(ctx context.Context, ref string, w *wantedModel) {
-	s.work(lock.Model, ref, w.at, func() (int64, evidence, error) {
+	s.resolveItem(lock.Model, ref, w.at, func() (int64, evidence, error) {
 		m := &lock.HubModel{
 			Repository: w.model.ID, Revision: w.revision, Commit: w.model.Commit, License: w.model.License,
 			Platform: s.platforms[0].String(),
 		}
 		reader := &modelReader{session: s, model: w.model, sums: map[string]digest.Digest{}}
-		if err := reader.pin(ctx, m, w.files); err != nil {
+		if err := reader.pinModel(ctx, m, w.files); err != nil {
 			return 0, evidence{}, err
 		}
-		s.found.item(lock.Item{Ref: imageref.Ref(ref), Kind: lock.Model, Source: "hf://" + m.Repository + "@" + m.Commit, Content: m}, keys(w.components)...)
+		s.found.addItem(lock.Item{Ref: imageref.Ref(ref), Kind: lock.Model, Source: "hf://" + m.Repository + "@" + m.Commit, Content: m}, sortedKeys(w.components)...)
 		var total int64
 		for _, l := range m.Layers {
 			total += l.Size
@@ -203,10 +203,10 @@ type modelReader struct {
 	sums  map[string]digest.Digest // of files read
 }
 
-// pin fills in the model's files and layers. Files up to 1 MiB, and all that
+// pinModel fills in the model's files and layers. Files up to 1 MiB, and all that
 // the hub knows no SHA-256 of, are read and verified; a layer of such files
 // alone gets its digest.
-func (r *modelReader) pin(ctx context.Context, m *lock.HubModel, wanted map[string]bool) error {
+func (r *modelReader) pinModel(ctx context.Context, m *lock.HubModel, wanted map[string]bool) error {
 	var files []hub.File
 	for _, f := range r.model.Files {
 		if wanted[f.Path] {
@@ -218,7 +218,7 @@ func (r *modelReader) pin(ctx context.Context, m *lock.HubModel, wanted map[stri
 	}
 	m.Layers = lock.ModelLayers(m.Files)
 	for i := range m.Layers {
-		if err := r.layer(ctx, m, i, files); err != nil {
+		if err := r.readLayer(ctx, m, i, files); err != nil {
 			return err
 		}
 	}
@@ -230,22 +230,22 @@ func (r *modelReader) pin(ctx context.Context, m *lock.HubModel, wanted map[stri
 	return nil
 }
 
-// layer reads a layer's files and hashes it, unless it holds one that is large
+// readLayer reads a layer's files and hashes it, unless it holds one that is large
 // and in LFS; then only the others are read.
-func (r *modelReader) layer(ctx context.Context, m *lock.HubModel, i int, files []hub.File) error {
+func (r *modelReader) readLayer(ctx context.Context, m *lock.HubModel, i int, files []hub.File) error {
 	pending := false
 	for _, name := range m.Layers[i].Files {
-		pending = pending || large(files[find(files, name)])
+		pending = pending || isLarge(files[findFile(files, name)])
 	}
-	open := func(f lock.ModelFile) (io.ReadCloser, error) { return r.open(ctx, files[find(files, f.Path)]) }
+	open := func(f lock.ModelFile) (io.ReadCloser, error) { return r.openFile(ctx, files[findFile(files, f.Path)]) }
 	if !pending {
 		dg, err := m.LayerDigest(i, open)
 		m.Layers[i].Digest = dg
 		return err
 	}
 	for _, name := range m.Layers[i].Files {
-		if f := files[find(files, name)]; !large(f) {
-			if err := r.drain(ctx, f); err != nil {
+		if f := files[findFile(files, name)]; !isLarge(f) {
+			if err := r.drainFile(ctx, f); err != nil {
 				return err
 			}
 		}
@@ -253,16 +253,16 @@ func (r *modelReader) layer(ctx context.Context, m *lock.HubModel, i int, files 
 	return nil
 }
 
-// large says whether a file stays unread until it is packed.
-func large(f hub.File) bool { return f.LFS() && f.Size > smallFile }
+// isLarge says whether a file stays unread until it is packed.
+func isLarge(f hub.File) bool { return f.LFS() && f.Size > smallFile }
 
-func find(files []hub.File, name string) int {
+func findFile(files []hub.File, name string) int {
 	return slices.IndexFunc(files, func(f hub.File) bool { return f.Path == name })
 }
 
-// drain reads a file for its hash alone.
-func (r *modelReader) drain(ctx context.Context, f hub.File) error {
-	rc, err := r.open(ctx, f)
+// drainFile reads a file for its hash alone.
+func (r *modelReader) drainFile(ctx context.Context, f hub.File) error {
+	rc, err := r.openFile(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -271,10 +271,10 @@ func (r *modelReader) drain(ctx context.Context, f hub.File) error {
 	return err
 }
 
-// open fetches one file and verifies it by what the hub says of it. A small
+// openFile fetches one file and verifies it by what the hub says of it. A small
 // file is verified before a byte of it is handed on; of a larger one the last
 // read fails when it is wrong.
-func (r *modelReader) open(ctx context.Context, f hub.File) (io.ReadCloser, error) {
+func (r *modelReader) openFile(ctx context.Context, f hub.File) (io.ReadCloser, error) {
 	if f.Size > maxPlainFile {
 		return nil, fmt.Errorf("file %s: %d bytes outside LFS, at most %d", f.Path, f.Size, maxPlainFile)
 	}
@@ -284,18 +284,18 @@ func (r *modelReader) open(ctx context.Context, f hub.File) (io.ReadCloser, erro
 	}
 	if f.Size <= smallFile {
 		sum := newFileSum(f)
-		data, err := r.small(ctx, request, sum)
+		data, err := r.readSmall(ctx, request, sum)
 		if err != nil {
 			return nil, err
 		}
 		r.sums[f.Path] = sum.sha256()
 		return io.NopCloser(bytes.NewReader(data)), nil
 	}
-	return r.stream(ctx, request, f), nil
+	return r.streamFile(ctx, request, f), nil
 }
 
-// small reads a file whole; wrong bytes are asked for once more.
-func (r *modelReader) small(ctx context.Context, request fetch.Request, sum *fileSum) ([]byte, error) {
+// readSmall reads a file whole; wrong bytes are asked for once more.
+func (r *modelReader) readSmall(ctx context.Context, request fetch.Request, sum *fileSum) ([]byte, error) {
 	for try := 1; ; try++ {
 		data, _, err := r.fetch.Read(ctx, request, smallFile)
 		if err != nil {
@@ -312,8 +312,8 @@ func (r *modelReader) small(ctx context.Context, request fetch.Request, sum *fil
 	}
 }
 
-// stream fetches a file through a pipe: nothing of it is kept.
-func (r *modelReader) stream(ctx context.Context, request fetch.Request, f hub.File) io.ReadCloser {
+// streamFile fetches a file through a pipe: nothing of it is kept.
+func (r *modelReader) streamFile(ctx context.Context, request fetch.Request, f hub.File) io.ReadCloser {
 	pr, pw := io.Pipe()
 	dst := &pipeDst{pipe: pw, sum: newFileSum(f)}
 	go func() {

@@ -229,11 +229,11 @@ func FuzzFnmatch(f *testing.F) {
 	f.Add("*[a-]?*", "xa-")
 	f.Add("[", "\xff")
 	f.Fuzz(func(t *testing.T, pattern, name string) {
-		got := fnmatch(pattern, name)
-		if literal(pattern) && !strings.HasSuffix(pattern, "/") && utf8.ValidString(pattern) && utf8.ValidString(name) && got != (pattern == name) {
+		got := matchName(pattern, name)
+		if isLiteral(pattern) && !strings.HasSuffix(pattern, "/") && utf8.ValidString(pattern) && utf8.ValidString(name) && got != (pattern == name) {
 			t.Errorf("%q and %q: %v", pattern, name, got)
 		}
-		if !fnmatch("*", name) || fnmatch(pattern, name) && !fnmatch("*"+pattern, name) {
+		if !matchName("*", name) || matchName(pattern, name) && !matchName("*"+pattern, name) {
 			t.Errorf("%q and %q: a star does not match", pattern, name)
 		}
 	})

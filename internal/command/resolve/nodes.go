@@ -48,7 +48,7 @@ func (s *session) checkNodes(opt Options) error {
 		return err
 	}
 	c.Describe(v.Nodes)
-	rules := gpu.Options{Operator: s.operator(v.Operator), Month: month(opt.Now)}
+	rules := gpu.Options{Operator: s.operatorVersion(v.Operator), Month: supportMonth(opt.Now)}
 	s.nodes.list = v.Nodes
 	foreign := s.emitFindings(s.keepPlatforms(len(opt.Platforms) > 0), ErrNodePlatform)
 	for _, n := range s.nodes.list {
@@ -57,8 +57,8 @@ func (s *session) checkNodes(opt Options) error {
 	return errors.Join(foreign, s.emitFindings(gpu.PayloadFindings(s.nodes.list, s.nodes.payloads, event.Error), ErrNoDriver))
 }
 
-// month is the one of a time, or else the present one.
-func month(now time.Time) string {
+// supportMonth is the one of a time, or else the present one.
+func supportMonth(now time.Time) string {
 	if now.IsZero() {
 		now = time.Now()
 	}
@@ -77,7 +77,7 @@ func (s *session) keepPlatforms(chosen bool) []event.Finding {
 			continue
 		}
 		if has[p] = true; !s.isFor(p) {
-			found = append(found, s.foreign(n, p, chosen))
+			found = append(found, s.foreignNode(n, p, chosen))
 		}
 	}
 	switch {
@@ -105,7 +105,7 @@ func (s *session) isFor(p platform) bool {
 	return slices.ContainsFunc(s.platforms, func(q platform) bool { return q.os == p.os && q.arch == p.arch })
 }
 
-func (s *session) foreign(n inventory.Node, p platform, chosen bool) event.Finding {
+func (s *session) foreignNode(n inventory.Node, p platform, chosen bool) event.Finding {
 	var have []string
 	for _, q := range s.platforms {
 		have = append(have, q.String())
@@ -121,8 +121,8 @@ func (s *session) foreign(n inventory.Node, p platform, chosen bool) event.Findi
 	return f
 }
 
-// operator is the release of the operator in the stack, or else the inventory's.
-func (s *session) operator(otherwise string) string {
+// operatorVersion is the release of the operator in the stack, or else the inventory's.
+func (s *session) operatorVersion(otherwise string) string {
 	if i, j := s.operatorChart(); i >= 0 {
 		return s.stack.Components[i].Charts[j].Version
 	}

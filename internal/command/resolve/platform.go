@@ -46,7 +46,7 @@ func platformOf(p ocispec.Platform) platform {
 	return q
 }
 
-func (p platform) known() bool {
+func (p platform) isKnown() bool {
 	return p.os != "" && p.arch != "" && p.os != "unknown" && p.arch != "unknown"
 }
 

@@ -90,9 +90,9 @@ type stackField struct {
 	what  string // component web: image ghcr.io/acme/web:1
 }
 
-// problem records err at a field of the stack.
-func (s *session) problem(at stackField, err error) {
-	line := s.source.line(at.field)
+// addProblem records err at a field of the stack.
+func (s *session) addProblem(at stackField, err error) {
+	line := s.source.lineOf(at.field)
 	where := s.source.name
 	if line > 0 {
 		where = fmt.Sprintf("%s:%d", where, line)
@@ -121,7 +121,7 @@ func readSource(path string) source {
 			return s
 		}
 		if root := n.Content[0]; kindOf(root) == "Stack" {
-			s.note(root, "")
+			s.noteLines(root, "")
 		}
 	}
 }
@@ -135,18 +135,18 @@ func kindOf(n *yaml.Node) string {
 	return ""
 }
 
-func (s source) note(n *yaml.Node, field string) {
+func (s source) noteLines(n *yaml.Node, field string) {
 	s.lines[field] = n.Line
 	switch n.Kind {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			s.note(n.Content[i+1], strings.TrimPrefix(field+"."+n.Content[i].Value, "."))
+			s.noteLines(n.Content[i+1], strings.TrimPrefix(field+"."+n.Content[i].Value, "."))
 		}
 	case yaml.SequenceNode:
 		for i, c := range n.Content {
-			s.note(c, fmt.Sprintf("%s[%d]", field, i))
+			s.noteLines(c, fmt.Sprintf("%s[%d]", field, i))
 		}
 	}
 }
 
-func (s source) line(field string) int { return s.lines[field] }
+func (s source) lineOf(field string) int { return s.lines[field] }

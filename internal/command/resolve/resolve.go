@@ -72,17 +72,17 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 		sink = event.Discard
 	}
 	sink.Emit(event.Event{Verb: verb, Kind: event.Start, Message: opt.Stack})
-	result, err := run(ctx, opt, sink)
+	result, err := runResolve(ctx, opt, sink)
 	if err != nil {
 		sink.Emit(event.Event{Verb: verb, Kind: event.End, Message: "failed"})
 		return Result{}, err
 	}
 	sink.Emit(event.Event{Verb: verb, Kind: event.End, Message: opt.Output})
-	sink.Emit(event.Event{Verb: verb, Kind: event.Result, Message: opt.Output, Bytes: result.Payload, Fields: result.fields()})
+	sink.Emit(event.Event{Verb: verb, Kind: event.Result, Message: opt.Output, Bytes: result.Payload, Fields: result.eventFields()})
 	return result, nil
 }
 
-func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
+func runResolve(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	s, err := newSession(opt, sink)
 	if err != nil {
 		return Result{}, err
@@ -90,7 +90,7 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	if err := s.checkNodes(opt); err != nil {
 		return Result{}, err
 	}
-	l, err := s.resolve(ctx)
+	l, err := s.resolveStack(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -101,7 +101,7 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	if l, err = lock.Read(opt.Output); err != nil {
 		return Result{}, fmt.Errorf("reading the lock back: %w", err)
 	}
-	return s.result(l, opt.Output), nil
+	return s.resultOf(l, opt.Output), nil
 }
 
 // session is one run.
@@ -145,11 +145,11 @@ func newSession(opt Options, sink event.Sink) (*session, error) {
 	if s.platforms, err = choosePlatforms(opt.Platforms, st.Platforms); err != nil {
 		return nil, err
 	}
-	return s, s.connect(opt)
+	return s, s.connectUpstreams(opt)
 }
 
-// connect makes the clients of the upstreams.
-func (s *session) connect(o Options) error {
+// connectUpstreams makes the clients of the upstreams.
+func (s *session) connectUpstreams(o Options) error {
 	opt := fetch.Options{PerHost: max(s.workers, fetch.DefaultPerHost), Backoff: o.backoff, Sink: event.Named(s.events, verb)}
 	if o.Upstreams != "" {
 		u, err := stack.ReadUpstreams(o.Upstreams)
@@ -185,13 +185,13 @@ func choosePlatforms(chosen, declared []string) ([]platform, error) {
 	return out, nil
 }
 
-// resolve works in two rounds: charts and manifests first, because they name
+// resolveStack works in two rounds: charts and manifests first, because they name
 // images, then everything that is large or many.
-func (s *session) resolve(ctx context.Context) (*lock.Lock, error) {
+func (s *session) resolveStack(ctx context.Context) (*lock.Lock, error) {
 	var first, second tasks
 	for i := range s.stack.Components {
-		first.add(s.discoveries(i)...)
-		second.add(s.contents(i)...)
+		first.add(s.discoveryTasks(i)...)
+		second.add(s.contentTasks(i)...)
 	}
 	first.add(s.driverTasks()...)
 	if err := first.run(ctx, s.workers); err != nil {
@@ -209,17 +209,17 @@ func (s *session) resolve(ctx context.Context) (*lock.Lock, error) {
 		return nil, err
 	}
 	for _, ref := range s.found.clashes {
-		s.problem(stackField{field: "components", what: string(ref)}, ErrClash)
+		s.addProblem(stackField{field: "components", what: string(ref)}, ErrClash)
 	}
 	s.egress()
 	if err := s.problems.err(); err != nil {
 		return nil, err
 	}
-	return s.assemble(), nil
+	return s.assembleLock(), nil
 }
 
-// discoveries are the tasks of a component that reveal images.
-func (s *session) discoveries(i int) []task {
+// discoveryTasks are the tasks of a component that reveal images.
+func (s *session) discoveryTasks(i int) []task {
 	comp := &s.stack.Components[i]
 	var out []task
 	for j := range comp.Images {
@@ -229,20 +229,20 @@ func (s *session) discoveries(i int) []task {
 		out = append(out, func(ctx context.Context) { s.chart(ctx, i, j) })
 	}
 	for j := range comp.Manifests {
-		out = append(out, func(context.Context) { s.manifest(i, j) })
+		out = append(out, func(context.Context) { s.resolveManifest(i, j) })
 	}
 	return out
 }
 
-// contents are the tasks of a component that reveal nothing further.
-func (s *session) contents(i int) []task {
+// contentTasks are the tasks of a component that reveal nothing further.
+func (s *session) contentTasks(i int) []task {
 	comp := &s.stack.Components[i]
 	var out []task
 	for j := range comp.Models {
-		out = append(out, func(ctx context.Context) { s.model(ctx, i, j) })
+		out = append(out, func(ctx context.Context) { s.resolveModel(ctx, i, j) })
 	}
 	for j := range comp.Files {
-		out = append(out, func(ctx context.Context) { s.file(ctx, i, j) })
+		out = append(out, func(ctx context.Context) { s.resolveFile(ctx, i, j) })
 	}
 	return out
 }

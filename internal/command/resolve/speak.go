@@ -5,19 +5,19 @@ import (
 	"github.com/caisson/caisson/internal/event"
 )
 
-// work resolves one item between a Start and an End event. do returns the
+// resolveItem resolves one item between a Start and an End event. do returns the
 // item's payload and evidence; its error becomes a problem.
-func (s *session) work(kind lock.Kind, name string, at stackField, do func() (int64, evidence, error)) {
+func (s *session) resolveItem(kind lock.Kind, name string, at stackField, do func() (int64, evidence, error)) {
 	fields := map[string]any{"kind": string(kind)}
 	s.events.Emit(event.Event{Verb: verb, Kind: event.Start, Item: name, Fields: fields})
 	bytes, found, err := do()
 	end := event.Event{Verb: verb, Kind: event.End, Item: name, Bytes: bytes}
 	if err != nil {
-		s.problem(at, err)
+		s.addProblem(at, err)
 		end.Message, end.Fields = "failed", fields
 	} else {
 		end.Fields = map[string]any{
-			"kind": string(kind), "found": found.found, "carried": found.carried(), "missing": found.missing, "failed": found.failed,
+			"kind": string(kind), "found": found.found, "carried": found.carriedSize(), "missing": found.missing, "failed": found.failed,
 		}
 	}
 	s.events.Emit(end)
@@ -27,7 +27,7 @@ func (s *session) warn(item, message string) {
 	s.events.Emit(event.Event{Verb: verb, Kind: event.Warning, Item: item, Message: message})
 }
 
-func (s *session) result(l *lock.Lock, path string) Result {
+func (s *session) resultOf(l *lock.Lock, path string) Result {
 	r := Result{Lock: l, Path: path, Counts: map[lock.Kind]int{}, Evidence: s.found.evidence}
 	for _, it := range l.Items {
 		r.Counts[it.Kind]++
@@ -38,7 +38,7 @@ func (s *session) result(l *lock.Lock, path string) Result {
 	return r
 }
 
-func (r Result) fields() map[string]any {
+func (r Result) eventFields() map[string]any {
 	fields := map[string]any{
 		"name": r.Lock.Metadata.Name, "version": r.Lock.Metadata.Version, "digest": string(r.Lock.Digest()),
 		"payloadBytes": r.Payload,
