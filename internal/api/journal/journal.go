@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/api/object"
 )
@@ -206,7 +207,7 @@ func (c *Installed) Snapshot() *Former {
 type Release struct {
 	Name         string        `json:"name"`
 	Revision     int           `json:"revision"`
-	Chart        string        `json:"chart"`
+	Chart        imageref.Ref  `json:"chart"`
 	ChartDigest  digest.Digest `json:"chartDigest"`
 	ValuesDigest digest.Digest `json:"valuesDigest"`
 	Objects      []object.Ref  `json:"objects,omitempty"`

@@ -174,7 +174,7 @@ type Release struct {
 
 // Manifest is one file of plain objects.
 type Manifest struct {
-	Item    string        `json:"item"`   // lock reference
+	Item    imageref.Ref  `json:"item"`   // lock reference
 	Digest  digest.Digest `json:"digest"` // of the file
 	Objects int           `json:"objects"`
 }

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
@@ -131,7 +130,7 @@ func unionBy[T any](a, b []T, key func(T) string) []T {
 func (w *work) outlineEntry() journal.Installed {
 	e := journal.Installed{Name: w.c.Name, Needs: w.c.Needs, Namespace: w.c.Namespace, Version: w.in.plan.Version, Plan: w.in.planned}
 	for _, r := range w.c.Releases {
-		e.Releases = append(e.Releases, journal.Release{Name: r.Name, Chart: string(r.Chart), ChartDigest: r.ChartDigest, ValuesDigest: r.ValuesDigest})
+		e.Releases = append(e.Releases, journal.Release{Name: r.Name, Chart: r.Chart, ChartDigest: r.ChartDigest, ValuesDigest: r.ValuesDigest})
 	}
 	for _, c := range w.c.Ready {
 		o := object.Ref{APIVersion: c.APIVersion, Kind: c.Kind, Namespace: c.Namespace, Name: c.Name}
@@ -179,7 +178,7 @@ func marks(r plan.Release) map[string]string {
 }
 
 func (w *work) readManifest(m plan.Manifest) error {
-	data, dg, err := w.in.bundle.File(imageref.Ref(m.Item))
+	data, dg, err := w.in.bundle.File(m.Item)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
@@ -58,7 +57,7 @@ func operatesGPUs(c *journal.Installed) bool {
 	if c.Former != nil {
 		releases = append(releases, c.Former.Releases...)
 	}
-	return slices.ContainsFunc(releases, func(r journal.Release) bool { return decide.IsOperator(imageref.Ref(r.Chart)) })
+	return slices.ContainsFunc(releases, func(r journal.Release) bool { return decide.IsOperator(r.Chart) })
 }
 
 // labelNodes makes the stack's labels on nodes those wanted, by node. A node that

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/client/host"
 	"github.com/caisson/caisson/internal/client/kube"
@@ -39,7 +40,7 @@ type Options struct {
 
 	Probe   bool          // read the cluster's nodes' own files too, with pods
 	Site    string        // site file, which says where those pods' image is; needed with Probe
-	Image   string        // the image in place of this program's own
+	Image   imageref.Ref  // the image in place of this program's own
 	Timeout time.Duration // how long pods may take to answer; zero for two minutes
 
 	Operator  string    // release of the operator that brings drivers; "" for the newest known

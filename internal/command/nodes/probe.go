@@ -37,7 +37,7 @@ func newProber(opt Options) (*prober, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &prober{site: s, image: imageref.Ref(opt.Image), timeout: cmp.Or(opt.Timeout, probeWithin)}
+	p := &prober{site: s, image: opt.Image, timeout: cmp.Or(opt.Timeout, probeWithin)}
 	if p.image != "" {
 		return p, nil
 	}

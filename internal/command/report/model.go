@@ -65,7 +65,7 @@ type Component struct {
 type Release struct {
 	Name         string        `json:"name"`
 	Revision     int           `json:"revision"`
-	Chart        string        `json:"chart"`
+	Chart        imageref.Ref  `json:"chart"`
 	ChartDigest  digest.Digest `json:"chartDigest"`
 	ValuesDigest digest.Digest `json:"valuesDigest"`
 }

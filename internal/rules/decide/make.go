@@ -166,7 +166,7 @@ func (m *maker) addComponent(c *Chosen) {
 		out.Releases = append(out.Releases, m.makeRelease(c, r, &out, used))
 	}
 	for _, ref := range c.Component.Manifests {
-		out.Manifests = append(out.Manifests, m.makeManifest(c, string(ref), &out, used))
+		out.Manifests = append(out.Manifests, m.makeManifest(c, ref, &out, used))
 	}
 	out.Images = slices.Sorted(maps.Keys(used))
 	out.Bytes = m.imageBytes(out.Images)
@@ -235,13 +235,13 @@ func (m *maker) checkExisting(c *Chosen, r *plan.Release, where string) {
 	}
 }
 
-func (m *maker) makeManifest(c *Chosen, ref string, out *plan.Component, used map[imageref.Ref]bool) plan.Manifest {
-	made := m.rendered[Key{c.Component.Name, ref}]
+func (m *maker) makeManifest(c *Chosen, ref imageref.Ref, out *plan.Component, used map[imageref.Ref]bool) plan.Manifest {
+	made := m.rendered[Key{c.Component.Name, string(ref)}]
 	where := fmt.Sprintf("manifest %s of component %s", ref, c.Component.Name)
 	m.reportProblem(made, where, c.Component.Name)
 	m.foundImages(made.Images, where, c.Component.Name, used)
 	m.checkEgress(c, made, where)
-	m.addCRDs(out, made, "manifest "+ref)
+	m.addCRDs(out, made, "manifest "+string(ref))
 	return plan.Manifest{Item: ref, Digest: made.ChartDigest, Objects: made.Objects}
 }
 

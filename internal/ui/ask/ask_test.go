@@ -114,9 +114,13 @@ func TestMistakesAcrossFields(t *testing.T) {
 		"a CA without TLS": {second(full.Options()), "--ca-file has no use for a registry without TLS"},
 		"a format":         {second((&Nodes{Format: "yml"}).Options(time.Time{})), `did you mean "yaml"`},
 		"a probe alone":    {second((&Nodes{nodeSource: nodeSource{Probe: true, Local: true}}).Options(time.Time{})), "--probe needs --site"},
-		"the same":         {second((&Nodes{nodeSource: nodeSource{Probe: true, Local: true}}).Options(time.Time{})), "--probe is for a cluster"},
-		"two ways":         {second((&NodesExport{nodeSource: nodeSource{Local: true, Context: "c"}, Out: "o"}).Options(time.Time{})), "only one can be given"},
-		"one path":         {second((&Diff{Paths: []string{"a"}}).Options()), "needs PATH_A and PATH_B"},
+		"an image": {
+			second((&Nodes{nodeSource: nodeSource{Probe: true, Site: "s", Image: "GHCR.io/acme/Probe"}}).Options(time.Time{})),
+			"--image: reading image reference",
+		},
+		"the same": {second((&Nodes{nodeSource: nodeSource{Probe: true, Local: true}}).Options(time.Time{})), "--probe is for a cluster"},
+		"two ways": {second((&NodesExport{nodeSource: nodeSource{Local: true, Context: "c"}, Out: "o"}).Options(time.Time{})), "only one can be given"},
+		"one path": {second((&Diff{Paths: []string{"a"}}).Options()), "needs PATH_A and PATH_B"},
 	} {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {
 			t.Errorf("%s: %v", name, c.err)

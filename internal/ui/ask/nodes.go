@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/yamlfile"
 	"github.com/caisson/caisson/internal/command/nodes"
 )
@@ -95,6 +96,8 @@ func (a *NodesExport) Options(now time.Time) (nodes.Options, error) {
 }
 
 func (a *nodeSource) check(c *checked) {
+	_, err := a.image()
+	c.refuseIf(err != nil, "image", fmt.Sprintf("--image: %v", err))
 	file := a.Local || a.Sysfs != "" || a.Inventory != ""
 	c.refuseIf(a.Probe && a.Site == "", "site", "--probe needs --site, which says where the probe's image is")
 	forProbe := a.Site != "" || a.Image != "" || durationOf(a.Timeout) != 0
@@ -109,12 +112,21 @@ func (a *nodeSource) check(c *checked) {
 	c.refuseIf(ways > 1, "", "of --local, --sysfs, --inventory and --kubeconfig only one can be given")
 }
 
+// image is the probe's in its whole form, or none where none is given.
+func (a *nodeSource) image() (imageref.Ref, error) {
+	if a.Image == "" {
+		return "", nil
+	}
+	return imageref.Parse(a.Image)
+}
+
 // options are those that printing and exporting share; now says which drivers have
 // support.
 func (a *nodeSource) options(now time.Time) nodes.Options {
+	image, _ := a.image() // checked before
 	return nodes.Options{
 		Kubeconfig: a.Kubeconfig, Context: a.Context, Local: a.Local, Sysfs: a.Sysfs, Inventory: a.Inventory,
-		Probe: a.Probe, Site: a.Site, Image: a.Image, Timeout: durationOf(a.Timeout),
+		Probe: a.Probe, Site: a.Site, Image: image, Timeout: durationOf(a.Timeout),
 		Operator: a.OperatorVersion, AMDDriver: a.AMDDriver, Now: now,
 	}
 }

@@ -78,7 +78,7 @@ func addComponent(p *output.Page, c *plan.Component, objects bool) {
 		addObjectChanges(p, "objects", r.ObjectChanges, objects)
 	}
 	for _, f := range c.Manifests {
-		addText(p, "   ", "apply %s: %s", baseName(f.Item), output.Count(f.Objects, "object"))
+		addText(p, "   ", "apply %s: %s", baseName(string(f.Item)), output.Count(f.Objects, "object"))
 	}
 	addObjectChanges(p, otherObjects(c), c.Objects, objects)
 	if len(c.Images) > 0 {
