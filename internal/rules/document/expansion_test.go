@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf16"
+
+	sigyaml "sigs.k8s.io/yaml"
 )
 
 // bomb is a text that stands for several times as much as it is.
@@ -84,4 +86,23 @@ func TestReadFollowsFewAliases(t *testing.T) {
 			t.Errorf("%s: %v after %v", name, err, took)
 		}
 	}
+}
+
+// FuzzExpansion: what is counted bounds what Kubernetes' parser makes of a text,
+// which is another than the one that counts.
+func FuzzExpansion(f *testing.F) {
+	f.Add(bomb("[x, y]", 20))
+	f.Add("a: &a {b: &b [*c]}\nc: {<<: *a}\n---\n? *b\n")
+	f.Add("&a a: [&c c, *a, *c]\n")
+	f.Add("a: &a\n  - b\n\t c: *a\n")
+	f.Fuzz(func(t *testing.T, source string) {
+		var e Expansion
+		if e.Add(source) != nil {
+			return
+		}
+		json, err := sigyaml.YAMLToJSON([]byte(source))
+		if most := 8*(e.all.bytes+e.all.values) + 64; err == nil && len(json) > most {
+			t.Errorf("%d bytes of JSON, at most %d expected", len(json), most)
+		}
+	})
 }
