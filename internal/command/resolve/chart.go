@@ -169,8 +169,11 @@ func (s *session) findChance(
 		return err
 	}
 	objects, err := helm.Describe(first, second)
-	if err != nil {
+	if errors.Is(err, rendering.ErrUnsteady) {
 		return err
+	}
+	if err != nil { // what is no object is refused at the site, where one is made of it
+		return nil
 	}
 	s.found.lint(comp.Name, rendering.Chance(c.Name(), objects))
 	return nil
