@@ -18,7 +18,9 @@ import (
 
 // applyVia applies u. What the server says of a Secret may quote its values: its
 // words are then replaced by the fields that are meant. The reason stays.
-func applyVia(ctx context.Context, to dynamic.ResourceInterface, u *unstructured.Unstructured, opt metav1.ApplyOptions) (*unstructured.Unstructured, error) {
+func applyVia(
+	ctx context.Context, to dynamic.ResourceInterface, u *unstructured.Unstructured, opt metav1.ApplyOptions,
+) (*unstructured.Unstructured, error) {
 	opt.FieldManager = Manager
 	after, err := to.Apply(ctx, u.GetName(), u, opt)
 	if err != nil && u.GetKind() == "Secret" {
@@ -35,9 +37,14 @@ func withholdValues(u *unstructured.Unstructured, err error) error {
 		return err
 	}
 	said := answer.Status()
-	status := metav1.Status{Status: said.Status, Code: said.Code, Reason: said.Reason, Message: withheldMessage(u, said)}
-	if said.Details != nil {
-		status.Details = &metav1.StatusDetails{Name: said.Details.Name, Kind: said.Details.Kind, RetryAfterSeconds: said.Details.RetryAfterSeconds}
+	status := metav1.Status{
+		Status: said.Status, Code: said.Code, Reason: said.Reason,
+		Message: withheldMessage(u, said),
+	}
+	if d := said.Details; d != nil {
+		status.Details = &metav1.StatusDetails{
+			Name: d.Name, Kind: d.Kind, RetryAfterSeconds: d.RetryAfterSeconds,
+		}
 	}
 	return &apierrors.StatusError{ErrStatus: status}
 }
@@ -73,7 +80,7 @@ func withheldMessage(u *unstructured.Unstructured, said metav1.Status) string {
 		wrong = fieldsNamed(u, said)
 	}
 	what := "the server refuses it"
-	if by, _, ok := strings.Cut(said.Message, " denied"); ok && strings.HasPrefix(by, "admission webhook ") && !strings.Contains(by, "\n") {
+	if by, _, ok := strings.Cut(said.Message, " denied"); ok && strings.HasPrefix(by, "admission webhook ") {
 		what = by + " refuses it"
 	}
 	if len(wrong) > 0 {
