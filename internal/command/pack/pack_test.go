@@ -9,7 +9,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -25,6 +24,11 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/go-digest"
+	spdx "github.com/spdx/tools-golang/json"
+	"github.com/spdx/tools-golang/spdx/v2/v2_3"
+	"github.com/spdx/tools-golang/spdxlib"
 
 	"golang.org/x/sys/unix"
 
@@ -202,29 +206,49 @@ func checkSBOM(t *testing.T, b *bundle.Bundle, l *lock.Lock) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var doc struct {
-		SPDXVersion string
-		Packages    []struct {
-			SPDXID, DownloadLocation string
-			Checksums                []struct{ ChecksumValue string }
-		}
-	}
-	if err := json.Unmarshal(text, &doc); err != nil {
+	doc, err := spdx.Read(bytes.NewReader(text))
+	if err != nil {
 		t.Fatal(err)
 	}
-	ids := map[string]bool{}
-	for _, p := range doc.Packages {
-		if ids[p.SPDXID] {
-			t.Errorf("identifier %s twice", p.SPDXID)
-		}
-		ids[p.SPDXID] = true
+	if problem := spdxlib.ValidateDocument(doc); problem != nil {
+		t.Error(problem)
 	}
 	if doc.SPDXVersion != "SPDX-2.3" || len(doc.Packages) <= len(l.Items) {
 		t.Errorf("%s with %d packages for %d items", doc.SPDXVersion, len(doc.Packages), len(l.Items))
 	}
+	packages := map[string]*v2_3.Package{}
+	for _, p := range doc.Packages {
+		if packages[string(p.PackageSPDXIdentifier)] != nil {
+			t.Errorf("identifier %s twice", p.PackageSPDXIdentifier)
+		}
+		packages[string(p.PackageSPDXIdentifier)] = p
+	}
+	parts := map[string]int{} // by package that contains them
+	for _, r := range doc.Relationships {
+		if r.Relationship == "CONTAINS" {
+			parts[string(r.RefA.ElementRefID)]++
+		}
+	}
+	if parts["bundle"] != len(l.Items) {
+		t.Errorf("the bundle contains %d packages, of %d items", parts["bundle"], len(l.Items))
+	}
+	for _, it := range l.Items {
+		d, ok := b.Find(string(it.Ref))
+		if !ok || !slices.ContainsFunc(doc.Packages, func(p *v2_3.Package) bool { return isPackageOf(p, &it, d.Digest) }) {
+			t.Errorf("the SBOM lacks %s", it.Ref)
+		}
+	}
 	if strings.Contains(string(text), "127.0.0.1") {
 		t.Error("the SBOM names a mirror")
 	}
+}
+
+// isPackageOf says whether a package is an item's, with the version and the digest
+// that its content or its manifest has.
+func isPackageOf(p *v2_3.Package, it *lock.Item, root digest.Digest) bool {
+	d := it.Describe(root)
+	return p.PackageName == d.Name && p.PackageVersion == d.Version && len(p.PackageChecksums) == 1 &&
+		p.PackageChecksums[0].Value == d.Checksum.Encoded() && p.PrimaryPackagePurpose == it.Kind.Info().Purpose
 }
 
 func checkLedger(t *testing.T, text []byte, l *lock.Lock) {
