@@ -13,7 +13,7 @@ import (
 )
 
 // ErrHandover is wrapped when Helm is about to apply what was not rendered.
-var ErrHandover = errors.New("Helm made something else of what was rendered")
+var ErrHandover = errors.New("what Helm would apply is not what was rendered")
 
 // handover is what a release was rendered to. Helm writes objects as text, cuts
 // the text and reads it again, more than once; what comes out at its end must be

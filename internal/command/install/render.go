@@ -13,6 +13,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/listing"
 	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/caisson/caisson/internal/rules/lint"
@@ -190,10 +191,7 @@ func refusals(moved []string, differences []rendering.Difference, calls []string
 	if len(all) == 0 {
 		return nil
 	}
-	if more := len(all) - maxRefusals; more > 0 {
-		all = append(all[:maxRefusals], fmt.Sprintf("%d more", more))
-	}
-	return fmt.Errorf("%w: %s", ErrRendering, strings.Join(all, "; "))
+	return fmt.Errorf("%w: %s", ErrRendering, strings.Join(listing.Cut(all, maxRefusals, ""), "; "))
 }
 
 // definitionsOf are the definitions that a component's releases render to.

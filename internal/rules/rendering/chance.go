@@ -9,6 +9,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/listing"
 	"github.com/caisson/caisson/internal/rules/lint"
 )
 
@@ -23,11 +24,8 @@ const maxUnsteady = 5
 // its objects and what chance decides of them. Errors wrap ErrUnsteady.
 func Plan(first, second []map[string]any) ([]plan.RenderedObject, error) {
 	list, unsteady, err := Describe(first, second)
-	if more := len(unsteady) - maxUnsteady; more > 0 {
-		unsteady = append(unsteady[:maxUnsteady], fmt.Sprintf("%d more", more))
-	}
 	if len(unsteady) > 0 {
-		return nil, fmt.Errorf("%w: %s", ErrUnsteady, strings.Join(unsteady, ", "))
+		return nil, fmt.Errorf("%w: %s", ErrUnsteady, strings.Join(listing.Cut(unsteady, maxUnsteady, ""), ", "))
 	}
 	return list, err
 }

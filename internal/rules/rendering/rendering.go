@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/listing"
 )
 
 // identity tells the objects of one rendering apart: ordinal counts those of one
@@ -227,11 +228,8 @@ func otherParts(planned, now map[string]string) string {
 			names = append(names, key)
 		}
 	}
-	switch {
-	case len(names) == 0:
+	if len(names) == 0 {
 		return "its content is not as planned"
-	case len(names) > maxParts:
-		names = append(names[:maxParts], fmt.Sprintf("%d more", len(names)-maxParts))
 	}
-	return strings.Join(names, ", ") + " is not as planned"
+	return strings.Join(listing.Cut(names, maxParts, ""), ", ") + " is not as planned"
 }
