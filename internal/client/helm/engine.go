@@ -29,9 +29,9 @@ var ErrNoRelease = errors.New("no such release")
 const maxHistory = 10
 
 // Engine runs Helm's actions in one namespace of one cluster. It renders nothing:
-// Helm is given what was rendered, as a chart without templates. Objects are
-// applied server-side and waited for by internal/kube; releases are kept by
-// Driver; custom resource definitions stay out of releases. Actions end when
+// Helm is given what was rendered, as a chart whose templates are constants, and
+// what it then applies is held against that. Objects are applied server-side and
+// waited for by package kube; releases are kept by Driver; custom resource definitions stay out of releases. Actions end when
 // their context does, having written down what they came to. An Engine may be
 // used from several goroutines for different releases.
 type Engine struct {
