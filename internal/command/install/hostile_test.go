@@ -39,8 +39,8 @@ func TestNoObjectHidesInAnother(t *testing.T) {
 	l := newLab(t)
 	for name, test := range map[string]struct{ file, text, want string }{
 		"template": {"templates/a\n---\n" + hidden + "\n---\n#.yaml", innocent, "name is no plain text"},
-		"list":     {"templates/a.yaml", fmt.Sprintf(list, "{name: innocent}"), "no list has items"},
-		"hook":     {"templates/a.yaml", fmt.Sprintf(list, "{name: innocent, annotations: {helm.sh/hook: pre-install}}"), "no list has items"},
+		"list":     {"templates/a.yaml", fmt.Sprintf(list, "{name: innocent}"), "not a list has items"},
+		"hook":     {"templates/a.yaml", fmt.Sprintf(list, "{name: innocent, annotations: {helm.sh/hook: pre-install}}"), "not a list has items"},
 	} {
 		path, found := l.planChart(oneChart("hidden-"+name, map[string]string{test.file: test.text}))
 		if path != "" || !strings.Contains(found, test.want) {
