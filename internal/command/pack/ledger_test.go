@@ -27,6 +27,9 @@ func oneItem(it lock.Item) *lock.Lock {
 
 // TestTheLedgerOfAModelOfManyFiles: as many files as a lock takes fit.
 func TestTheLedgerOfAModelOfManyFiles(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a lock of the largest size")
+	}
 	commit := strings.Repeat("a", 40)
 	model := &lock.HubModel{Repository: "acme/Large", Revision: "main", Commit: commit, License: "mit"}
 	for i := range 100_000 {
@@ -46,6 +49,9 @@ func TestTheLedgerOfAModelOfManyFiles(t *testing.T) {
 // TestATooLargeLedgerIsRefusedBeforeAnythingIsWritten: a lock may name so much
 // under so long a reference that its ledger could not be read again.
 func TestATooLargeLedgerIsRefusedBeforeAnythingIsWritten(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a lock of the largest size")
+	}
 	var content lock.Verbatim
 	for i := range 25 {
 		m := lock.ImageManifest{Blob: lock.Blob{
