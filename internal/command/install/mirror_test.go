@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -125,12 +126,19 @@ func TestMirrorCutOff(t *testing.T) {
 	stack.Agent = true
 	path := l.plan(stack, "references: [mirror]\n")
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := Run(ctx, l.options(path), event.Func(func(e event.Event) {
-		if e.Item == plan.MirrorComponent && e.Kind == event.Progress {
-			cancel()
+	defer cancel()
+	g := l.gate()
+	applied := false
+	g.act, g.when = cancel, func(r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/daemonsets/caisson-mirror-"+l.name) {
+			return false
 		}
-	}))
-	cancel()
+		applied = applied || r.Method == http.MethodPatch && r.URL.Query().Get("dryRun") == ""
+		return applied && r.Method == http.MethodGet
+	}
+	opt := l.options(path)
+	opt.Kubeconfig = g.Kubeconfig
+	_, err := Run(ctx, opt, event.Discard)
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("error is %v", err)
 	}

@@ -37,9 +37,10 @@ type gate struct {
 
 	mu       sync.Mutex
 	requests int64
-	at       int64  // the request that act is called for; 0 for none
-	answered bool   // act after the server has carried it out, else before it saw it
-	act      func() // the request is never answered
+	at       int64                    // the request that act is called for; 0 for none
+	when     func(*http.Request) bool // the same by what is asked; may be nil, is asked for each request once
+	answered bool                     // act after the server has carried it out, else before it saw it
+	act      func()                   // the request is never answered
 }
 
 func (l *lab) config() *rest.Config {
@@ -87,7 +88,7 @@ func (g *gate) sent() int64 {
 func (g *gate) pass(proxy http.Handler, w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	g.requests++
-	now, answered, act := g.requests == g.at, g.answered, g.act
+	now, answered, act := g.requests == g.at || g.when != nil && g.when(r), g.answered, g.act
 	g.mu.Unlock()
 	if !now {
 		proxy.ServeHTTP(w, r)
