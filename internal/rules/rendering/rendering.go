@@ -220,8 +220,12 @@ const maxParts = 3
 
 // otherParts says in which fields.
 func otherParts(planned, now map[string]string) string {
-	keys := maps.Clone(planned)
-	maps.Copy(keys, now)
+	keys := map[string]bool{}
+	for _, parts := range []map[string]string{planned, now} {
+		for key := range parts {
+			keys[key] = true
+		}
+	}
 	var names []string
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		if planned[key] != now[key] {

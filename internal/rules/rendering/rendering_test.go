@@ -46,6 +46,21 @@ func TestChanceIsWhatTwoRenderingsDifferIn(t *testing.T) {
 	}
 }
 
+// TestAPlanWithoutPartsIsCompared: a plan file may leave out what only serves to say
+// which field is another.
+func TestAPlanWithoutPartsIsCompared(t *testing.T) {
+	described, _, err := Describe(list{configMap("a", nil)}, list{configMap("a", nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	described[0].Parts = nil
+	found, err := Compare(described, list{configMap("a", map[string]any{"k": "v"})})
+	const want = "ConfigMap a: apiVersion, data.k, kind, 1 more is not as planned"
+	if err != nil || len(found) != 1 || found[0].What != want {
+		t.Errorf("%+v, %v", found, err)
+	}
+}
+
 func TestObjectsAreTheSameByName(t *testing.T) {
 	other := configMap("a", nil)
 	other["kind"] = "Secret"
