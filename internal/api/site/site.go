@@ -50,7 +50,8 @@ type Site struct {
 	References []string `yaml:"references,omitempty" jsonschema:"enum=rewrite,enum=mirror,enum=idms"`
 	// Components choose and tune the stack's components, by name.
 	Components map[string]Component `yaml:"components,omitempty"`
-	// StorageClass is used for volumes; the cluster's default where absent.
+	// StorageClass is a storage class that the cluster must have, or the stack
+	// bring. Which class a volume gets is set in the components' values.
 	StorageClass string `yaml:"storageClass,omitempty"`
 	// GPU says what is wanted of the nodes with GPUs.
 	GPU *GPU `yaml:"gpu,omitempty"`

@@ -45,6 +45,9 @@ func gatherFacts(ctx context.Context, c *kube.Client, r registry.Presence, s *de
 // takeOverview takes over what the cluster says of itself.
 func takeOverview(f *decide.Facts, v kube.Overview) {
 	f.StorageClasses, f.DefaultClass, f.CRDs = v.StorageClasses, v.DefaultClass, v.CRDs
+	if f.StorageClasses == nil && !slices.Contains(v.Unread, kube.ListStorageClasses) {
+		f.StorageClasses = []string{}
+	}
 	f.Denied = v.Unread
 	f.Cluster.Spaces = map[string]decide.SpaceFact{}
 	for i := range v.Namespaces {

@@ -16,7 +16,7 @@ type Facts struct {
 	APIVersions    []string // what it serves: "v1", "v1/Pod"
 	Platforms      []string // os/arch of the nodes, sorted, each once
 	Namespaces     []string
-	StorageClasses []string
+	StorageClasses []string // nil where they could not be listed
 	DefaultClass   string
 	CRDs           []string // names of the definitions there
 	Releases       []ReleaseFact

@@ -108,9 +108,6 @@ func (m *maker) checkSite() {
 	for _, right := range m.facts.Denied {
 		m.addFinding(event.Finding{Severity: event.Error, Code: event.CodeNotAllowed, What: "the operator may not " + right, Why: "the installation would stop there", Hint: m.grantHint(right)})
 	}
-	if c := m.selection.site.StorageClass; c != "" && !slices.Contains(m.facts.StorageClasses, c) {
-		m.addFinding(event.Finding{Severity: event.Error, Code: event.CodeNoStorageClass, What: fmt.Sprintf("the cluster has no storage class %s", c), Why: "volumes of the stack would wait for it without end", Hint: "name one of: " + strings.Join(m.facts.StorageClasses, ", ")})
-	}
 	if why := m.facts.PullSecret; why != "" {
 		m.addFinding(event.Finding{Severity: event.Error, Code: event.CodePullSecret, What: "the pull secret of the site file cannot be used: " + why, Why: "nodes could not log in to the registry", Hint: "create it, or correct registry.pullSecretRef in the site file"})
 	}

@@ -82,6 +82,18 @@ func TestPreflight(t *testing.T) {
 		"class of the plan": {func(_ *plan.Site, r map[Key]Rendered, _ *Facts) {
 			with(r, pod(func(p *Part) { p.Claims = []Claim{{Name: "d", Class: &class}} }), Part{APIVersion: "storage.k8s.io/v1", Kind: "StorageClass", Name: "gold"})
 		}, ""},
+		"class of the site": {func(s *plan.Site, _ map[Key]Rendered, _ *Facts) {
+			s.StorageClass = "gold"
+		}, "no-storage-class error: the site file names storage class gold"},
+		"class of the site, of the plan": {func(s *plan.Site, r map[Key]Rendered, _ *Facts) {
+			s.StorageClass = "gold"
+			with(r, Part{APIVersion: "storage.k8s.io/v1", Kind: "StorageClass", Name: "gold"})
+		}, ""},
+		"classes that could not be listed": {func(s *plan.Site, r map[Key]Rendered, f *Facts) {
+			s.StorageClass, f.StorageClasses = "gold", nil
+			f.Cluster.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64", Ready: true, Disk: 1 << 40}}
+			with(r, pod(func(p *Part) { p.Claims = []Claim{{Name: "d", Class: &class}, {Name: "e"}} }))
+		}, ""},
 		"baseline allows": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
 			with(r, pod(func(p *Part) { p.Breaches = []Breach{{"restricted", "runs as user 0"}} }))
 			space(f, SpaceFact{Enforce: "baseline"})
