@@ -105,7 +105,7 @@ func (s *session) render(ctx context.Context, c *helm.Chart, comp *stack.Compone
 		opt.KubeVersion = version
 		installed, refused, err := s.renderBoth(ctx, c, comp, opt, at)
 		if err == nil && i == 0 {
-			err = s.findChance(ctx, c, comp, opt, installed)
+			err = s.findChance(ctx, c, comp, opt, installed, at)
 		}
 		if err != nil {
 			if version != "" {
@@ -159,15 +159,17 @@ func (s *session) warnOfUpgrade(component, release string, refused error) {
 }
 
 // findChance renders an install once more, as if it were later: what chance
-// decides is refused at the site, unless the stack allows it.
+// decides is refused at the site, unless the stack allows it. Images that only this
+// rendering names are needed as well.
 func (s *session) findChance(
-	ctx context.Context, c *helm.Chart, comp *stack.Component, opt helm.RenderOptions, first helm.Rendering,
+	ctx context.Context, c *helm.Chart, comp *stack.Component, opt helm.RenderOptions, first helm.Rendering, at stackField,
 ) error {
 	opt.Later = true
 	second, err := helm.Render(ctx, c, opt)
 	if err != nil {
 		return err
 	}
+	s.discoverImages(second.Documents, comp.Name, "chart "+opt.Release, at)
 	objects, err := helm.Describe(first, second)
 	if errors.Is(err, rendering.ErrUnsteady) {
 		return err

@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +30,29 @@ func TestUpgradesAndLookupsHideNothing(t *testing.T) {
 	r, _ := s.mustResolve(s.options("l.yaml"))
 	if got := imagesOf(r.Lock); got != "reg.example/a/b:base by chart rel; reg.example/a/b:later by chart rel" {
 		t.Errorf("images %s", got)
+	}
+}
+
+// TestImagesOfALaterRenderingAreFound: each rendering names another image, and all are
+// looked for: of an install and an upgrade for both Kubernetes versions, and of a later
+// install.
+func TestImagesOfALaterRenderingAreFound(t *testing.T) {
+	s, h := shelfSite(t)
+	h.chart("1.0.0", packChart(t, "web", "1.0.0", map[string]string{
+		"templates/a.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n" +
+			"spec: {containers: [{name: c, image: \"reg.example/a/b:t{{ randNumeric 12 }}\"}]}\n",
+	}))
+	s.write("stack.yaml", chartStack(`{name: rel, source: "oci://reg.example/charts/web", version: 1.0.0}`))
+	_, err := s.resolve(s.options("l.yaml"))
+	if err == nil {
+		t.Fatal("an image that nobody has is no problem")
+	}
+	names := map[string]bool{}
+	for _, name := range regexp.MustCompile(`reg\.example/a/b:t\d{12}`).FindAllString(err.Error(), -1) {
+		names[name] = true
+	}
+	if len(names) != 5 {
+		t.Errorf("%d images were looked for: %v", len(names), err)
 	}
 }
 
