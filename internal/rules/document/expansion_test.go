@@ -74,6 +74,28 @@ func TestExpansionOfAllDocuments(t *testing.T) {
 	}
 }
 
+// TestWhatIsReadTwiceCountsOnce: a document that is read again, as Kubernetes reads it,
+// counts with what was read then.
+func TestWhatIsReadTwiceCountsOnce(t *testing.T) {
+	source := "a: &a {x: y}\nb: {<<: *a}\nc: ['image: x/y:1', 2]\n"
+	json, err := sigyaml.YAMLToJSON([]byte(source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var counted [2]*walker
+	for i, text := range []string{source, string(json)} {
+		counted[i] = &walker{nodes: maxNodes}
+		if err := counted[i].document(Document{Template: "demo/templates/a.yaml", Line: 1, Source: text}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	twice, once := counted[0], counted[1]
+	if twice.whole != once.whole || twice.inner != once.inner || twice.nodes != once.nodes {
+		t.Errorf("counted %+v, %+v and %d nodes, read once %+v, %+v and %d",
+			twice.whole, twice.inner, twice.nodes, once.whole, once.inner, once.nodes)
+	}
+}
+
 // TestReadFollowsFewAliases: each alias of a long text is searched anew, in a text
 // within the document too.
 func TestReadFollowsFewAliases(t *testing.T) {

@@ -69,7 +69,7 @@ type quiet struct{ images, egress bool }
 
 func (w *walker) document(d Document) error {
 	w.template, w.lines = d.Template, lines{base: d.Line}
-	before, images := len(w.sites), w.images
+	start := *w
 	_, err := w.decode(d.Source, &position{index: -1, object: true})
 	if err == nil || errors.Is(err, ErrTooLarge) {
 		return err
@@ -85,7 +85,8 @@ func (w *walker) document(d Document) error {
 	if other != nil {
 		return err
 	}
-	w.sites, w.images, w.lines = w.sites[:before], images, unknownLines
+	*w = start // what the first reading found and counted is void
+	w.lines = unknownLines
 	_, err = w.decode(string(json), &position{index: -1, object: true})
 	return err
 }
