@@ -31,8 +31,8 @@ func Read(path string) (*Lock, error) {
 // Parse reads and checks a lock. The error is a *yamlfile.Error that lists every
 // problem with its line, or yamlfile.ErrNoDocument. Data may be hostile.
 func Parse(data []byte) (*Lock, error) {
-	if len(data) > MaxBytes {
-		return nil, fmt.Errorf("reading the lock: it is larger than %d bytes", MaxBytes)
+	if err := yamlfile.CheckSize("lock", data, MaxBytes); err != nil {
+		return nil, err
 	}
 	doc, err := yamlfile.Parse("lock", data, KindLock)
 	if err != nil {

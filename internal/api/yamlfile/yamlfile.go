@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"regexp"
 	"sort"
 	"strconv"
@@ -106,11 +105,23 @@ func ReadFile(path, kind string, limit int64) (*Document, error) {
 }
 
 // CheckBounds says whether ReadFile with that limit would take data for larger
-// than it reads.
+// than it reads. The error is an *Error.
 func CheckBounds(file string, data []byte, limit int64) error {
+	if err := CheckSize(file, data, limit); err != nil {
+		return err
+	}
+	return checkTokens(file, data)
+}
+
+// CheckSize holds data against a size limit. The error is an *Error.
+func CheckSize(file string, data []byte, limit int64) error {
 	if int64(len(data)) > limit {
 		return fileError(file, "is larger than %d bytes", limit)
 	}
+	return nil
+}
+
+func checkTokens(file string, data []byte) error {
 	if countTokens(data) > maxTokens {
 		return fileError(file, "holds more than %d values", maxTokens)
 	}
@@ -166,7 +177,7 @@ func noDocument(file, kind string, others []string) error {
 
 // splitDocuments splits data into its documents, empty ones dropped.
 func splitDocuments(file string, data []byte) ([]*Document, error) {
-	if err := CheckBounds(file, data, math.MaxInt64); err != nil {
+	if err := checkTokens(file, data); err != nil {
 		return nil, err
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
