@@ -118,7 +118,7 @@ func (g *gatherer) learnSecrets(ctx context.Context, namespace string) {
 		}
 		for key, value := range s.Data {
 			if s.Type != corev1.SecretTypeServiceAccountToken || key == corev1.ServiceAccountTokenKey {
-				g.clean.learnValue(string(value))
+				g.clean.Learn(string(value))
 			}
 		}
 	}

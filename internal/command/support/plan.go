@@ -24,12 +24,12 @@ func (g *gatherer) readPlan(ctx context.Context, d string) *plan.Plan {
 	}
 	for _, c := range p.Components {
 		for _, r := range c.Releases {
-			g.clean.learnCredentials("", r.Values)
+			learnCredentials(g.clean, "", r.Values)
 		}
 	}
 	for _, c := range p.Site.Components {
 		for _, values := range c.Values {
-			g.clean.learnCredentials("", values)
+			learnCredentials(g.clean, "", values)
 		}
 	}
 	return p

@@ -25,6 +25,7 @@ import (
 	"github.com/caisson/caisson/internal/client/archive"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/redact"
 )
 
 const verb = "support"
@@ -70,7 +71,7 @@ func Run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 }
 
 func writeArchive(ctx context.Context, opt Options) (Result, error) {
-	a := &ticket{files: map[string][]byte{}, clean: newRedactor()}
+	a := &ticket{files: map[string][]byte{}, clean: redact.New()}
 	dir, err := archive.Dir(opt.StateDir)
 	if err != nil {
 		return Result{}, err
@@ -94,11 +95,11 @@ type ticket struct {
 	files   map[string][]byte
 	size    int
 	missing []string
-	clean   *redactor
+	clean   *redact.Redactor
 }
 
 func (a *ticket) addMissing(what string, err error) {
-	a.missing = append(a.missing, a.clean.redactText(fmt.Sprintf("%s: %v", what, err)))
+	a.missing = append(a.missing, a.clean.Text(fmt.Sprintf("%s: %v", what, err)))
 }
 
 // addJSON adds v as a file.
@@ -109,7 +110,7 @@ func (a *ticket) addJSON(name string, v any) {
 		decoder := json.NewDecoder(bytes.NewReader(data))
 		decoder.UseNumber()
 		if err = decoder.Decode(&tree); err == nil {
-			data, err = json.MarshalIndent(a.clean.redactTree(tree), "", "  ")
+			data, err = json.MarshalIndent(a.clean.Tree(tree), "", "  ")
 		}
 	}
 	if err != nil {
@@ -120,7 +121,7 @@ func (a *ticket) addJSON(name string, v any) {
 }
 
 // addText adds a text as a file.
-func (a *ticket) addText(name, text string) { a.addFile(name, []byte(a.clean.redactText(text))) }
+func (a *ticket) addText(name, text string) { a.addFile(name, []byte(a.clean.Text(text))) }
 
 var errFull = errors.New("the archive is full")
 
