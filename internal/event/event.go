@@ -18,7 +18,8 @@ const (
 	// Start opens a verb or an item of it; an End with the same Verb and Item follows.
 	Start Kind = "start"
 	// Progress says how far an item, or the whole verb when Item is empty, has
-	// come: Bytes of Total. It is the only kind a renderer may drop.
+	// come: Bytes of Total, or what it waits for: Wait. It is the only kind a renderer
+	// may drop.
 	Progress Kind = "progress"
 	// Info is a fact worth a line.
 	Info Kind = "info"
@@ -58,6 +59,12 @@ type Finding struct {
 	Code     string   `json:"code,omitempty"`   // stable machine word, e.g. block-mismatch
 }
 
+// Wait is something that an item waits for, one of several it may be.
+type Wait struct {
+	For string `json:"for"`           // Deployment web/front
+	Why string `json:"why,omitempty"` // what it lacks, as far as is known; "" waits no more
+}
+
 // Event is one line of the stream. Verb is always set by the verb that emits
 // it; Time is set by the sink chain's first stage when zero.
 type Event struct {
@@ -68,6 +75,7 @@ type Event struct {
 	Message string         `json:"message,omitempty"`
 	Bytes   int64          `json:"bytes,omitempty"`
 	Total   int64          `json:"total,omitempty"`
+	Wait    *Wait          `json:"wait,omitempty"` // of a Progress without bytes
 	Finding *Finding       `json:"finding,omitempty"`
 	Fields  map[string]any `json:"fields,omitempty"`
 }

@@ -43,7 +43,7 @@ type Engine struct {
 
 // NewEngine makes an Engine. Every object it sends to the cluster, hooks
 // included, went through pulls. report, which may be nil, hears what is waited
-// for.
+// for, and with an empty message what no longer.
 func NewEngine(cluster *kube.Client, namespace string, pulls Pulls, report func(object.Ref, string)) *Engine {
 	if report == nil {
 		report = func(object.Ref, string) {}

@@ -143,7 +143,7 @@ func (a *actionClient) wait(resources helmkube.ResourceList, timeout time.Durati
 	for i, info := range resources {
 		targets[i] = object.Target{Object: objectOf(info), Completion: completion}
 	}
-	return a.engine.cluster.WaitReady(ctx, targets, func(t object.Target, s kube.State) { a.engine.report(t.Object, s.Message) })
+	return a.engine.cluster.WaitReady(ctx, targets, func(t object.Target, s kube.State) { a.engine.report(t.Object, s.Waiting()) })
 }
 
 // WaitForDelete waits until the resources are gone.

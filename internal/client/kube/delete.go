@@ -91,7 +91,7 @@ func (c *Client) waitGone(ctx context.Context, o object.Ref) error {
 		case o.UID != "" && string(u.GetUID()) != o.UID:
 			return nil
 		default:
-			c.awaitChange(ctx, o, u.GetResourceVersion())
+			c.awaitChange(ctx, o, u.GetResourceVersion(), lookAgain)
 		}
 	}
 }

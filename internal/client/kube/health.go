@@ -52,7 +52,7 @@ func kindReadiness(u *unstructured.Unstructured) State {
 	if s := r.readState(u); !s.Ready {
 		return s
 	}
-	if !strings.Contains(kind.Group, ".") || strings.HasSuffix(kind.Group, ".k8s.io") {
+	if !isCustom(u) {
 		return State{Ready: true}
 	}
 	ready, found := conditionOf(u, "Ready")
@@ -63,6 +63,12 @@ func kindReadiness(u *unstructured.Unstructured) State {
 		return conditionState(u, "Available")
 	}
 	return State{Ready: true}
+}
+
+// isCustom says whether u's kind is none of Kubernetes' own.
+func isCustom(u *unstructured.Unstructured) bool {
+	group := u.GroupVersionKind().Group
+	return strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io")
 }
 
 func (r rule) readState(u *unstructured.Unstructured) State {

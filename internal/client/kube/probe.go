@@ -37,6 +37,9 @@ type Question struct {
 	Limit int64
 	// Enough says whether a log holds all that is asked for.
 	Enough func(log []byte) bool
+	// Report hears now and then how many nodes have answered and what keeps one that
+	// has not; nil hears nothing.
+	Report func(text string)
 }
 
 // Answer is what the pod on one node said, or why it said nothing.
@@ -173,6 +176,7 @@ func foregroundDeletion() metav1.DeleteOptions {
 func (a *asking) awaitAnswers(ctx context.Context) ([]Answer, error) {
 	waiting, cancel := context.WithTimeout(ctx, a.Timeout)
 	defer cancel()
+	reports := newPace()
 	for {
 		pods, err := a.podsByNode(waiting)
 		if err != nil && waiting.Err() == nil {
@@ -181,6 +185,9 @@ func (a *asking) awaitAnswers(ctx context.Context) ([]Answer, error) {
 		a.readLogs(waiting, pods)
 		if a.allAnswered() || waiting.Err() != nil {
 			break
+		}
+		if a.Report != nil && reports.isDue() {
+			a.Report(a.describeWait(waiting, pods))
 		}
 		pause(waiting, askEvery)
 	}
@@ -273,6 +280,26 @@ func (a *asking) allAnswered() bool {
 	return true
 }
 
+// describeWait says how many nodes have answered, and of one that has not, why.
+func (a *asking) describeWait(ctx context.Context, pods map[string]*corev1.Pod) string {
+	answered, asked, silent := 0, 0, ""
+	for i := range a.nodes {
+		n := &a.nodes[i]
+		if !nodeReady(n) {
+			continue
+		}
+		if asked++; a.logs[n.Name] != nil {
+			answered++
+			continue
+		}
+		if silent == "" {
+			why, _ := a.findTrouble(ctx, n, pods[n.Name])
+			silent = "; node " + n.Name + ": " + oneLine(why)
+		}
+	}
+	return fmt.Sprintf("%d of %d nodes have answered%s", answered, asked, silent)
+}
+
 func nodeReady(n *corev1.Node) bool {
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady {
@@ -304,12 +331,12 @@ func (a *asking) findTrouble(ctx context.Context, n *corev1.Node, p *corev1.Pod)
 	case !nodeReady(n):
 		return "the node is not ready", false
 	case p == nil:
-		return textOr(a.newestWarning(ctx, a.object.UID), "no pod was made for the node"), false
+		return textOr(a.newestWarning(ctx, SystemNamespace, a.object.UID), "no pod was made for the node"), false
 	}
 	if text, noImage = waitsFor(p); text != "" {
 		return text, noImage
 	}
-	if text = a.newestWarning(ctx, string(p.UID)); text != "" {
+	if text = a.newestWarning(ctx, SystemNamespace, string(p.UID)); text != "" {
 		return text, false
 	}
 	if err := a.failed[n.Name]; err != nil {
@@ -343,21 +370,6 @@ func waitsFor(p *corev1.Pod) (text string, noImage bool) {
 		}
 	}
 	return strings.TrimPrefix(p.Status.Reason+": "+p.Status.Message, ": "), false
-}
-
-// newestWarning is the newest warning about an object; "" for none.
-func (a *asking) newestWarning(ctx context.Context, uid string) string {
-	list, err := a.Core.CoreV1().Events(SystemNamespace).List(ctx, metav1.ListOptions{FieldSelector: "type=Warning,involvedObject.uid=" + uid})
-	if err != nil {
-		return ""
-	}
-	var newest corev1.Event
-	for _, e := range list.Items {
-		if at := e.LastTimestamp; newest.Message == "" || newest.LastTimestamp.Before(&at) {
-			newest = e
-		}
-	}
-	return strings.TrimSpace(newest.Message)
 }
 
 // deleteAll takes everything away again.

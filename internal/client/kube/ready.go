@@ -36,6 +36,14 @@ type State struct {
 	version string
 }
 
+// Waiting is what the target waits for; "" where it is ready.
+func (s State) Waiting() string {
+	if s.Ready {
+		return ""
+	}
+	return textOr(strings.TrimSpace(s.Message), "not ready")
+}
+
 // Look reads a target once. A missing object is a State, not an error.
 func (c *Client) Look(ctx context.Context, t object.Target) (State, error) {
 	u, err := c.Get(ctx, t.Object)
@@ -48,6 +56,11 @@ func (c *Client) Look(ctx context.Context, t object.Target) (State, error) {
 	s := readinessOf(u, t)
 	if !s.Ready && c.waitsForConsumer(ctx, u) {
 		s = State{Ready: true, Message: "waits for its first consumer"}
+	}
+	if s.Ready && u.GetNamespace() != "" && isCustom(u) {
+		if why := c.brokenBehind(ctx, u); why != "" {
+			s = State{Message: "calls itself ready, but " + why}
+		}
 	}
 	s.UID, s.version = string(u.GetUID()), u.GetResourceVersion()
 	return s, nil
@@ -117,8 +130,9 @@ const waiters = 64
 
 // WaitReady waits until every target is ready or ctx ends. report, which may be
 // nil, hears each target's state whenever its message changes; it is called
-// from several goroutines. Errors name every target that is not ready and wrap
-// ErrNotReady (ctx ended) or ErrFailed.
+// from several goroutines. When the wait lasts, messages hold what Why finds. Errors
+// name every target that is not ready, with the same, and wrap ErrNotReady (ctx ended)
+// or ErrFailed.
 func (c *Client) WaitReady(ctx context.Context, targets []object.Target, report func(object.Target, State)) error {
 	if report == nil {
 		report = func(object.Target, State) {}
@@ -127,50 +141,20 @@ func (c *Client) WaitReady(ctx context.Context, targets []object.Target, report 
 	var g errgroup.Group
 	g.SetLimit(waiters)
 	for i, t := range targets {
-		g.Go(func() error { errs[i] = c.waitReady(ctx, t, report); return nil })
+		w := &wait{Client: c, target: t, report: report, asks: newPace(), bare: "not looked at"}
+		g.Go(func() error { errs[i] = w.untilReady(ctx); return nil })
 	}
 	_ = g.Wait()
 	return errors.Join(errs...)
-}
-
-func (c *Client) waitReady(ctx context.Context, t object.Target, report func(object.Target, State)) error {
-	last := State{Message: "not looked at"}
-	for {
-		s, err := c.Look(ctx, t)
-		switch {
-		case ctx.Err() != nil:
-			return notReady(ctx, t, last)
-		case err != nil:
-			s = State{Message: err.Error()}
-		case s.Ready:
-			report(t, s)
-			return nil
-		case s.Failed:
-			return fmt.Errorf("%s: %w: %s", t.Object, ErrFailed, s.Message)
-		}
-		if s.Message != last.Message {
-			report(t, s)
-		}
-		last = s
-		c.awaitChange(ctx, t.Object, s.version)
-	}
-}
-
-func notReady(ctx context.Context, t object.Target, last State) error {
-	cause := context.Cause(ctx)
-	if errors.Is(cause, context.DeadlineExceeded) {
-		return fmt.Errorf("%s: %w: %s", t.Object, ErrNotReady, strings.TrimSpace(last.Message))
-	}
-	return fmt.Errorf("%s: %s: %w", t.Object, strings.TrimSpace(last.Message), cause)
 }
 
 // lookAgain is the longest time between two looks at an object that waits.
 const lookAgain = 15 * time.Second
 
 // awaitChange returns when the object may differ from what it was at version, when
-// lookAgain has passed or when ctx ends.
-func (c *Client) awaitChange(ctx context.Context, o object.Ref, version string) {
-	ctx, cancel := context.WithTimeout(ctx, lookAgain)
+// within or lookAgain has passed or when ctx ends.
+func (c *Client) awaitChange(ctx context.Context, o object.Ref, version string, within time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, min(within, lookAgain))
 	defer cancel()
 	resource, err := c.resourceNamed(o)
 	if errors.Is(err, ErrNoKind) {

@@ -83,8 +83,8 @@ func firstExactName(rule map[string]any, key string) *string {
 // WaitWebhooks waits until every webhook among the named objects that fails
 // closed answers: its Service has a ready endpoint, and creating something it
 // guards, in namespace and as a dry run, does not fail for want of an answer.
-// report, which may be nil, hears what is waited for. Errors wrap ErrWebhook
-// when ctx ends first.
+// report, which may be nil, hears what is waited for, and with an empty message that
+// it no longer is. Errors wrap ErrWebhook when ctx ends first.
 func (c *Client) WaitWebhooks(ctx context.Context, configs []object.Ref, namespace string, report func(object.Ref, string)) error {
 	if report == nil {
 		report = func(object.Ref, string) {}
@@ -109,14 +109,20 @@ func (c *Client) WaitWebhooks(ctx context.Context, configs []object.Ref, namespa
 	return nil
 }
 
+// notAsked is what is known of a webhook at first.
+const notAsked = "not asked"
+
 func (c *Client) waitWebhook(ctx context.Context, h webhook, namespace string, report func(object.Ref, string)) error {
-	last := "not asked"
+	last := notAsked
 	for {
 		why := c.whyUnanswered(ctx, h, namespace)
 		switch {
 		case ctx.Err() != nil:
 			return fmt.Errorf("webhook %s of %s: %w: %s: %w", h.name, h.config, ErrWebhook, last, context.Cause(ctx))
 		case why == "":
+			if last != notAsked {
+				report(h.config, "")
+			}
 			return nil
 		case why != last:
 			report(h.config, "webhook "+h.name+": "+why)

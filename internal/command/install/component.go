@@ -498,6 +498,6 @@ func (w *work) waitUntilReady(ctx context.Context) error {
 		waiting, cancel := context.WithTimeout(ctx, w.in.timeout)
 		defer cancel()
 		report := w.in.reportWaiting(w.c.Name)
-		return w.in.cluster.WaitReady(waiting, targets, func(t object.Target, s kube.State) { report(t.Object, s.Message) })
+		return w.in.cluster.WaitReady(waiting, targets, func(t object.Target, s kube.State) { report(t.Object, s.Waiting()) })
 	})
 }

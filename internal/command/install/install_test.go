@@ -165,6 +165,9 @@ func TestFailedFirstInstallIsRemoved(t *testing.T) {
 	if got := l.inventory("ffi-web"); slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "ffi-web/deployment") }) {
 		t.Errorf("of the failed component there is\n%s", strings.Join(got, "\n"))
 	}
+	if !strings.Contains(err.Error(), "cannot be scheduled: 0/2 nodes") {
+		t.Errorf("the error does not say why the pod does not run: %v", err)
+	}
 	run := l.journal().Last()
 	if run.State != journal.Failed || !strings.Contains(run.Error, "web") {
 		t.Errorf("the journal says %+v", run)

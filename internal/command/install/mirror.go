@@ -189,7 +189,7 @@ func (s *session) clearNodes(ctx context.Context, c *journal.Installed) error {
 		defer cancel()
 		target := object.Target{Object: s.cluster.Place(set, c.Namespace)}
 		report := s.reportWaiting(c.Name)
-		err = s.cluster.WaitReady(waiting, []object.Target{target}, func(t object.Target, k kube.State) { report(t.Object, k.Message) })
+		err = s.cluster.WaitReady(waiting, []object.Target{target}, func(t object.Target, k kube.State) { report(t.Object, k.Waiting()) })
 		if errors.Is(err, kube.ErrNotReady) {
 			err = s.withComplaints(ctx, err, before)
 		}

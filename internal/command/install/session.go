@@ -60,21 +60,6 @@ func openSession(ctx context.Context, target Target, verb journal.Verb, sink eve
 	return s, nil
 }
 
-// onlyStack is the one stack that the cluster has.
-func (s *session) onlyStack(ctx context.Context) (string, error) {
-	stacks, err := s.store.Stacks(ctx)
-	if err != nil {
-		return "", err
-	}
-	switch len(stacks) {
-	case 0:
-		return "", fmt.Errorf("looking for installed stacks: %w", journal.ErrNone)
-	case 1:
-		return stacks[0], nil
-	}
-	return "", fmt.Errorf("looking for installed stacks: %w: %q", ErrManyStacks, stacks)
-}
-
 // loadJournal reads the journal. One that does not exist is made where empty allows it.
 func (s *session) loadJournal(ctx context.Context, empty bool) (err error) {
 	s.journal, err = s.store.Load(ctx, s.stack)
@@ -253,10 +238,15 @@ func (s *session) warn(component, format string, args ...any) {
 	s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Warning, Item: component, Message: fmt.Sprintf(format, args...)})
 }
 
-// reportWaiting tells what a component waits for; a renderer may drop it.
+// reportWaiting tells what a component waits for, and with an empty message that it
+// does no more; a renderer may drop it.
 func (s *session) reportWaiting(component string) func(object.Ref, string) {
 	return func(o object.Ref, message string) {
-		s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Progress, Item: component, Message: o.String() + ": " + message})
+		e := event.Event{Verb: string(s.verb), Kind: event.Progress, Item: component, Wait: &event.Wait{For: o.String(), Why: message}}
+		if message != "" {
+			e.Message = o.String() + ": " + message
+		}
+		s.sink.Emit(e)
 	}
 }
 

@@ -81,7 +81,7 @@ func run(ctx context.Context, opt Options, sink event.Sink) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	g, err := gatherNodes(ctx, c, opt)
+	g, err := gatherNodes(ctx, c, opt, sink)
 	if err != nil {
 		return Result{}, err
 	}
@@ -105,7 +105,7 @@ type gathered struct {
 }
 
 // gatherNodes reads the nodes from where the options say.
-func gatherNodes(ctx context.Context, c *gpu.Catalogue, opt Options) (gathered, error) {
+func gatherNodes(ctx context.Context, c *gpu.Catalogue, opt Options, sink event.Sink) (gathered, error) {
 	switch {
 	case opt.Inventory != "":
 		v, err := inventory.Read(opt.Inventory)
@@ -120,7 +120,7 @@ func gatherNodes(ctx context.Context, c *gpu.Catalogue, opt Options) (gathered, 
 	case opt.Local:
 		return readLocal(c)
 	}
-	return readCluster(ctx, c, opt)
+	return readCluster(ctx, c, opt, sink)
 }
 
 func readLocal(c *gpu.Catalogue) (gathered, error) {
@@ -145,7 +145,7 @@ func readTree(c *gpu.Catalogue, dir, name string) (inventory.Node, error) {
 	return host.ReadTree(c, root, name), nil
 }
 
-func readCluster(ctx context.Context, c *gpu.Catalogue, opt Options) (gathered, error) {
+func readCluster(ctx context.Context, c *gpu.Catalogue, opt Options, sink event.Sink) (gathered, error) {
 	var p *prober
 	if opt.Probe {
 		var err error
@@ -169,13 +169,19 @@ func readCluster(ctx context.Context, c *gpu.Catalogue, opt Options) (gathered, 
 	g := gathered{salt: salt}
 	g.nodes, g.found = fromFacts(c, facts)
 	if p != nil {
-		more, err := p.probeNodes(ctx, c, client, g.nodes)
+		more, err := p.probeNodes(ctx, c, client, g.nodes, func(why string) { reportWaiting(sink, why) })
+		reportWaiting(sink, "")
 		if err != nil {
 			return gathered{}, err
 		}
 		g.found = append(g.found, more...)
 	}
 	return g, nil
+}
+
+// reportWaiting tells what the probe waits for, and with an empty text that it is over.
+func reportWaiting(sink event.Sink, why string) {
+	sink.Emit(event.Event{Verb: Verb, Kind: event.Progress, Message: why, Wait: &event.Wait{For: "the probe", Why: why}})
 }
 
 // fromFacts turns what the API server holds into nodes, with a finding for each

@@ -53,11 +53,14 @@ func newProber(opt Options) (*prober, error) {
 
 // probeNodes adds to nodes what their own files say, and finds those that did not
 // answer and what sources differ on.
-func (p *prober) probeNodes(ctx context.Context, c *gpu.Catalogue, client *kube.Client, nodes []inventory.Node) ([]event.Finding, error) {
+func (p *prober) probeNodes(
+	ctx context.Context, c *gpu.Catalogue, client *kube.Client, nodes []inventory.Node, report func(string),
+) ([]event.Finding, error) {
 	q, err := p.makeQuestion(ctx, c, client)
 	if err != nil {
 		return nil, err
 	}
+	q.Report = report
 	answers, err := client.Ask(ctx, q)
 	var found []event.Finding
 	switch {

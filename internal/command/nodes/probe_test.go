@@ -52,12 +52,18 @@ func TestAProbeThatNobodyAnswers(t *testing.T) {
 	}
 	c := clustertest.Start(t)
 	var events event.Recorder
-	res, err := Run(context.Background(), probeOptions(t, c), &events)
+	opt := probeOptions(t, c)
+	opt.Timeout = 8 * time.Second
+	res, err := Run(context.Background(), opt, &events)
 	if err != nil {
 		t.Fatal(err)
 	}
 	silent := map[string]bool{}
+	var waited []event.Wait
 	for _, e := range events.Events() {
+		if e.Wait != nil {
+			waited = append(waited, *e.Wait)
+		}
 		if e.Finding != nil && e.Finding.Code == event.CodeProbeSilent {
 			silent[e.Finding.Item] = e.Finding.Hint != "" && strings.Contains(e.Finding.What, "the probe says nothing: ")
 		}
@@ -69,6 +75,9 @@ func TestAProbeThatNobodyAnswers(t *testing.T) {
 		if !whole {
 			t.Errorf("node %s: the finding lacks something", name)
 		}
+	}
+	if n := len(waited); n < 2 || !strings.Contains(waited[0].Why, "0 of 2 nodes have answered; node gpu-1: ") || waited[n-1].Why != "" {
+		t.Errorf("of the wait it told %+v", waited)
 	}
 	nothingLeft(t, c)
 }

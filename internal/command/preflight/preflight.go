@@ -51,7 +51,7 @@ func runPreflight(ctx context.Context, opt Options, sink event.Sink) (Checked, e
 	if err != nil {
 		return Checked{}, err
 	}
-	p, found, err := makePlan(ctx, opt, b, chosen, nodes)
+	p, found, err := makePlan(ctx, opt, b, chosen, nodes, &stages{sink: sink})
 	if err != nil {
 		return Checked{}, err
 	}

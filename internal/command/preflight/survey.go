@@ -68,7 +68,7 @@ func runPlan(ctx context.Context, opt Options, sink event.Sink) (*plan.Plan, err
 	if err != nil {
 		return nil, err
 	}
-	p, found, err := makePlan(ctx, opt, b, chosen, nodes)
+	p, found, err := makePlan(ctx, opt, b, chosen, nodes, &stages{sink: sink})
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,10 @@ func preflightError(doing string, found []event.Finding) error {
 }
 
 // makePlan makes the plan; nodes is the site's inventory of them, or "".
-func makePlan(ctx context.Context, opt Options, from *cargo.Bundle, chosen plan.Site, nodes string) (*plan.Plan, []event.Finding, error) {
+func makePlan(
+	ctx context.Context, opt Options, from *cargo.Bundle, chosen plan.Site, nodes string, at *stages,
+) (*plan.Plan, []event.Finding, error) {
+	defer at.end()
 	l := from.Lock()
 	selection, found := decide.Select(l, chosen)
 	if decide.HasErrors(found) {
@@ -109,6 +112,7 @@ func makePlan(ctx context.Context, opt Options, from *cargo.Bundle, chosen plan.
 	if err != nil {
 		return nil, nil, err
 	}
+	at.begin("the cluster and the site registry", "what they have is being read")
 	facts, err := gatherFacts(ctx, cluster, opt.Registry, selection, chosen.Registry)
 	if err != nil {
 		return nil, nil, err
@@ -127,6 +131,7 @@ func makePlan(ctx context.Context, opt Options, from *cargo.Bundle, chosen plan.
 	if err := decideGPUs(ctx, cluster, selection, l.Metadata.Name, nodes, &facts); err != nil {
 		return nil, nil, err
 	}
+	at.begin("the charts", "they are being rendered and held against the cluster")
 	rendered, pieces, err := readClusterState(ctx, source{bundle: from, worker: opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
 	if err != nil {
 		return nil, nil, err
@@ -137,6 +142,7 @@ func makePlan(ctx context.Context, opt Options, from *cargo.Bundle, chosen plan.
 	}
 	p, more := decide.Make(b, selection, rendered, facts)
 	if p != nil {
+		at.begin("the cluster", "it is being asked what installing would change")
 		err = compareObjects(ctx, cluster, p, pieces)
 	}
 	return p, append(found, more...), err

@@ -67,6 +67,9 @@ func (m *meter) stalled(now time.Time) (time.Duration, bool) {
 	return still, still >= stallAfter
 }
 
+// counts says whether there is a number to show.
+func (m *meter) counts() bool { return m.total > 0 || m.done > 0 }
+
 // words describes the meter: 43 %  1.20 GiB of 2.80 GiB  310 MiB/s  5 s left.
 func (m *meter) words(now time.Time) string {
 	var parts []string

@@ -40,6 +40,7 @@ type Text struct {
 	whole  bool              // the verb counts as a whole
 	items  map[string]*meter // open items that count
 	open   []string          // items begun and not ended, oldest first
+	waits  waits             // what items wait for
 	drawn  bool              // a live line is on the screen
 	paused bool
 	spoke  time.Time // last plain progress line
@@ -119,7 +120,7 @@ func (t *Text) Emit(e event.Event) {
 	case event.Start:
 		t.showStart(e)
 	case event.Progress:
-		t.countBytes(e)
+		t.showState(e)
 	case event.Info:
 		t.sayUnlessQuiet(t.describeInfo(e))
 	case event.Warning:
@@ -147,6 +148,7 @@ func (t *Text) showStart(e event.Event) {
 }
 
 func (t *Text) showEnd(e event.Event) {
+	t.waits.drop(e.Item)
 	if e.Item == "" {
 		t.clearLine()
 		return
@@ -172,6 +174,15 @@ func (t *Text) closeItem(item string) {
 			return
 		}
 	}
+}
+
+// showState notes how far something has come.
+func (t *Text) showState(e event.Event) {
+	if e.Wait != nil {
+		t.waits.note(e.Item, *e.Wait, t.opt.Now())
+		return
+	}
+	t.countBytes(e)
 }
 
 func (t *Text) countBytes(e event.Event) {
@@ -275,6 +286,7 @@ func (t *Text) showProgress() {
 	if t.paused || t.opt.Quiet {
 		return
 	}
+	t.tellWaits()
 	line := t.liveLine()
 	if line == "" {
 		return
@@ -284,15 +296,19 @@ func (t *Text) showProgress() {
 		t.drawn = true
 		return
 	}
-	if now := t.opt.Now(); now.Sub(t.spoke) >= plainEvery {
+	if now := t.opt.Now(); now.Sub(t.spoke) >= plainEvery && t.waits.isEmpty() {
 		t.spoke = now
 		fmt.Fprintln(t.err, line)
 	}
 }
 
-// liveLine is the state of the verb in one line: the whole where it is counted, and
-// the item that has been open longest.
+// liveLine is the state of the verb in one line: the whole where it is counted, else
+// what an item waits for, else the item that has been open longest.
 func (t *Text) liveLine() string {
+	if w := t.waits.current(t.opt.Now()); w != nil && !(t.whole && t.all.counts()) {
+		line := t.verb + "  " + Duration(t.opt.Now().Sub(w.since)) + "  "
+		return line + Fit(w.words(), max(t.lineWidth()-1-len([]rune(line)), 0))
+	}
 	name := ""
 	if len(t.open) > 0 {
 		name = t.open[0]
@@ -305,7 +321,7 @@ func (t *Text) liveLine() string {
 		return ""
 	}
 	line := t.verb
-	if m != nil {
+	if m != nil && m.counts() {
 		line += "  " + m.words(t.opt.Now())
 	}
 	if room := t.lineWidth() - 1 - len([]rune(line)) - 2; name != "" && room >= 12 {
