@@ -1,11 +1,13 @@
 package install
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/stacktest"
 )
@@ -112,6 +114,31 @@ func TestTemplatesDoNotTellSecrets(t *testing.T) {
 		if strings.Contains(found+string(written), value) {
 			t.Errorf("%s: the value is told", what)
 		}
+	}
+}
+
+// TestRefusalsDoNotTellSecrets: a Secret that came after the plan was made changes what
+// is rendered. The install is refused, in words that do not hold its value.
+func TestRefusalsDoNotTellSecrets(t *testing.T) {
+	const value = "hunter2hunter2"
+	l := newLab(t)
+	l.cluster.Kubectl(t, "create", "namespace", "telling-late")
+	path, found := l.planChart(oneChart("telling-late", map[string]string{
+		"templates/a.yaml": `{{ with (lookup "v1" "Secret" .Release.Namespace "own").data }}{{ with .password | b64dec }}` +
+			"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'for-{{ . }}'}\n{{ end }}{{ end }}---\n" + shown,
+	}))
+	if path == "" {
+		t.Fatal(found)
+	}
+	l.cluster.Kubectl(t, "create", "secret", "generic", "own", "-n", "telling-late", "--from-literal=password="+value)
+	l.cluster.Kubectl(t, "label", "secret", "own", "-n", "telling-late", "app.kubernetes.io/instance=web")
+	var told strings.Builder
+	_, err := Run(t.Context(), l.options(path), event.Func(func(e event.Event) { fmt.Fprintf(&told, "%+v\n", e) }))
+	if !errors.Is(err, ErrRendering) || !errors.Is(err, helm.ErrTold) {
+		t.Errorf("error is %v", err)
+	}
+	if fmt.Fprintln(&told, err); strings.Contains(told.String(), value) {
+		t.Errorf("the value is told: %s", told.String())
 	}
 }
 

@@ -82,9 +82,10 @@ func (in *installer) renderRelease(ctx context.Context, c *plan.Component, r *pl
 	}
 	differences, err := compareRendering(r.Rendering, made.rendering)
 	if err != nil {
-		return err
+		return questions.Hide(err)
 	}
-	refused := refusals(in.lookupsMoved(r.Rendering, questions.Asked()), differences, in.callsOut(scope.Rules, made.rendering))
+	refused := refusals(questions,
+		in.lookupsMoved(r.Rendering, questions.Asked()), differences, in.callsOut(scope.Rules, made.rendering))
 	if there && !slices.ContainsFunc(differences, func(d rendering.Difference) bool { return d.Kind == "CustomResourceDefinition" }) {
 		made.refused = refused
 		return nil
@@ -183,7 +184,9 @@ func (in *installer) callsOut(rules []lint.Rule, made helm.Rendering) []string {
 // maxRefusals bounds how many differences an error names.
 const maxRefusals = 10
 
-func refusals(moved []string, differences []rendering.Difference, calls []string) error {
+// refusals say how a rendering differs from the plan, but nothing that templates read of
+// a Secret: it may have come after the plan was made.
+func refusals(questions *helm.Questions, moved []string, differences []rendering.Difference, calls []string) error {
 	all := slices.Concat(moved, calls)
 	for _, d := range differences {
 		all = append(all, d.What)
@@ -191,7 +194,8 @@ func refusals(moved []string, differences []rendering.Difference, calls []string
 	if len(all) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: %s", ErrRendering, strings.Join(listing.Cut(all, maxRefusals, ""), "; "))
+	said := errors.New(strings.Join(listing.Cut(all, maxRefusals, ""), "; "))
+	return fmt.Errorf("%w: %w", ErrRendering, questions.Hide(said))
 }
 
 // definitionsOf are the definitions that a component's releases render to.
