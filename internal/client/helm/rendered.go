@@ -52,11 +52,16 @@ func (r Rendering) Objects() ([]Object, error) {
 // Contents are the objects' contents, in their order.
 func (r Rendering) Contents() ([]map[string]any, error) {
 	objects, err := r.Objects()
+	return ContentsOf(objects), err
+}
+
+// ContentsOf are the contents of objects.
+func ContentsOf(objects []Object) []map[string]any {
 	out := make([]map[string]any, len(objects))
 	for i, o := range objects {
 		out[i] = o.Object
 	}
-	return out, err
+	return out
 }
 
 // Describe lists the objects of a release and what chance decides of them, from

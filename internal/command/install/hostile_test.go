@@ -92,7 +92,9 @@ func TestLookupOfASecretByAnySpelling(t *testing.T) {
 // release stands in no finding, no error and no plan.
 func TestTemplatesDoNotTellSecrets(t *testing.T) {
 	const value = "hunter2hunter2"
-	pod := "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: [{name: x, %s}]}"
+	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: [{name: x, %s}]}"
+	const claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: x}\n" +
+		"spec: {storageClassName: '%s', accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}"
 	l := newLab(t)
 	l.cluster.Kubectl(t, "create", "namespace", "telling")
 	l.cluster.Kubectl(t, "create", "secret", "generic", "own", "-n", "telling", "--from-literal=password="+value)
@@ -101,6 +103,8 @@ func TestTemplatesDoNotTellSecrets(t *testing.T) {
 		"error":    `{{ fail . }}`,
 		"question": `{{ $x := lookup "v1" "ConfigMap" "telling" . }}`,
 		"name":     "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: '{{ . }}'}",
+		"unsteady": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'x-{{ . }}-{{ randNumeric 9 }}'}",
+		"class":    fmt.Sprintf(claim, "{{ . }}"),
 		"image":    fmt.Sprintf(pod, "image: 'reg.example/{{ . }}:1'"),
 		"address":  fmt.Sprintf(pod, "image: 'reg.example/x:1', command: [sh, -c, 'curl https://example.com/{{ . }}']"),
 	} {
@@ -114,6 +118,26 @@ func TestTemplatesDoNotTellSecrets(t *testing.T) {
 		if strings.Contains(found+string(written), value) {
 			t.Errorf("%s: the value is told", what)
 		}
+	}
+}
+
+// TestChangesDoNotTellSecrets: an object may hold what a template reads of a Secret. The
+// plan to change it does not.
+func TestChangesDoNotTellSecrets(t *testing.T) {
+	const value = "hunter2hunter2"
+	l := newLab(t)
+	stack := oneChart("telling-change", map[string]string{"templates/a.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: x}\n" +
+		`spec: {type: ExternalName, externalName: {{ with (lookup "v1" "Secret" .Release.Namespace "own").data }}` +
+		`{{ .held | b64dec }}{{ else }}nothing{{ end }}.example}` + "\n"})
+	l.install(l.plan(stack, ""))
+	l.cluster.Kubectl(t, "create", "secret", "generic", "own", "-n", "telling-change", "--from-literal=held="+value)
+	l.cluster.Kubectl(t, "label", "secret", "own", "-n", "telling-change", "app.kubernetes.io/instance=web")
+	stack.Components[0].Charts[0].Files["templates/b.yaml"] = shown
+	path := l.plan(stack, "")
+	text, err := os.ReadFile(path)
+	if err != nil || strings.Contains(string(text), value) || !strings.Contains(string(text), "looked up in a Secret") {
+		_, after, _ := strings.Cut(string(text), "objectChanges")
+		t.Errorf("the plan of the change: %s, %v", after, err)
 	}
 }
 

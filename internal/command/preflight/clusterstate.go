@@ -36,28 +36,32 @@ type stateReader struct {
 
 // readClusterState renders the selection for the cluster and adds to the facts
 // what the cluster has that matters to it.
-func readClusterState(ctx context.Context, from source, c *kube.Client, s *decide.Selection, stack string, f *decide.Facts) (map[decide.Key]decide.Rendered, []*piece, error) {
+func readClusterState(
+	ctx context.Context, from source, c *kube.Client, s *decide.Selection, stack string, f *decide.Facts,
+) (*renderings, error) {
 	apis, err := c.APIVersions()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	f.APIVersions = apis
 	from.cluster, from.stack, from.version, from.apis, from.there = c, stack, f.Version, apis, f.Releases
 	made, err := from.render(ctx, s)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	rendered, found := made.made, made.pieces
-	if err := findBreaches(found, f.Version); err != nil {
-		return nil, nil, err
+	if err := findBreaches(made.pieces, f.Version); err != nil {
+		return nil, made.askers.hideError(err)
 	}
 	f.Cluster.Serves = setOf(apis)
-	sr := &stateReader{cluster: c, stack: stack, selection: s, pieces: found, facts: f, known: setOf(f.CRDs), nodes: int64(len(f.Cluster.Nodes))}
-	if err := sr.readAll(ctx); err != nil {
-		return nil, nil, err
+	sr := &stateReader{
+		cluster: c, stack: stack, selection: s, pieces: made.pieces, facts: f,
+		known: setOf(f.CRDs), nodes: int64(len(f.Cluster.Nodes)),
 	}
-	sr.handOutParts(rendered)
-	return rendered, found, nil
+	if err := sr.readAll(ctx); err != nil {
+		return nil, made.askers.hideError(err)
+	}
+	sr.handOutParts(made.made)
+	return made, nil
 }
 
 func setOf(list []string) map[string]bool {
@@ -183,7 +187,8 @@ func (sr *stateReader) usedNamespaces() []string {
 
 // inSpaces reads quotas and limits of the namespaces that exist.
 func (sr *stateReader) inSpaces(ctx context.Context) error {
-	for _, name := range sr.usedNamespaces() {
+	used := sr.usedNamespaces()
+	for _, name := range used {
 		s, there := sr.facts.Cluster.Spaces[name]
 		if !there {
 			continue
@@ -210,7 +215,7 @@ func (sr *stateReader) inSpaces(ctx context.Context) error {
 		sr.facts.Cluster.Spaces[name] = s
 	}
 	for name := range sr.facts.Cluster.Spaces {
-		if !slices.Contains(sr.usedNamespaces(), name) {
+		if _, found := slices.BinarySearch(used, name); !found {
 			delete(sr.facts.Cluster.Spaces, name)
 		}
 	}

@@ -2,9 +2,7 @@ package preflight
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -38,6 +36,7 @@ type renderings struct {
 	made   map[decide.Key]decide.Rendered
 	pieces []*piece            // the objects, not yet placed
 	brings map[string][]string // API versions, by the component that defines them or needs one that does
+	askers askers
 }
 
 // render renders every release of the selection with the site's values, and reads
@@ -95,6 +94,9 @@ func (out *renderings) add(c decide.Chosen, name, release string, made rendered)
 		p.key, p.component, p.namespace, p.release = key, c.Component.Name, c.Namespace, release
 	}
 	out.pieces = append(out.pieces, made.pieces...)
+	if made.questions != nil {
+		out.askers = append(out.askers, asker{c.Component.Name, release, made.questions})
+	}
 }
 
 // unserved sorts API versions and leaves out those that the cluster serves.
@@ -120,7 +122,8 @@ func defined(pieces []*piece) []string {
 // rendered is one release or manifest.
 type rendered struct {
 	decide.Rendered
-	pieces []*piece
+	pieces    []*piece
+	questions *helm.Questions // of a release's templates
 }
 
 func piecesOf(list []rendered) []*piece {
@@ -180,74 +183,49 @@ func (out *renderings) renderTwice(ctx context.Context, chart *helm.Chart, c dec
 		KubeVersion: out.version, APIVersions: slices.Concat(out.apis, served), Exact: true,
 		Lookup: questions.Answer, Worker: out.worker,
 	}
-	var first, second helm.Rendering
-	g, both := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { first, err = helm.Render(both, chart, opt); return err })
+	made.questions = questions
+	first, second, err := renderBoth(ctx, chart, opt)
+	note(questions.Asked(), made, planned)
+	if err != nil {
+		return err
+	}
+	return made.describe(chart.Name(), planned, first, second)
+}
+
+// renderBoth renders a release now and as if it were later.
+func renderBoth(ctx context.Context, chart *helm.Chart, opt helm.RenderOptions) (first, second helm.Rendering, _ error) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { first, err = helm.Render(ctx, chart, opt); return err })
 	g.Go(func() (err error) {
 		opt := opt
 		opt.Later = true
-		second, err = helm.Render(both, chart, opt)
+		second, err = helm.Render(ctx, chart, opt)
 		return err
 	})
-	err := g.Wait()
-	note(questions.Asked(), made, planned)
+	return first, second, g.Wait()
+}
+
+// describe notes what both renderings have in common, and what they would pull and
+// fetch.
+func (made *rendered) describe(chart string, planned *plan.Rendering, first, second helm.Rendering) error {
+	one, err := first.Objects()
 	if err != nil {
-		return keepSecret(questions, made, err)
+		return err
 	}
-	if planned.Objects, err = helm.Describe(first, second); err != nil {
+	two, err := second.Objects()
+	if err != nil {
+		return err
+	}
+	if planned.Objects, err = rendering.Plan(helm.ContentsOf(one), helm.ContentsOf(two)); err != nil {
 		return err
 	}
 	made.Rendering = planned
-	made.Egress = append(made.Egress, rendering.Chance(chart.Name(), planned.Objects)...)
-	if made.pieces, err = read(&made.Rendered, first.Documents); err == nil {
-		err = readOther(&made.Rendered, second.Documents)
+	made.Egress = append(made.Egress, rendering.Chance(chart, planned.Objects)...)
+	if err := readSites(&made.Rendered, first.Documents); err != nil {
+		return err
 	}
-	return keepSecret(questions, made, err)
-}
-
-// keepSecret keeps from a plan and its findings what templates read of Secrets. A
-// rendering that would tell it has a problem and nothing else.
-func keepSecret(questions *helm.Questions, made *rendered, err error) error {
-	tells := questions.Hide(err)
-	for _, text := range toldTexts(&made.Rendered) {
-		if questions.Tells(text) {
-			tells = helm.ErrTold
-		}
-	}
-	if errors.Is(tells, helm.ErrTold) {
-		made.Rendered = decide.Rendered{
-			ChartDigest: made.ChartDigest, ChartVersion: made.ChartVersion, KubeVersion: made.KubeVersion,
-		}
-		made.pieces = nil
-	}
-	return tells
-}
-
-// toldTexts is what a plan says of a rendering in words of its templates.
-func toldTexts(made *decide.Rendered) []string {
-	var out []string
-	for _, f := range made.Egress {
-		out = append(out, f.Template, f.Text, f.What)
-	}
-	for _, s := range made.Images {
-		out = append(out, s.Ref)
-	}
-	for _, c := range made.CRDs {
-		out = append(out, c.Name)
-	}
-	for _, p := range made.Parts {
-		out = append(out, p.Namespace, p.Name)
-	}
-	if made.Rendering == nil {
-		return out
-	}
-	for _, l := range made.Rendering.Lookups {
-		out = append(out, l.APIVersion, l.Kind, l.Namespace, l.Name)
-	}
-	for _, o := range made.Rendering.Objects {
-		out = append(out, o.APIVersion, o.Kind, o.Namespace, o.Name, strings.Join(o.Chance, " "))
-	}
-	return out
+	made.pieces = takeApart(&made.Rendered, one)
+	return readOther(&made.Rendered, second.Documents)
 }
 
 // note takes over what was asked: into the plan, and as findings where it is not
@@ -268,62 +246,95 @@ func manifest(b *cargo.Bundle, ref string) (decide.Rendered, []*piece, error) {
 		return decide.Rendered{}, nil, err
 	}
 	r := decide.Rendered{ChartDigest: dg}
-	docs, err := document.Split(ref, string(data))
-	var found []*piece
-	if err == nil {
-		found, err = read(&r, docs)
-	}
+	found, err := readManifest(&r, ref, string(data))
 	if err != nil {
 		r.Problem = err.Error()
 	}
 	return r, found, nil
 }
 
-// readOther adds the images and what would call out that only the other rendering
-// of a release has.
-func readOther(r *decide.Rendered, docs []document.Document) error {
+func readManifest(r *decide.Rendered, ref, text string) ([]*piece, error) {
+	docs, err := document.Split(ref, text)
+	if err != nil {
+		return nil, err
+	}
+	if err := readSites(r, docs); err != nil {
+		return nil, err
+	}
+	var objects []helm.Object
+	for _, d := range docs {
+		found, err := kube.Parse([]byte(d.Source))
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range found {
+			objects = append(objects, helm.Object{Unstructured: u, Document: d})
+		}
+	}
+	return takeApart(r, objects), nil
+}
+
+// readSites finds the images of documents, and what would call out.
+func readSites(r *decide.Rendered, docs []document.Document) error {
 	sites, err := document.Read(docs)
 	if err != nil {
 		return err
 	}
-	for _, s := range document.Images(sites) {
-		if !slices.ContainsFunc(r.Images, func(have document.Site) bool { return have.Ref == s.Ref && have.Template == s.Template }) {
+	r.Images = append(r.Images, document.Images(sites)...)
+	r.Egress = append(r.Egress, lint.Check(sites)...)
+	return nil
+}
+
+// imageKey tells the images apart that two renderings name.
+type imageKey struct {
+	ref, template string
+	certain       bool
+}
+
+// findingKey does so with findings.
+type findingKey struct{ code, template, text string }
+
+// readOther adds the images and what would call out that only the other rendering
+// of a release has.
+func readOther(r *decide.Rendered, docs []document.Document) error {
+	other := decide.Rendered{}
+	if err := readSites(&other, docs); err != nil {
+		return err
+	}
+	images := map[imageKey]bool{}
+	for _, s := range r.Images {
+		images[imageKey{s.Ref, s.Template, s.Certainty == document.Certain}] = true
+	}
+	for _, s := range other.Images {
+		key := imageKey{s.Ref, s.Template, s.Certainty == document.Certain}
+		if !images[key] && !images[imageKey{s.Ref, s.Template, true}] {
+			images[key] = true
 			r.Images = append(r.Images, s)
 		}
 	}
-	for _, f := range lint.Check(sites) {
-		same := func(have lint.Finding) bool {
-			return have.Code == f.Code && have.Template == f.Template && have.Text == f.Text
-		}
-		if !slices.ContainsFunc(r.Egress, same) {
+	findings := map[findingKey]bool{}
+	for _, f := range r.Egress {
+		findings[findingKey{f.Code, f.Template, f.Text}] = true
+	}
+	for _, f := range other.Egress {
+		key := findingKey{f.Code, f.Template, f.Text}
+		if !findings[key] {
+			findings[key] = true
 			r.Egress = append(r.Egress, f)
 		}
 	}
 	return nil
 }
 
-// read counts what was rendered, finds its definitions and images and takes it
-// apart.
-func read(r *decide.Rendered, docs []document.Document) ([]*piece, error) {
-	sites, err := document.Read(docs)
-	if err != nil {
-		return nil, err
-	}
-	r.Images = append(r.Images, document.Images(sites)...)
-	r.Egress = append(r.Egress, lint.Check(sites)...)
+// takeApart counts objects and finds the definitions among them.
+func takeApart(r *decide.Rendered, objects []helm.Object) []*piece {
+	r.Objects = len(objects)
 	var out []*piece
-	for _, d := range docs {
-		objects, err := kube.Parse([]byte(d.Source))
-		if err != nil {
-			return nil, err
-		}
-		r.Objects += len(objects)
-		for _, u := range objects {
-			out = append(out, newPiece(d, u))
-			if kube.IsCRD(u) {
-				r.CRDs = append(r.CRDs, plan.CRD{Name: u.GetName(), Size: len(d.Source)})
-			}
+	for _, o := range objects {
+		out = append(out, newPiece(o.Document, o.Unstructured))
+		if kube.IsCRD(o.Unstructured) {
+			r.CRDs = append(r.CRDs, plan.CRD{Name: o.GetName(), Size: len(o.Document.Source)})
 		}
 	}
-	return out, nil
+	return out
 }

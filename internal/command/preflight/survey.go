@@ -132,7 +132,7 @@ func makePlan(
 		return nil, nil, err
 	}
 	at.begin("the charts", "they are being rendered and held against the cluster")
-	rendered, pieces, err := readClusterState(ctx, source{bundle: from, worker: opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
+	made, err := readClusterState(ctx, source{bundle: from, worker: opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -140,11 +140,12 @@ func makePlan(
 	if err != nil {
 		return nil, nil, err
 	}
-	p, more := decide.Make(b, selection, rendered, facts)
+	p, more := decide.Make(b, selection, made.made, facts)
 	if p != nil {
 		at.begin("the cluster", "it is being asked what installing would change")
-		err = compareObjects(ctx, cluster, p, pieces)
+		err = made.askers.hideError(compareObjects(ctx, cluster, p, made.pieces))
 	}
+	p, more = made.askers.keepSecrets(p, more)
 	return p, append(found, more...), err
 }
 
