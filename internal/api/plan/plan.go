@@ -141,6 +141,8 @@ type CRD struct {
 	Source string `json:"source"` // release or manifest item it comes from
 	Size   int    `json:"size"`   // bytes as written
 	Exists bool   `json:"exists"` // it was there when the plan was made
+	// Unchanged: it was there just as the component brings it.
+	Unchanged bool `json:"unchanged,omitempty"`
 }
 
 // Action is what will happen to a release.

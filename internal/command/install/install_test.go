@@ -63,6 +63,13 @@ func TestLifeOfAStack(t *testing.T) {
 	})
 
 	second := l.plan(three("life", "1.1.0", 2), "")
+	planned, err := plan.Read(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if web, _ := planned.Component("web"); len(web.CRDs) != 1 || !web.CRDs[0].Unchanged {
+		t.Errorf("the definition that the first version brought already is planned as %+v", web.CRDs)
+	}
 	t.Run("upgrade", func(t *testing.T) {
 		if r := l.install(second); r.Components["web"] != journal.Done {
 			t.Fatalf("%+v", r)

@@ -61,7 +61,10 @@ func (t *changes) compareComponent(ctx context.Context, c *plan.Component) error
 			return err
 		}
 	}
-	var err error
+	err := t.compareDefinitions(ctx, c)
+	if err != nil {
+		return err
+	}
 	if c.Objects, err = t.compareManifests(ctx, c); err != nil {
 		return err
 	}

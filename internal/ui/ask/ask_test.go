@@ -44,6 +44,15 @@ func said(t *testing.T, a Answers, line string) error {
 	return err
 }
 
+// TestWhoAsksAClusterTakesItsFlags: a script can give the same to each command.
+func TestWhoAsksAClusterTakesItsFlags(t *testing.T) {
+	for _, name := range []string{"preflight", "plan", "install", "status", "rollback", "uninstall", "prune", "report", "support"} {
+		if err := said(t, every()[name], "--kubeconfig k --context c --state-dir d"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestFlagsAndAnswersGiveTheSameOptions: what a wizard fills in gives the Options
 // that flags give.
 func TestFlagsAndAnswersGiveTheSameOptions(t *testing.T) {

@@ -49,7 +49,7 @@ type Preflight struct {
 func (a *Preflight) Form() Form {
 	return Form{
 		Arguments: pathArguments(&a.Paths, "at least one PATH that holds a bundle"),
-		Fields:    append(a.fields(), a.connectFields()...),
+		Fields:    append(a.fields(), a.Cluster.fields()...),
 	}
 }
 

@@ -97,7 +97,10 @@ func Changed(r install.Result, next string) (p output.Page) {
 }
 
 func addStack(p *output.Page, stack, version string, generation int) {
-	p.Line(output.Name(stack), output.Say(" %s, generation %d", version, generation))
+	if version != "" {
+		version = " " + version
+	}
+	p.Line(output.Name(stack), output.Say("%s, generation %d", version, generation))
 }
 
 // Status shows each component, and why it is not as it should be.

@@ -65,13 +65,7 @@ func addComponent(p *output.Page, c *plan.Component, objects bool) {
 		after = ", after " + strings.Join(c.Needs, ", ")
 	}
 	addText(p, "", "%d. %s in namespace %s%s", c.Level+1, c.Name, c.Namespace, after)
-	for _, d := range c.CRDs {
-		word := "define"
-		if d.Exists {
-			word = "update definition"
-		}
-		addText(p, "   ", "%s %s (from %s)", word, d.Name, d.Source)
-	}
+	addDefinitions(p, c.CRDs)
 	for _, r := range c.Releases {
 		addRelease(p, r)
 		addRendering(p, r.Rendering, objects)
@@ -90,6 +84,28 @@ func addComponent(p *output.Page, c *plan.Component, objects bool) {
 	}
 	if len(c.Rollback) > 0 {
 		addText(p, "   ", "going back: %s", strings.Join(c.Rollback, "; "))
+	}
+}
+
+// addDefinitions shows what becomes of definitions. Those that stay as they are it
+// only counts.
+func addDefinitions(p *output.Page, list []plan.CRD) {
+	unchanged := 0
+	for _, d := range list {
+		switch {
+		case d.Unchanged:
+			unchanged++
+		case d.Exists:
+			addText(p, "   ", "update definition %s (from %s)", d.Name, d.Source)
+		default:
+			addText(p, "   ", "define %s (from %s)", d.Name, d.Source)
+		}
+	}
+	switch {
+	case unchanged == 1:
+		addText(p, "   ", "keep 1 definition as it is")
+	case unchanged > 1:
+		addText(p, "   ", "keep %d definitions as they are", unchanged)
 	}
 }
 

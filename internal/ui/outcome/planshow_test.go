@@ -55,3 +55,25 @@ func planText(t *testing.T, p *plan.Plan, objects bool) string {
 	page := Plan(p, decide.Estimate{}, "plan.json", objects)
 	return strings.Join(strings.Fields(page.Text(output.Style{}, 100)), " ")
 }
+
+// TestPlanShowsDefinitionsThatChange: what stays as it is is counted, in one line.
+func TestPlanShowsDefinitionsThatChange(t *testing.T) {
+	c := plan.Component{Name: "web", Namespace: "front"}
+	for _, d := range []plan.CRD{{Name: "new.x"}, {Name: "old.x", Exists: true}, {Name: "a.x", Exists: true, Unchanged: true}, {Name: "b.x", Exists: true, Unchanged: true}} {
+		d.Source = "release web"
+		c.CRDs = append(c.CRDs, d)
+	}
+	shown := planText(t, &plan.Plan{Index: digest.FromString("index"), Components: []plan.Component{c}}, false)
+	if !strings.Contains(shown, "define new.x (from release web) update definition old.x (from release web) keep 2 definitions as they are") || strings.Contains(shown, "a.x") {
+		t.Errorf("it shows\n%s", shown)
+	}
+}
+
+func TestAStackWithoutAVersion(t *testing.T) {
+	for version, want := range map[string]string{"": "real, generation 12\n", "1.0.0": "real 1.0.0, generation 12\n"} {
+		var p output.Page
+		if addStack(&p, "real", version, 12); p.Text(output.Style{}, 80) != want {
+			t.Errorf("it shows %q", p.Text(output.Style{}, 80))
+		}
+	}
+}
