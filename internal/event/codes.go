@@ -175,7 +175,7 @@ var codes = []CodeInfo{
 	{CodeRegistryDisk, Notice, "Check the registry's free space before the load."},
 	{CodeImageNotInRegistry, Error, "Load the bundle into the site registry with caisson load."},
 	{CodeMixedPlatforms, Error, "Use a registry that takes sparse indexes, or resolve with --all-platforms."},
-	{CodePullSecret, Error, "Create the pull secret, or correct registry.pullSecretRef in the site file."},
+	{CodePullSecret, Error, "Create the pull secret with kubectl create secret docker-registry, or correct registry.pullSecretRef in the site file."},
 	{CodeMirrorPullSecret, Warn, "Set references: [mirror, rewrite], or let the registry be read without a password."},
 	{CodeNodesTrust, Warn, "Put the CA file on each node that does not trust the registry yet."},
 	{CodeCRIOReload, Warn, "Reload CRI-O on its nodes once the node agent runs."},

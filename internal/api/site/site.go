@@ -88,6 +88,9 @@ type Registry struct {
 	PlainHTTP bool `yaml:"plainHTTP,omitempty" json:"plainHTTP,omitempty"`
 	// PullSecretRef names a Secret of type kubernetes.io/dockerconfigjson.
 	PullSecretRef *SecretRef `yaml:"pullSecretRef,omitempty" json:"pullSecretRef,omitempty"`
+	// NodesLogIn says that the container runtime of every node logs in to the
+	// registry by itself, so that pods need no Secret for it.
+	NodesLogIn bool `yaml:"nodesLogIn,omitempty" json:"nodesLogIn,omitempty"`
 }
 
 // SecretRef names a Secret.

@@ -28,15 +28,24 @@ type Presence interface {
 // DialSite prepares to ask the registry of a site. Nothing is asked yet.
 // Credentials come from the Docker configuration.
 func DialSite(reg site.Registry) (Presence, error) {
-	opt := PushOptions{PlainHTTP: reg.PlainHTTP, Attempts: 2}
-	if reg.CAFile != "" {
-		t, err := trustingTransport(reg.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		opt.Transport = t
+	opt, err := siteOptions(reg)
+	if err != nil {
+		return nil, err
 	}
 	return NewPusher(reg.Base(), opt)
+}
+
+// siteOptions are how a site's registry is spoken to.
+func siteOptions(reg site.Registry) (PushOptions, error) {
+	opt := PushOptions{PlainHTTP: reg.PlainHTTP, Attempts: 2}
+	if reg.CAFile == "" {
+		return opt, nil
+	}
+	t, err := trustingTransport(reg.CAFile)
+	if err == nil {
+		opt.Transport = t
+	}
+	return opt, err
 }
 
 // AskPresence asks for every manifest and returns, by REPOSITORY@DIGEST, which

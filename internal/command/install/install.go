@@ -29,6 +29,8 @@ var (
 	ErrOlder = errors.New("a newer bundle of this stack was installed before")
 	// ErrImages: the site registry lost images the plan counts on.
 	ErrImages = errors.New("the site registry does not hold every image of the plan")
+	// ErrLogin: nodes cannot log in to the site registry.
+	ErrLogin = errors.New("the nodes cannot log in to the site registry")
 	// ErrPull: a node cannot pull an image.
 	ErrPull = errors.New("the image cannot be pulled")
 	// ErrUntrusted: a node does not trust the site registry's certificate.
@@ -137,7 +139,10 @@ func checkCurrent(ctx context.Context, opt Options, s *session, p *plan.Plan) er
 	if s.uid != p.Cluster.UID {
 		return fmt.Errorf("checking the plan: %w: it is for cluster %s, this is %s", ErrPlanStale, p.Cluster.UID, s.uid)
 	}
-	return imagesThere(ctx, opt, p)
+	if err := imagesThere(ctx, opt, p); err != nil {
+		return err
+	}
+	return loginsThere(ctx, s, p)
 }
 
 // imagesThere asks the registry once more for every image.

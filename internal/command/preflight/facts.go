@@ -33,12 +33,10 @@ func gatherFacts(ctx context.Context, c *kube.Client, r registry.Presence, s *de
 	if f.Releases, err = listReleases(ctx, c, s, &f); err != nil {
 		return f, err
 	}
-	if ref := reg.PullSecretRef; ref != nil && ref.Namespace != "" {
-		if _, err := c.PullSecret(ctx, ref.Namespace, ref.Name); err != nil {
-			f.PullSecret = err.Error()
-		}
+	if f.Registry, err = askRegistry(ctx, r, s, reg); err != nil {
+		return f, err
 	}
-	f.Registry, err = askRegistry(ctx, r, s, reg)
+	f.Logins, err = checkLogins(ctx, c, r, s, reg, f.Registry)
 	return f, err
 }
 

@@ -20,8 +20,8 @@ type Facts struct {
 	DefaultClass   string
 	CRDs           []string // names of the definitions there
 	Releases       []ReleaseFact
-	Denied         []string // rights the operator lacks, in words
-	PullSecret     string   // why the site's pull secret cannot be used; empty when it can, or there is none
+	Denied         []string            // rights the operator lacks, in words
+	Logins         []plan.LoginTrouble // why nodes cannot log in to the registry
 	Registry       RegistryFacts
 	CA             []byte // PEM of the registry's authority, where the site names one and nodes are told of it
 	Cluster        ClusterState

@@ -108,9 +108,7 @@ func (m *maker) checkSite() {
 	for _, right := range m.facts.Denied {
 		m.addFinding(event.Finding{Severity: event.Error, Code: event.CodeNotAllowed, What: "the operator may not " + right, Why: "the installation would stop there", Hint: m.grantHint(right)})
 	}
-	if why := m.facts.PullSecret; why != "" {
-		m.addFinding(event.Finding{Severity: event.Error, Code: event.CodePullSecret, What: "the pull secret of the site file cannot be used: " + why, Why: "nodes could not log in to the registry", Hint: "create it, or correct registry.pullSecretRef in the site file"})
-	}
+	m.checkLogins()
 	m.checkVersion()
 }
 

@@ -176,7 +176,9 @@ func TestFindings(t *testing.T) {
 		"not-allowed":      func(_ *lock.Lock, _ *plan.Site, _ map[Key]Rendered, f *Facts) { f.Denied = []string{"create secrets"} },
 		"no-storage-class": func(_ *lock.Lock, s *plan.Site, _ map[Key]Rendered, _ *Facts) { s.StorageClass = "slow" },
 		"cluster-version":  func(_ *lock.Lock, _ *plan.Site, _ map[Key]Rendered, f *Facts) { f.Version = "v1.37.0" },
-		"pull-secret":      func(_ *lock.Lock, _ *plan.Site, _ map[Key]Rendered, f *Facts) { f.PullSecret = "not found" },
+		"pull-secret": func(_ *lock.Lock, _ *plan.Site, _ map[Key]Rendered, f *Facts) {
+			f.Logins = []plan.LoginTrouble{{Secret: "s", Namespaces: []string{"n"}, Why: "not found"}}
+		},
 		"foreign-release": func(_ *lock.Lock, _ *plan.Site, _ map[Key]Rendered, f *Facts) {
 			f.Releases = []ReleaseFact{{Namespace: "front", Name: "web", Foreign: true}}
 		},

@@ -151,6 +151,8 @@ var table = []row{
 		hint: "install the newer one; to go back on purpose add --allow-older"},
 	{is: install.ErrImages, sentence: "The site registry lacks images of the plan", code: Preflight,
 		hint: "caisson load PATH... --key FILE.pub --registry HOST[:PORT][/PREFIX]"},
+	{is: install.ErrLogin, sentence: "The nodes cannot log in to the site registry", code: Preflight,
+		hint: "create the pull secret as named above, then run the same command again; caisson plan lists all that is missing"},
 	{is: install.ErrAuthority, sentence: "The registry's CA file is another than planned", code: Preflight,
 		hint: "plan again: caisson plan PATH... --key FILE.pub --site SITE.yaml -o PLAN.json"},
 	{is: keeper.ErrConflict, sentence: "The node's registry mirrors are not as they should be", code: Failed,
