@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
@@ -139,13 +138,13 @@ func (s *session) named(component string) []document.Site {
 
 // carries says of a reference whether its image is carried, or has a problem of
 // its own already. A tag that an operator adds to counts where such an image is
-// carried: driver:580.1 by driver:580.1-ubuntu24.04.
+// carried.
 func (s *session) carries() func(document.Site) bool {
 	l := &lock.Lock{}
 	for _, it := range s.found.items {
 		l.Items = append(l.Items, *it)
 	}
-	holds := decide.Holds(l)
+	holds, extends := decide.Holds(l)
 	return func(site document.Site) bool {
 		ref, err := site.Image()
 		if err != nil {
@@ -154,9 +153,7 @@ func (s *session) carries() func(document.Site) bool {
 		if holds(ref) || s.found.images[ref] != nil && !s.found.guesses[ref] {
 			return true
 		}
-		return s.found.guesses[ref] && slices.ContainsFunc(l.Items, func(it lock.Item) bool {
-			return it.Kind == lock.Image && strings.HasPrefix(string(it.Ref), string(ref)+"-")
-		})
+		return s.found.guesses[ref] && extends(ref)
 	}
 }
 

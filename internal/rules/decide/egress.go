@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,7 +64,7 @@ func uncertain(images []document.Site) []document.Site {
 }
 
 // carriesImage says whether the bundle has the image, several that could be meant, or
-// one to whose tag an operator adds: driver:580.1 by driver:580.1-ubuntu24.04.
+// one to whose tag an operator adds.
 func (m *maker) carriesImage(s document.Site) bool {
 	ref, _ := s.Image()
 	if it, _ := m.set.findItem(ref); it != nil || len(m.set.candidateRefs(ref)) > 0 {
@@ -73,24 +74,20 @@ func (m *maker) carriesImage(s document.Site) bool {
 	if below, ok := strings.CutPrefix(s.Ref, base); ok {
 		ref, _ = imageref.Parse(below)
 	}
-	if ref == "" || ref.Digest() != "" {
-		return false
-	}
-	for have := range m.set.byRef {
-		if strings.HasPrefix(string(have), string(ref)+"-") {
-			return true
-		}
-	}
-	return false
+	return m.set.hasExtended(ref)
 }
 
 // writtenName is what the stack calls a template: of a manifest, the file's path.
-func (m *maker) writtenName(template string) string {
-	for i := range m.selection.lock.Items {
-		it := &m.selection.lock.Items[i]
-		if f, ok := lock.As[*lock.RawFile](it); ok && it.Kind == lock.Manifest && string(it.Ref) == template && f.Path != "" {
-			return f.Path
+func (m *maker) writtenName(template string) string { return cmp.Or(m.paths[template], template) }
+
+// manifestPaths are the paths of manifest files in the stack, by item.
+func manifestPaths(l *lock.Lock) map[string]string {
+	out := map[string]string{}
+	for i := range l.Items {
+		it := &l.Items[i]
+		if f, ok := lock.As[*lock.RawFile](it); ok && it.Kind == lock.Manifest {
+			out[string(it.Ref)] = f.Path
 		}
 	}
-	return template
+	return out
 }

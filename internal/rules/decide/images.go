@@ -3,6 +3,7 @@ package decide
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -16,6 +17,7 @@ type imageSet struct {
 	byRef    map[imageref.Ref]*lock.Item
 	byDigest map[imageref.Ref]*lock.Item     // REPOSITORY@DIGEST of the root or a carried manifest
 	several  map[imageref.Ref][]imageref.Ref // REPOSITORY:TAG that only pinned items bear: their references
+	sorted   []imageref.Ref                  // keys of byRef
 }
 
 func newImageSet(l *lock.Lock) imageSet {
@@ -36,6 +38,7 @@ func newImageSet(l *lock.Lock) imageSet {
 		}
 	}
 	s.addTagAliases(l)
+	s.sorted = slices.Sorted(maps.Keys(s.byRef))
 	return s
 }
 
@@ -60,6 +63,16 @@ func (s imageSet) addTagAliases(l *lock.Lock) {
 // candidateRefs are the references of the items that ref could mean where it does
 // not say which.
 func (s imageSet) candidateRefs(ref imageref.Ref) []imageref.Ref { return s.several[ref] }
+
+// hasExtended says whether an item's tag begins with that of ref and a dash: operators
+// add to a tag before they pull, driver:580.1 becomes driver:580.1-ubuntu24.04.
+func (s imageSet) hasExtended(ref imageref.Ref) bool {
+	if ref == "" || ref.Digest() != "" {
+		return false
+	}
+	at, _ := slices.BinarySearch(s.sorted, ref+"-")
+	return at < len(s.sorted) && strings.HasPrefix(string(s.sorted[at]), string(ref)+"-")
+}
 
 // keyOf is the reference under which a plan has an item, or the one manifest of
 // it that dg asks for.

@@ -38,7 +38,10 @@ type Bundle struct {
 // manifest item, renders to. The findings are all there are, errors first; with
 // an error among them the plan is nil.
 func Make(b Bundle, s *Selection, rendered map[Key]Rendered, facts Facts) (*plan.Plan, []event.Finding) {
-	m := &maker{selection: s, rendered: rendered, facts: facts, set: newImageSet(s.lock), images: map[imageref.Ref]*plan.Image{}}
+	m := &maker{
+		selection: s, rendered: rendered, facts: facts,
+		set: newImageSet(s.lock), paths: manifestPaths(s.lock), images: map[imageref.Ref]*plan.Image{},
+	}
 	m.plan = &plan.Plan{
 		APIVersion: plan.APIVersion, Kind: plan.Kind,
 		Name: s.lock.Metadata.Name, Version: s.lock.Metadata.Version,
@@ -68,6 +71,7 @@ type maker struct {
 	rendered  map[Key]Rendered
 	facts     Facts
 	set       imageSet
+	paths     map[string]string            // see manifestPaths
 	images    map[imageref.Ref]*plan.Image // by lock reference
 	plan      *plan.Plan
 	found     []event.Finding
