@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -101,7 +102,8 @@ type Run struct {
 	Checks     []ledger.Check `json:"checks,omitempty"`
 	Overrides  []string       `json:"overrides,omitempty"` // checks that the operator overruled, as options: allow-older
 	Error      string         `json:"error,omitempty"`
-	Whole      bool           `json:"whole,omitempty"` // a rollback of all that the newest generation changed
+	Whole      bool           `json:"whole,omitempty"`   // a rollback of all that the newest generation changed, or an uninstallation of everything
+	Partial    bool           `json:"partial,omitempty"` // an installation of some of the plan's components
 	Components []Component    `json:"components,omitempty"`
 }
 
@@ -170,6 +172,13 @@ type Installed struct {
 	Definitions digest.Digest   `json:"definitions,omitempty"`
 	Ready       []object.Target `json:"ready,omitempty"`
 	Former      *Former         `json:"former,omitempty"` // what rollback goes back to
+	// Intact is what the component was before the change that has not ended: what a
+	// failure of that change goes back to. For the first change from one plan to
+	// another it is Former; a plan that is carried out again has it beside Former.
+	Intact *Former `json:"intact,omitempty"`
+	// Finished are those of Objects that were seen to have run to their end, like a
+	// Job: going back does not make them run again.
+	Finished []object.Ref `json:"finished,omitempty"`
 }
 
 // Former is what a component was before it last changed. Absent: it did not
@@ -187,13 +196,15 @@ type Former struct {
 	// Former is what it could itself go back to, one step and no further; it
 	// counts again when a change is taken back.
 	Former *Former `json:"former,omitempty"`
+	// Finished are those of Objects that had run to their end.
+	Finished []object.Ref `json:"finished,omitempty"`
 }
 
 // Snapshot is the component as something to go back to.
 func (c *Installed) Snapshot() *Former {
 	f := &Former{
 		Version: c.Version, Plan: c.Plan, Releases: c.Releases, Manifests: c.Manifests, Objects: c.Objects,
-		Definitions: c.Definitions, Ready: c.Ready, Generation: c.Generation,
+		Definitions: c.Definitions, Ready: c.Ready, Generation: c.Generation, Finished: c.Finished,
 	}
 	if c.Former != nil {
 		before := *c.Former
@@ -201,6 +212,19 @@ func (c *Installed) Snapshot() *Former {
 		f.Former = &before
 	}
 	return f
+}
+
+// Formers are all states that the component may go back to.
+func (c *Installed) Formers() iter.Seq[*Former] {
+	return func(yield func(*Former) bool) {
+		for _, first := range []*Former{c.Intact, c.Former} {
+			for f := first; f != nil; f = f.Former {
+				if !yield(f) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Release is one Helm release as it is.

@@ -90,7 +90,7 @@ func reachableNames(j *journal.Journal) map[string]bool {
 		add(kindPlan, c.Plan)
 		add(kindObjects, c.Manifests)
 		add(kindObjects, c.Definitions)
-		for f := c.Former; f != nil; f = f.Former {
+		for f := range c.Formers() {
 			add(kindPlan, f.Plan)
 			add(kindObjects, f.Manifests)
 			add(kindObjects, f.Definitions)

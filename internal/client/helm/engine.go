@@ -31,9 +31,10 @@ const maxHistory = 10
 // Engine runs Helm's actions in one namespace of one cluster. It renders nothing:
 // Helm is given what was rendered, as a chart whose templates are constants, and
 // what it then applies is held against that. Objects are applied server-side and
-// waited for by package kube; releases are kept by Driver; custom resource definitions stay out of releases. Actions end when
-// their context does, having written down what they came to. An Engine may be
-// used from several goroutines for different releases.
+// waited for by package kube; releases are kept by Driver; custom resource
+// definitions stay out of releases. Actions end when their context does, having
+// written down what they came to. An Engine may be used from several goroutines for
+// different releases.
 type Engine struct {
 	cluster   *kube.Client
 	namespace string
@@ -103,8 +104,9 @@ func (e *Engine) storage() *storage.Storage {
 	return s
 }
 
-// configuration binds Helm's actions to the cluster for one call.
-func (e *Engine) configuration(ctx context.Context) (*action.Configuration, error) {
+// configuration binds Helm's actions to the cluster for one call. patience is how long
+// a webhook that does not answer is outwaited.
+func (e *Engine) configuration(ctx context.Context, patience time.Duration) (*action.Configuration, error) {
 	caps, err := e.capabilities()
 	if err != nil {
 		return nil, err
@@ -115,7 +117,7 @@ func (e *Engine) configuration(ctx context.Context) (*action.Configuration, erro
 	return &action.Configuration{
 		RESTClientGetter: getter,
 		Releases:         e.storage(),
-		KubeClient:       &actionClient{Client: helmClient, ctx: ctx, engine: e},
+		KubeClient:       &actionClient{Client: helmClient, ctx: ctx, engine: e, patience: patience},
 		Capabilities:     caps,
 		Log:              func(string, ...any) {},
 		HookOutputFunc:   func(string, string, string) io.Writer { return io.Discard },
@@ -125,7 +127,7 @@ func (e *Engine) configuration(ctx context.Context) (*action.Configuration, erro
 // Install installs revision 1 and waits until its objects are ready. What went
 // wrong is in the error, and in the release's record where it got that far.
 func (e *Engine) Install(ctx context.Context, spec Spec) (Release, error) {
-	cfg, err := e.configuration(ctx)
+	cfg, err := e.configuration(ctx, spec.Timeout)
 	if err != nil {
 		return Release{}, fmt.Errorf("installing release %s: %w", spec.Name, err)
 	}
@@ -148,7 +150,7 @@ func (e *Engine) Install(ctx context.Context, spec Spec) (Release, error) {
 
 // Upgrade makes the next revision and waits until its objects are ready.
 func (e *Engine) Upgrade(ctx context.Context, spec Spec) (Release, error) {
-	cfg, err := e.configuration(ctx)
+	cfg, err := e.configuration(ctx, spec.Timeout)
 	if err != nil {
 		return Release{}, fmt.Errorf("upgrading release %s: %w", spec.Name, err)
 	}
@@ -177,7 +179,7 @@ func cause(ctx context.Context, err error) error {
 
 // Rollback makes a new revision of what the given earlier one was.
 func (e *Engine) Rollback(ctx context.Context, name string, revision int, timeout time.Duration) (Release, error) {
-	cfg, err := e.configuration(ctx)
+	cfg, err := e.configuration(ctx, timeout)
 	if err != nil {
 		return Release{}, fmt.Errorf("rolling back release %s: %w", name, err)
 	}
@@ -192,7 +194,7 @@ func (e *Engine) Rollback(ctx context.Context, name string, revision int, timeou
 // Uninstall removes a release, its objects and its history, and waits until
 // they are gone. A missing release is no error.
 func (e *Engine) Uninstall(ctx context.Context, name string, timeout time.Duration) error {
-	cfg, err := e.configuration(ctx)
+	cfg, err := e.configuration(ctx, timeout)
 	if err != nil {
 		return fmt.Errorf("uninstalling release %s: %w", name, err)
 	}
@@ -207,7 +209,7 @@ func (e *Engine) Uninstall(ctx context.Context, name string, timeout time.Durati
 // Retire uninstalls a release and keeps its history, so that Rollback can bring
 // it back. A missing release is no error.
 func (e *Engine) Retire(ctx context.Context, name string, timeout time.Duration) error {
-	cfg, err := e.configuration(ctx)
+	cfg, err := e.configuration(ctx, timeout)
 	if err != nil {
 		return fmt.Errorf("uninstalling release %s: %w", name, err)
 	}

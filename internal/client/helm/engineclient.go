@@ -29,6 +29,7 @@ type actionClient struct {
 	ctx      context.Context
 	engine   *Engine
 	rendered *handover // nil where a stored revision comes back
+	patience time.Duration
 }
 
 var (
@@ -117,7 +118,9 @@ func (a *actionClient) apply(info *resource.Info) error {
 		}
 	}
 	// Helm has checked that the object is the release's or nobody's.
-	_, err = a.engine.cluster.Apply(a.ctx, []*unstructured.Unstructured{u}, kube.ApplyOptions{Namespace: info.Namespace, Force: true})
+	_, err = a.engine.cluster.Apply(a.ctx, []*unstructured.Unstructured{u}, kube.ApplyOptions{
+		Namespace: info.Namespace, Force: true, Patience: a.patience, Report: a.engine.report,
+	})
 	return err
 }
 

@@ -2,8 +2,11 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/caisson/caisson/internal/api/object"
@@ -62,6 +66,11 @@ type ApplyOptions struct {
 	Owner string
 	// Force takes every conflicting field whoever holds it.
 	Force bool
+	// Patience is how long an object that a webhook guards is tried again while
+	// that webhook does not answer.
+	Patience time.Duration
+	// Report, which may be nil, hears what is waited for.
+	Report func(object.Ref, string)
 }
 
 // Apply applies objects server-side, in order, with field manager Manager. It
@@ -93,12 +102,25 @@ func (c *Client) applyOne(ctx context.Context, u *unstructured.Unstructured, opt
 		return Applied{}, err
 	}
 	exists := err == nil
+	if exists {
+		opt.Owner = ownerOver(before, opt.Owner)
+	}
 	prepareForApply(u, opt.Owner)
 	if opt.Owner != "" && (!exists || isMarkedMade(before)) {
 		markMade(u)
 	}
 	force := opt.Force || !exists || (opt.Owner != "" && before.GetAnnotations()[AnnotationOwner] == opt.Owner)
-	after, err := applyVia(ctx, resource, u, metav1.ApplyOptions{Force: force})
+	if exists {
+		leaveFilled(u, before)
+	}
+	var after *unstructured.Unstructured
+	err = outwaitWebhooks(ctx, object.RefOf(u), opt, func() (err error) {
+		after, err = applyVia(ctx, resource, u, metav1.ApplyOptions{Force: force})
+		return err
+	})
+	if err == nil && exists && force {
+		after, err = takeBack(ctx, resource, after)
+	}
 	if err != nil {
 		if apierrors.IsConflict(err) && !force {
 			err = fmt.Errorf("%w: %w", ErrForeign, err)
@@ -113,6 +135,89 @@ func (c *Client) applyOne(ctx context.Context, u *unstructured.Unstructured, opt
 		a.Outcome = Unchanged
 	}
 	return a, nil
+}
+
+// ownerOver is whose mark an object gets that is there already: owner's, but a namespace
+// that was made for the components of a stack stays the stack's when one of them brings
+// it too.
+func ownerOver(live *unstructured.Unstructured, owner string) string {
+	stack, _, _ := strings.Cut(owner, "/")
+	if IsNamespace(object.RefOf(live)) && stack != "" && live.GetAnnotations()[AnnotationOwner] == stack {
+		return stack
+	}
+	return owner
+}
+
+// IsNamespace says whether an object is a namespace.
+func IsNamespace(o object.Ref) bool { return o.APIVersion == "v1" && o.Kind == "Namespace" }
+
+// takeBackTries bounds how often additions are looked for anew because somebody wrote
+// meanwhile.
+const takeBackTries = 5
+
+// takeBack removes what somebody added to an object and that changes what was applied,
+// which applying alone leaves.
+func takeBack(ctx context.Context, resource dynamic.ResourceInterface, live *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	for range takeBackTries {
+		patch, err := removalOf(live)
+		if patch == nil || err != nil {
+			return live, err
+		}
+		after, refused := resource.Patch(ctx, live.GetName(), types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: Manager})
+		if refused == nil {
+			return after, nil
+		}
+		last := live.GetResourceVersion()
+		if live, err = resource.Get(ctx, live.GetName(), metav1.GetOptions{}); err != nil {
+			return nil, err
+		}
+		if live.GetResourceVersion() == last {
+			return nil, fmt.Errorf("taking back what was added to it: %w", refused)
+		}
+	}
+	return live, nil
+}
+
+// removalOf is the JSON patch (RFC 6902) that removes what was added to exactly this
+// version of an object, or nil. The last element of a list goes first.
+func removalOf(live *unstructured.Unstructured) ([]byte, error) {
+	type operation struct {
+		Op    string `json:"op"`
+		Path  string `json:"path"`
+		Value any    `json:"value,omitempty"`
+	}
+	patch := []operation{{Op: "test", Path: "/metadata/resourceVersion", Value: live.GetResourceVersion()}}
+	added := slices.DeleteFunc(additions(live), func(a addition) bool { return !a.isTampering(live) })
+	slices.SortFunc(added, func(a, b addition) int { return slices.CompareFunc(b.pointer, a.pointer, compareTokens) })
+	for _, a := range added {
+		remove := operation{Op: "remove", Path: jsonPointer(a.pointer)}
+		if patch[len(patch)-1] != remove { // two managers may share a field
+			patch = append(patch, remove)
+		}
+	}
+	if len(patch) == 1 {
+		return nil, nil
+	}
+	return json.Marshal(patch)
+}
+
+// compareTokens orders the tokens of JSON pointers, indices by their number.
+func compareTokens(a, b string) int {
+	i, notIndex := strconv.Atoi(a)
+	j, nor := strconv.Atoi(b)
+	if notIndex == nil && nor == nil {
+		return i - j
+	}
+	return strings.Compare(a, b)
+}
+
+func jsonPointer(tokens []string) string {
+	escape := strings.NewReplacer("~", "~0", "/", "~1")
+	var b strings.Builder
+	for _, t := range tokens {
+		b.WriteString("/" + escape.Replace(t))
+	}
+	return b.String()
 }
 
 // isMarkedMade says whether u bears the mark of what the product created.

@@ -6,7 +6,7 @@ import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 // Want is what before has, Have what after has; both are empty where they could
 // hold a secret.
 func Changes(before, after *unstructured.Unstructured) []Difference {
-	d := &differ{secret: after.GetKind() == "Secret" && after.GetAPIVersion() == "v1"}
+	d := newDiffer(after)
 	d.compareValues("", withoutServerFields(before), withoutServerFields(after))
 	return d.found
 }

@@ -271,10 +271,14 @@ func (c *Client) Instances(ctx context.Context, crd object.Ref) (int, error) {
 }
 
 // DeleteOwned is Delete for those objects that carry owner's mark and did not
-// exist before they got it; others of the same name are left alone.
+// exist before they got it; others of the same name are left alone, and so are
+// namespaces, which may hold what is not the owner's: RemoveNamespace is for them.
 func (c *Client) DeleteOwned(ctx context.Context, objects []object.Ref, owner string) error {
 	var ours []object.Ref
 	for _, o := range objects {
+		if IsNamespace(o) {
+			continue
+		}
 		u, err := c.Get(ctx, o)
 		if Absent(err) {
 			continue

@@ -8,8 +8,12 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
@@ -41,29 +45,36 @@ func (d Difference) String() string {
 // maxDifferences bounds what is told of one object.
 const maxDifferences = 20
 
+// Comparison is a live object beside what was applied.
+type Comparison struct {
+	Differences []Difference
+	Kept        []Kept // by others, and not compared
+}
+
 // Compare says where the live object differs from u in what applying u, with opt,
-// put there: the server is asked what applying it again would make of it. Fields
-// that u does not speak of are not looked at, nor those that others are meant to
-// fill: injected CA bundles, and the replicas of what an autoscaler scales. A
-// missing object is apierrors.IsNotFound. Nothing is changed.
-func (c *Client) Compare(ctx context.Context, u *unstructured.Unstructured, opt ApplyOptions) ([]Difference, error) {
+// put there: the server is asked what applying it again would make of it. What
+// others added counts where it changes what was applied. Not compared are fields
+// that others are meant to fill: those that u has as empty, injected CA bundles,
+// what controllers add to the objects they serve, and the replicas of what an
+// autoscaler scales. A missing object is apierrors.IsNotFound. Nothing is changed.
+func (c *Client) Compare(ctx context.Context, u *unstructured.Unstructured, opt ApplyOptions) (Comparison, error) {
 	u = u.DeepCopy()
 	resource, err := c.resourceFor(u, opt.Namespace)
 	if err != nil {
-		return nil, err
+		return Comparison{}, err
 	}
 	live, err := resource.Get(ctx, u.GetName(), metav1.GetOptions{})
 	if err != nil {
-		return nil, err
+		return Comparison{}, err
 	}
 	for range compareTries {
 		found, err := c.compareOnce(ctx, resource, live, u.DeepCopy(), opt)
-		if err != nil || len(found) == 0 {
-			return nil, err
+		if err != nil || len(found.Differences) == 0 {
+			return found, err
 		}
 		later, err := resource.Get(ctx, u.GetName(), metav1.GetOptions{})
 		if err != nil {
-			return nil, err
+			return Comparison{}, err
 		}
 		if later.GetResourceVersion() == live.GetResourceVersion() {
 			return found, nil
@@ -76,21 +87,26 @@ func (c *Client) Compare(ctx context.Context, u *unstructured.Unstructured, opt 
 // compareTries bounds how often an object that keeps changing is compared anew.
 const compareTries = 4
 
-func (c *Client) compareOnce(ctx context.Context, resource dynamic.ResourceInterface, live, u *unstructured.Unstructured, opt ApplyOptions) ([]Difference, error) {
-	prepareForApply(u, opt.Owner)
+func (c *Client) compareOnce(ctx context.Context, resource dynamic.ResourceInterface, live, u *unstructured.Unstructured, opt ApplyOptions) (Comparison, error) {
+	prepareForApply(u, ownerOver(live, opt.Owner))
 	if isMarkedMade(live) {
 		markMade(u)
 	}
+	leaveFilled(u, live)
 	again, err := applyVia(ctx, resource, u, metav1.ApplyOptions{Force: true, DryRun: []string{metav1.DryRunAll}})
 	if apierrors.IsInvalid(err) {
-		return []Difference{{Path: "a field that cannot be changed back"}}, nil
+		return Comparison{Differences: []Difference{{Path: "a field that cannot be changed back"}}}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("comparing %s: %w", object.RefOf(u), err)
+		return Comparison{}, fmt.Errorf("comparing %s: %w", object.RefOf(u), err)
 	}
-	d := &differ{secret: u.GetKind() == "Secret" && u.GetAPIVersion() == "v1"}
+	d := newDiffer(u)
+	d.live = true
 	d.compareValues("", withoutServerFields(again), withoutServerFields(live))
-	return slices.DeleteFunc(d.found, func(f Difference) bool { return f.Path == "spec.replicas" && c.isAutoscaled(ctx, live) }), nil
+	kept := d.addForeign(live)
+	out := Comparison{Differences: d.found, Kept: keptFields(kept)}
+	out.Differences = slices.DeleteFunc(out.Differences, func(f Difference) bool { return f.Path == "spec.replicas" && c.isAutoscaled(ctx, live) })
+	return out, nil
 }
 
 // withoutServerFields is an object without what the server keeps in it.
@@ -118,11 +134,35 @@ func (c *Client) isAutoscaled(ctx context.Context, u *unstructured.Unstructured)
 }
 
 // private are the places whose values are not told: they can hold credentials.
-var private = regexp.MustCompile(`^(data|binaryData|stringData)\b|\.(env|args|command)\[|[aA]nnotations\.|\.caData\b`)
+var private = regexp.MustCompile(`^(data|binaryData|stringData)\b|\.(env|args|command)(\[|$)|[aA]nnotations\.|\.caData\b`)
 
 type differ struct {
 	secret bool
+	live   bool // the second is a live object, which controllers may have written in their own form
+	custom bool // of a custom resource
 	found  []Difference
+}
+
+func newDiffer(u *unstructured.Unstructured) *differ {
+	return &differ{secret: u.GetKind() == "Secret" && u.GetAPIVersion() == "v1", custom: isCustom(u.GroupVersionKind().Group)}
+}
+
+// isCustom says whether a group is not one of Kubernetes' own.
+func isCustom(group string) bool {
+	return strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io")
+}
+
+// addForeign adds what others put into the object and that changes what was applied.
+// It returns what else they added.
+func (d *differ) addForeign(live *unstructured.Unstructured) (kept []addition) {
+	for _, a := range additions(live) {
+		if a.isTampering(live) {
+			d.addDifference(a.String(), nil, a.value)
+			continue
+		}
+		kept = append(kept, a)
+	}
+	return kept
 }
 
 func (d *differ) addDifference(path string, want, have any) {
@@ -164,9 +204,40 @@ func (d *differ) compareValues(path string, want, have any) {
 		d.compareLists(path, wl, hl)
 		return
 	}
-	if !reflect.DeepEqual(want, have) {
+	if !reflect.DeepEqual(want, have) && !(d.live && d.isRewritten(want, have)) {
 		d.addDifference(path, want, have)
 	}
+}
+
+// isRewritten says whether have is want in the form that a controller's or a webhook's
+// own types have: 4 as "4", 1024Mi as 1Gi, 24h as 24h0m0s; in a custom resource, also
+// nothing for what is empty.
+func (d *differ) isRewritten(want, have any) bool {
+	if d.custom && have == nil && isEmpty(want) {
+		return true
+	}
+	w, h := scalarText(want), scalarText(have)
+	if w == "" || h == "" {
+		return false
+	}
+	if q, err := resource.ParseQuantity(w); err == nil && q.String() == h {
+		return true
+	}
+	length, err := time.ParseDuration(w)
+	return err == nil && length.String() == h
+}
+
+// scalarText is a number or a string as text, "" for anything else.
+func scalarText(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case int64:
+		return strconv.FormatInt(v, 10)
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return ""
 }
 
 func (d *differ) compareMappings(path string, want, have map[string]any) {

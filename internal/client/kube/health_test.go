@@ -122,7 +122,7 @@ spec:
 			t.Fatal(err)
 		}
 		var b strings.Builder
-		for _, d := range list {
+		for _, d := range list.Differences {
 			b.WriteString(d.String() + "\n")
 		}
 		return b.String()

@@ -1,17 +1,22 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"regexp"
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/caisson/caisson/internal/api/object"
@@ -27,12 +32,14 @@ type webhook struct {
 	namespace string // of its Service; "" where it has a URL
 	service   string
 	resource  schema.GroupVersionResource // one of those it is asked about at creation; zero for none
+	spaces    *metav1.LabelSelector       // of namespaces that it guards; nil for all
+	objects   *metav1.LabelSelector       // of objects that it guards; nil for all
 }
 
 // failClosedWebhooks lists the webhooks of a configuration that are asked before something
 // is created and whose silence forbids it. Other kinds of objects have none.
 func failClosedWebhooks(u *unstructured.Unstructured) (out []webhook) {
-	if u.GroupVersionKind().Group != "admissionregistration.k8s.io" || !strings.HasSuffix(u.GetKind(), "WebhookConfiguration") {
+	if !IsWebhookConfiguration(object.RefOf(u)) {
 		return nil
 	}
 	list, _, _ := unstructured.NestedSlice(u.Object, "webhooks")
@@ -46,9 +53,20 @@ func failClosedWebhooks(u *unstructured.Unstructured) (out []webhook) {
 		h.namespace, _, _ = unstructured.NestedString(m, "clientConfig", "service", "namespace")
 		h.service, _, _ = unstructured.NestedString(m, "clientConfig", "service", "name")
 		h.resource = guardedResource(m)
+		h.spaces, h.objects = readSelector(m, "namespaceSelector"), readSelector(m, "objectSelector")
 		out = append(out, h)
 	}
 	return out
+}
+
+// readSelector reads a label selector; one that cannot be read selects everything.
+func readSelector(webhook map[string]any, field string) *metav1.LabelSelector {
+	m, _, _ := unstructured.NestedMap(webhook, field)
+	var out metav1.LabelSelector
+	if m == nil || runtime.DefaultUnstructuredConverter.FromUnstructured(m, &out) != nil {
+		return nil
+	}
+	return &out
 }
 
 // guardedResource picks a resource, named in full, at whose creation the webhook is
@@ -83,14 +101,31 @@ func firstExactName(rule map[string]any, key string) *string {
 // WaitWebhooks waits until every webhook among the named objects that fails
 // closed answers: its Service has a ready endpoint, and creating something it
 // guards, in namespace and as a dry run, does not fail for want of an answer.
-// report, which may be nil, hears what is waited for, and with an empty message that
-// it no longer is. Errors wrap ErrWebhook when ctx ends first.
+// They are asked side by side. report, which may be nil, hears what is waited for,
+// and with an empty message that it no longer is; it is called from several
+// goroutines. Errors wrap ErrWebhook when ctx ends first.
 func (c *Client) WaitWebhooks(ctx context.Context, configs []object.Ref, namespace string, report func(object.Ref, string)) error {
 	if report == nil {
 		report = func(object.Ref, string) {}
 	}
+	hooks, err := c.webhooksOf(ctx, configs)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(hooks))
+	var g errgroup.Group
+	g.SetLimit(waiters)
+	for i, h := range hooks {
+		g.Go(func() error { errs[i] = c.waitWebhook(ctx, h, namespace, report); return nil })
+	}
+	_ = g.Wait()
+	return errors.Join(errs...)
+}
+
+// webhooksOf reads the webhooks of configurations; one that does not exist has none.
+func (c *Client) webhooksOf(ctx context.Context, configs []object.Ref) (out []webhook, _ error) {
 	for _, o := range configs {
-		if !strings.HasSuffix(o.Kind, "WebhookConfiguration") {
+		if !IsWebhookConfiguration(o) {
 			continue
 		}
 		u, err := c.Get(ctx, o)
@@ -98,15 +133,96 @@ func (c *Client) WaitWebhooks(ctx context.Context, configs []object.Ref, namespa
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("reading %s: %w", o, err)
+			return nil, fmt.Errorf("reading %s: %w", o, err)
 		}
-		for _, h := range failClosedWebhooks(u) {
-			if err := c.waitWebhook(ctx, h, namespace, report); err != nil {
-				return err
-			}
+		out = append(out, failClosedWebhooks(u)...)
+	}
+	return out, nil
+}
+
+// IsWebhookConfiguration says whether an object tells the server of admission
+// webhooks.
+func IsWebhookConfiguration(o object.Ref) bool {
+	return o.GroupVersionKind().Group == "admissionregistration.k8s.io" && strings.HasSuffix(o.Kind, "WebhookConfiguration")
+}
+
+// Unanswered is one webhook that does not answer.
+type Unanswered struct {
+	Config  object.Ref `json:"config"`
+	Webhook string     `json:"webhook"`
+	Why     string     `json:"why"`
+}
+
+// String reads "webhook a.b.c of ValidatingWebhookConfiguration d does not answer: why".
+func (u Unanswered) String() string {
+	return fmt.Sprintf("webhook %s of %s does not answer: %s", u.Webhook, u.Config, u.Why)
+}
+
+// UnansweredWebhooks asks, once and side by side, every webhook among the named
+// objects that fails closed, as WaitWebhooks does, and lists those that do not
+// answer.
+func (c *Client) UnansweredWebhooks(ctx context.Context, configs []object.Ref, namespace string) ([]Unanswered, error) {
+	hooks, err := c.webhooksOf(ctx, configs)
+	if err != nil {
+		return nil, err
+	}
+	why := make([]string, len(hooks))
+	var g errgroup.Group
+	g.SetLimit(waiters)
+	for i, h := range hooks {
+		g.Go(func() error { why[i] = c.whyUnanswered(ctx, h, namespace); return nil })
+	}
+	_ = g.Wait()
+	var out []Unanswered
+	for i, h := range hooks {
+		if why[i] != "" {
+			out = append(out, Unanswered{Config: h.config, Webhook: h.name, Why: why[i]})
 		}
 	}
-	return nil
+	return out, ctx.Err()
+}
+
+// outwaitWebhooks repeats an attempt while a webhook that is asked about it does not
+// answer, for as long as opt allows: while its pods start or are replaced, what it
+// guards is refused although nothing is wrong with it.
+func outwaitWebhooks(ctx context.Context, o object.Ref, opt ApplyOptions, attempt func() error) error {
+	waiting, cancel := context.WithTimeout(ctx, opt.Patience)
+	defer cancel()
+	last := ""
+	for {
+		err := attempt()
+		name, silent := SilentWebhook(err)
+		if !silent || waiting.Err() != nil {
+			if opt.Report != nil && last != "" {
+				opt.Report(o, "")
+			}
+			return err
+		}
+		if opt.Report != nil && name != last {
+			opt.Report(o, "waits for webhook "+name+", which does not answer: "+err.Error())
+		}
+		last = name
+		pause(waiting, webhookInterval)
+	}
+}
+
+// webhookInterval is the time between two attempts that a silent webhook refuses.
+const webhookInterval = time.Second
+
+// silent is how the API server says that it got no answer from a webhook, be it one of
+// admission or of conversion.
+var silent = regexp.MustCompile(`failed calling webhook "([^"]*)"|conversion webhook for ([^ ]*) failed`)
+
+// SilentWebhook names the webhook for whose silence the server refused something.
+func SilentWebhook(err error) (name string, _ bool) {
+	if err == nil {
+		return "", false
+	}
+	found := silent.FindStringSubmatch(err.Error())
+	if found == nil {
+		return "", false
+	}
+	return cmp.Or(found[1], found[2]), true
 }
 
 // notAsked is what is known of a webhook at first.
@@ -140,10 +256,57 @@ func (c *Client) whyUnanswered(ctx context.Context, h webhook, namespace string)
 	if h.resource.Resource == "" {
 		return ""
 	}
-	if err := c.dryRunCreate(ctx, h.resource, namespace); err != nil && !webhookAnswered(err, h.name) {
+	namespace, err := c.guardedNamespace(ctx, h, namespace)
+	if err != nil || namespace == "" {
+		return "" // it guards nothing that there is
+	}
+	if err := c.dryRunCreate(ctx, h, namespace); err != nil && !webhookAnswered(err, h.name) {
 		return err.Error()
 	}
 	return ""
+}
+
+// guardedNamespace is a namespace in which the webhook is asked, the given one if it is
+// among them, or "".
+func (c *Client) guardedNamespace(ctx context.Context, h webhook, given string) (string, error) {
+	if h.spaces == nil {
+		return given, nil
+	}
+	selector, err := metav1.LabelSelectorAsSelector(h.spaces)
+	if err != nil {
+		return given, nil
+	}
+	list, err := c.Core.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
+	if err != nil {
+		return "", err
+	}
+	found := ""
+	for _, ns := range list.Items {
+		if ns.DeletionTimestamp == nil && (found == "" || ns.Name == given) {
+			found = ns.Name
+		}
+	}
+	return found, nil
+}
+
+// selectedLabels are labels that a selector asks for, as far as it says which.
+func selectedLabels(s *metav1.LabelSelector) map[string]string {
+	if s == nil {
+		return nil
+	}
+	out := maps.Clone(s.MatchLabels)
+	if out == nil {
+		out = map[string]string{}
+	}
+	for _, e := range s.MatchExpressions {
+		switch {
+		case e.Operator == metav1.LabelSelectorOpIn && len(e.Values) > 0:
+			out[e.Key] = e.Values[0]
+		case e.Operator == metav1.LabelSelectorOpExists:
+			out[e.Key] = "probe"
+		}
+	}
+	return out
 }
 
 // webhookAnswered says whether the refusal of a probe came after the named webhook was
@@ -181,16 +344,17 @@ func (c *Client) hasReadyEndpoint(ctx context.Context, namespace, name string) b
 	return false
 }
 
-// dryRunCreate creates a minimal object of a resource as a dry run. A refusal is
-// the usual answer, and any answer will do.
-func (c *Client) dryRunCreate(ctx context.Context, r schema.GroupVersionResource, namespace string) error {
-	kind, err := c.mapper.KindFor(r)
+// dryRunCreate creates a minimal object that a webhook guards as a dry run. A refusal
+// is the usual answer, and any answer will do.
+func (c *Client) dryRunCreate(ctx context.Context, h webhook, namespace string) error {
+	kind, err := c.mapper.KindFor(h.resource)
 	if err != nil {
 		return nil // a resource that the server does not have guards nothing yet
 	}
 	u := &unstructured.Unstructured{Object: map[string]any{}}
 	u.SetGroupVersionKind(kind)
 	u.SetName("caisson-probe")
+	u.SetLabels(selectedLabels(h.objects))
 	place, err := c.resourceFor(u, namespace)
 	if err != nil {
 		return nil

@@ -17,14 +17,20 @@ import (
 
 // goBack puts a component whose change failed back to what it was: former
 // releases by Helm's rollback, new ones uninstalled, former objects applied
-// again, new ones deleted. The state is RolledBack when that worked.
+// again, new ones deleted. The state is RolledBack when that worked. What an
+// earlier run began and never ended has nothing to go back to and stays: a failure
+// never leaves less than there was.
 func (w *work) goBack(ctx context.Context, why error) (journal.State, error) {
 	now := w.in.installedCopy(w.c.Name)
+	if now.Intact == nil && w.before != nil {
+		w.in.warn(w.c.Name, "component %s failed and stays as it is, since an earlier attempt at it had not ended: %v", w.c.Name, why)
+		return journal.Failed, why
+	}
 	w.in.warn(w.c.Name, "component %s failed, going back: %v", w.c.Name, why)
 	var entry journal.Installed
 	err := w.runStep(ctx, journal.StepRollback, "", func(*journal.Step) (err error) {
-		entry, err = w.in.restoreComponent(ctx, now, w.pullsOf(ctx, now.Former))
-		if f := now.Former; f != nil { // it is what it was, with its own past
+		entry, err = w.in.restoreComponent(ctx, now, now.Intact, w.pullsOf(ctx, now.Intact))
+		if f := now.Intact; f != nil { // it is what it was, with its own past
 			entry.Generation, entry.Former = f.Generation, f.Former
 		}
 		return err
@@ -32,7 +38,7 @@ func (w *work) goBack(ctx context.Context, why error) (journal.State, error) {
 	if err != nil {
 		return journal.Failed, errors.Join(why, fmt.Errorf("going back: %w", err))
 	}
-	return journal.RolledBack, errors.Join(why, w.in.putEntry(entry, now.Former != nil))
+	return journal.RolledBack, errors.Join(why, w.in.putEntry(entry, now.Intact != nil))
 }
 
 // putEntry writes down what a component is now, or that it is no more.
@@ -63,18 +69,17 @@ func eitherPulls(a, b helm.Pulls) helm.Pulls {
 	}}
 }
 
-// restoreComponent makes a component what its Former says, or removes it where there is
-// none, and returns the entry to write down. Nothing it does depends on a
-// bundle.
-func (s *session) restoreComponent(ctx context.Context, c *journal.Installed, pulls helm.Pulls) (journal.Installed, error) {
-	r := &restorer{session: s, now: c, former: c.Former, engine: helm.NewEngine(s.cluster, c.Namespace, pulls, s.reportWaiting(c.Name))}
+// restoreComponent makes a component what it was, or removes it where it was not, and
+// returns the entry to write down. Nothing it does depends on a bundle.
+func (s *session) restoreComponent(ctx context.Context, c *journal.Installed, was *journal.Former, pulls helm.Pulls) (journal.Installed, error) {
+	r := &restorer{session: s, now: c, former: was, engine: helm.NewEngine(s.cluster, c.Namespace, pulls, s.reportWaiting(c.Name))}
 	if r.former == nil {
 		r.former = &journal.Former{}
 	}
 	r.entry = journal.Installed{
 		Name: c.Name, Needs: c.Needs, Namespace: c.Namespace, Complete: true,
 		Version: r.former.Version, Plan: r.former.Plan, Manifests: r.former.Manifests,
-		Definitions: r.former.Definitions, Ready: r.former.Ready,
+		Definitions: r.former.Definitions, Ready: r.former.Ready, Finished: r.former.Finished,
 	}
 	s.readJournal(func(j *journal.Journal) { r.entry.Generation = j.Last().Generation })
 	if r.former.Manifests == "" {
@@ -85,7 +90,7 @@ func (s *session) restoreComponent(ctx context.Context, c *journal.Installed, pu
 	if err := s.unlabelNodes(ctx, c, r.former.Plan); err != nil {
 		return r.entry, err
 	}
-	for _, part := range []func(context.Context) error{r.restoreDefinitions, r.restoreObjects, r.restoreReleases, r.newDefinitions} {
+	for _, part := range []func(context.Context) error{r.restoreDefinitions, r.restoreObjects, r.restoreReleases, r.awaitWebhooks, r.newDefinitions} {
 		if err := part(ctx); err != nil {
 			return r.entry, err
 		}
@@ -111,7 +116,7 @@ func (r *restorer) restoreDefinitions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	done, err := r.cluster.ApplyCRDs(ctx, crds, kube.ApplyOptions{Owner: r.ownerOf(r.now.Name)})
+	done, err := r.cluster.ApplyCRDs(ctx, crds, r.applyOptions(r.now.Name, ""))
 	if kept := r.keepShared(done); kept != nil {
 		return errors.Join(err, kept)
 	}
@@ -208,7 +213,8 @@ func (r *restorer) restoreObjects(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		done, err := r.cluster.Apply(ctx, objects, kube.ApplyOptions{Namespace: r.now.Namespace, Owner: owner})
+		objects = withoutFinished(r.cluster, objects, r.now.Namespace, r.former.Finished)
+		done, err := r.cluster.Apply(ctx, objects, r.applyOptions(r.now.Name, r.now.Namespace))
 		if err != nil {
 			return err
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -26,6 +25,7 @@ type work struct {
 	specs   []helm.Spec                  // by release, in the plan's order
 	objects []*unstructured.Unstructured // of manifests, rewritten, without definitions
 	crds    []*unstructured.Unstructured // of manifests
+	before  *journal.Installed           // what is written down of it when the run begins; nil for nothing
 	entry   journal.Installed            // what will be written down
 	changed bool
 }
@@ -63,8 +63,13 @@ func (w *work) carryOut(ctx context.Context) error {
 			return err
 		}
 	}
+	finished, err := w.in.cluster.Finished(ctx, w.entry.Objects)
+	if err != nil {
+		return err
+	}
 	return w.in.record(func(j *journal.Journal, _ *journal.Run) {
-		w.entry.Complete = true
+		w.entry.Complete, w.entry.Intact = true, nil
+		w.entry.Finished = unionBy(w.entry.Finished, finished, object.Ref.Key)
 		j.Put(w.entry)
 	})
 }
@@ -86,7 +91,11 @@ func (w *work) prepareEntry(ctx context.Context) error {
 		}
 	}
 	before := w.in.installedCopy(w.c.Name)
-	w.entry.Former = formerOf(before, w.entry.Plan)
+	if err := w.in.noteFinished(ctx, before); err != nil {
+		return err
+	}
+	w.before = before
+	w.entry.Former, w.entry.Intact = formerOf(before, w.entry.Plan), intactOf(before)
 	return w.in.record(func(j *journal.Journal, r *journal.Run) {
 		w.entry.Generation = r.Generation
 		begun := w.entry
@@ -94,6 +103,7 @@ func (w *work) prepareEntry(ctx context.Context) error {
 		if before != nil {
 			begun.Releases = unionBy(begun.Releases, before.Releases, func(r journal.Release) string { return r.Name })
 			begun.Objects = unionBy(before.Objects, begun.Objects, object.Ref.Key)
+			begun.Finished = before.Finished
 		}
 		j.Put(begun)
 		j.Arrange(w.in.order)
@@ -110,6 +120,20 @@ func formerOf(before *journal.Installed, planned digest.Digest) *journal.Former 
 		return before.Former
 	}
 	return before.Snapshot()
+}
+
+// intactOf is what a component was when it was last whole: what a change that fails goes
+// back to, be it another plan's or the same one's.
+func intactOf(before *journal.Installed) *journal.Former {
+	switch {
+	case before == nil:
+		return nil
+	case before.Complete:
+		return before.Snapshot()
+	case before.Intact != nil:
+		return before.Intact
+	}
+	return before.Former // a journal of an earlier version has no more
 }
 
 func unionBy[T any](a, b []T, key func(T) string) []T {
@@ -242,12 +266,18 @@ func (w *work) copyPullSecret(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		done, err := w.in.cluster.Apply(ctx, []*unstructured.Unstructured{secret}, kube.ApplyOptions{Namespace: w.c.Namespace, Owner: w.in.ownerOf(w.c.Name)})
+		done, err := w.in.cluster.Apply(ctx, []*unstructured.Unstructured{secret}, w.in.applyOptions(w.c.Name, w.c.Namespace))
 		for _, a := range done {
 			w.entry.Objects = append(w.entry.Objects, a.Object)
 		}
 		return errors.Join(err, w.recordApplied(s, done, false))
 	})
+}
+
+// applyOptions are how objects of a component are applied: as its own, and waiting for
+// webhooks that do not answer yet.
+func (s *session) applyOptions(component, namespace string) kube.ApplyOptions {
+	return kube.ApplyOptions{Namespace: namespace, Owner: s.ownerOf(component), Patience: s.timeout, Report: s.reportWaiting(component)}
 }
 
 // applyDefinitions applies custom resource definitions, which belong to no release.
@@ -267,7 +297,7 @@ func (w *work) applyDefinitions(ctx context.Context) error {
 		if err := w.keepDefinitions(ctx, crds); err != nil {
 			return err
 		}
-		done, err := w.in.cluster.ApplyCRDs(ctx, crds, kube.ApplyOptions{Owner: w.in.ownerOf(w.c.Name)})
+		done, err := w.in.cluster.ApplyCRDs(ctx, crds, w.in.applyOptions(w.c.Name, ""))
 		return errors.Join(err, w.recordApplied(s, done, true))
 	})
 }
@@ -318,7 +348,7 @@ func (w *work) recordApplied(s *journal.Step, done []kube.Applied, shared bool) 
 		s.State = journal.Skipped
 	}
 	if !shared {
-		return nil
+		done = slices.DeleteFunc(slices.Clone(done), func(a kube.Applied) bool { return !kube.IsNamespace(a.Object) })
 	}
 	return w.in.keepShared(done) // also what a run made that died before it could write that down
 }
@@ -407,7 +437,7 @@ func (w *work) isHealthy(ctx context.Context, r helm.Release) bool {
 		g.Go(func() error {
 			t := thing{target: object.Target{Object: w.in.cluster.Place(u, w.c.Namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: w.c.Namespace}}
 			err := t.observe(ctx, w.in.cluster)
-			if err == nil && (!t.state.Ready && (!t.state.Missing || !isRemovedWhenDone(u)) || len(t.fields) > 0) {
+			if err == nil && (!t.state.Ready && (!t.state.Missing || !isRemovedWhenDone(u)) || len(t.found.Differences) > 0) {
 				err = ErrDrift
 			}
 			return err
@@ -443,7 +473,11 @@ func (w *work) applyManifests(ctx context.Context) error {
 		return nil
 	}
 	err := w.runStep(ctx, journal.StepManifests, "", func(s *journal.Step) error {
-		done, err := w.in.cluster.Apply(ctx, w.objects, kube.ApplyOptions{Namespace: w.c.Namespace, Owner: w.in.ownerOf(w.c.Name)})
+		objects, err := w.withoutDone(ctx)
+		if err != nil {
+			return err
+		}
+		done, err := w.in.cluster.Apply(ctx, objects, w.in.applyOptions(w.c.Name, w.c.Namespace))
 		for _, a := range done {
 			w.entry.Objects = append(w.entry.Objects, a.Object)
 		}
@@ -474,7 +508,7 @@ func refsWithout(a, b []object.Ref) []object.Ref {
 // waitForWebhooks waits until those that the component brought, and that forbid what
 // they guard while they are silent, answer: what comes next may need them.
 func (w *work) waitForWebhooks(ctx context.Context, brought []object.Ref) error {
-	configs := slices.DeleteFunc(slices.Clone(brought), func(o object.Ref) bool { return !strings.HasSuffix(o.Kind, "WebhookConfiguration") })
+	configs := webhookConfigurations(brought)
 	if len(configs) == 0 {
 		return nil
 	}
@@ -491,6 +525,7 @@ func (w *work) waitUntilReady(ctx context.Context) error {
 	for _, o := range w.entry.Objects {
 		targets = append(targets, object.Target{Object: o})
 	}
+	targets = slices.DeleteFunc(targets, func(t object.Target) bool { return containsRef(w.entry.Finished, t.Object) })
 	if len(targets) == 0 {
 		return nil
 	}

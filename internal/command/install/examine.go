@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -23,6 +24,7 @@ type examination struct {
 	*session
 	status ComponentStatus
 	things []thing
+	silent map[string]int // objects that could not be compared, by the webhook that does not answer
 }
 
 // thing is one object to look at, and what was applied of it.
@@ -32,15 +34,15 @@ type thing struct {
 	opt     kube.ApplyOptions
 	brief   bool // the cluster deletes the object some time after it did its work: that it is missing is no drift
 
-	state  kube.State
-	fields []kube.Difference
-	err    error
+	state kube.State
+	found kube.Comparison
+	err   error
 }
 
 // examine looks at one component: its releases, its objects field by field, and
 // the images of what runs in its namespace.
 func (s *session) examine(ctx context.Context, c *journal.Installed, from sources) (ComponentStatus, error) {
-	e := &examination{session: s, status: ComponentStatus{Name: c.Name, Version: c.Version, Ready: true}}
+	e := &examination{session: s, status: ComponentStatus{Name: c.Name, Version: c.Version, Ready: true}, silent: map[string]int{}}
 	if !c.Complete {
 		e.noteUnready("a change to it has not ended")
 	}
@@ -57,6 +59,9 @@ func (s *session) examine(ctx context.Context, c *journal.Installed, from source
 		return e.status, err
 	}
 	if err := e.lookAtAll(ctx); err != nil {
+		return e.status, err
+	}
+	if err := e.examineWebhooks(ctx, c); err != nil {
 		return e.status, err
 	}
 	return e.status, e.examineImages(ctx, c, from)
@@ -105,7 +110,7 @@ func (e *examination) examineRelease(ctx context.Context, engine *helm.Engine, r
 // did its work.
 func isRemovedWhenDone(u *unstructured.Unstructured) bool {
 	_, found, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "ttlSecondsAfterFinished")
-	return found && u.GetKind() == "Job"
+	return found && kube.RunsToEnd(u.GetKind())
 }
 
 // addOwnObjects adds the component's plain objects, definitions and conditions.
@@ -121,7 +126,7 @@ func (e *examination) addOwnObjects(ctx context.Context, c *journal.Installed) e
 	}
 	for _, o := range c.Objects {
 		u := applied[o.Key()]
-		e.things = append(e.things, thing{target: object.Target{Object: o}, applied: u, opt: kube.ApplyOptions{Namespace: c.Namespace, Owner: owner}, brief: u != nil && isRemovedWhenDone(u)})
+		e.things = append(e.things, thing{target: object.Target{Object: o}, applied: u, opt: kube.ApplyOptions{Namespace: c.Namespace, Owner: owner}, brief: u != nil && isRemovedWhenDone(u) || containsRef(c.Finished, o)})
 	}
 	crds, err := e.recordedObjects(ctx, c.Definitions)
 	if err != nil {
@@ -131,7 +136,7 @@ func (e *examination) addOwnObjects(ctx context.Context, c *journal.Installed) e
 		e.things = append(e.things, thing{target: object.Target{Object: object.RefOf(u), Condition: "Established"}})
 	}
 	for _, t := range c.Ready {
-		e.things = append(e.things, thing{target: t})
+		e.things = append(e.things, thing{target: t, brief: containsRef(c.Finished, t.Object)})
 	}
 	return nil
 }
@@ -155,7 +160,7 @@ func (t *thing) observe(ctx context.Context, c *kube.Client) (err error) {
 	if t.state, err = c.Look(ctx, t.target); err != nil || t.state.Missing || t.applied == nil {
 		return err
 	}
-	t.fields, t.err = c.Compare(ctx, t.applied, t.opt)
+	t.found, t.err = c.Compare(ctx, t.applied, t.opt)
 	if kube.Absent(t.err) { // it went away between the two looks
 		t.err, t.state = nil, kube.State{Missing: true}
 	}
@@ -177,16 +182,45 @@ func (e *examination) noteState(t *thing) {
 	case !t.state.Ready:
 		e.noteUnready("%s: %s", o, t.state.Message)
 	}
-	if t.err != nil {
+	if name, silent := kube.SilentWebhook(t.err); silent {
+		e.silent[name]++
+	} else if t.err != nil {
 		e.warn(e.status.Name, "%s was not compared: %v", o, t.err)
 	}
-	for _, f := range t.fields {
+	for _, f := range t.found.Differences {
 		e.status.Drifted = true
 		e.status.Why = append(e.status.Why, fmt.Sprintf("%s: %s", o, f))
 	}
-	if len(t.fields) > 0 {
-		e.status.Drift = append(e.status.Drift, Drift{Object: o, Fields: t.fields})
+	if len(t.found.Differences) > 0 {
+		e.status.Drift = append(e.status.Drift, Drift{Object: o, Fields: t.found.Differences})
 	}
+	if len(t.found.Kept) > 0 {
+		e.status.Kept = append(e.status.Kept, KeptFields{Object: o, By: t.found.Kept})
+	}
+}
+
+// examineWebhooks asks the component's own webhooks, and adds those that did not answer
+// when its objects were compared: a component is ready when what guards it answers.
+func (e *examination) examineWebhooks(ctx context.Context, c *journal.Installed) error {
+	list, err := e.cluster.UnansweredWebhooks(ctx, broughtWebhooks(c), c.Namespace)
+	if err != nil {
+		return err
+	}
+	for _, u := range list {
+		e.noteUnready("%s", u)
+		delete(e.silent, u.Webhook)
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.silent)) {
+		e.noteUnready("webhook %s does not answer: %s that it guards could not be compared", name, countObjects(e.silent[name]))
+	}
+	return nil
+}
+
+func countObjects(n int) string {
+	if n == 1 {
+		return "1 object"
+	}
+	return fmt.Sprintf("%d objects", n)
 }
 
 // sources is where images may come from.

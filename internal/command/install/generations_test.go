@@ -2,14 +2,10 @@ package install
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -147,61 +143,31 @@ func TestInterruptedRollbackGoesOn(t *testing.T) {
 // What depends on a component begins only once its webhook answers.
 func TestWebhookAnswersBeforeAnythingDependsOnIt(t *testing.T) {
 	l := newLab(t)
-	var heals atomic.Bool
-	var early atomic.Int64
-	hook := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		if !heals.Load() {
-			if strings.Contains(string(body), `"dependent"`) {
-				early.Add(1)
-			}
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		_, uid, _ := strings.Cut(string(body), `"uid":"`)
-		uid, _, _ = strings.Cut(uid, `"`)
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprintf(w, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":%q,"allowed":true}}`, uid)
-	}))
-	defer hook.Close()
-	ca := base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: hook.Certificate().Raw}))
-	config := fmt.Sprintf(`apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingWebhookConfiguration
-metadata: {name: webhooked}
-webhooks:
-- name: guard.caisson.dev
-  clientConfig: {url: %q, caBundle: %s}
-  failurePolicy: Fail
-  sideEffects: None
-  admissionReviewVersions: [v1]
-  namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [webhooked-hook, webhooked-user]}]}
-  objectSelector: {matchExpressions: [{key: app.kubernetes.io/managed-by, operator: NotIn, values: [nobody]}]}
-  rules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [configmaps]}]
-`, hook.URL, ca)
+	g := newGuard(t, "webhooked-hook", "webhooked-user")
 	p := l.plan(stacktest.Stack{Components: []stacktest.Component{
-		{Name: "hook", Namespace: "webhooked-hook", Charts: []stacktest.Chart{{Release: "hook", Files: map[string]string{"templates/w.yaml": config}}}},
+		{Name: "hook", Namespace: "webhooked-hook", Charts: []stacktest.Chart{{Release: "hook", Files: map[string]string{"templates/w.yaml": g.config("webhooked", "configmaps")}}}},
 		{Name: "user", Namespace: "webhooked-user", Needs: []string{"hook"}, Manifests: map[string]string{"c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: dependent}\n"}},
 	}}, "")
 	var said []string
 	_, err := Run(t.Context(), l.options(p), event.Func(func(e event.Event) {
-		if strings.Contains(e.Message, "webhook guard.caisson.dev") {
+		if strings.Contains(e.Message, "webhook guard.webhooked.caisson.dev") {
 			said = append(said, e.Message)
-			heals.Store(true)
+			g.answers.Store(true)
 		}
 	}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if early.Load() > 0 || len(said) == 0 || !strings.Contains(said[0], "failed calling webhook") {
-		t.Errorf("%d objects came before the webhook answered; said was %q", early.Load(), said)
+	if g.refused("dependent") || len(said) == 0 || !strings.Contains(said[0], "failed calling webhook") {
+		t.Errorf("an object came before the webhook answered, or nothing was said: %q", said)
 	}
-	heals.Store(false)
+	g.answers.Store(false)
 	opt := l.options(p)
 	opt.Timeout = 2 * time.Second
 	if _, err := Run(t.Context(), opt, event.Discard); !errors.Is(err, kube.ErrWebhook) {
 		t.Errorf("with a webhook that is silent the error is %v", err)
 	}
-	heals.Store(true)
+	g.answers.Store(true)
 	if _, err := Uninstall(t.Context(), UninstallOptions{Target: l.target()}, event.Discard); err != nil {
 		t.Error(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -24,7 +25,8 @@ type installer struct {
 	opt     Options
 	plan    *plan.Plan
 	planned digest.Digest
-	order   []string // of components
+	order   []string          // of components
+	chosen  []*plan.Component // that the run installs, in the plan's order
 	bundle  *cargo.Bundle
 	pulls   helm.Pulls
 	own     map[string][]*unstructured.Unstructured // objects of components that caisson itself brings
@@ -43,6 +45,9 @@ func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *
 		return err
 	}
 	in.again = s.hasBegun(planned)
+	if in.chosen, err = in.chooseComponents(); err != nil {
+		return err
+	}
 	if err := in.renderReleases(ctx); err != nil {
 		return err
 	}
@@ -55,6 +60,9 @@ func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *
 	}
 	if err == nil {
 		err = in.installComponents(ctx)
+	}
+	if err == nil {
+		err = in.awaitAllWebhooks(ctx)
 	}
 	if err == nil {
 		in.warnOfLeaks(ctx)
@@ -103,8 +111,11 @@ func (in *installer) startRun(ctx context.Context) error {
 	}
 	for _, c := range in.plan.Components {
 		in.order = append(in.order, c.Name)
+	}
+	for _, c := range in.chosen {
 		run.Components = append(run.Components, journal.Component{Name: c.Name, State: journal.Pending})
 	}
+	run.Partial = len(in.chosen) < len(in.plan.Components)
 	if err := in.beginRun(run); err != nil {
 		return err
 	}
@@ -123,15 +134,59 @@ func (in *installer) warnUnplanned() {
 	})
 }
 
-// installComponents installs the graph: each component once those it needs are done,
-// at most Workers at once. After a failure no further component begins; those
-// at work finish.
-func (in *installer) installComponents(ctx context.Context) error {
-	g := newGraph(in.plan.Components)
-	var work errgroup.Group
-	work.SetLimit(in.opt.Workers)
+// chooseComponents lists the components that the run installs: all of the plan, or those
+// that the operator named. What those need must be there.
+func (in *installer) chooseComponents() ([]*plan.Component, error) {
+	var out []*plan.Component
 	for i := range in.plan.Components {
 		c := &in.plan.Components[i]
+		if len(in.opt.Components) == 0 || slices.Contains(in.opt.Components, c.Name) {
+			out = append(out, c)
+		}
+	}
+	for _, name := range in.opt.Components {
+		c, planned := in.plan.Component(name)
+		if !planned {
+			return nil, fmt.Errorf("choosing components: %w: %q; the plan has %q", ErrNoComponent, name, in.componentNames())
+		}
+		for _, n := range c.Needs {
+			if in.installedCopy(n) == nil && !slices.Contains(in.opt.Components, n) {
+				return nil, fmt.Errorf("choosing components: %w: %s needs %s, which is not installed", ErrNoComponent, name, n)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (in *installer) componentNames() []string {
+	out := make([]string, len(in.plan.Components))
+	for i, c := range in.plan.Components {
+		out[i] = c.Name
+	}
+	return out
+}
+
+// installComponents installs what was chosen: first those whose webhooks would refuse
+// changes to the others, then each component once those it needs are done.
+func (in *installer) installComponents(ctx context.Context) error {
+	broken, err := in.listBroken(ctx, in.chosen)
+	if err != nil {
+		return err
+	}
+	if err := in.installGraph(ctx, broken); err != nil {
+		return err
+	}
+	rest := slices.DeleteFunc(slices.Clone(in.chosen), func(c *plan.Component) bool { return slices.Contains(broken, c) })
+	return in.installGraph(ctx, rest)
+}
+
+// installGraph installs components, at most Workers at once. After a failure no further
+// component begins; those at work finish.
+func (in *installer) installGraph(ctx context.Context, components []*plan.Component) error {
+	g := newGraph(components)
+	var work errgroup.Group
+	work.SetLimit(in.opt.Workers)
+	for _, c := range components {
 		// Needs come earlier in the plan, so a worker that waits waits for one
 		// that already runs or is done.
 		work.Go(func() error {
@@ -185,7 +240,7 @@ type graph struct {
 	errs   []error
 }
 
-func newGraph(components []plan.Component) *graph {
+func newGraph(components []*plan.Component) *graph {
 	g := &graph{ended: map[string]chan struct{}{}, failed: make(chan struct{})}
 	for _, c := range components {
 		g.ended[c.Name] = make(chan struct{})
@@ -193,12 +248,16 @@ func newGraph(components []plan.Component) *graph {
 	return g
 }
 
-// waitForNeeds returns true once everything c needs is done, false when c must not
-// begin any more.
+// waitForNeeds returns true once everything in the graph that c needs is done, false
+// when c must not begin any more.
 func (g *graph) waitForNeeds(ctx context.Context, c *plan.Component) bool {
 	for _, n := range c.Needs {
+		ended, ours := g.ended[n]
+		if !ours {
+			continue
+		}
 		select {
-		case <-g.ended[n]:
+		case <-ended:
 		case <-g.failed:
 			return false
 		case <-ctx.Done():

@@ -45,6 +45,10 @@ var (
 	ErrNothingFormer = errors.New("there is no earlier state to go back to")
 	// ErrManyStacks: the cluster holds several stacks and none was named.
 	ErrManyStacks = errors.New("several stacks are installed")
+	// ErrIncomplete: the last installation did not come to its end.
+	ErrIncomplete = errors.New("the last installation is incomplete")
+	// ErrNoComponent: a component that was named cannot be installed alone.
+	ErrNoComponent = errors.New("the component cannot be installed alone")
 	// ErrNeeded: other components need the one to be removed.
 	ErrNeeded = errors.New("other components need it")
 )
@@ -69,6 +73,7 @@ type Options struct {
 	Plan       string            // plan file
 	Bundles    []string          // where to look for the bundle; default: where plan found it
 	Keys       []string          // public key files; default: those plan used
+	Components []string          // install these alone; default: all of the plan
 	Workers    int               // components at once; default 4
 	Timeout    time.Duration     // for each release, and for each component to become ready; default 15 min
 	AllowOlder bool              // install a bundle older than one installed before

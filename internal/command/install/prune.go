@@ -75,7 +75,7 @@ func (s *session) findPrunable(ctx context.Context) (PruneResult, error) {
 	needed := map[string]bool{}
 	for _, c := range s.journal.Installed {
 		s.imagesOf(ctx, c.Plan, func(site string) { needed[site] = true })
-		for f := c.Former; f != nil; f = f.Former {
+		for f := range c.Formers() {
 			s.imagesOf(ctx, f.Plan, func(site string) { needed[site] = true })
 		}
 	}

@@ -58,7 +58,11 @@ func (s *session) rollBackComponents(ctx context.Context, opt RollbackOptions) e
 	if err := s.joinGeneration(already); err != nil {
 		return err
 	}
-	return s.finishRun(ctx, s.takeBack(ctx, chosen))
+	err := s.takeBack(ctx, chosen)
+	if err == nil {
+		err = s.awaitAllWebhooks(ctx)
+	}
+	return s.finishRun(ctx, err)
 }
 
 // listUnfinished lists what a rollback of everything that did not come to its end
@@ -67,7 +71,7 @@ func (s *session) rollBackComponents(ctx context.Context, opt RollbackOptions) e
 func (s *session) listUnfinished(name string) (left []journal.Installed, already []string) {
 	s.readJournal(func(j *journal.Journal) {
 		last := j.Last()
-		if name != "" || last == nil || !last.Whole || last.State == journal.Done {
+		if name != "" || last == nil || last.Verb != journal.Rollback || !last.Whole || last.State == journal.Done {
 			return
 		}
 		for _, c := range slices.Backward(j.Installed) {
@@ -138,7 +142,7 @@ func (s *session) rollbackOne(ctx context.Context, c *journal.Installed) error {
 		pulls = eitherPulls(s.keptPulls(ctx, c.Former.Plan), pulls)
 	}
 	err := s.runStep(ctx, c.Name, journal.Step{Kind: journal.StepRollback}, func(*journal.Step) error {
-		entry, err := s.restoreComponent(ctx, c, pulls)
+		entry, err := s.restoreComponent(ctx, c, c.Former, pulls)
 		if err != nil {
 			return err
 		}

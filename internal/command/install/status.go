@@ -20,6 +20,7 @@ type StatusResult struct {
 	Stack      string            `json:"stack"`
 	Version    string            `json:"version"`
 	Generation int               `json:"generation"`
+	Unfinished *Entry            `json:"unfinished,omitempty"` // the last installation, where it did not come to its end
 	Components []ComponentStatus `json:"components"`
 }
 
@@ -30,8 +31,17 @@ type ComponentStatus struct {
 	Drifted bool     `json:"drifted"`
 	Version string   `json:"version"` // of the stack it comes from
 	Why     []string `json:"why,omitempty"`
-	Objects int      `json:"objects"`         // looked at
-	Drift   []Drift  `json:"drift,omitempty"` // by object
+	Absent  bool     `json:"absent,omitempty"` // it should be installed and is not
+	Objects int      `json:"objects"`          // looked at
+	Drift   []Drift  `json:"drift,omitempty"`  // by object
+	// Kept are fields that are not compared, since other managers keep them.
+	Kept []KeptFields `json:"kept,omitempty"`
+}
+
+// KeptFields are those of one object.
+type KeptFields struct {
+	Object object.Ref  `json:"object"`
+	By     []kube.Kept `json:"by"`
 }
 
 // Drift is one object that is not as it was applied.
@@ -43,8 +53,9 @@ type Drift struct {
 	Images   []string          `json:"images,omitempty"` // that are not the bundle's
 }
 
-// Status compares what is installed with what was installed. The result is
-// whole even when the error is ErrDrift or ErrNotReady.
+// Status compares what is installed with what was installed, and asks the webhooks that
+// guard it. The result is whole even when the error is ErrDrift, ErrNotReady or
+// ErrIncomplete.
 func Status(ctx context.Context, target Target, sink event.Sink) (StatusResult, error) {
 	sink.Emit(event.Event{Verb: statusVerb, Kind: event.Start})
 	r, err := runStatus(ctx, target, sink)
@@ -67,37 +78,115 @@ func runStatus(ctx context.Context, target Target, sink event.Sink) (StatusResul
 	if err := s.loadJournal(ctx, false); err != nil {
 		return StatusResult{}, err
 	}
-	r := StatusResult{Stack: s.stack}
+	r := StatusResult{Stack: s.stack, Version: s.installedVersion(), Unfinished: s.unfinished()}
 	if last := s.journal.Last(); last != nil {
 		r.Generation = last.Generation
 	}
-	if len(s.journal.Installed) == 0 {
+	absent := s.listAbsent()
+	if len(s.journal.Installed) == 0 && len(absent) == 0 {
 		return r, fmt.Errorf("looking at stack %s: %w", s.stack, journal.ErrNone)
 	}
-	var drifted, unready []string
 	from := s.allowedSources(ctx)
 	for i := range s.journal.Installed {
-		c := &s.journal.Installed[i]
-		look, err := s.examine(ctx, c, from)
+		look, err := s.examine(ctx, &s.journal.Installed[i], from)
 		if err != nil {
 			return r, err
 		}
-		r.Version = c.Version
 		r.Components = append(r.Components, look)
-		if look.Drifted {
+	}
+	r.Components = append(r.Components, absent...)
+	return r, r.problem()
+}
+
+// problem is what is wrong with the stack, the worst first, or nil.
+func (r StatusResult) problem() error {
+	var absent, drifted, unready []string
+	for _, c := range r.Components {
+		switch {
+		case c.Absent:
+			absent = append(absent, c.Name)
+		case c.Drifted:
 			drifted = append(drifted, c.Name)
-		}
-		if !look.Ready {
+		case !c.Ready:
 			unready = append(unready, c.Name)
 		}
 	}
 	switch {
+	case len(absent) > 0:
+		return fmt.Errorf("looking at stack %s: %w: not installed: %q", r.Stack, ErrIncomplete, absent)
 	case len(drifted) > 0:
-		return r, fmt.Errorf("looking at stack %s: %w: %q", s.stack, ErrDrift, drifted)
+		return fmt.Errorf("looking at stack %s: %w: %q", r.Stack, ErrDrift, drifted)
 	case len(unready) > 0:
-		return r, fmt.Errorf("looking at stack %s: %w: %q", s.stack, ErrNotReady, unready)
+		return fmt.Errorf("looking at stack %s: %w: %q", r.Stack, ErrNotReady, unready)
+	case r.Unfinished != nil:
+		return fmt.Errorf("looking at stack %s: %w: %s %s is %s", r.Stack, ErrIncomplete, r.Unfinished.Verb, r.Unfinished.Version, r.Unfinished.State)
 	}
-	return r, nil
+	return nil
+}
+
+// installedVersion is that of the component that changed last.
+func (s *session) installedVersion() string {
+	version, newest := "", -1
+	for _, c := range s.journal.Installed {
+		if c.Generation >= newest {
+			version, newest = c.Version, c.Generation
+		}
+	}
+	return version
+}
+
+// unfinished is the last run, if it installed or went back and did not come to its end.
+func (s *session) unfinished() *Entry {
+	last := s.journal.Last()
+	if last == nil || last.Verb == journal.Uninstall || last.State == journal.Done {
+		return nil
+	}
+	e := entryOf(*last)
+	return &e
+}
+
+// listAbsent lists components that the last installations were to bring, that nobody took
+// away since, and that are not there.
+func (s *session) listAbsent() []ComponentStatus {
+	var order []string
+	why := map[string]string{}
+	for _, r := range s.journal.Runs {
+		switch {
+		case r.Verb == journal.Install && !r.Partial:
+			order, why = nil, map[string]string{}
+			fallthrough
+		case r.Verb == journal.Install:
+			for _, c := range r.Components {
+				order = append(order, c.Name)
+				why[c.Name] = whyAbsent(r, c)
+			}
+		case r.Verb == journal.Uninstall && r.Whole:
+			order, why = nil, map[string]string{}
+		default:
+			for _, c := range r.Components {
+				if c.State == journal.Done {
+					delete(why, c.Name)
+				}
+			}
+		}
+	}
+	var out []ComponentStatus
+	for _, name := range order {
+		if text, wanted := why[name]; wanted && s.journal.Component(name) == nil {
+			out = append(out, ComponentStatus{Name: name, Absent: true, Why: []string{text}})
+			delete(why, name)
+		}
+	}
+	return out
+}
+
+// whyAbsent says what became of a component in the run that was to install it.
+func whyAbsent(r journal.Run, c journal.Component) string {
+	text := fmt.Sprintf("not installed: in generation %d it is %s", r.Generation, c.State)
+	if c.Error != "" {
+		text += ": " + c.Error
+	}
+	return text
 }
 
 // Entry is one line of history.
@@ -131,11 +220,15 @@ func History(ctx context.Context, target Target, sink event.Sink) (HistoryResult
 	}
 	h := HistoryResult{Stack: s.stack}
 	for _, r := range s.journal.Runs {
-		h.Entries = append(h.Entries, Entry{
-			Generation: r.Generation, Verb: r.Verb, State: r.State, Version: r.Version, Began: r.Began, Ended: r.Ended,
-			Operator: r.Operator.User, Index: r.Index, Overrides: r.Overrides, Error: r.Error,
-		})
+		h.Entries = append(h.Entries, entryOf(r))
 	}
 	sink.Emit(event.Event{Verb: "history", Kind: event.Result, Message: h.Stack, Fields: map[string]any{"entries": h.Entries}})
 	return h, nil
+}
+
+func entryOf(r journal.Run) Entry {
+	return Entry{
+		Generation: r.Generation, Verb: r.Verb, State: r.State, Version: r.Version, Began: r.Began, Ended: r.Ended,
+		Operator: r.Operator.User, Index: r.Index, Overrides: r.Overrides, Error: r.Error,
+	}
 }

@@ -51,7 +51,7 @@ func (s *session) uninstallComponents(ctx context.Context, opt UninstallOptions)
 	if err != nil {
 		return err
 	}
-	run := journal.Run{Tool: opt.Tool}
+	run := journal.Run{Tool: opt.Tool, Whole: opt.Component == ""}
 	for _, c := range chosen {
 		run.Version = c.Version
 		run.Components = append(run.Components, journal.Component{Name: c.Name, State: journal.Pending})

@@ -225,10 +225,10 @@ func (t *changes) compareObject(ctx context.Context, c *plan.Component, u *unstr
 		return &plan.ObjectChange{Object: o.String(), Action: plan.Add}
 	case err != nil:
 		return &plan.ObjectChange{Object: o.String(), Action: plan.Change, Fields: []string{"what changes cannot be told"}}
-	case len(found) == 0:
+	case len(found.Differences) == 0:
 		return nil
 	}
-	change := objectChange(o, found, true)
+	change := objectChange(o, found.Differences, true)
 	return &change
 }
 

@@ -1,0 +1,199 @@
+package kube
+
+import (
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/caisson/caisson/internal/api/object"
+)
+
+// compared says in which fields the object differs, one line each.
+func compared(t *testing.T, c *Client, u *unstructured.Unstructured, opt ApplyOptions) (string, Comparison) {
+	t.Helper()
+	found, err := c.Compare(t.Context(), u, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, d := range found.Differences {
+		b.WriteString(d.String() + "\n")
+	}
+	return b.String(), found
+}
+
+// patchAs changes an object as another field manager does.
+func patchAs(t *testing.T, c *Client, o object.Ref, manager string, kind types.PatchType, patch string) {
+	t.Helper()
+	resource, err := c.resourceNamed(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := resource.Patch(t.Context(), o.Name, kind, []byte(patch), metav1.PatchOptions{FieldManager: manager}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readString(t *testing.T, c *Client, o object.Ref, fields ...string) string {
+	t.Helper()
+	u, err := c.Get(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _, _ := unstructured.NestedString(u.Object, fields...)
+	return s
+}
+
+// A controller fills a Secret that a chart renders empty: it is not drift, and applying
+// again leaves it.
+func TestWhatAControllerFillsIsNotTakenBack(t *testing.T) {
+	c, ns := connect(t), namespace(t, connect(t))
+	opt := ApplyOptions{Namespace: ns, Owner: "demo/web"}
+	applied := parse(t, `apiVersion: v1
+kind: Secret
+metadata: {name: certificate}
+data: {tls.crt: "", tls.key: "", fixed: aGVsbG8=}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: filled.caisson.dev}
+webhooks:
+- name: filled.caisson.dev
+  admissionReviewVersions: [v1]
+  sideEffects: None
+  failurePolicy: Ignore
+  clientConfig: {caBundle: Cg==, service: {name: s, namespace: nowhere}}
+  rules: [{apiGroups: [nowhere.dev], apiVersions: [v1], operations: [CREATE], resources: [things]}]
+`)
+	done, err := c.Apply(t.Context(), applied, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, config := done[0].Object, done[1].Object
+	t.Cleanup(func() { _ = c.Delete(t.Context(), []object.Ref{config}) })
+	patchAs(t, c, secret, "rotator", types.MergePatchType, `{"data":{"tls.crt":"YQ==","tls.key":"Yg==","ca.crt":"Yw=="}}`)
+	patchAs(t, c, config, "injector", types.JSONPatchType, `[{"op":"replace","path":"/webhooks/0/clientConfig/caBundle","value":"YQ=="}]`)
+	for range 2 {
+		for _, u := range applied {
+			if text, _ := compared(t, c, u, opt); text != "" {
+				t.Errorf("%s differs in\n%s", u.GetKind(), text)
+			}
+		}
+		again, err := c.Apply(t.Context(), applied, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range again {
+			if a.Outcome != Unchanged {
+				t.Errorf("%s is %s", a.Object, a.Outcome)
+			}
+		}
+	}
+	if _, found := compared(t, c, applied[0], opt); len(found.Kept) != 1 || found.Kept[0].Manager != "rotator" || strings.Join(found.Kept[0].Fields, " ") != "data.ca.crt data.tls.crt data.tls.key" {
+		t.Errorf("kept is %+v", found.Kept)
+	}
+	if got := readString(t, c, secret, "data", "tls.crt"); got != "YQ==" {
+		t.Errorf("tls.crt is %q", got)
+	}
+	patchAs(t, c, secret, "thief", types.MergePatchType, `{"data":{"fixed":"YQ=="}}`)
+	if text, _ := compared(t, c, applied[0], opt); text != "data.fixed was changed\n" {
+		t.Errorf("what was applied with a value and changed gives\n%s", text)
+	}
+}
+
+// What somebody adds to an object by hand changes it as much as what he overwrites.
+func TestAdditionsByHandAreDriftAndGoWhenApplied(t *testing.T) {
+	c, ns := connect(t), namespace(t, connect(t))
+	opt := ApplyOptions{Namespace: ns, Owner: "demo/web"}
+	applied := parse(t, `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {a: b}}
+  template:
+    metadata: {labels: {a: b}}
+    spec: {containers: [{name: main, image: "x:1", env: [{name: OURS, value: "1"}]}, {name: side, image: "y:1"}]}
+`)
+	done, err := c.Apply(t.Context(), applied, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := done[0].Object
+	add := `{"spec":{"template":{"spec":{"containers":[{"name":"main","env":[{"name":"Z_PROXY","value":"planted"},{"name":"A_PROXY","value":"planted"}]},{"name":"side","command":["planted"]}]}}}}`
+	patchAs(t, c, o, "kubectl-set", types.StrategicMergePatchType, add)
+	patchAs(t, c, o, "some-client", types.StrategicMergePatchType, `{"spec":{"template":{"spec":{"hostNetwork":true}}}}`)
+	patchAs(t, c, o, "kubectl-rollout", types.StrategicMergePatchType, `{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"now"}}}}}`)
+	patchAs(t, c, o, "inventory", types.MergePatchType, `{"metadata":{"labels":{"rack":"12"}}}`)
+	text, found := compared(t, c, applied[0], opt)
+	for _, want := range []string{"containers[main].env[A_PROXY] was changed", "containers[main].env[Z_PROXY] was changed", "containers[side].command was changed", "spec.template.spec.hostNetwork is true, applied was nothing"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "planted") || strings.Contains(text, "rack") || strings.Contains(text, "restartedAt") {
+		t.Errorf("it says\n%s", text)
+	}
+	if len(found.Kept) == 0 {
+		t.Error("what is not compared is not said")
+	}
+	if _, err := c.Apply(t.Context(), applied, opt); err != nil {
+		t.Fatal(err)
+	}
+	if text, _ := compared(t, c, applied[0], opt); text != "" {
+		t.Errorf("after applying again it differs in\n%s", text)
+	}
+	u, err := c.Get(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, _, _ := unstructured.NestedSlice(u.Object, "spec", "template", "spec", "containers")
+	if env, _, _ := unstructured.NestedSlice(list[0].(map[string]any), "env"); len(env) != 1 {
+		t.Errorf("the environment is %v", env)
+	}
+	if u.GetLabels()["rack"] != "12" {
+		t.Error("a label of others was taken away")
+	}
+}
+
+// Controllers and webhooks write what was applied in the form that their own types have.
+func TestRewrittenValuesAreNoDrift(t *testing.T) {
+	d := &differ{live: true, custom: true}
+	for _, c := range []struct {
+		want, have any
+		same       bool
+	}{
+		{int64(4), "4", true},
+		{"1024Mi", "1Gi", true},
+		{"1000m", "1", true},
+		{"24h", "24h0m0s", true},
+		{"", nil, true},
+		{map[string]any{}, nil, true},
+		{"1.10", "1.1", false}, // a version, perhaps
+		{int64(4), "5", false},
+		{"4", nil, false},
+		{false, nil, false},
+		{"1Gi", "2Gi", false},
+		{"a", "b", false},
+	} {
+		if d.isRewritten(c.want, c.have) != c.same {
+			t.Errorf("%v and %v: same is %v", c.want, c.have, !c.same)
+		}
+	}
+	if (&differ{live: true}).isRewritten(map[string]any{}, nil) {
+		t.Error("nothing counts as {} in Kubernetes' own kinds, where both have a meaning")
+	}
+}
+
+func TestHandsAreKnownByName(t *testing.T) {
+	for manager, want := range map[string]bool{
+		"kubectl": true, "kubectl-edit": true, "kubectl-client-side-apply": true, "k9s": true, "oc": true, "helm": true,
+		"octopus-controller": false, "helmcontroller": false, "kueue": false, "cert-manager-cainjector": false,
+	} {
+		if byHand(manager) != want {
+			t.Errorf("%s: by hand is %v", manager, !want)
+		}
+	}
+}
