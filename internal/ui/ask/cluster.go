@@ -124,6 +124,7 @@ type Install struct {
 	Plan         string
 	Bundle       []string
 	Key          []string
+	Component    []string
 	Workers      string
 	Timeout      string
 	AllowExpired bool
@@ -135,6 +136,7 @@ func (a *Install) Form() Form {
 	return Form{Arguments: oneArgument(&a.Plan, "one PLAN.json"), Fields: append(a.fields(),
 		listField(&a.Bundle, "bundle", "`PATH` that holds the bundle now; repeat for more (default: as planned)"),
 		listField(&a.Key, "key", "public key `FILE.pub` (default: those the plan was made with)"),
+		listField(&a.Component, "component", "install this `COMPONENT` of the plan alone, as to repair it; repeat for more"),
 		workersField(&a.Workers, "components"),
 		durationField(&a.Timeout, "timeout", "`DUR` to wait for a component to become ready (default 15m)"),
 		expiredField(&a.AllowExpired),
@@ -145,7 +147,7 @@ func (a *Install) Form() Form {
 // Options checks the answers.
 func (a *Install) Options(p Program) (install.Options, error) {
 	return finish(checkForm(a.Form()), install.Options{
-		Target: a.target(""), Plan: a.Plan, Bundles: a.Bundle, Keys: a.Key, Workers: int(numberOf(a.Workers)),
+		Target: a.target(""), Plan: a.Plan, Bundles: a.Bundle, Keys: a.Key, Components: a.Component, Workers: int(numberOf(a.Workers)),
 		Timeout: durationOf(a.Timeout), AllowOlder: a.AllowOlder, AllowExpired: a.AllowExpired, Tool: p.Version,
 		Renderer: p.Renderer,
 	})

@@ -123,6 +123,7 @@ func TestCodes(t *testing.T) {
 		{plan.ErrPreflight, 5},
 		{install.ErrImages, 5},
 		{install.ErrDrift, 6},
+		{install.ErrIncomplete, 6},
 		{install.ErrNotReady, 6},
 		{context.Canceled, 130},
 	} {

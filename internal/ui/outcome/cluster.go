@@ -106,17 +106,49 @@ func addStack(p *output.Page, stack, version string, generation int) {
 // Status shows each component, and why it is not as it should be.
 func Status(r install.StatusResult) (p output.Page) {
 	addStack(&p, r.Stack, r.Version, r.Generation)
+	if u := r.Unfinished; u != nil {
+		p.Say("  %s of %s is %s", u.Verb, output.Clean(u.Version), u.State)
+	}
+	kept := 0
 	for _, c := range r.Components {
-		p.Line(output.Say("  %-20s ", output.Clean(c.Name)), healthOf(c), output.Say("  %s", output.Count(c.Objects, "object")))
+		p.Line(output.Say("  %-20s ", output.Clean(c.Name)), healthOf(c), output.Say("  %s", sizeOf(c, r.Version)))
 		for _, why := range c.Why {
 			p.Add(output.Paragraph{First: "    ", Rest: "      ", Text: why})
 		}
+		kept += countKept(c)
+	}
+	if kept > 0 {
+		p.Say("  %s kept by controllers not compared; --json names them", output.Count(kept, "field"))
 	}
 	return p
 }
 
+// sizeOf says how much of a component was looked at, and of which version it is where
+// the stack's is another.
+func sizeOf(c install.ComponentStatus, version string) string {
+	if c.Absent {
+		return ""
+	}
+	size := output.Count(c.Objects, "object")
+	if c.Version != version {
+		size += ", version " + output.Clean(c.Version)
+	}
+	return size
+}
+
+func countKept(c install.ComponentStatus) (n int) {
+	for _, o := range c.Kept {
+		for _, by := range o.By {
+			n += len(by.Fields)
+		}
+	}
+	return n
+}
+
 func healthOf(c install.ComponentStatus) output.Span {
 	switch {
+	case c.Absent:
+		return output.Span{Text: "absent   ", Look: output.Bad}
 	case !c.Ready:
 		return output.Span{Text: "not ready", Look: output.Bad}
 	case c.Drifted:
