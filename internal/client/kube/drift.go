@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -144,12 +143,7 @@ type differ struct {
 }
 
 func newDiffer(u *unstructured.Unstructured) *differ {
-	return &differ{secret: u.GetKind() == "Secret" && u.GetAPIVersion() == "v1", custom: isCustom(u.GroupVersionKind().Group)}
-}
-
-// isCustom says whether a group is not one of Kubernetes' own.
-func isCustom(group string) bool {
-	return strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io")
+	return &differ{secret: u.GetKind() == "Secret" && u.GetAPIVersion() == "v1", custom: isCustom(u)}
 }
 
 // addForeign adds what others put into the object and that changes what was applied.
