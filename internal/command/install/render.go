@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/listing"
-	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/caisson/caisson/internal/rules/lint"
 	"github.com/caisson/caisson/internal/rules/lookup"
@@ -113,10 +113,10 @@ func (in *installer) releaseThere(ctx context.Context, c *plan.Component, r *pla
 }
 
 // rules are what the stack allows a component, as the trusted bundle has it.
-func (in *installer) rules(component string) []lint.Rule {
+func (in *installer) rules(component string) []lock.Allow {
 	for _, c := range in.bundle.Lock().Components {
 		if c.Name == component {
-			return decide.Rules(c.Allow)
+			return c.Allow
 		}
 	}
 	return nil
@@ -166,7 +166,7 @@ func (in *installer) brings(q lookup.Question) bool {
 
 // callsOut says what of a rendering would fetch from outside the site although
 // nothing like it was found for the plan: chance may have hidden it there.
-func (in *installer) callsOut(rules []lint.Rule, made helm.Rendering) []string {
+func (in *installer) callsOut(rules []lock.Allow, made helm.Rendering) []string {
 	sites, err := document.Read(made.Documents)
 	if err != nil {
 		return []string{err.Error()}

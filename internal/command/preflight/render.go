@@ -167,7 +167,7 @@ func (out *renderings) release(ctx context.Context, c decide.Chosen, r lock.Rele
 // renderTwice renders a release as it will be installed, now and as if it were
 // later, and notes what both have in common.
 func (out *renderings) renderTwice(ctx context.Context, chart *helm.Chart, c decide.Chosen, r lock.Release, served []string, made *rendered) error {
-	scope := lookup.Scope{Chart: chart.Name(), Release: r.Name, Namespace: c.Namespace, Rules: decide.Rules(c.Component.Allow)}
+	scope := lookup.Scope{Chart: chart.Name(), Release: r.Name, Namespace: c.Namespace, Rules: c.Component.Allow}
 	planned := &plan.Rendering{Revision: 1, APIVersions: served}
 	for _, f := range out.there {
 		if f.Namespace == c.Namespace && f.Name == r.Name && !f.Foreign {

@@ -47,9 +47,7 @@ func (s *session) lockComponent(i int, items []lock.Item) lock.Component {
 	for _, r := range comp.Ready {
 		c.Ready = append(c.Ready, lockCondition(r))
 	}
-	for _, a := range comp.Allow {
-		c.Allow = append(c.Allow, lock.Allow(a))
-	}
+	c.Allow = rules(comp)
 	return c
 }
 

@@ -110,10 +110,11 @@ func (s *session) linted(component string) []lint.Finding {
 	return found
 }
 
-func rules(comp *stack.Component) []lint.Rule {
-	out := make([]lint.Rule, len(comp.Allow))
-	for i, a := range comp.Allow {
-		out[i] = lint.Rule(a)
+// rules are what a component allows, as the lock has it.
+func rules(comp *stack.Component) []lock.Allow {
+	var out []lock.Allow
+	for _, a := range comp.Allow {
+		out = append(out, lock.Allow(a))
 	}
 	return out
 }

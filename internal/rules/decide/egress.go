@@ -23,7 +23,7 @@ func (m *maker) checkEgress(c *Chosen, made Rendered, where string) {
 	for i := range images {
 		images[i].Template = m.writtenName(images[i].Template)
 	}
-	out := lint.Decide(found, images, m.carriesImage, Rules(c.Component.Allow))
+	out := lint.Decide(found, images, m.carriesImage, c.Component.Allow)
 	for _, f := range out.Open {
 		if f.Code != event.CodeEgressPullAlways || !m.selection.site.Rewrites() { // rewritten, it is no tag
 			m.addFinding(egressFinding(f, where, c.Component.Name))
@@ -35,15 +35,6 @@ func (m *maker) checkEgress(c *Chosen, made Rendered, where string) {
 			What: fmt.Sprintf("%s: %s: %s", where, x.Finding.Place(), x.Finding.What), Why: "the stack allows it: " + x.Rule.Reason,
 		})
 	}
-}
-
-// Rules are what a component of the stack allows, as the lint wants it.
-func Rules(allow []lock.Allow) []lint.Rule {
-	rules := make([]lint.Rule, len(allow))
-	for i, a := range allow {
-		rules[i] = lint.Rule(a)
-	}
-	return rules
 }
 
 func egressFinding(f lint.Finding, where, item string) event.Finding {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/document"
 )
@@ -185,7 +186,12 @@ func TestSettle(t *testing.T) {
 		{Code: event.CodeEgressDownload, Template: "c/templates/b.yaml", Line: 9, Text: "pip install x"},
 		{Code: event.CodeEgressImage, Template: "c/templates/a.yaml", Line: 4, Text: "ghcr.io/x/y:1"},
 	}
-	rules := []Rule{{event.CodeEgressDownload, "apk add *", "why"}, {event.CodeEgressImage, "*/a.yaml", "why"}, {event.CodeEgressDownload, "never", "why"}, {event.CodeEgressDownload, "c/templates/b.yaml:8", "why"}}
+	rules := []lock.Allow{
+		{Code: event.CodeEgressDownload, Match: "apk add *", Reason: "why"},
+		{Code: event.CodeEgressImage, Match: "*/a.yaml", Reason: "why"},
+		{Code: event.CodeEgressDownload, Match: "never", Reason: "why"},
+		{Code: event.CodeEgressDownload, Match: "c/templates/b.yaml:8", Reason: "why"},
+	}
 	open, settled, stale := Settle(found, rules)
 	if len(open) != 1 || open[0].Text != "pip install x" || len(settled) != 2 || settled[1].Rule.Code != event.CodeEgressImage || len(stale) != 2 || stale[0].Match != "never" {
 		t.Errorf("open %+v\nsettled %+v\nstale %+v", open, settled, stale)

@@ -4,41 +4,37 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/rules/document"
 )
-
-// Rule accepts findings: those of Code whose place or text Match describes.
-type Rule struct {
-	Code   string // one of event.EgressCodes
-	Match  string // glob over the template, TEMPLATE:LINE or the text; * stands for anything
-	Reason string // why it is accepted
-}
 
 // Settled is a finding and the rule that accepts it.
 type Settled struct {
 	Finding Finding
-	Rule    Rule
+	Rule    lock.Allow
 }
 
 // Outcome is what would call out of a site, by whether a rule accepts it.
 type Outcome struct {
 	Open    []Finding
 	Settled []Settled
-	Stale   []Rule // that accept nothing
+	Stale   []lock.Allow // that accept nothing
 }
 
 // Decide is the whole way from what was found in rendered documents to what is left
 // of it: found is Check's, named are the sites that may name an image, has says
 // whether the bundle holds what a reference means, rules accept findings.
-func Decide(found []Finding, named []document.Site, has func(document.Site) bool, rules []Rule) Outcome {
+func Decide(found []Finding, named []document.Site, has func(document.Site) bool, rules []lock.Allow) Outcome {
 	var out Outcome
 	out.Open, out.Settled, out.Stale = Settle(Images(found, named, has), rules)
 	return out
 }
 
 // Settle parts findings into those that a rule accepts (the first that does) and
-// those that stay open. stale are the rules that accept none.
-func Settle(found []Finding, rules []Rule) (open []Finding, settled []Settled, stale []Rule) {
+// those that stay open. stale are the rules that accept none. A rule accepts findings of
+// its code whose template, TEMPLATE:LINE or text its pattern describes, in which *
+// stands for anything.
+func Settle(found []Finding, rules []lock.Allow) (open []Finding, settled []Settled, stale []lock.Allow) {
 	patterns := make([]*regexp.Regexp, len(rules))
 	used := make([]bool, len(rules))
 	for i, r := range rules {

@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/lint"
 )
@@ -56,9 +57,9 @@ func Compare(a, b Question) int {
 type Scope struct {
 	Chart     string
 	Release   string
-	Namespace string      // of the component
-	Afresh    bool        // what there is of the release is removed before it is installed
-	Rules     []lint.Rule // what the stack allows
+	Namespace string       // of the component
+	Afresh    bool         // what there is of the release is removed before it is installed
+	Rules     []lock.Allow // what the stack allows
 }
 
 // Outside says why a question is not the release's own matter, or "". found is

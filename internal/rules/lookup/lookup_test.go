@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/event"
-	"github.com/caisson/caisson/internal/rules/lint"
 )
 
 func marked(annotations, labels map[string]any) map[string]any {
@@ -48,7 +48,7 @@ func TestWhatIsOutside(t *testing.T) {
 
 func TestWhatTheStackAllows(t *testing.T) {
 	q := Question{"v1", "Namespace", "", "kube-system"}
-	s := Scope{Chart: "web", Rules: []lint.Rule{{Code: event.CodeLookup, Match: "v1/Namespace kube-*", Reason: "it is told apart by its UID"}}}
+	s := Scope{Chart: "web", Rules: []lock.Allow{{Code: event.CodeLookup, Match: "v1/Namespace kube-*", Reason: "it is told apart by its UID"}}}
 	if !s.Allowed(s.Finding(q, "why")) || s.Allowed(s.Finding(Question{"v1", "Secret", "kube-system", "x"}, "why")) {
 		t.Error("a rule allows what it does not match, or not what it does")
 	}
