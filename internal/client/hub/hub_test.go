@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/testkit/upstreamtest"
 )
@@ -190,6 +191,18 @@ func TestInfoRefuses(t *testing.T) {
 		if _, err := info(t, newClient(t, "http://127.0.0.1:1", ""), bad, "main"); err == nil || !strings.Contains(err.Error(), "ORG/NAME") {
 			t.Errorf("repository %q: %v", bad, err)
 		}
+	}
+}
+
+// TestAnotherCommitThanTheStackSays is a hub that answers with a commit that nobody asked
+// for.
+func TestAnotherCommitThanTheStackSays(t *testing.T) {
+	asked := strings.Repeat("1", 40)
+	srv := httptest.NewServer(fakeHub{"/api/models/a/b/revision/" + asked + "?blobs=true": answer(infoJSON(""))})
+	defer srv.Close()
+	_, err := info(t, newClient(t, srv.URL, ""), "a/b", asked)
+	if !errors.Is(err, stack.ErrDiffers) || !strings.Contains(err.Error(), "the stack says commit "+asked+", the upstream gives commit "+commit) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/api/stack"
 )
 
 // Model is a repository at one commit.
@@ -146,7 +148,7 @@ func (a *infoAnswer) readModel(repository, revision string) (*Model, error) {
 	case !commitPattern.MatchString(a.SHA):
 		return nil, fmt.Errorf("%w: commit %.80q", ErrAnswer, a.SHA)
 	case commitPattern.MatchString(revision) && a.SHA != revision:
-		return nil, fmt.Errorf("%w: commit %s for revision %s", ErrAnswer, a.SHA, revision)
+		return nil, &stack.DiffersError{Want: "commit " + revision, Got: "commit " + a.SHA}
 	case !strings.EqualFold(id, repository):
 		return nil, fmt.Errorf("%w under that name: it is called %.200q", ErrNotFound, id)
 	}

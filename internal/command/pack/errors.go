@@ -3,6 +3,8 @@ package pack
 import (
 	"errors"
 	"fmt"
+
+	"github.com/caisson/caisson/internal/api/stack"
 )
 
 // Sentinels of what stands between a lock and its bundle.
@@ -25,6 +27,7 @@ type UpstreamError struct {
 	Upstream string // where it was fetched, after rewrites, without secrets
 	Blob     string // digest that the lock names; empty for a pending layer
 	Size     int64  // length that the lock names
+	Stack    bool   // the digest is the stack's own: it is a stack.ErrDiffers as well
 	Err      error  // what came instead
 }
 
@@ -33,14 +36,20 @@ func (e *UpstreamError) Error() string {
 	if e.Blob != "" {
 		what = e.Blob + " (" + what + ")"
 	}
+	if e.Stack {
+		return fmt.Sprintf("packing %s: the stack says %s, %s gives something else: do not use it before asking whoever publishes it: %v",
+			e.Item, what, e.Upstream, e.Err)
+	}
 	return fmt.Sprintf("packing %s: %s does not give %s: %v", e.Item, e.Upstream, what, e.Err)
 }
 
 // Unwrap gives what came instead.
 func (e *UpstreamError) Unwrap() error { return e.Err }
 
-// Is reports true for ErrUpstreamChanged.
-func (e *UpstreamError) Is(target error) bool { return target == ErrUpstreamChanged }
+// Is reports true for ErrUpstreamChanged, and for stack.ErrDiffers where that is so.
+func (e *UpstreamError) Is(target error) bool {
+	return target == ErrUpstreamChanged || e.Stack && target == stack.ErrDiffers
+}
 
 // changedFile is a local file that is not what the lock says. It is
 // ErrLocalChanged.

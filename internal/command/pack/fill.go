@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -280,7 +281,10 @@ func (a *attempt) explainFailure(err error, src lock.Source, wrong bool) error {
 	if e := a.discardWrong(); e != nil {
 		return e
 	}
-	return &UpstreamError{Item: ownerOf(a.slot), Upstream: a.upstreamOf(src), Blob: string(a.slot.Digest), Size: a.slot.Size, Err: err}
+	return &UpstreamError{
+		Item: ownerOf(a.slot), Upstream: a.upstreamOf(src), Blob: string(a.slot.Digest), Size: a.slot.Size,
+		Stack: src.Kind == lock.FromURL && strings.HasPrefix(ownerOf(a.slot), "files.caisson.dev/"), Err: err,
+	}
 }
 
 // upstreamOf is where a source really is, without secrets.

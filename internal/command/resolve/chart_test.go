@@ -16,6 +16,7 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/upstreamtest"
@@ -318,12 +320,15 @@ func TestFiles(t *testing.T) {
 	s := newSite(t, upstreamtest.Options{})
 	content := strings.Repeat("x", 100_000)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/chunked" {
+		switch r.URL.Path {
+		case "/chunked":
+			w.(http.Flusher).Flush() // no length, and no ranges
+			io.WriteString(w, content)
+		case "/whole":
+			http.ServeContent(w, r, "whole", time.Time{}, strings.NewReader(content))
+		default:
 			http.NotFound(w, r)
-			return
 		}
-		w.(http.Flusher).Flush() // no length, and no ranges
-		io.WriteString(w, content)
 	}))
 	defer srv.Close()
 	s.write("upstreams.yaml", fmt.Sprintf("apiVersion: caisson.dev/v1alpha1\nkind: Upstreams\nrewrites: [{from: \"https://x.example\", to: %q}]\n", srv.URL))
@@ -342,8 +347,16 @@ func TestFiles(t *testing.T) {
 	write(file("blob", "chunked", strings.Repeat("0", 64)), file("gone", "gone", good))
 	_, err := s.resolve(s.options("l.yaml"))
 	var problems Problems
-	if !errors.As(err, &problems) || len(problems) != 2 || !errors.Is(err, ErrDigest) || !strings.Contains(err.Error(), "404") {
+	if !errors.As(err, &problems) || len(problems) != 2 || !errors.Is(err, stack.ErrDiffers) || !strings.Contains(err.Error(), "404") {
 		t.Errorf("two bad files: %v", err)
+	}
+	write(file("blob", "whole", good))
+	s.mustResolve(s.options("l.yaml"))
+	wrong := strings.Repeat("0", 64)
+	write(file("blob", "whole", wrong))
+	want := "the stack says sha256:" + wrong + ", the upstream gives sha256:" + good + ": do not use it before asking"
+	if _, err = s.resolve(s.options("l.yaml")); !errors.Is(err, stack.ErrDiffers) || !strings.Contains(err.Error(), want) {
+		t.Errorf("a file whose length is known, and whose digest is another: %v", err)
 	}
 }
 

@@ -13,14 +13,16 @@ import (
 
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/client/fetch"
+	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/document"
 )
 
 const maxManifestFile = 32 << 20
 
-// resolveFile resolves one file of a component. Its digest comes from the stack; only
-// its length is asked of the upstream.
+// resolveFile resolves one file of a component. Its digest comes from the stack, and the
+// upstream's content must have it: what differs is found here, before a lock promises it.
 func (s *session) resolveFile(ctx context.Context, i, j int) {
 	comp := &s.stack.Components[i]
 	f := &comp.Files[j]
@@ -32,7 +34,7 @@ func (s *session) resolveFile(ctx context.Context, i, j int) {
 	raw := &lock.RawFile{Name: f.Name, URL: f.URL, Digest: dg, MediaType: lock.MediaTypeFile}
 	it := rawItem(lock.File, comp.Name, raw, f.URL)
 	s.resolveItem(lock.File, string(it.Ref), at, func() (int64, evidence, error) {
-		size, err := s.files.do(f.URL+" "+string(dg), func() (int64, error) { return s.findLength(ctx, f.URL, dg) })
+		size, err := s.files.do(f.URL+" "+string(dg), func() (int64, error) { return s.proveFile(ctx, string(it.Ref), f.URL, dg) })
 		if err != nil {
 			return 0, evidence{}, err
 		}
@@ -42,41 +44,50 @@ func (s *session) resolveFile(ctx context.Context, i, j int) {
 	})
 }
 
-// findLength finds how long the content at url is. Where the upstream does not
-// tell, the content is streamed once, counted and compared with its digest.
-func (s *session) findLength(ctx context.Context, url string, want digest.Digest) (int64, error) {
+// proveFile streams the content at url once, compares it with the digest that the stack
+// says, and returns its length.
+func (s *session) proveFile(ctx context.Context, item, url string, want digest.Digest) (int64, error) {
 	size, _, err := s.fetch.Size(ctx, url)
 	if err != nil {
 		return 0, err
 	}
-	if size >= 0 {
-		return size, nil
-	}
 	c := &counter{hash: sha256.New()}
-	if err := s.fetch.Stream(ctx, fetch.Request{URL: url, Size: -1}, c); err != nil {
+	c.report = func() {
+		s.events.Emit(event.Event{Verb: verb, Kind: event.Progress, Item: item, Bytes: c.n, Total: max(size, 0)})
+	}
+	if err := s.fetch.Stream(ctx, fetch.Request{URL: url, Size: size, Item: item}, c); err != nil {
 		return 0, err
 	}
 	if got := digest.NewDigest(digest.SHA256, c.hash); got != want {
-		return 0, fmt.Errorf("%w: %s, the stack says %s", ErrDigest, got, want)
+		return 0, &stack.DiffersError{Want: string(want), Got: string(got)}
 	}
 	return c.n, nil
 }
 
+// reportEvery is how many bytes are read between two reports.
+const reportEvery = 4 << 20
+
 // counter is a fetch.Dst that keeps nothing but a length and a hash.
 type counter struct {
-	n    int64
-	hash hash.Hash
+	n        int64
+	hash     hash.Hash
+	report   func()
+	reported int64
 }
 
 func (c *counter) Offset() int64 { return c.n }
 
 func (c *counter) Write(p []byte) (int, error) {
 	c.n += int64(len(p))
+	if c.n-c.reported >= reportEvery {
+		c.reported = c.n
+		c.report()
+	}
 	return c.hash.Write(p)
 }
 
 func (c *counter) Reset() error {
-	c.n = 0
+	c.n, c.reported = 0, 0
 	c.hash.Reset()
 	return nil
 }

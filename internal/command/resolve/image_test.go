@@ -12,6 +12,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -141,6 +142,25 @@ func TestImageRefusals(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "stack.yaml:8: component c: image reg.example/a/b:"+test.tag+": ") {
 			t.Errorf("%s of %s: %v, want %q", test.platforms, test.tag, err, test.want)
 		}
+	}
+}
+
+// TestADigestThatTheUpstreamDoesNotHave: the tag beside it leads to something else, and
+// nobody can tell which of the two is right.
+func TestADigestThatTheUpstreamDoesNotHave(t *testing.T) {
+	s, h := shelfSite(t)
+	there := h.image("linux/amd64")
+	h.tag("one", there)
+	wrong := digest.FromString("never pushed")
+	s.write("stack.yaml", imageStack("linux/amd64", "reg.example/a/b:one@"+wrong.String()))
+	_, err := s.resolve(s.options("l.yaml"))
+	want := "the stack says " + wrong.String() + ", the upstream gives " + there.Digest.String() + ": do not use it before asking"
+	if !errors.Is(err, stack.ErrDiffers) || !strings.Contains(err.Error(), want) {
+		t.Errorf("with a tag: %v", err)
+	}
+	s.write("stack.yaml", imageStack("linux/amd64", "reg.example/a/b@"+wrong.String()))
+	if _, err := s.resolve(s.options("l.yaml")); !errors.Is(err, registry.ErrNotFound) || errors.Is(err, stack.ErrDiffers) {
+		t.Errorf("without a tag: %v", err)
 	}
 }
 

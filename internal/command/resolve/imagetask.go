@@ -11,6 +11,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/caisson/caisson/internal/rules/lint"
@@ -131,7 +132,7 @@ func (s *session) wantedPlatforms(w *wantedImage) []platform {
 func (s *session) pinImage(ctx context.Context, ref imageref.Ref, wanted []platform) (pinnedImage, error) {
 	root, err := s.puller.Resolve(ctx, ref)
 	if err != nil {
-		return pinnedImage{}, err
+		return pinnedImage{}, s.askTagInstead(ctx, ref, err)
 	}
 	if ref.Tag() != "" && ref.Digest() != "" {
 		s.checkTag(ctx, ref)
@@ -142,6 +143,24 @@ func (s *session) pinImage(ctx context.Context, ref imageref.Ref, wanted []platf
 		lacking, err := sel.carryRoot(ctx, root)
 		return pinnedImage{sel.carried, lacking}, err
 	})
+}
+
+// askTagInstead says what an upstream gives for the tag of a reference whose digest it
+// does not have. Other errors stay as they are.
+func (s *session) askTagInstead(ctx context.Context, ref imageref.Ref, err error) error {
+	switch {
+	case ref.Digest() == "":
+		return err
+	case errors.Is(err, registry.ErrDigest):
+		return fmt.Errorf("%w: %w", stack.ErrDiffers, err)
+	case ref.Tag() == "" || !errors.Is(err, registry.ErrNotFound):
+		return err
+	}
+	m, tagErr := s.puller.Resolve(ctx, ref.Tagged())
+	if tagErr != nil || m.Digest == ref.Digest() {
+		return err
+	}
+	return &stack.DiffersError{Want: string(ref.Digest()), Got: string(m.Digest)}
 }
 
 // checkTag warns when a tag has moved away from the digest beside it. The

@@ -34,6 +34,9 @@ type Problem struct {
 
 func (p Problem) Error() string { return p.Place + ": " + p.Err.Error() }
 
+// Unwrap gives what is wrong.
+func (p Problem) Unwrap() error { return p.Err }
+
 // Problems is everything found wrong with a stack, in the order of its lines.
 type Problems []Problem
 
@@ -52,6 +55,15 @@ func (p Problems) Unwrap() []error {
 	errs := make([]error, len(p))
 	for i := range p {
 		errs[i] = p[i].Err
+	}
+	return errs
+}
+
+// Causes are the problems one by one, each an error with its place.
+func (p Problems) Causes() []error {
+	errs := make([]error, len(p))
+	for i := range p {
+		errs[i] = p[i]
 	}
 	return errs
 }

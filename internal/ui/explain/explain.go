@@ -48,6 +48,17 @@ func Explain(err error) Explanation {
 	if errors.As(err, &coded) {
 		return Explanation{Sentence: err.Error(), Hint: coded.Hint(), Code: coded.ExitCode()}
 	}
+	var many several
+	if errors.As(err, &many) {
+		if x, differ := explainCauses(many.Causes()); differ {
+			return x
+		}
+	}
+	return explainOne(err)
+}
+
+// explainOne explains an error by the first row that fits.
+func explainOne(err error) Explanation {
 	for _, r := range table {
 		if r.fits(err) {
 			return r.explain(err)

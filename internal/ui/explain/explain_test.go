@@ -34,7 +34,7 @@ var provoke = map[string]error{
 	"The upstream no longer has what the lock says": fetch.ErrSize,
 	"The stack is too large for one bundle":         ledger.ErrTooLarge,
 	"The upstream refuses access":                   &fetch.StatusError{Status: 401},
-	"The upstream does not have it":                 registry.ErrNotFound,
+	"The upstream does not have it":                 &fetch.StatusError{Status: 404},
 	"The upstream's answer cannot be accepted":      registry.ErrDigest,
 	"The upstream failed again and again":           &fetch.StatusError{Status: 503},
 	"Another run is changing this cluster":          kube.ErrLocked,
@@ -62,6 +62,36 @@ func TestEveryRowIsReached(t *testing.T) {
 		if r.code != Interrupted && !strings.Contains(got.Why, err.Error()) {
 			t.Errorf("%q loses the cause: %q", r.sentence, got.Why)
 		}
+	}
+}
+
+// causes is an error of several.
+type causes []error
+
+func (c causes) Error() string   { return errors.Join(c...).Error() }
+func (c causes) Unwrap() []error { return c }
+func (c causes) Causes() []error { return c }
+
+// TestEachCauseIsToldAsItself: what is missing upstream and what is missing here are two
+// things, each with its own advice.
+func TestEachCauseIsToldAsItself(t *testing.T) {
+	gone := func(what string) error { return fmt.Errorf("%s: %w", what, &fetch.StatusError{URL: "u", Status: 404}) }
+	alike := Explain(causes{gone("a"), gone("b")})
+	if alike.Sentence != "The upstream does not have it" || !strings.Contains(alike.Why, "a: ") || !strings.Contains(alike.Why, "b: ") {
+		t.Errorf("of one kind: %+v", alike)
+	}
+	got := Explain(fmt.Errorf("resolving: %w", causes{gone("a"), fmt.Errorf("web.yaml: %w", fs.ErrNotExist), gone("b"), bundle.ErrNotTrusted}))
+	want := []string{
+		"The upstream does not have it:\n  a: u answered 404 Not Found\n  b: u answered 404 Not Found\ndo: check the name and version",
+		"A file is not there:\n  web.yaml: file does not exist\ndo: check the path",
+	}
+	for _, w := range want {
+		if !strings.Contains(got.Why, w) {
+			t.Errorf("%q is missing in\n%s", w, got.Why)
+		}
+	}
+	if got.Sentence != "4 things are wrong, of 3 kinds" || got.Code != NotTrusted || got.Hint == "" {
+		t.Errorf("%+v", got)
 	}
 }
 

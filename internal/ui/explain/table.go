@@ -11,6 +11,7 @@ import (
 	"github.com/caisson/caisson/internal/api/ledger"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/api/yamlfile"
 	"github.com/caisson/caisson/internal/cargo"
 	"github.com/caisson/caisson/internal/cargo/catalog"
@@ -88,6 +89,8 @@ var table = []row{
 		hint: "resolve again, then pack"},
 	{is: pack.ErrNoStatement, sentence: "There is nothing to sign", code: Failed,
 		hint: "get the bundle's signature files, and the binaries they name, again from whoever packed it"},
+	{is: stack.ErrDiffers, sentence: "The upstream gives other content than the stack says", code: Failed,
+		hint: "do not use it: ask whoever publishes it which of the two is right; only when they name the new one, write it into the stack and resolve again"},
 	{as: isAny(pack.ErrUpstreamChanged, bundle.ErrSize, bundle.ErrDigestMismatch, fetch.ErrSize), sentence: "The upstream no longer has what the lock says", code: Failed,
 		hint: "pin what is there now: caisson resolve -f STACK.yaml -o LOCK.yaml, then pack again"},
 	{is: cargo.ErrSeveral, sentence: "The path holds more than one bundle", code: Usage,
@@ -108,8 +111,10 @@ var table = []row{
 		hint: "set HF_TOKEN to a token that may read the model"},
 	{as: isDenied, sentence: "The upstream refuses access", code: Failed,
 		hint: "log in to the registry (docker login HOST), or put the host into ~/.netrc"},
-	{as: isAny(registry.ErrNotFound, hub.ErrNotFound, helm.ErrNoChart, helm.ErrNoVersion), sentence: "The upstream does not have it", code: Failed,
+	{as: isAbsentUpstream, sentence: "The upstream does not have it", code: Failed,
 		hint: "check the name and version in the stack; a mirror is set in the file given with --upstreams"},
+	{is: resolve.ErrDigest, sentence: "An upstream's content is not what it announces", code: Failed,
+		hint: "do not use it: check what stands between you and it (proxy, mirror), and ask whoever publishes it"},
 	{as: isAny(registry.ErrDigest, registry.ErrAmbiguous, registry.ErrMediaType, hub.ErrAnswer), sentence: "The upstream's answer cannot be accepted", code: Failed,
 		hint: "check what stands between you and it (proxy, mirror); then run again"},
 	{is: registry.ErrReference, sentence: "A reference is malformed", code: Failed,
@@ -247,6 +252,13 @@ func isDamaged(err error) bool {
 // correct.
 func isUnreadableLock(err error) bool {
 	return errors.Is(err, bundle.ErrFormat) && (isType[*yamlfile.Error](err) || errors.Is(err, yamlfile.ErrNoDocument))
+}
+
+// isAbsentUpstream matches an upstream that answers, and does not have what was asked for.
+func isAbsentUpstream(err error) bool {
+	var s *fetch.StatusError
+	gone := errors.As(err, &s) && (s.Status == 404 || s.Status == 410)
+	return gone || isAny(registry.ErrNotFound, hub.ErrNotFound, helm.ErrNoChart, helm.ErrNoVersion)(err)
 }
 
 // isDenied matches an upstream that asks who we are.
