@@ -73,7 +73,12 @@ func eitherPulls(a, b helm.Pulls) helm.Pulls {
 // returns the entry to write down. Nothing it does depends on a bundle.
 func (s *session) restoreComponent(ctx context.Context, c *journal.Installed, was *journal.Former, pulls helm.Pulls) (journal.Installed, error) {
 	r := &restorer{session: s, now: c, former: was, engine: helm.NewEngine(s.cluster, c.Namespace, pulls, s.reportWaiting(c.Name))}
+	var leases []kube.LeaderLease
 	if r.former == nil {
+		var err error
+		if leases, err = s.cluster.LeaderLeases(ctx, removedOf(c).Objects); err != nil {
+			return r.entry, err
+		}
 		r.former = &journal.Former{}
 	}
 	r.entry = journal.Installed{
@@ -95,7 +100,7 @@ func (s *session) restoreComponent(ctx context.Context, c *journal.Installed, wa
 			return r.entry, err
 		}
 	}
-	return r.entry, nil
+	return r.entry, s.cluster.ReleaseLeases(ctx, leases)
 }
 
 type restorer struct {

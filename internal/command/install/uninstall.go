@@ -13,6 +13,7 @@ import (
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/listing"
 )
@@ -24,11 +25,17 @@ type UninstallOptions struct {
 	Purge     bool   // forget the stack's journal in the cluster as well
 	Timeout   time.Duration
 	Tool      string
+
+	// What becomes of custom resources that users made and that what goes serves. With
+	// neither, they are an ErrUserObjects.
+	RemoveUserObjects bool // they are deleted first, while their finalizers are still handled
+	LeaveUserObjects  bool // they stay, with nothing that serves them
 }
 
 // Uninstall removes what install made and nothing else: components, dependents
 // first; then custom resource definitions that nothing uses any more, and
-// namespaces that are empty. What stays is told as a warning.
+// namespaces that are empty. What stays is told as a warning. Errors: ErrNeeded,
+// ErrUserObjects.
 func Uninstall(ctx context.Context, opt UninstallOptions, sink event.Sink) (Result, error) {
 	return emitFramed(journal.Uninstall, sink, func() (Result, error) {
 		s, err := openSession(ctx, opt.Target, journal.Uninstall, sink)
@@ -49,6 +56,9 @@ func Uninstall(ctx context.Context, opt UninstallOptions, sink event.Sink) (Resu
 func (s *session) uninstallComponents(ctx context.Context, opt UninstallOptions) error {
 	chosen, err := s.listRemovable(opt.Component)
 	if err != nil {
+		return err
+	}
+	if err := s.settleUserObjects(ctx, opt, chosen); err != nil {
 		return err
 	}
 	run := journal.Run{Tool: opt.Tool, Whole: opt.Component == ""}
@@ -116,6 +126,10 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 	if err := s.clearNodes(ctx, c); err != nil {
 		return err
 	}
+	leases, err := s.cluster.LeaderLeases(ctx, removedOf(c).Objects)
+	if err != nil {
+		return err
+	}
 	if len(c.Objects) > 0 {
 		err := s.runStep(ctx, c.Name, journal.Step{Kind: journal.StepManifests}, func(*journal.Step) error {
 			return s.cluster.DeleteOwned(ctx, c.Objects, s.ownerOf(c.Name))
@@ -140,29 +154,40 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 			return err
 		}
 	}
+	if err := s.cluster.ReleaseLeases(ctx, leases); err != nil {
+		return err
+	}
 	return s.unlabelNodes(ctx, c, "")
 }
 
 // removeLeftovers removes shared objects that nothing uses any more, namespaces last.
 func (s *session) removeLeftovers(ctx context.Context) error {
 	var made []object.Ref
-	needed := map[string]bool{}
-	s.readJournal(func(j *journal.Journal) {
-		made = slices.Clone(j.Made)
-		for _, c := range j.Installed {
-			needed[c.Namespace] = true
-		}
-		if len(j.Installed) > 0 { // definitions may be in use by what stays
-			made = slices.DeleteFunc(made, func(o object.Ref) bool { return o.Kind != "Namespace" || needed[o.Name] })
-		}
-	})
-	isNamespace := func(o object.Ref) bool { return o.Kind == "Namespace" }
-	definitions := slices.DeleteFunc(slices.Clone(made), isNamespace)
-	namespaces := slices.DeleteFunc(made, func(o object.Ref) bool { return !isNamespace(o) })
+	s.readJournal(func(j *journal.Journal) { made = leftovers(slices.Clone(j.Made), j.Installed) })
+	definitions := slices.DeleteFunc(slices.Clone(made), kube.IsNamespace)
+	namespaces := slices.DeleteFunc(made, func(o object.Ref) bool { return !kube.IsNamespace(o) })
 	if err := s.removeShared(ctx, definitions); err != nil {
 		return err
 	}
 	return s.removeShared(ctx, namespaces)
+}
+
+// leftovers are those of the shared objects that nothing installed can be using.
+func leftovers(made []object.Ref, installed []journal.Installed) []object.Ref {
+	needed := map[string]bool{}
+	for i := range installed {
+		needed[installed[i].Namespace] = true
+		for _, o := range installed[i].Objects {
+			if kube.IsNamespace(o) {
+				needed[o.Name] = true
+			}
+		}
+	}
+	if len(installed) == 0 {
+		return made
+	}
+	// Definitions may be in use by what stays.
+	return slices.DeleteFunc(made, func(o object.Ref) bool { return !kube.IsNamespace(o) || needed[o.Name] })
 }
 
 // removeShared removes shared objects side by side, and from the journal those that

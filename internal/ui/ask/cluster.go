@@ -195,21 +195,32 @@ func (a *Rollback) Options(p Program) (install.RollbackOptions, error) {
 // Uninstall are the answers of caisson uninstall.
 type Uninstall struct {
 	Stack
-	Component string
-	Purge     bool
+	Component         string
+	Purge             bool
+	Preview           bool
+	RemoveUserObjects bool
+	LeaveUserObjects  bool
 }
 
 // Form lists what can be said.
 func (a *Uninstall) Form() Form {
 	return Form{Arguments: componentArgument(&a.Component), Fields: append(a.fields(),
+		flagField(&a.Preview, "preview", "show what would go and what would stay, and change nothing"),
 		flagField(&a.Purge, "purge", "forget the stack's journal in the cluster as well; caisson-system goes with the last one"),
+		flagField(&a.RemoveUserObjects, "remove-user-objects", "first delete the objects that users made of the stack's kinds"),
+		flagField(&a.LeaveUserObjects, "leave-user-objects", "leave them, with nothing that serves them"),
 	)}
 }
 
 // Options checks the answers.
 func (a *Uninstall) Options(p Program) (install.UninstallOptions, error) {
-	return finish(checkForm(a.Form()), install.UninstallOptions{
+	c := checkForm(a.Form())
+	if a.RemoveUserObjects && a.LeaveUserObjects {
+		c.refuse("", "--remove-user-objects and --leave-user-objects exclude each other")
+	}
+	return finish(c, install.UninstallOptions{
 		Target: a.target(a.Stack.Stack), Component: a.Component, Purge: a.Purge, Tool: p.Version,
+		RemoveUserObjects: a.RemoveUserObjects, LeaveUserObjects: a.LeaveUserObjects,
 	})
 }
 

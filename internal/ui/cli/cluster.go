@@ -189,14 +189,19 @@ func (a *app) uninstallCommand() *cobra.Command {
 		Use:   "uninstall [COMPONENT] [flags]",
 		Short: "Remove what was installed",
 		Long: "Remove a component, or the whole stack: what caisson made, and nothing else.\n" +
-			"What stays is listed.",
-		Example: "  caisson uninstall web\n  caisson uninstall --purge",
+			"What stays is listed. Objects that users made, and that what goes serves, are\n" +
+			"not left alone without a word: say what becomes of them.",
+		Example: "  caisson uninstall --preview\n  caisson uninstall web\n  caisson uninstall --remove-user-objects --purge",
 	}, &answers, func(cmd *cobra.Command) error {
 		opt, err := answers.Options(a.program())
 		if err != nil {
 			return err
 		}
 		return a.runVerb(cmd, "uninstall", func(ctx context.Context, sink event.Sink) (*output.Page, error) {
+			if answers.Preview {
+				res, err := install.PreviewUninstall(ctx, opt, sink)
+				return pageUnlessFailed(outcome.Removal(res), err)
+			}
 			res, err := install.Uninstall(ctx, opt, sink)
 			return showChange(res, err, "caisson history")
 		})

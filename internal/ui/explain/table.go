@@ -180,6 +180,8 @@ var table = []row{
 		hint: "look at the objects named above: kubectl describe; then run caisson status again"},
 	{is: install.ErrNothingFormer, sentence: "There is nothing to go back to", code: Failed,
 		hint: "caisson history shows what was done; caisson uninstall COMPONENT removes one"},
+	{is: install.ErrUserObjects, sentence: "Objects that users made would lose what serves them", code: Failed,
+		hint: "look with --preview; then delete them first with --remove-user-objects, or keep them as they are with --leave-user-objects"},
 	{is: install.ErrNeeded, sentence: "Other components need it", code: Failed,
 		hint: "remove those first, or everything: caisson uninstall"},
 	{as: isAny(install.ErrManyStacks, report.ErrStack), sentence: "It is not clear which stack is meant", code: Usage,

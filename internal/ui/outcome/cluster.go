@@ -185,6 +185,29 @@ func timeTaken(e install.Entry) string {
 	return output.Duration(e.Ended.Sub(e.Began))
 }
 
+// Removal shows what uninstalling would do.
+func Removal(r install.Removal) (p output.Page) {
+	p.Line(output.Name(r.Stack), output.Say(": %s would be removed, in this order", output.Count(len(r.Components), "component")))
+	for _, c := range r.Components {
+		p.Say("  %-20s %s", output.Clean(c.Name), output.Count(len(c.Objects), "object"))
+	}
+	if len(r.Shared) > 0 {
+		p.Say("then, once nothing is in them or uses them:")
+	}
+	for _, o := range r.Shared {
+		p.Say("  %s", output.Clean(o.String()))
+	}
+	if len(r.Users) == 0 {
+		return p
+	}
+	p.Say("objects that users made would lose what serves them:")
+	for _, u := range r.Users {
+		p.Add(output.Paragraph{First: "  ", Rest: "    ", Text: u.String()})
+	}
+	p.Next("caisson uninstall --remove-user-objects")
+	return p
+}
+
 // Pruned lists what nothing needs any more.
 func Pruned(r install.PruneResult) (p output.Page) {
 	if len(r.Documents) == 0 {
