@@ -18,15 +18,6 @@ type Rendering struct {
 	Objects     []RenderedObject `json:"objects"`               // all of them, hooks and definitions included
 }
 
-// Lookup is one question of templates and the digest of its answer.
-type Lookup struct {
-	APIVersion string        `json:"apiVersion"`
-	Kind       string        `json:"kind"`
-	Namespace  string        `json:"namespace,omitempty"`
-	Name       string        `json:"name,omitempty"` // "" listed
-	Answer     digest.Digest `json:"answer"`
-}
-
 // RenderedObject is one object of a rendering as the chart writes it.
 type RenderedObject struct {
 	APIVersion string            `json:"apiVersion"`

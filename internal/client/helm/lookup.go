@@ -12,13 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 
-	"github.com/caisson/caisson/internal/rules/lookup"
+	"github.com/caisson/caisson/internal/api/plan"
 )
 
 // Lookup answers what templates ask with `lookup`: the object, a list with its
 // items, or nothing. It must not change anything and may be called for the same
 // question again.
-type Lookup func(context.Context, lookup.Question) (map[string]any, error)
+type Lookup func(context.Context, plan.Question) (map[string]any, error)
 
 // Bounds of the answers to one rendering.
 const (
@@ -38,7 +38,7 @@ type budgetedLookup struct {
 	bytes     int
 }
 
-func (b *budgetedLookup) encode(ctx context.Context, q lookup.Question) (json.RawMessage, error) {
+func (b *budgetedLookup) encode(ctx context.Context, q plan.Question) (json.RawMessage, error) {
 	if size := len(q.String()); size > maxQuestion {
 		return nil, fmt.Errorf("%w: a question has %d bytes", errQuestions, size)
 	}
@@ -68,7 +68,7 @@ type lookupProvider struct {
 
 // GetClientFor implements Helm's engine.ClientProvider.
 func (p lookupProvider) GetClientFor(apiVersion, kind string) (dynamic.NamespaceableResourceInterface, bool, error) {
-	return lookupClient{provider: p, question: lookup.Question{APIVersion: apiVersion, Kind: kind}}, true, nil
+	return lookupClient{provider: p, question: plan.Question{APIVersion: apiVersion, Kind: kind}}, true, nil
 }
 
 // lookupClient is one kind, perhaps in one namespace. Only what `lookup` calls is
@@ -76,7 +76,7 @@ func (p lookupProvider) GetClientFor(apiVersion, kind string) (dynamic.Namespace
 type lookupClient struct {
 	dynamic.NamespaceableResourceInterface
 	provider lookupProvider
-	question lookup.Question
+	question plan.Question
 }
 
 func (c lookupClient) Namespace(namespace string) dynamic.ResourceInterface {

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caisson/caisson/internal/rules/lookup"
+	"github.com/caisson/caisson/internal/api/plan"
 )
 
 const asking = `secret: {{ (lookup "v1" "Secret" "n" "s").data.key }}
@@ -23,7 +23,7 @@ func TestTheParentAnswersLookups(t *testing.T) {
 	c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": asking})
 	for name, command := range map[string][]string{"a worker": worker(t), "this process": nil} {
 		var asked []string
-		docs := render(t, c, RenderOptions{Worker: command, Lookup: func(_ context.Context, q lookup.Question) (map[string]any, error) {
+		docs := render(t, c, RenderOptions{Worker: command, Lookup: func(_ context.Context, q plan.Question) (map[string]any, error) {
 			asked = append(asked, q.String())
 			switch {
 			case q.Name == "s":
@@ -57,7 +57,7 @@ func TestLookupsAreBounded(t *testing.T) {
 		"an answer": {`a: {{ lookup "v1" "Secret" "n" "s" }}`, map[string]any{"data": strings.Repeat("x", maxAnswer)}, "the answer about v1/Secret n/s"},
 	} {
 		c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": test.template})
-		_, err := Render(t.Context(), c, RenderOptions{Worker: worker(t), Lookup: func(context.Context, lookup.Question) (map[string]any, error) { return test.answer, nil }})
+		_, err := Render(t.Context(), c, RenderOptions{Worker: worker(t), Lookup: func(context.Context, plan.Question) (map[string]any, error) { return test.answer, nil }})
 		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "rendering chart demo 1.0.0: ") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -68,7 +68,7 @@ func TestLookupsAreBounded(t *testing.T) {
 func TestAFailedAnswerFailsTheRendering(t *testing.T) {
 	c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": asking})
 	refused := errors.New("the operator may not read it")
-	_, err := Render(t.Context(), c, RenderOptions{Worker: worker(t), Lookup: func(context.Context, lookup.Question) (map[string]any, error) { return nil, refused }})
+	_, err := Render(t.Context(), c, RenderOptions{Worker: worker(t), Lookup: func(context.Context, plan.Question) (map[string]any, error) { return nil, refused }})
 	if err == nil || !strings.Contains(err.Error(), refused.Error()) || !strings.Contains(err.Error(), "v1/Secret n/s") {
 		t.Errorf("error is %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/rules/lint"
 	"github.com/caisson/caisson/internal/rules/lookup"
@@ -21,13 +22,13 @@ type Questions struct {
 	scope   lookup.Scope
 
 	mu    sync.Mutex
-	asked map[lookup.Question]Asked
+	asked map[plan.Question]Asked
 	told  []string // values of Secrets among the answers
 }
 
 // Asked is one question and its answer.
 type Asked struct {
-	Question lookup.Question
+	Question plan.Question
 	Digest   digest.Digest // of the answer
 	Own      bool          // about the release's own objects or its namespace, there or not
 	Finding  *lint.Finding // not about them; answered only where the stack allows it
@@ -38,7 +39,7 @@ type Asked struct {
 // NewQuestions answers for a release of a stack from a cluster. Without one there
 // is nothing to be found.
 func NewQuestions(cluster *kube.Client, stack string, scope lookup.Scope) *Questions {
-	return &Questions{cluster: cluster, stack: stack, scope: scope, asked: map[lookup.Question]Asked{}}
+	return &Questions{cluster: cluster, stack: stack, scope: scope, asked: map[plan.Question]Asked{}}
 }
 
 // Asked lists what was asked, sorted.
@@ -49,12 +50,12 @@ func (q *Questions) Asked() []Asked {
 	for _, a := range q.asked {
 		out = append(out, a)
 	}
-	slices.SortFunc(out, func(a, b Asked) int { return lookup.Compare(a.Question, b.Question) })
+	slices.SortFunc(out, func(a, b Asked) int { return a.Question.Compare(b.Question) })
 	return out
 }
 
 // Answer is a Lookup.
-func (q *Questions) Answer(ctx context.Context, question lookup.Question) (map[string]any, error) {
+func (q *Questions) Answer(ctx context.Context, question plan.Question) (map[string]any, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	question, err := q.place(question)
@@ -74,7 +75,7 @@ func (q *Questions) Answer(ctx context.Context, question lookup.Question) (map[s
 
 // place writes a question as rules know it, and takes the namespace off kinds that
 // have none, as Helm does.
-func (q *Questions) place(question lookup.Question) (lookup.Question, error) {
+func (q *Questions) place(question plan.Question) (plan.Question, error) {
 	question, err := question.Canonical()
 	if err != nil || q.cluster == nil {
 		return question, err
@@ -89,7 +90,7 @@ func (q *Questions) place(question lookup.Question) (lookup.Question, error) {
 // ask decides whether a question may be answered and finds the answer. Of what is
 // outside nothing is read unless the stack allows it; a Secret of the component's
 // namespace must be read to know whose it is.
-func (q *Questions) ask(ctx context.Context, question lookup.Question) (Asked, error) {
+func (q *Questions) ask(ctx context.Context, question plan.Question) (Asked, error) {
 	a := Asked{Question: question}
 	why := q.scope.Outside(question, nil)
 	if why == "" {
@@ -121,7 +122,7 @@ func (q *Questions) ask(ctx context.Context, question lookup.Question) (Asked, e
 
 // find reads what is there, less what templates are not shown. The component's
 // namespace is there before the component is.
-func (q *Questions) find(ctx context.Context, question lookup.Question) (map[string]any, error) {
+func (q *Questions) find(ctx context.Context, question plan.Question) (map[string]any, error) {
 	if q.cluster == nil {
 		return nil, nil
 	}

@@ -12,8 +12,8 @@ import (
 
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
+	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/rules/document"
-	"github.com/caisson/caisson/internal/rules/lookup"
 )
 
 // ErrWorker: the process that renders charts ended without an answer, as it does
@@ -41,7 +41,7 @@ type renderRequest struct {
 // workerMessage is what a worker says: a question of a template, a document that
 // was rendered, or, last, what else the rendering came to.
 type workerMessage struct {
-	Question *lookup.Question   `json:"question,omitempty"`
+	Question *plan.Question     `json:"question,omitempty"`
 	Document *document.Document `json:"document,omitempty"` // each on its own: it is read whole
 	Notes    string             `json:"notes,omitempty"`
 	Problem  string             `json:"problem,omitempty"`  // why there are no documents
@@ -106,7 +106,7 @@ type workerPipe struct {
 }
 
 // ask is a Lookup.
-func (p workerPipe) ask(_ context.Context, q lookup.Question) (map[string]any, error) {
+func (p workerPipe) ask(_ context.Context, q plan.Question) (map[string]any, error) {
 	if err := p.out.Encode(workerMessage{Question: &q}); err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
@@ -247,7 +247,7 @@ func (m *made) end(last workerMessage) (Rendering, error) {
 }
 
 // reply answers one question for the worker.
-func (b *budgetedLookup) reply(ctx context.Context, q lookup.Question) lookupReply {
+func (b *budgetedLookup) reply(ctx context.Context, q plan.Question) lookupReply {
 	data, err := b.encode(ctx, q)
 	if err != nil {
 		return lookupReply{Problem: err.Error()}

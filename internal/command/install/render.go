@@ -136,9 +136,7 @@ func (in *installer) lookupsMoved(planned *plan.Rendering, asked []helm.Asked) [
 	var moved []string
 	for _, a := range asked {
 		q := a.Question
-		at := slices.IndexFunc(planned.Lookups, func(l plan.Lookup) bool {
-			return l.APIVersion == q.APIVersion && l.Kind == q.Kind && l.Namespace == q.Namespace && l.Name == q.Name
-		})
+		at := slices.IndexFunc(planned.Lookups, func(l plan.Lookup) bool { return l.Question == q })
 		switch {
 		case in.again && (a.Own || in.brings(q)):
 		case at < 0:
@@ -152,7 +150,7 @@ func (in *installer) lookupsMoved(planned *plan.Rendering, asked []helm.Asked) [
 
 // brings says whether a question is about what this plan installs: an object of
 // any of its releases, or a list that one would stand in.
-func (in *installer) brings(q lookup.Question) bool {
+func (in *installer) brings(q plan.Question) bool {
 	return slices.ContainsFunc(in.plan.Components, func(c plan.Component) bool {
 		return slices.ContainsFunc(c.Releases, func(r plan.Release) bool {
 			return slices.ContainsFunc(r.Rendering.Objects, func(o plan.RenderedObject) bool {

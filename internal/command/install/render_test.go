@@ -11,7 +11,6 @@ import (
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/event"
-	"github.com/caisson/caisson/internal/rules/lookup"
 	"github.com/caisson/caisson/internal/testkit/stacktest"
 )
 
@@ -185,22 +184,20 @@ func TestAnswersThatThePlanItselfMoves(t *testing.T) {
 		}},
 	}}}}}
 	for _, test := range []struct {
-		question lookup.Question
+		question plan.Question
 		again    bool
 		free     bool
 	}{
-		{lookup.Question{APIVersion: "v1", Kind: "Service", Namespace: "back", Name: "db"}, true, true},
-		{lookup.Question{APIVersion: "v1", Kind: "Service", Namespace: "back", Name: "db"}, false, false},
-		{lookup.Question{APIVersion: "v1", Kind: "Service", Namespace: "back"}, true, true},
-		{lookup.Question{APIVersion: "v1", Kind: "Secret", Namespace: "shared", Name: "db"}, true, true},
-		{lookup.Question{APIVersion: "v1", Kind: "Secret", Namespace: "back", Name: "db"}, true, false},
-		{lookup.Question{APIVersion: "v1", Kind: "Service", Namespace: "back", Name: "other"}, true, false},
+		{plan.Question{APIVersion: "v1", Kind: "Service", Namespace: "back", Name: "db"}, true, true},
+		{plan.Question{APIVersion: "v1", Kind: "Service", Namespace: "back", Name: "db"}, false, false},
+		{plan.Question{APIVersion: "v1", Kind: "Service", Namespace: "back"}, true, true},
+		{plan.Question{APIVersion: "v1", Kind: "Secret", Namespace: "shared", Name: "db"}, true, true},
+		{plan.Question{APIVersion: "v1", Kind: "Secret", Namespace: "back", Name: "db"}, true, false},
+		{plan.Question{APIVersion: "v1", Kind: "Service", Namespace: "back", Name: "other"}, true, false},
 	} {
 		q := test.question
 		in := &installer{plan: p, again: test.again}
-		planned := &plan.Rendering{Lookups: []plan.Lookup{
-			{APIVersion: q.APIVersion, Kind: q.Kind, Namespace: q.Namespace, Name: q.Name, Answer: "sha256:then"},
-		}}
+		planned := &plan.Rendering{Lookups: []plan.Lookup{{Question: q, Answer: "sha256:then"}}}
 		moved := in.lookupsMoved(planned, []helm.Asked{{Question: q, Digest: "sha256:now"}})
 		if (len(moved) == 0) != test.free {
 			t.Errorf("%s, again %v: %q", q, test.again, moved)

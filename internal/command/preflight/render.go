@@ -232,8 +232,7 @@ func (made *rendered) describe(chart string, planned *plan.Rendering, first, sec
 // the release's own matter.
 func note(asked []helm.Asked, made *rendered, planned *plan.Rendering) {
 	for _, a := range asked {
-		q := a.Question
-		planned.Lookups = append(planned.Lookups, plan.Lookup{APIVersion: q.APIVersion, Kind: q.Kind, Namespace: q.Namespace, Name: q.Name, Answer: a.Digest})
+		planned.Lookups = append(planned.Lookups, plan.Lookup{Question: a.Question, Answer: a.Digest})
 		if a.Finding != nil {
 			made.Egress = append(made.Egress, *a.Finding)
 		}

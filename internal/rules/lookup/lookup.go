@@ -6,52 +6,17 @@
 package lookup
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/lint"
 )
-
-// Question is what a template asks of the cluster.
-type Question struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Namespace  string `json:"namespace,omitempty"` // "" for kinds without one, and for all of them
-	Name       string `json:"name,omitempty"`      // "" lists
-}
-
-// String is how a stack names the question where it allows it:
-// "v1/Secret team/db", "v1/Namespace kube-system", "v1/Node *".
-func (q Question) String() string {
-	out := q.APIVersion + "/" + q.Kind + " "
-	if q.Namespace != "" {
-		out += q.Namespace + "/"
-	}
-	return out + cmp.Or(q.Name, "*")
-}
-
-// Canonical writes the question's API version in its one form: "v1", not "/v1". A
-// rule about v1/Secret must not be got round by spelling.
-func (q Question) Canonical() (Question, error) {
-	version, err := schema.ParseGroupVersion(q.APIVersion)
-	if err != nil || version.Version == "" {
-		return q, fmt.Errorf("%q is not an API version", q.APIVersion)
-	}
-	q.APIVersion = version.String()
-	return q, nil
-}
-
-// Compare sorts questions.
-func Compare(a, b Question) int {
-	return cmp.Or(cmp.Compare(a.APIVersion, b.APIVersion), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-}
 
 // Scope is whose templates ask.
 type Scope struct {
@@ -64,7 +29,7 @@ type Scope struct {
 
 // Outside says why a question is not the release's own matter, or "". found is
 // what the cluster has, nil for nothing.
-func (s Scope) Outside(q Question, found map[string]any) string {
+func (s Scope) Outside(q plan.Question, found map[string]any) string {
 	switch {
 	case s.IsNamespace(q):
 		return ""
@@ -79,14 +44,14 @@ func (s Scope) Outside(q Question, found map[string]any) string {
 }
 
 // IsNamespace says whether a question is about the component's own namespace.
-func (s Scope) IsNamespace(q Question) bool {
+func (s Scope) IsNamespace(q plan.Question) bool {
 	return q.APIVersion == "v1" && q.Kind == "Namespace" && q.Namespace == "" && q.Name == s.Namespace
 }
 
 // Owns says whether a question is about the component's namespace, or about what
 // is the release's own in it or not there yet: installing the release changes the
 // answer.
-func (s Scope) Owns(q Question, found map[string]any) bool {
+func (s Scope) Owns(q plan.Question, found map[string]any) bool {
 	return s.IsNamespace(q) || (q.Namespace == s.Namespace && s.owns(found))
 }
 
@@ -126,7 +91,7 @@ func (s Scope) Gone(object map[string]any) bool {
 }
 
 // Finding is what a question outside comes to.
-func (s Scope) Finding(q Question, why string) lint.Finding {
+func (s Scope) Finding(q plan.Question, why string) lint.Finding {
 	return lint.Finding{
 		Code: event.CodeLookup, Template: s.Chart, Text: q.String(),
 		What: fmt.Sprintf("a template looks up %s in the cluster; %s", q, why),

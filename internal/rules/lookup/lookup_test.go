@@ -5,11 +5,16 @@ import (
 	"testing"
 
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
 )
 
 func marked(annotations, labels map[string]any) map[string]any {
 	return map[string]any{"metadata": map[string]any{"annotations": annotations, "labels": labels}}
+}
+
+func question(apiVersion, kind, namespace, name string) plan.Question {
+	return plan.Question{APIVersion: apiVersion, Kind: kind, Namespace: namespace, Name: name}
 }
 
 func TestWhatIsOutside(t *testing.T) {
@@ -19,25 +24,25 @@ func TestWhatIsOutside(t *testing.T) {
 	foreign := marked(map[string]any{"meta.helm.sh/release-name": "db", "meta.helm.sh/release-namespace": "team"}, map[string]any{"app.kubernetes.io/instance": "web"})
 	unmarked := marked(nil, nil)
 	for name, test := range map[string]struct {
-		q     Question
+		q     plan.Question
 		found map[string]any
 		why   string
 	}{
-		"a Secret to come":            {Question{"v1", "Secret", "team", "s"}, nil, ""},
-		"the release's Secret":        {Question{"v1", "Secret", "team", "s"}, own, ""},
-		"a hook's Secret":             {Question{"v1", "Secret", "team", "s"}, hooked, ""},
-		"another release's Secret":    {Question{"v1", "Secret", "team", "s"}, foreign, "not the release's own"},
-		"nobody's Secret":             {Question{"v1", "Secret", "team", "s"}, unmarked, "not the release's own"},
-		"Secrets, all its own":        {Question{"v1", "Secret", "team", ""}, map[string]any{"items": []any{own, hooked}}, ""},
-		"Secrets, one foreign":        {Question{"v1", "Secret", "team", ""}, map[string]any{"items": []any{own, foreign}}, "not the release's own"},
-		"a Service beside it":         {Question{"v1", "Service", "team", "x"}, unmarked, ""},
-		"another namespace":           {Question{"v1", "ConfigMap", "kube-system", "x"}, nil, "another namespace"},
-		"all namespaces":              {Question{"v1", "ConfigMap", "", ""}, nil, "all of them"},
-		"its own namespace":           {Question{"v1", "Namespace", "", "team"}, nil, ""},
-		"another Namespace":           {Question{"v1", "Namespace", "", "kube-system"}, nil, "no namespace"},
-		"all Namespaces":              {Question{"v1", "Namespace", "", ""}, nil, "no namespace"},
-		"another group's Namespace":   {Question{"x.example/v1", "Namespace", "", "team"}, nil, "no namespace"},
-		"another group's own Secrets": {Question{"x.example/v1", "Secret", "team", "s"}, unmarked, ""},
+		"a Secret to come":            {question("v1", "Secret", "team", "s"), nil, ""},
+		"the release's Secret":        {question("v1", "Secret", "team", "s"), own, ""},
+		"a hook's Secret":             {question("v1", "Secret", "team", "s"), hooked, ""},
+		"another release's Secret":    {question("v1", "Secret", "team", "s"), foreign, "not the release's own"},
+		"nobody's Secret":             {question("v1", "Secret", "team", "s"), unmarked, "not the release's own"},
+		"Secrets, all its own":        {question("v1", "Secret", "team", ""), map[string]any{"items": []any{own, hooked}}, ""},
+		"Secrets, one foreign":        {question("v1", "Secret", "team", ""), map[string]any{"items": []any{own, foreign}}, "not the release's own"},
+		"a Service beside it":         {question("v1", "Service", "team", "x"), unmarked, ""},
+		"another namespace":           {question("v1", "ConfigMap", "kube-system", "x"), nil, "another namespace"},
+		"all namespaces":              {question("v1", "ConfigMap", "", ""), nil, "all of them"},
+		"its own namespace":           {question("v1", "Namespace", "", "team"), nil, ""},
+		"another Namespace":           {question("v1", "Namespace", "", "kube-system"), nil, "no namespace"},
+		"all Namespaces":              {question("v1", "Namespace", "", ""), nil, "no namespace"},
+		"another group's Namespace":   {question("x.example/v1", "Namespace", "", "team"), nil, "no namespace"},
+		"another group's own Secrets": {question("x.example/v1", "Secret", "team", "s"), unmarked, ""},
 	} {
 		got := s.Outside(test.q, test.found)
 		if (got == "") != (test.why == "") || !strings.Contains(got, test.why) {
@@ -47,9 +52,9 @@ func TestWhatIsOutside(t *testing.T) {
 }
 
 func TestWhatTheStackAllows(t *testing.T) {
-	q := Question{"v1", "Namespace", "", "kube-system"}
+	q := question("v1", "Namespace", "", "kube-system")
 	s := Scope{Chart: "web", Rules: []lock.Allow{{Code: event.CodeLookup, Match: "v1/Namespace kube-*", Reason: "it is told apart by its UID"}}}
-	if !s.Allowed(s.Finding(q, "why")) || s.Allowed(s.Finding(Question{"v1", "Secret", "kube-system", "x"}, "why")) {
+	if !s.Allowed(s.Finding(q, "why")) || s.Allowed(s.Finding(question("v1", "Secret", "kube-system", "x"), "why")) {
 		t.Error("a rule allows what it does not match, or not what it does")
 	}
 }

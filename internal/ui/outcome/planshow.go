@@ -13,7 +13,6 @@ import (
 	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/gpu"
-	"github.com/caisson/caisson/internal/rules/lookup"
 	"github.com/caisson/caisson/internal/ui/output"
 )
 
@@ -133,7 +132,7 @@ func addRendering(p *output.Page, r *plan.Rendering, all bool) {
 	}
 	var asked, chance, hooks []string
 	for _, l := range r.Lookups {
-		asked = append(asked, lookup.Question{APIVersion: l.APIVersion, Kind: l.Kind, Namespace: l.Namespace, Name: l.Name}.String())
+		asked = append(asked, l.String())
 	}
 	for _, o := range r.Objects {
 		ref := object.Ref{APIVersion: o.APIVersion, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}

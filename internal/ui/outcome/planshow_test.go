@@ -30,7 +30,7 @@ func TestPlanShowsWhatGoesOntoNodes(t *testing.T) {
 func TestPlanShowsWhatTemplatesDo(t *testing.T) {
 	p := &plan.Plan{Index: digest.FromString("index"), Components: []plan.Component{{Name: "web", Namespace: "front", Releases: []plan.Release{{
 		Name: "web", Action: plan.Install, Rendering: &plan.Rendering{
-			Lookups: []plan.Lookup{{APIVersion: "v1", Kind: "Secret", Namespace: "front", Name: "own"}},
+			Lookups: []plan.Lookup{{Question: plan.Question{APIVersion: "v1", Kind: "Secret", Namespace: "front", Name: "own"}}},
 			Objects: []plan.RenderedObject{
 				{APIVersion: "v1", Kind: "Secret", Name: "own", Chance: []string{"/data/password"}},
 				{APIVersion: "batch/v1", Kind: "Job", Name: "setup", Hook: "pre-install"},
