@@ -75,6 +75,7 @@ var (
 	ErrTampered       = errors.New("content differs from its digest")
 	ErrMissing        = errors.New("volume missing")
 	ErrNotTrusted     = errors.New("bundle not trusted")
+	ErrNoLedger       = errors.New("the bundle's ledger file is missing")
 	ErrUnknownBlob    = errors.New("blob not in bundle")
 	ErrOtherJob       = errors.New("directory holds another job")
 	ErrStray          = errors.New("volumes without journal or head")

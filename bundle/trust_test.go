@@ -75,13 +75,13 @@ func TestLedgerIsPartOfTheStatement(t *testing.T) {
 		t.Errorf("ledger %q", tr.Ledger())
 	}
 	flip(t, dir, "demo.ledger.json", 2)
-	if _, err := tryOpen(dir); !errors.Is(err, ErrNotTrusted) {
+	if _, err := tryOpen(dir); !errors.Is(err, ErrNotTrusted) || errors.Is(err, ErrNoLedger) {
 		t.Errorf("changed ledger: %v", err)
 	}
 	if err := os.Remove(filepath.Join(dir, "demo.ledger.json")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tryOpen(dir); !errors.Is(err, ErrNotTrusted) {
+	if _, err := tryOpen(dir); !errors.Is(err, ErrNotTrusted) || !errors.Is(err, ErrNoLedger) || !strings.Contains(err.Error(), "demo.ledger.json") {
 		t.Errorf("absent ledger: %v", err)
 	}
 }

@@ -68,7 +68,8 @@ func (p Predicate) expiryTime() time.Time {
 // Trust asks c about every signature that was found. A signature counts when c
 // accepts it and its statement agrees with the bundle: index.json, name,
 // version, format, size, volumes, lock, ledger. With none such the error is
-// ErrNotTrusted and says why for each. Trusted takes the bundle over: closing
+// ErrNotTrusted and says why for each; it is ErrNoLedger as well where a signature
+// lacks nothing but the ledger's file. Trusted takes the bundle over: closing
 // either closes both.
 func (b *Bundle) Trust(c Checker) (*Trusted, error) {
 	t := &Trusted{Bundle: b, ledgers: map[digest.Digest][]byte{}, rooms: make(rooms, maxRooms)}
@@ -170,18 +171,26 @@ type ClaimError struct {
 	Claim       string // what it is about: subject, lock, ledger, ...
 	File        string // base name of the file: the head or the ledger
 	Says, Holds string // Holds is "none" where the file is missing
+	missing     bool
 }
 
 func (e *ClaimError) Error() string {
+	if e.missing {
+		return fmt.Sprintf("%v: %s, which the signed statement names as %s", ErrNoLedger, e.File, e.Says)
+	}
 	return fmt.Sprintf("%v: statement says %s %s, %s has %s", ErrFormat, e.Claim, e.Says, e.File, e.Holds)
 }
 
 func (e *ClaimError) Unwrap() error { return ErrFormat }
 
+// Is reports true for ErrNoLedger where the ledger is missing.
+func (e *ClaimError) Is(target error) bool { return e.missing && target == ErrNoLedger }
+
 func (t *Trusted) claimError(claim, says, holds string) error {
 	e := &ClaimError{Claim: claim, File: filepath.Base(t.files.Head), Says: says, Holds: holds}
 	if claim == "ledger" {
 		e.File = ledgerName(t.files.Name)
+		e.missing = len(t.files.Ledgers) == 0 && says != ""
 	}
 	if holds == "" {
 		e.Holds = "none"

@@ -27,6 +27,7 @@ const (
 	CodeExtraVolume      = "extra-volume"
 	CodeHeadInvalid      = "head-invalid"
 	CodeNotTrusted       = "not-trusted"
+	CodeMissingLedger    = "missing-ledger"
 	CodeSignatureIgnored = "signature-ignored"
 	CodeExpired          = "expired"
 	CodeClock            = "clock"
@@ -144,6 +145,7 @@ var codes = []CodeInfo{
 	{CodeExtraVolume, Warn, "Remove the volume: it is not part of the bundle."},
 	{CodeHeadInvalid, Error, "Copy the head from the source medium again."},
 	{CodeNotTrusted, Error, "Give the public key of the bundle's signer with --key."},
+	{CodeMissingLedger, Error, "Copy the ledger file from the source medium again."},
 	{CodeSignatureIgnored, Notice, "Nothing, if the other signatures are those that you expect."},
 	{CodeExpired, Error, "Ask the sender for a newer bundle."},
 	{CodeClock, Error, "Set this machine's clock."},

@@ -63,8 +63,9 @@ type Bundle struct {
 	Keys     []string      `json:"keys,omitempty"` // ids of the keys whose signatures count
 	Sequence int64         `json:"sequence,omitempty"`
 	Trusted  bool          `json:"trusted"`
-	Stale    bool          `json:"stale,omitempty"` // expired, or the clock says that it is not made yet
-	Intact   bool          `json:"intact"`          // trusted, not stale, complete and every byte proven
+	NoLedger bool          `json:"noLedger,omitempty"` // it is signed, and the ledger that the signature names is missing
+	Stale    bool          `json:"stale,omitempty"`    // expired, or the clock says that it is not made yet
+	Intact   bool          `json:"intact"`             // trusted, not stale, complete and every byte proven
 }
 
 // Run verifies every bundle in opt.Paths. The result is complete whenever the
@@ -176,7 +177,8 @@ func (r *run) verifyHead(ctx context.Context, files bundle.Files, out *Bundle) e
 	t, err := h.Trust(r.checker)
 	if err != nil {
 		r.report(trustFinding(files, err))
-		r.fake = true
+		out.NoLedger = errors.Is(err, bundle.ErrNoLedger)
+		r.fake = r.fake || !out.NoLedger
 		r.checkVolumes(h)
 		return nil
 	}
@@ -219,6 +221,11 @@ func trustFinding(files bundle.Files, err error) event.Finding {
 	}
 	var claim *bundle.ClaimError
 	switch {
+	case errors.Is(err, bundle.ErrNoLedger) && errors.As(err, &claim):
+		f.Code, f.Volume = event.CodeMissingLedger, claim.File
+		f.What = "the ledger file " + claim.File + " is missing"
+		f.Why = "the signed statement names it: it tells what was checked before the bundle was packed"
+		f.Hint = catalog.CopyAgain(claim.File) + ", to where the head lies"
 	case errors.As(err, &claim):
 		f.Volume = claim.File
 		f.Hint = catalog.CopyAgain(append([]string{claim.File}, signatures...)...) + ": they do not belong together"

@@ -55,6 +55,8 @@ var table = []row{
 		hint: "set CAISSON_PASSWORD (or COSIGN_PASSWORD), or unset it to be asked"},
 	{is: sign.ErrKeyFormat, sentence: "The key file cannot be used", code: Failed,
 		hint: "give the .key file where something is signed and the .pub file where it is checked; caisson keys generate --out DIR makes both"},
+	{is: bundle.ErrNoLedger, sentence: "The bundle's ledger file is missing", code: Damaged,
+		hint: "copy NAME.ledger.json again from the source, to where NAME.head.tar lies"},
 	{is: bundle.ErrNotTrusted, sentence: "The bundle is not trusted", code: NotTrusted,
 		hint: "compare the key with the one that signed: caisson inspect PATH shows the signers; do not use the bundle until this is settled"},
 	{is: cargo.ErrExpired, sentence: "The bundle has expired", code: NotTrusted,

@@ -118,6 +118,8 @@ func Verified(r verify.Result) (p output.Page) {
 
 func verdict(b verify.Bundle) output.Span {
 	switch {
+	case b.NoLedger:
+		return output.Span{Text: "INCOMPLETE: ITS LEDGER FILE IS MISSING", Look: output.Bad}
 	case !b.Trusted:
 		return output.Span{Text: "NOT TRUSTED", Look: output.Bad}
 	case b.Stale:
@@ -207,7 +209,7 @@ func trustOf(b inspect.Bundle, keyGiven bool) output.Span {
 	case b.Verified:
 		return output.Span{Text: "verified: signed by " + strings.Join(b.Keys, ", ") + "; volumes not read", Look: output.Good}
 	case keyGiven:
-		return output.Span{Text: "NOT TRUSTED: no signature by the given key", Look: output.Bad}
+		return output.Span{Text: "NOT TRUSTED: no signature by the given key counts", Look: output.Bad}
 	}
 	return output.Span{Text: "NOT VERIFIED: no --key given, all below is the bundle's own claim", Look: output.Bad}
 }
