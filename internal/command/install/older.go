@@ -3,7 +3,10 @@ package install
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/cargo"
@@ -16,11 +19,16 @@ const (
 )
 
 // notOlder refuses a bundle older than what was installed, and another one of
-// the same age; where that is allowed, the run will say so. The caller holds the
+// the same age, unless everything that is there now comes from it: a rollback went
+// back to it. Where it is allowed otherwise, the run will say so. The caller holds the
 // lease.
 func (s *session) notOlder(t *cargo.Bundle, allow bool) error {
 	this := journal.Newest{Sequence: t.Sequence(), Index: t.IndexDigest()}
 	err := refuseOlder(s.journal.Newest, this)
+	if err != nil && s.allComesFrom(this.Index) {
+		s.info("", "this is the bundle that is installed now: what is newer was taken back")
+		return nil
+	}
 	if err != nil && !allow {
 		return fmt.Errorf("checking the bundle: %w", err)
 	}
@@ -31,6 +39,19 @@ func (s *session) notOlder(t *cargo.Bundle, allow bool) error {
 		s.journal.Newest = this // saved with the run
 	}
 	return nil
+}
+
+// allComesFrom says whether the journal shows that each component that is installed is
+// of one bundle.
+func (s *session) allComesFrom(index digest.Digest) bool {
+	if len(s.journal.Installed) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(s.journal.Installed, func(c journal.Installed) bool {
+		return !slices.ContainsFunc(s.journal.Runs, func(r journal.Run) bool {
+			return r.Verb == journal.Install && r.Plan == c.Plan && r.Index == index
+		})
+	})
 }
 
 func refuseOlder(newest, this journal.Newest) error {
