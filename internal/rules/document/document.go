@@ -27,16 +27,22 @@ type Document struct {
 	Line     int    // of the first line of Source within the rendered template, from 1
 	Source   string
 	CRD      bool // from a crds/ directory
+	Manifest bool `json:",omitempty"` // of a plain manifest, which no chart renders
 }
 
-// Split cuts a stream of YAML documents apart. name is what Documents carry as
-// their Template. Empty documents are dropped. Errors wrap ErrTooLarge.
+// Split cuts a plain manifest, a stream of YAML documents, apart. name is what
+// Documents carry as their Template. Empty documents are dropped. Errors wrap
+// ErrTooLarge.
 func Split(name, source string) ([]Document, error) {
 	var s Splitter
 	if err := s.Add(name, source, false); err != nil {
 		return nil, err
 	}
-	return s.Documents(), nil
+	docs := s.Documents()
+	for i := range docs {
+		docs[i].Manifest = true
+	}
+	return docs, nil
 }
 
 // Splitter splits several streams within the bounds of one rendering. The zero

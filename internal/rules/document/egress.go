@@ -173,6 +173,7 @@ func (w *walker) listAddress(n *yaml.Node, reader string, at *position) {
 func (w *walker) listCommand(m mapping, at *position) {
 	var words []Word
 	var first *yaml.Node
+	var nodes []*yaml.Node
 	for _, key := range []string{"command", "args"} {
 		v := m.get(key)
 		switch {
@@ -187,11 +188,15 @@ func (w *walker) listCommand(m mapping, at *position) {
 				if first == nil {
 					first = c
 				}
+				nodes = append(nodes, c)
 				words = append(words, Word{Text: c.Value, Line: w.lines.at(c.Line), lines: w.lines.of(c)})
 			}
 		}
 	}
 	if len(words) > 0 {
 		w.add(Site{What: Argv, Words: words}, first, at)
+	}
+	for i := range nodes {
+		w.listFlag(nodes, i, at)
 	}
 }

@@ -35,6 +35,49 @@ var (
 		`uri|url|format|digest|sha|gc[a-z-]*|timeout|enabled)$`)
 )
 
+// An image's name without tag and digest is told from other names with a host by
+// the name that it stands under, and by its form.
+var (
+	// a host with a dot or port, and a path
+	untaggedReference = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*(?:(?:\.[a-z0-9-]+)+(?::[0-9]{1,5})?|:[0-9]{1,5})((?:/` + partPattern + `)+)$`)
+	// what names that speak of images end in when a part of a name stands there
+	partOfImageName = regexp.MustCompile(`(?i)(host|hub|mirrors?|namespace|org|organi[sz]ation|owner|project|group|server|domain|endpoint|service|` +
+		`bucket|store|address|source|base|root|patterns?|regex|glob|annotations?|labels?|resource|class|field|key|domain|scan[a-z]*|` +
+		`allow[a-z]*|den(y|ied)[a-z]*|block[a-z]*|ignore[a-z]*|exclude[a-z]*|include[a-z]*|prefixes|registries|repositories|credentials?)$`)
+	// hosts of registries, as opposed to the domains of resources and annotations
+	registryHost = regexp.MustCompile(`(?i)registry|docker|harbor|quay|gcr\.|\bg?h?cr\.|ecr\.|acr\.|\.cr\.|:[0-9]+$`)
+)
+
+// isUntaggedImage says whether ref, under a name, is an image of which neither tag
+// nor digest is given: ghcr.io/acme/web. With one word behind the host, the host
+// must be that of a registry: nvidia.com/gpu is a resource.
+func isUntaggedImage(name, ref string) bool {
+	m := untaggedReference.FindStringSubmatch(ref)
+	if m == nil || !namesImage(name) || partOfImageName.MatchString(name) || !isPlausible(ref) {
+		return false
+	}
+	host, _, _ := strings.Cut(ref, "/")
+	return strings.Count(m[1], "/") > 1 || registryHost.MatchString(host)
+}
+
+// isTagOf says whether other is the name of the tag that goes with an image's name:
+// cacheImageTag or CACHE_TAG with cacheImage, tag with imageName.
+func isTagOf(image, other string) bool {
+	stem := plainName(image)
+	bare := strings.TrimSuffix(strings.TrimSuffix(stem, "name"), "image")
+	for _, end := range []string{"tag", "version"} {
+		if before, ok := strings.CutSuffix(plainName(other), end); ok && (before == stem || before == bare || before == bare+"image") {
+			return true
+		}
+	}
+	return false
+}
+
+// plainName is a name in lower case, without what parts its words.
+func plainName(name string) string {
+	return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(name))
+}
+
 var pictureFile = map[string]bool{
 	".png": true, ".svg": true, ".jpg": true, ".jpeg": true, ".gif": true, ".webp": true, ".ico": true, ".iso": true, ".img": true, ".qcow2": true,
 }

@@ -154,36 +154,69 @@ func (w *walker) listVariable(m mapping, value *yaml.Node, at *position) bool {
 	if !ok {
 		return false
 	}
-	name := at.key
+	name, beside := at.key, m.wordNamed
 	if name == "value" {
-		name = m.word("name")
+		name, beside = m.word("name"), w.variableNamed
 	}
-	return namesImage(name) && w.listNamed(value, ref, at)
+	return w.listNamed(name, value, ref, at, beside)
 }
 
-// listNamed lists a reference without a host under a name that holds images.
-func (w *walker) listNamed(n *yaml.Node, ref string, at *position) bool {
-	if completeReference.MatchString(ref) || !isNamedImage(ref) {
+// listNamed lists a reference under a name that holds images, where it is not
+// complete: without a host, or without a tag. Its tag may stand beside it, under a
+// name of its own.
+func (w *walker) listNamed(name string, n *yaml.Node, ref string, at *position, beside func(isTag func(string) bool) string) bool {
+	switch {
+	case !namesImage(name) || completeReference.MatchString(ref):
 		return false
+	case isNamedImage(ref):
+		w.listReference(ref, Likely, n, at)
+	case !isUntaggedImage(name, ref):
+		return false
+	default:
+		w.listUntagged(name, n, ref, at, beside)
 	}
-	w.listReference(ref, Likely, n, at)
 	return true
 }
 
-// listArgument handles --x-image=REF and --x-image REF where REF has no host.
+// listUntagged lists a reference with a host and without a tag. One whose tag stands
+// beside it cannot be rewritten: no digest goes where its reader puts the tag.
+func (w *walker) listUntagged(name string, n *yaml.Node, ref string, at *position, beside func(isTag func(string) bool) string) {
+	joined := ""
+	if beside != nil {
+		joined = joinVersion(ref, beside(func(other string) bool { return isTagOf(name, other) }))
+	}
+	if joined == "" || joined == ref || !isPlausible(joined) {
+		w.listReference(ref, Likely, n, at)
+		return
+	}
+	w.add(Site{What: Spread, Ref: joined, Certainty: Joined, Kept: true}, n, at)
+}
+
+// variableNamed is the value of the variable, in the list that the walk is in, whose
+// name is such.
+func (w *walker) variableNamed(is func(string) bool) string {
+	for _, n := range w.list {
+		if n = follow(n); n.Kind == yaml.MappingNode && is(mapping{n}.word("name")) {
+			return mapping{n}.word("value")
+		}
+	}
+	return ""
+}
+
+// listArgument handles --x-image=REF and --x-image REF where REF is not complete.
 func (w *walker) listArgument(n, before *yaml.Node, at *position) bool {
 	word, ok := stringOf(n)
 	if !ok || w.quiet.images {
 		return false
 	}
 	if flag, ref, ok := strings.Cut(word, "="); ok && strings.HasPrefix(flag, "-") {
-		return namesImage(flag) && w.listNamed(n, ref, at)
+		return w.listNamed(flag, n, ref, at, nil)
 	}
 	if before == nil {
 		return false
 	}
 	flag, ok := stringOf(before)
-	return ok && strings.HasPrefix(flag, "-") && !strings.Contains(flag, "=") && namesImage(flag) && w.listNamed(n, word, at)
+	return ok && strings.HasPrefix(flag, "-") && !strings.Contains(flag, "=") && w.listNamed(flag, n, word, at, nil)
 }
 
 // listString lists a string that is a complete reference, and one that may be a
@@ -197,7 +230,7 @@ func (w *walker) listString(n *scalar, at *position) {
 		_, ref, _ = strings.Cut(ref, "=")
 	}
 	switch {
-	case isComplete(ref):
+	case isComplete(ref), at.index >= 0 && isUntaggedImage(at.key, ref):
 		w.listReference(ref, Likely, n, at)
 	case w.lines.depth == 0 && strings.ContainsAny(ref, ":@") && isPlausible(ref) && (namesImage(at.key) || at.isContainerString()):
 		w.listReference(ref, Possible, n, at)

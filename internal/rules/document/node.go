@@ -59,6 +59,34 @@ func (m mapping) word(key string) string {
 	return ""
 }
 
+// wordNamed is the scalar under the first key that is such, trimmed, or "".
+func (m mapping) wordNamed(is func(string) bool) string {
+	for i := 0; i+1 < len(m.node.Content); i += 2 {
+		if v := follow(m.node.Content[i+1]); is(m.node.Content[i].Value) && v.Kind == yaml.ScalarNode && v.ShortTag() != "!!null" {
+			return strings.TrimSpace(v.Value)
+		}
+	}
+	return ""
+}
+
+// isOff says whether the mapping describes something that is turned off:
+// enabled: false.
+func (m mapping) isOff() bool {
+	for i := 0; i+1 < len(m.node.Content); i += 2 {
+		value := follow(m.node.Content[i+1])
+		if value.Kind != yaml.ScalarNode {
+			continue
+		}
+		switch m.node.Content[i].Value {
+		case "enabled", "enable":
+			return value.Value == "false"
+		case "disabled", "disable":
+			return value.Value == "true"
+		}
+	}
+	return false
+}
+
 // isDefinition says whether the mapping defines custom resources.
 func (m mapping) isDefinition() bool {
 	return m.word("kind") == "CustomResourceDefinition" && strings.HasPrefix(m.word("apiVersion"), "apiextensions.k8s.io/")

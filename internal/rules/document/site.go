@@ -18,6 +18,8 @@ const (
 	Address                    // a place from which a controller or kustomize reads
 	PullAlways                 // the pull policy Always, beside an image
 	Pods                       // the specification of pods
+	Setting                    // a key, variable or flag with a value that may make a program call out
+	HubAddress                 // the address of a model or of data at a hub: hf://OWNER/NAME
 )
 
 // Certainty says how sure it is that an Image or a Spread names an image.
@@ -52,7 +54,11 @@ type Site struct {
 	// its keys cannot be rewritten: in a text within a text, or behind an alias.
 	Kept bool
 
-	Text     string         // of a Script or an Address
+	Manifest bool // in a plain manifest: no chart's values change it
+
+	Text     string         // of a Script, an Address, a Setting or a HubAddress
+	Name     string         // of a Setting
+	Group    string         // of a Setting: the key above it, or the section of its file
 	Language Language       // of a Script
 	Reader   string         // of an Address: who reads it
 	Words    []Word         // of Argv

@@ -57,18 +57,20 @@ type walker struct {
 	whole    Expansion // of the documents
 	inner    Expansion // of the texts within them
 	template string
-	lines    lines   // of what is walked, in the template
-	within   lines   // the same in text
-	text     *text   // the outermost string that what is walked stands in, or nil
-	quiet    quiet   // what is not listed here
-	object   *Object // that is walked, where it can be written
+	manifest bool         // what is walked is a plain manifest
+	lines    lines        // of what is walked, in the template
+	within   lines        // the same in text
+	text     *text        // the outermost string that what is walked stands in, or nil
+	list     []*yaml.Node // that the walk is in
+	quiet    quiet        // what is not listed here
+	object   *Object      // that is walked, where it can be written
 }
 
 // quiet are sites that are not listed where the walk is.
 type quiet struct{ images, egress bool }
 
 func (w *walker) document(d Document) error {
-	w.template, w.lines = d.Template, lines{base: d.Line}
+	w.template, w.manifest, w.lines = d.Template, d.Manifest, lines{base: d.Line}
 	start := *w
 	_, err := w.decode(d.Source, &position{index: -1, object: true})
 	if err == nil || errors.Is(err, ErrTooLarge) {
@@ -152,6 +154,9 @@ func (w *walker) walk(n *yaml.Node, at *position) error {
 }
 
 func (w *walker) walkList(n *yaml.Node, at *position) error {
+	outer := w.list
+	defer func() { w.list = outer }()
+	w.list = n.Content
 	var before *yaml.Node
 	for i, c := range n.Content {
 		here := at.element(i)
@@ -176,7 +181,9 @@ func (w *walker) walkMapping(m mapping, at *position) error {
 	if at.object && m.isDefinition() {
 		return nil
 	}
-	files := at.files
+	outer, files := w.quiet, at.files
+	defer func() { w.quiet = outer }()
+	w.quiet.images = w.quiet.images || !files && m.isOff()
 	if !files {
 		w.listPods(m, at)
 		w.listEgress(m, at)
@@ -212,6 +219,7 @@ func (w *walker) walkField(m mapping, value *yaml.Node, at *position, file bool)
 		w.quiet.egress = true
 	}
 	w.listField(m, value, at)
+	w.listSetting(m, value, at)
 	return w.walk(value, at)
 }
 
@@ -226,6 +234,7 @@ func (w *walker) listField(m mapping, value *yaml.Node, at *position) {
 // walkFile walks a file of a ConfigMap or a Secret.
 func (w *walker) walkFile(m mapping, value *yaml.Node, at *position) error {
 	w.listField(m, value, at)
+	w.listSetting(m, value, at)
 	n := follow(value)
 	language, known := languageOfFile(at.key, n.Value)
 	if language != NoLanguage {
@@ -236,16 +245,21 @@ func (w *walker) walkFile(m mapping, value *yaml.Node, at *position) error {
 		return errTooMany
 	}
 	ok, err := w.walkString(n, at)
-	if !ok && err == nil && !known && looksLikeShell(n.Value) {
+	if ok || err != nil || known {
+		return err
+	}
+	if looksLikeShell(n.Value) {
 		w.listScript(n, at, Shell)
 	}
-	return err
+	w.listSettingLines(at.key, n, at)
+	return nil
 }
 
 // walkString lists what a string holds and walks the document within it. ok says
 // that there is one.
 func (w *walker) walkString(n *scalar, at *position) (ok bool, err error) {
 	w.listString(n, at)
+	w.listHubAddress(n, at)
 	images := !w.quiet.images && mayNameImage(n.Value)
 	if w.lines.depth >= maxTexts || !looksLikeDocument(n.Value) || !images && w.quiet.egress {
 		return false, nil
@@ -295,7 +309,7 @@ func (w *walker) add(s Site, n *yaml.Node, at *position) {
 		}
 		w.images++
 	}
-	s.Template, s.Path, s.Line = w.template, at.String(), w.lines.at(n.Line)
+	s.Template, s.Manifest, s.Path, s.Line = w.template, w.manifest, at.String(), w.lines.at(n.Line)
 	if w.text != nil {
 		s.at.text, s.at.line = w.text, w.within.at(n.Line)
 	}

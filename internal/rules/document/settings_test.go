@@ -1,0 +1,119 @@
+package document
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// siteTexts are the sites of a kind in an object, as NAME=VALUE or TEXT, and lines.
+func siteTexts(t *testing.T, source string, what What) (out []string) {
+	t.Helper()
+	sites, err := Read([]Document{{Template: "t.yaml", Line: 1, Source: source}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sites {
+		if s.What == what {
+			out = append(out, strings.TrimPrefix(strings.TrimPrefix(s.Group+"/"+s.Name, "/")+"="+s.Text, "=")+fmt.Sprintf(" %d", s.Line))
+		}
+	}
+	return out
+}
+
+func TestSettings(t *testing.T) {
+	for name, test := range map[string]struct {
+		source string
+		want   []string
+	}{
+		"variable": {"kind: Pod\nspec:\n  containers:\n  - image: x\n    env:\n    - {name: VERSION_CHECK, value: \"true\"}\n    - {name: OTHER, value: \"true\"}\n",
+			[]string{"VERSION_CHECK=true 6"}},
+		"flags": {"kind: Pod\nspec:\n  containers:\n  - image: x\n    args:\n    - --global.checknewversion\n    - --send-telemetry=false\n    - --usage-stats\n    - \"on\"\n    - --port=80\n",
+			[]string{"global.checknewversion=true 6", "send-telemetry=false 7", "usage-stats=on 8"}},
+		"field":       {"kind: Widget\nspec:\n  checkForUpdates: true\n  image: x/y:1\n", []string{"spec/checkForUpdates=true 3"}},
+		"key of data": {"kind: ConfigMap\ndata:\n  ENABLE_TELEMETRY: \"1\"\n", []string{"data/ENABLE_TELEMETRY=1 3"}},
+		"lines of a file": {"kind: ConfigMap\ndata:\n  grafana.ini: |\n    [analytics]\n    check_for_updates = true ; daily\n    # reporting_enabled = true\n    [log]\n    mode = console\n",
+			[]string{"analytics/check_for_updates=true 5"}},
+		"document in a file": {"kind: ConfigMap\ndata:\n  loki.yaml: |\n    analytics:\n      reporting_enabled: true\n", []string{"analytics/reporting_enabled=true 5"}},
+		"definition":         {"apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nspec: {checkForUpdates: true}\n", nil},
+	} {
+		if got := siteTexts(t, test.source, Setting); !slices.Equal(got, test.want) {
+			t.Errorf("%s: found %q, want %q", name, got, test.want)
+		}
+	}
+}
+
+func TestHubAddresses(t *testing.T) {
+	source := "kind: Runtime\nspec:\n  uris: [\"hf://acme/data/part\"]\n  prefix: hf://\n  containers:\n  - image: x\n" +
+		"    env: [{name: STORAGE_URI, value: \"hf://acme/base\"}]\n    args: [--model=hf://acme/tuned, \"see hf://acme/x\"]\n" +
+		"---\nkind: ConfigMap\ndata:\n  list: |\n    - uri: hf://acme/listed\n"
+	want := []string{"hf://acme/data/part 3", "hf://acme/base 7", "hf://acme/tuned 8"}
+	if got := siteTexts(t, source, HubAddress); !slices.Equal(got, want) {
+		t.Errorf("found %q, want %q", got, want)
+	}
+}
+
+func TestWithoutTests(t *testing.T) {
+	pod := func(annotations string) Document {
+		return Document{Template: "t.yaml", Source: "kind: Pod\nmetadata: {annotations: {" + annotations + "}}\nspec: {containers: [{image: x}]}\n"}
+	}
+	test, both, hook, none := pod(`"helm.sh/hook": test`), pod(`"helm.sh/hook": "test,post-install"`), pod(`helm.sh/hook: post-install`), pod("a: b")
+	old := pod(`"helm.sh/hook": test-success, "helm.sh/hook-delete-policy": before-hook-creation`)
+	all := []Document{test, both, old, hook, none}
+	if got := WithoutTests(all); !slices.Equal(got, []Document{both, hook, none}) || len(all) != 5 || all[0] != test {
+		t.Errorf("left %+v", got)
+	}
+}
+
+// TestTurnedOff: what is turned off names no image.
+func TestTurnedOff(t *testing.T) {
+	for source, want := range map[string]int{
+		"driver: {enabled: false, repository: nvcr.io/acme, image: driver, version: 1}\n":           0,
+		"driver: {enabled: true, repository: nvcr.io/acme, image: driver, version: 1}\n":            1,
+		"driver: {enabled: \"false\", manager: {repository: nvcr.io/acme, image: m, version: 1}}\n": 0,
+		"driver: {disabled: true, image: nvcr.io/acme/m:1}\n":                                       0,
+		"driver: {rdma: {enabled: false}, image: nvcr.io/acme/m:1}\n":                               1,
+		"kind: ConfigMap\ndata:\n  enabled: \"false\"\n  image: nvcr.io/acme/m:1\n":                 1,
+		"kind: ConfigMap\ndata:\n  x: |\n    enabled: false\n    image: nvcr.io/acme/m:1\n":         0,
+	} {
+		if got := foundIn(t, source); len(got) != want {
+			t.Errorf("%s: found %q", source, got)
+		}
+	}
+}
+
+// TestUntaggedImages: a host and a path are an image where their name says so.
+func TestUntaggedImages(t *testing.T) {
+	for source, want := range map[string]string{
+		"spec: {cacheImage: ghcr.io/acme/box}\n":                                          "ghcr.io/acme/box? 1 spec.cacheImage",
+		"spec: {images: [ghcr.io/acme/box]}\n":                                            "ghcr.io/acme/box? 1 spec.images[0]",
+		"spec: {cacheImage: registry.k8s.io/pause}\n":                                     "registry.k8s.io/pause? 1 spec.cacheImage",
+		"kind: ConfigMap\ndata: {cacheImage: ghcr.io/acme/box}\n":                         "ghcr.io/acme/box? 2 data.cacheImage",
+		"spec: {cacheImage: ghcr.io/acme/box, cacheImageTag: v2}\n":                       "ghcr.io/acme/box:v2+ 1 spec.cacheImage",
+		"spec: {imageName: ghcr.io/acme/box, tag: v2}\n":                                  "ghcr.io/acme/box:v2+ 1 spec.imageName",
+		"kind: ConfigMap\ndata:\n  conf: |\n    a: b\n    cacheImage: ghcr.io/acme/box\n": "ghcr.io/acme/box? 5 data.conf.cacheImage",
+		"env: [{name: BOX_IMAGE, value: ghcr.io/acme/box}]\n":                             "ghcr.io/acme/box? 1 env[0].value",
+		"env: [{name: BOX_IMAGE, value: ghcr.io/acme/box}, {name: BOX_TAG, value: v2}]\n": "ghcr.io/acme/box:v2+ 1 env[0].value",
+		"containers: [{image: x, args: [--box-image=ghcr.io/acme/box]}]\n":                "x 1 containers[0].image\nghcr.io/acme/box? 1 containers[0].args[0]",
+		"spec: {imageRepository: ghcr.io/acme/box}\n":                                     "",
+		"spec: {imageRegistry: ghcr.io/acme}\n":                                           "",
+		"spec: {imageResource: nvidia.com/gpu/shared}\n":                                  "",
+		"spec: {imageType: acme.dev/image}\n":                                             "",
+		"spec: {image_annotation: acme.dev/image/name}\n":                                 "",
+		"spec: {logoImage: www.acme.dev/img/logo.png}\n":                                  "",
+		"spec: {imageUrl: acme.dev/a/b}\n":                                                "",
+		"spec: {imageNamespace: ghcr.io/acme}\n":                                          "",
+		"spec: {cacheImage: nvidia.com/gpu}\n":                                            "",
+		"spec: {cacheImage: /var/lib/box}\n":                                              "",
+		"spec: {imagePullPolicy: IfNotPresent, other: ghcr.io/acme/box}\n":                "",
+	} {
+		got := strings.Split(strings.Join(foundIn(t, source), "\n"), "\n")
+		slices.Sort(got)
+		wanted := strings.Split(want, "\n")
+		slices.Sort(wanted)
+		if !slices.Equal(got, wanted) {
+			t.Errorf("%s: found %q, want %q", source, got, wanted)
+		}
+	}
+}
