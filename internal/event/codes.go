@@ -38,6 +38,7 @@ const (
 	CodeEgressRemote     = "egress/remote"
 	CodeEgressImage      = "egress/image"
 	CodeEgressPullAlways = "egress/pull-always"
+	CodeEgressCallHome   = "egress/call-home"
 	CodeEgressMore       = "egress/more"
 
 	// what templates ask a cluster; a stack's allow names it as well
@@ -155,6 +156,7 @@ var codes = []CodeInfo{
 	{CodeEgressRemote, Error, "Bring the content in the stack, or turn its use off in the chart's values."},
 	{CodeEgressImage, Error, "Add the image to images of the component."},
 	{CodeEgressPullAlways, Warn, "Set the pull policy to IfNotPresent in the chart's values."},
+	{CodeEgressCallHome, Error, "Turn the check or the report off in the chart's values."},
 	{CodeEgressMore, Error, "Settle the findings that are listed, then run again."},
 
 	{CodeLookup, Error, "Turn the lookup off in the chart's values, or allow it in the stack with a reason."},
@@ -247,5 +249,5 @@ func Codes() []CodeInfo { return slices.Clone(codes) }
 
 // EgressCodes are those that a stack can allow.
 func EgressCodes() []string {
-	return []string{CodeEgressDownload, CodeEgressRemote, CodeEgressImage, CodeEgressPullAlways, CodeEgressMore, CodeLookup, CodeChance}
+	return []string{CodeEgressDownload, CodeEgressRemote, CodeEgressImage, CodeEgressPullAlways, CodeEgressCallHome, CodeEgressMore, CodeLookup, CodeChance}
 }

@@ -57,6 +57,7 @@ type Finding struct {
 	Offset   int64    `json:"offset,omitempty"` // first byte concerned, in that volume
 	Length   int64    `json:"length,omitempty"` // bytes concerned
 	Code     string   `json:"code,omitempty"`   // stable machine word, e.g. block-mismatch
+	Paste    string   `json:"paste,omitempty"`  // lines to put into a file, as they stand
 }
 
 // Wait is something that an item waits for, one of several it may be.

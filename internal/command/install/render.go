@@ -15,6 +15,7 @@ import (
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/listing"
+	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/caisson/caisson/internal/rules/lint"
 	"github.com/caisson/caisson/internal/rules/lookup"
@@ -165,11 +166,11 @@ func (in *installer) brings(q plan.Question) bool {
 // callsOut says what of a rendering would fetch from outside the site although
 // nothing like it was found for the plan: chance may have hidden it there.
 func (in *installer) callsOut(rules []lock.Allow, made helm.Rendering) []string {
-	sites, err := document.Read(made.Documents)
+	sites, err := document.Read(document.WithoutTests(made.Documents))
 	if err != nil {
 		return []string{err.Error()}
 	}
-	open, _, _ := lint.Settle(lint.Check(sites), rules)
+	open, _, _ := lint.Settle(lint.WithoutModels(lint.Check(sites), decide.CarriedModels(in.bundle.Lock())), rules)
 	var out []string
 	for _, f := range open {
 		if !f.Warning {

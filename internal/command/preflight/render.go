@@ -275,7 +275,7 @@ func readManifest(r *decide.Rendered, ref, text string) ([]*piece, error) {
 
 // readSites finds the images of documents, and what would call out.
 func readSites(r *decide.Rendered, docs []document.Document) error {
-	sites, err := document.Read(docs)
+	sites, err := document.Read(document.WithoutTests(docs))
 	if err != nil {
 		return err
 	}
@@ -330,7 +330,9 @@ func takeApart(r *decide.Rendered, objects []helm.Object) []*piece {
 	r.Objects = len(objects)
 	var out []*piece
 	for _, o := range objects {
-		out = append(out, newPiece(o.Document, o.Unstructured))
+		if !document.IsTest(o.GetAnnotations()) {
+			out = append(out, newPiece(o.Document, o.Unstructured))
+		}
 		if kube.IsCRD(o.Unstructured) {
 			r.CRDs = append(r.CRDs, plan.CRD{Name: o.GetName(), Size: len(o.Document.Source)})
 		}

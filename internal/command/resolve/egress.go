@@ -61,10 +61,15 @@ func (c *collection) missing(ref imageref.Ref) {
 // egress settles what would call out by the stack's rules, says what there is,
 // and makes a problem of every component with something left.
 func (s *session) egress() {
-	has := s.carries()
+	l := &lock.Lock{}
+	for _, it := range s.found.items {
+		l.Items = append(l.Items, *it)
+	}
+	has, models := s.carries(l), decide.CarriedModels(l)
 	for i := range s.stack.Components {
 		comp := &s.stack.Components[i]
-		out := lint.Decide(s.linted(comp.Name), s.named(comp.Name), has, rules(comp))
+		found := lint.WithoutModels(s.linted(comp.Name), models)
+		out := lint.Decide(found, s.named(comp.Name), has, rules(comp))
 		for _, x := range out.Settled {
 			s.events.Emit(event.Event{Verb: verb, Kind: event.Info, Item: comp.Name, Message: fmt.Sprintf("component %s: %s: %s; allowed: %s", comp.Name, x.Finding.Place(), x.Finding.What, x.Rule.Reason),
 				Fields: map[string]any{"code": x.Finding.Code, "reason": x.Rule.Reason}})
@@ -140,11 +145,7 @@ func (s *session) named(component string) []document.Site {
 // carries says of a reference whether its image is carried, or has a problem of
 // its own already. A tag that an operator adds to counts where such an image is
 // carried.
-func (s *session) carries() func(document.Site) bool {
-	l := &lock.Lock{}
-	for _, it := range s.found.items {
-		l.Items = append(l.Items, *it)
-	}
+func (s *session) carries(l *lock.Lock) func(document.Site) bool {
 	holds, extends := decide.Holds(l)
 	return func(site document.Site) bool {
 		ref, err := site.Image()
@@ -160,19 +161,53 @@ func (s *session) carries() func(document.Site) bool {
 
 // speak says what is left and returns how many of it are errors.
 func (s *session) speak(component string, open []lint.Finding) (failures int) {
+	open, lacking := lint.MergeImages(open)
 	for _, f := range open {
-		message := fmt.Sprintf("component %s: %s: %s", component, f.Place(), f.What)
-		finding := &event.Finding{Severity: event.Warn, Code: f.Code, Item: component, What: message, Why: f.Why, Hint: f.Advice(s.source.name)}
-		if f.Code == event.CodeEgressImage {
-			finding.Item = f.Text
-		}
+		finding := s.findingOf(component, f)
 		if f.Warning {
-			s.events.Emit(event.Event{Verb: verb, Kind: event.Warning, Item: finding.Item, Message: message, Finding: finding})
+			s.events.Emit(event.Event{Verb: verb, Kind: event.Warning, Item: finding.Item, Message: finding.What, Finding: finding})
 			continue
 		}
 		failures++
-		finding.Severity = event.Error
 		s.events.Emit(event.Event{Verb: verb, Kind: event.FindingKind, Item: finding.Item, Finding: finding})
 	}
+	if len(lacking) > 0 {
+		s.events.Emit(event.Event{Verb: verb, Kind: event.FindingKind, Item: component, Finding: &event.Finding{
+			Severity: event.Notice, Code: event.CodeEgressImage, Item: component,
+			What:  fmt.Sprintf("component %s: these lines bring %s", component, countImages(len(lacking))),
+			Hint:  fmt.Sprintf("put them under component %s in %s; what is no image, accept there with allow and a reason", component, s.source.name),
+			Paste: lint.ImageList(lacking),
+		}})
+	}
 	return failures
+}
+
+func countImages(n int) string {
+	if n == 1 {
+		return "the image that is named and not carried"
+	}
+	return fmt.Sprintf("the %d images that are named and not carried", n)
+}
+
+// findingOf is an open finding of a component as an event. What brings an image is
+// said once for all of them.
+func (s *session) findingOf(component string, f lint.Finding) *event.Finding {
+	place := f.Place()
+	if f.Others > 0 {
+		place += fmt.Sprintf(" (and %d more places)", f.Others)
+	}
+	out := &event.Finding{
+		Severity: event.Error, Code: f.Code, Item: component, Why: f.Why, Hint: f.Advice(s.source.name),
+		What: fmt.Sprintf("component %s: %s: %s", component, place, f.What),
+	}
+	if f.Warning {
+		out.Severity = event.Warn
+	}
+	if f.Code == event.CodeEgressImage {
+		out.Item = f.Text
+	}
+	if f.ByList() {
+		out.Why, out.Hint = "", ""
+	}
+	return out
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/event"
 )
 
@@ -35,7 +36,8 @@ data:
   agent: '{"image": "reg.example/a/agent:1"}'
 `
 
-// spoken are the findings of a session as SEVERITY PLACE CODE.
+// spoken are the findings of a session as SEVERITY PLACE CODE. What brings images
+// is said once for a component, as lines to paste.
 func spoken(s *site) string {
 	var out []string
 	for _, e := range s.events.Events() {
@@ -43,12 +45,23 @@ func spoken(s *site) string {
 			_, rest, _ := strings.Cut(f.What, "component c: ")
 			place, _, _ := strings.Cut(rest, ": ")
 			out = append(out, fmt.Sprintf("%s %s %s", f.Severity, place, f.Code))
-			if f.Why == "" || f.Hint == "" || (e.Kind == event.Warning) != (f.Severity == event.Warn) {
+			byList := f.Code == event.CodeEgressImage && f.Severity == event.Error
+			if (f.Why == "" && f.Paste == "" || f.Hint == "") && !byList || (e.Kind == event.Warning) != (f.Severity == event.Warn) {
 				out = append(out, "incomplete")
 			}
 		}
 	}
 	return strings.Join(out, "\n")
+}
+
+// pasted are the lines of a session that are made to be pasted.
+func pasted(s *site) (out string) {
+	for _, e := range s.events.Events() {
+		if e.Finding != nil {
+			out += e.Finding.Paste
+		}
+	}
+	return out
 }
 
 func TestEgressIsSettledOrFails(t *testing.T) {
@@ -64,9 +77,13 @@ func TestEgressIsSettledOrFails(t *testing.T) {
 	want := strings.Join([]string{
 		string(event.Warn) + " web/templates/a.yaml:8 egress/pull-always", "error web/templates/a.yaml:9 egress/download", "error web/templates/a.yaml:11 egress/download",
 		"error web/templates/a.yaml:12 egress/image", "error web/templates/a.yaml:15 egress/download", "error web/templates/a.yaml:17 egress/image",
+		"notice these lines bring the 2 images that are named and not carried egress/image",
 	}, "\n")
 	if got := spoken(s); got != want {
 		t.Errorf("found\n%s\nwant\n%s", got, want)
+	}
+	if got, want := pasted(s), "    images:\n      - reg.example/a/agent:1\n      - reg.example/a/sidecar:1\n"; got != want {
+		t.Errorf("to paste:\n%s\nwant\n%s", got, want)
 	}
 	s.events = event.Recorder{}
 	s.write("stack.yaml", stack+`    allow:
@@ -124,13 +141,30 @@ func TestEveryTrapOfAChartIsNamed(t *testing.T) {
 		}
 		var got []string
 		for line := range strings.SplitSeq(spoken(s), "\n") {
-			if _, rest, ok := strings.Cut(line, " "); ok {
+			if _, rest, ok := strings.Cut(line, " "); ok && !strings.Contains(rest, "these lines bring") {
 				got = append(got, rest)
 			}
 		}
 		slices.Sort(got)
 		if strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("%s: found\n  %s\nwant\n  %s", name, strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+		}
+	}
+}
+
+// TestPodsOfTestsAreCarriedOnDemand: no installation runs them.
+func TestPodsOfTestsAreCarriedOnDemand(t *testing.T) {
+	s, h := shelfSite(t)
+	h.tag("base", h.image("linux/amd64"))
+	pod := "kind: Pod\nmetadata: {name: t, annotations: {helm.sh/hook: test}}\nspec: {containers: [{image: \"reg.example/a/b:base\"}]}\n"
+	h.chart("1.0.0", packChart(t, "web", "1.0.0", map[string]string{"templates/a.yaml": pod}))
+	s.write("stack.yaml", chartStack(`{name: rel, source: "oci://reg.example/charts/web", version: 1.0.0}`))
+	for _, withTests := range []bool{false, true} {
+		opt := s.options("l.yaml")
+		opt.WithTests = withTests
+		result, _ := s.mustResolve(opt)
+		if n := result.Counts[lock.Image]; (n == 1) != withTests {
+			t.Errorf("with tests %v: %d images", withTests, n)
 		}
 	}
 }

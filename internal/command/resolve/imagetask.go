@@ -35,6 +35,9 @@ func (s *session) declareImage(i, j int) {
 // discoverImages notes the images of rendered documents, and what would call out. at is the chart or manifest
 // they come from.
 func (s *session) discoverImages(docs []document.Document, component, by string, at stackField) {
+	if !s.withTests {
+		docs = document.WithoutTests(docs)
+	}
 	sites, err := document.Read(docs)
 	if err != nil {
 		s.addProblem(at, err)

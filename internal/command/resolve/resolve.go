@@ -37,6 +37,7 @@ type Options struct {
 	// AllPlatforms carries every platform that an image has, for registries that
 	// take no index with parts missing. The stack's must be among them all the same.
 	AllPlatforms bool
+	WithTests    bool      // carries and lints what only `helm test` runs as well
 	Nodes        string    // path of an inventory of nodes, whose platforms and drivers are carried; "": none
 	Workers      int       // items resolved side by side; 0: 8
 	Now          time.Time // says which drivers have support; zero: the machine's clock
@@ -113,6 +114,7 @@ type session struct {
 	workers   int
 
 	allPlatforms bool
+	withTests    bool
 	agent        string // binary
 	renderer     []string
 
@@ -138,7 +140,7 @@ func newSession(opt Options, sink event.Sink) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{stack: st, source: readSource(opt.Stack), output: filepath.Dir(opt.Output), workers: opt.Workers, allPlatforms: opt.AllPlatforms, agent: opt.Agent, renderer: opt.Renderer, events: sink}
+	s := &session{stack: st, source: readSource(opt.Stack), output: filepath.Dir(opt.Output), workers: opt.Workers, allPlatforms: opt.AllPlatforms, withTests: opt.WithTests, agent: opt.Agent, renderer: opt.Renderer, events: sink}
 	if s.workers <= 0 {
 		s.workers = defaultWorkers
 	}

@@ -3,6 +3,7 @@ package decide
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 // checkEgress reports what a rendering would fetch from outside the site, less what
 // the stack accepts.
 func (m *maker) checkEgress(c *Chosen, made Rendered, where string) {
-	found, images := slices.Clone(made.Egress), uncertain(made.Images)
+	found, images := lint.WithoutModels(made.Egress, CarriedModels(m.selection.lock)), uncertain(made.Images)
 	for i := range found {
 		found[i].Template = m.writtenName(found[i].Template)
 	}
@@ -24,7 +25,9 @@ func (m *maker) checkEgress(c *Chosen, made Rendered, where string) {
 		images[i].Template = m.writtenName(images[i].Template)
 	}
 	out := lint.Decide(found, images, m.carriesImage, c.Component.Allow)
-	for _, f := range out.Open {
+	open, lacking := lint.MergeImages(out.Open)
+	m.noteLacking(c.Component.Name, lacking)
+	for _, f := range open {
 		if f.Code != event.CodeEgressPullAlways || !m.selection.site.Rewrites() { // rewritten, it is no tag
 			m.addFinding(egressFinding(f, where, c.Component.Name))
 		}
@@ -38,14 +41,46 @@ func (m *maker) checkEgress(c *Chosen, made Rendered, where string) {
 }
 
 func egressFinding(f lint.Finding, where, item string) event.Finding {
+	place := f.Place()
+	if f.Others > 0 {
+		place += fmt.Sprintf(" (and %d more places)", f.Others)
+	}
 	out := event.Finding{
 		Severity: event.Error, Code: f.Code, Item: item,
-		What: fmt.Sprintf("%s: %s: %s", where, f.Place(), f.What), Why: f.Why, Hint: f.Advice("the stack, and pack again"),
+		What: fmt.Sprintf("%s: %s: %s", where, place, f.What), Why: f.Why, Hint: f.Advice("the stack, and pack again"),
+	}
+	if f.ByList() {
+		out.Why, out.Hint = "", ""
 	}
 	if f.Warning {
 		out.Severity = event.Warn
 	}
 	return out
+}
+
+// noteLacking keeps images that a component names and the bundle lacks.
+func (m *maker) noteLacking(component string, refs []string) {
+	if m.lacking == nil {
+		m.lacking = map[string][]string{}
+	}
+	m.lacking[component] = append(m.lacking[component], refs...)
+}
+
+// listLacking says, once for each component, which lines of the stack bring the
+// images that the bundle lacks.
+func (m *maker) listLacking() {
+	for _, name := range slices.Sorted(maps.Keys(m.lacking)) {
+		refs := sortedSet(m.lacking[name])
+		if len(refs) == 0 {
+			continue
+		}
+		m.addFinding(event.Finding{
+			Severity: event.Notice, Code: event.CodeEgressImage, Item: name,
+			What:  fmt.Sprintf("component %s: these lines bring the images that it names and the bundle lacks: %d", name, len(refs)),
+			Hint:  fmt.Sprintf("put them under component %s in the stack and pack again; what is no image, accept there with allow and a reason", name),
+			Paste: lint.ImageList(refs),
+		})
+	}
 }
 
 // uncertain are those sites of which only the lint speaks; what is certainly an

@@ -35,7 +35,8 @@ func told(found []event.Finding) string {
 	var out []string
 	for _, f := range found {
 		out = append(out, fmt.Sprintf("%s %s %s", f.Severity, f.Code, strings.TrimPrefix(f.What, "release web of component web: ")))
-		if f.Why == "" || f.Item != "web" {
+		byList := f.Code == event.CodeEgressImage && f.Hint == "" // which says it once
+		if f.Why == "" && f.Paste == "" && !byList || f.Item != "web" {
 			out = append(out, "incomplete")
 		}
 	}
@@ -48,7 +49,8 @@ func TestEgressForbidsThePlan(t *testing.T) {
 error egress/download web/templates/hook.yaml:7: downloads
 error egress/image web/templates/p.yaml:22: spec.driver names image ghcr.io/acme/driver:1, which is not in the bundle
 error egress/remote manifest files.caisson.dev/web/extra.yaml:0123 of component web: files.caisson.dev/web/extra.yaml:0123:3: is remote
-warn egress/image web/templates/p.yaml:23: spec.image may name an image thanos, which is not in the bundle`
+warn egress/image web/templates/p.yaml:23: spec.image may name an image thanos, which is not in the bundle
+notice egress/image component web: these lines bring the images that it names and the bundle lacks: 1`
 	if got := told(found); p != nil || strings.ReplaceAll(got, string(event.Warn)+" ", "warn ") != want {
 		t.Errorf("found\n%s\nwant\n%s", got, want)
 	}

@@ -61,6 +61,7 @@ func Make(b Bundle, s *Selection, rendered map[Key]Rendered, facts Facts) (*plan
 	m.checkTrust()
 	m.agentSpace()
 	m.checkCluster()
+	m.listLacking()
 	m.finishImages()
 	m.bindFacts()
 	return m.finishPlan()
@@ -75,6 +76,7 @@ type maker struct {
 	images    map[imageref.Ref]*plan.Image // by lock reference
 	plan      *plan.Plan
 	found     []event.Finding
+	lacking   map[string][]string // images that components name and the bundle lacks
 	all       tally
 }
 
@@ -271,6 +273,7 @@ func (m *maker) foundImages(list []document.Site, where, item string, used map[i
 				Hint: "name one by digest in the values of the site file, or keep one of them in the stack and pack again",
 			})
 		case s.Certainty == document.Certain:
+			m.noteLacking(item, []string{s.Ref})
 			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeImageOutsideBundle, Item: item,
 				What: fmt.Sprintf("%s names image %s in %s, which is not in the bundle", where, s.Ref, locationOf(s)),

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"cmp"
 	"path"
 	"regexp"
 	"slices"
@@ -26,8 +27,8 @@ var (
 		`/[^:@]+(?::[A-Za-z0-9_][A-Za-z0-9_.-]*|@sha256:[0-9a-f]{64})+$`)
 	hostPort = regexp.MustCompile(`^[^/@]+:[0-9]+$`)
 	bareHost = regexp.MustCompile(`^[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+(:[0-9]{1,5})?$`)
-	// a line of text that is no YAML, with a key `image`
-	imageLine = regexp.MustCompile(`^\s*(?:-\s*)?["']?image["']?\s*[:=]\s*["']?([^\s"',]+)["']?,?\s*$`)
+	// a line of text that is no YAML, with a key that says image
+	imageLine = regexp.MustCompile(`^\s*(?:-\s*)?["']?([\w.-]*(?i:image)[\w.-]*)["']?\s*[:=]\s*["']?([^\s"',]+)["']?,?\s*$`)
 	// names of variables, flags and keys that hold an image
 	imageName = regexp.MustCompile(`(?i)image`)
 	// what such names end in when they hold something else
@@ -163,6 +164,31 @@ func (m mapping) joinRepository(image string) (ref string, versioned bool) {
 		version = m.word("tag")
 	}
 	return joinVersion(m.word("repository")+"/"+image, version), version != ""
+}
+
+// joinHub joins the name of an image with the registry and the tag that hold for all
+// images of a configuration, and stand somewhere above it; "" where they do not.
+func (w *walker) joinHub(image string) string {
+	for i := len(w.maps) - 2; i >= 0; i-- {
+		m := w.maps[i]
+		hub := cmp.Or(m.word("hub"), m.word("registry"), m.word("imageRegistry"), m.word("imageHub"))
+		tag := cmp.Or(m.word("tag"), m.word("imageTag"))
+		if hub == "" || tag == "" {
+			continue
+		}
+		if ref := joinVersion(strings.TrimSuffix(hub, "/")+"/"+image, tag); isComplete(ref) {
+			return ref
+		}
+	}
+	return ""
+}
+
+// afterFlagName is what a flag is given with =, or the word itself.
+func afterFlagName(word string) string {
+	if strings.HasPrefix(word, "-") {
+		_, word, _ = strings.Cut(word, "=")
+	}
+	return strings.TrimSpace(word)
 }
 
 // joinBeside joins image and a version beside it, as configurations spell it; ""

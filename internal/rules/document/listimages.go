@@ -126,6 +126,10 @@ func (w *walker) listConfigured(m mapping, ref string, value *yaml.Node, at *pos
 	}
 	if strings.ContainsAny(ref, "/:@") {
 		w.listReference(ref, Likely, value, at)
+		return
+	}
+	if joined := w.joinHub(ref); joined != "" {
+		w.add(Site{What: Spread, Ref: joined, Certainty: Joined, Kept: true}, value, at)
 	}
 }
 
@@ -226,9 +230,7 @@ func (w *walker) listString(n *scalar, at *position) {
 	if !ok || w.quiet.images || len(ref) > maxReference {
 		return
 	}
-	if strings.HasPrefix(ref, "-") {
-		_, ref, _ = strings.Cut(ref, "=")
-	}
+	ref = afterFlagName(ref)
 	switch {
 	case isComplete(ref), at.index >= 0 && isUntaggedImage(at.key, ref):
 		w.listReference(ref, Likely, n, at)

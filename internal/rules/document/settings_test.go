@@ -117,3 +117,33 @@ func TestUntaggedImages(t *testing.T) {
 		}
 	}
 }
+
+// TestImagesWithinTexts: references among other words of a variable or a command,
+// in lines of templates, and names whose registry and tag stand above them.
+func TestImagesWithinTexts(t *testing.T) {
+	for source, want := range map[string]string{
+		"env:\n- name: KAFKA_IMAGES\n  value: |\n    4.1=quay.io/acme/kafka:4.1\n    4.2=quay.io/acme/kafka:4.2\n":                                                                               "quay.io/acme/kafka:4.1? 4 env[0].value\nquay.io/acme/kafka:4.2? 5 env[0].value",
+		"env: [{name: IMAGES, value: \"a=quay.io/acme/a:1,b=quay.io/acme/b:2\"}]\n":                                                                                                              "quay.io/acme/a:1? 1 env[0].value\nquay.io/acme/b:2? 1 env[0].value",
+		"containers:\n- image: x\n  command: [sh, -c, \"crane copy quay.io/acme/a:1 /x\"]\n":                                                                                                     "x 2 containers[0].image\nquay.io/acme/a:1? 3 containers[0].command[2]",
+		"env: [{name: NOTE, value: \"see quay.io/acme/a:1 for more\"}]\n":                                                                                                                        "",
+		"kind: ConfigMap\ndata:\n  template: |\n    {{ if .X }}\n    image: box:1.28\n    initImage: \"acme/box:2\"\n    image: \"{{ .Image }}\"\n    port: host:80\n    {{ end }}\n":            "box:1.28? 5 data.template\nacme/box:2? 6 data.template",
+		"kind: ConfigMap\ndata:\n  values: |\n    {\"global\": {\"hub\": \"docker.io/mesh\", \"tag\": \"1.30\",\n    \"proxy\": {\"image\": \"proxyv2\"}}, \"other\": {\"image\": \"pilot\"}}\n": "docker.io/mesh/proxyv2:1.30+ 5 data.values.global.proxy.image",
+	} {
+		if got := strings.Join(foundIn(t, source), "\n"); got != want {
+			t.Errorf("%s: found\n%s\nwant\n%s", source, got, want)
+		}
+	}
+}
+
+// TestImagesWithinTextsAreWritten: each keeps its place in the text.
+func TestImagesWithinTextsAreWritten(t *testing.T) {
+	value := map[string]any{"name": "BOX_IMAGES", "value": "a=quay.io/acme/a:1,b=quay.io/acme/b:2,c=quay.io/acme/a:1"}
+	object, err := ReadObject(map[string]any{"spec": map[string]any{"env": []any{value}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	object.Rewrite(func(s Site) (string, bool) { return "site/" + s.Ref[len("quay.io/acme/"):], true })
+	if got, want := value["value"], "a=site/a:1,b=site/b:2,c=site/a:1"; got != want {
+		t.Errorf("written %q, want %q", got, want)
+	}
+}

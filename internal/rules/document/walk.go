@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 	sigyaml "sigs.k8s.io/yaml"
@@ -62,6 +63,7 @@ type walker struct {
 	within   lines        // the same in text
 	text     *text        // the outermost string that what is walked stands in, or nil
 	list     []*yaml.Node // that the walk is in
+	maps     []mapping    // that the walk is in, the innermost last
 	quiet    quiet        // what is not listed here
 	object   *Object      // that is walked, where it can be written
 }
@@ -182,7 +184,8 @@ func (w *walker) walkMapping(m mapping, at *position) error {
 		return nil
 	}
 	outer, files := w.quiet, at.files
-	defer func() { w.quiet = outer }()
+	w.maps = append(w.maps, m)
+	defer func() { w.quiet, w.maps = outer, w.maps[:len(w.maps)-1] }()
 	w.quiet.images = w.quiet.images || !files && m.isOff()
 	if !files {
 		w.listPods(m, at)
@@ -261,7 +264,13 @@ func (w *walker) walkString(n *scalar, at *position) (ok bool, err error) {
 	w.listString(n, at)
 	w.listHubAddress(n, at)
 	images := !w.quiet.images && mayNameImage(n.Value)
-	if w.lines.depth >= maxTexts || !looksLikeDocument(n.Value) || !images && w.quiet.egress {
+	if w.lines.depth >= maxTexts || !images && w.quiet.egress {
+		return false, nil
+	}
+	if !looksLikeDocument(n.Value) {
+		if images {
+			w.listWithin(n, at)
+		}
 		return false, nil
 	}
 	leave := w.enter(n)
@@ -270,7 +279,7 @@ func (w *walker) walkString(n *scalar, at *position) (ok bool, err error) {
 	root := *at
 	root.object, root.files = true, false
 	ok, err = w.decode(n.Value, &root)
-	if err == nil || errors.Is(err, ErrTooLarge) {
+	if ok && err == nil || errors.Is(err, ErrTooLarge) {
 		return ok, err
 	}
 	w.sites, w.images = w.sites[:before], count
@@ -278,6 +287,27 @@ func (w *walker) walkString(n *scalar, at *position) (ok bool, err error) {
 		w.listLines(n.Value, at)
 	}
 	return false, nil
+}
+
+// listWithin lists the references within a string of one line.
+func (w *walker) listWithin(n *scalar, at *position) {
+	if !w.holdsReferences(at) || !strings.ContainsAny(n.Value, " ,;=|") || isComplete(afterFlagName(n.Value)) {
+		return
+	}
+	leave := w.enter(n)
+	defer leave()
+	w.listLines(n.Value, at)
+}
+
+// holdsReferences says whether words of the text that the walk is at may be
+// references: those of a container's command, and those under a
+// name that says image.
+func (w *walker) holdsReferences(at *position) bool {
+	name := at.key
+	if len(w.maps) > 0 && name == "value" {
+		name = w.maps[len(w.maps)-1].word("name")
+	}
+	return at.key != "value" && at.isContainerString() || namesImage(name)
 }
 
 // enter goes into the text that a string holds, and leave out of it again.
@@ -290,15 +320,28 @@ func (w *walker) enter(n *scalar) (leave func()) {
 	return func() { w.text, w.lines, w.within = before, outer, within }
 }
 
-// listLines searches a text that cannot be read for lines that set an image.
+// listLines searches a text that cannot be read for lines that set an image, and
+// for words that are one where such may stand.
 func (w *walker) listLines(source string, at *position) {
-	n := 0
+	n, words := 0, w.holdsReferences(at)
 	for line := range strings.Lines(source) {
 		n++
-		if m := imageLine.FindStringSubmatch(line); m != nil && isComplete(m[1]) {
-			w.listReference(m[1], Likely, &yaml.Node{Line: n}, at)
+		switch m := imageLine.FindStringSubmatch(line); {
+		case m != nil && namesImage(m[1]) && (isComplete(m[2]) || isNamedImage(m[2])):
+			w.listReference(m[2], Likely, &yaml.Node{Line: n}, at)
+		case words && !strings.HasPrefix(strings.TrimSpace(line), "#"):
+			for _, word := range strings.FieldsFunc(line, partsWords) {
+				if isComplete(word) {
+					w.listReference(word, Likely, &yaml.Node{Line: n}, at)
+				}
+			}
 		}
 	}
+}
+
+// partsWords says whether a character stands between the words of a text.
+func partsWords(r rune) bool {
+	return unicode.IsSpace(r) || strings.ContainsRune("=,;|'\"`()[]{}<>$", r)
 }
 
 // add completes a site that stands at a node and lists it.

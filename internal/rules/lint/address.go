@@ -93,3 +93,6 @@ func repositoryOutside(s string) bool {
 	}
 	return false
 }
+
+// isCloudStore says whether an address is that of a public cloud's store.
+func isCloudStore(s string) bool { return strings.HasPrefix(s, "gs://") }

@@ -14,7 +14,7 @@ import (
 func Check(sites []document.Site) []Finding {
 	c := &checker{}
 	for _, s := range sites {
-		c.template = s.Template
+		c.template, c.manifest = s.Template, s.Manifest
 		switch s.What {
 		case document.PullAlways:
 			c.add(Finding{Code: event.CodeEgressPullAlways, Line: s.Line, Text: s.Ref, What: fmt.Sprintf("image %s is pulled at every start", s.Ref)})
@@ -24,6 +24,10 @@ func Check(sites []document.Site) []Finding {
 			c.checkCommand(s)
 		case document.Script:
 			c.checkScript(s.Text, s.Language, s.LineOf)
+		case document.Setting:
+			c.checkSetting(s)
+		case document.HubAddress:
+			c.checkHubAddress(s)
 		}
 	}
 	return finishFindings(c.found)
@@ -33,10 +37,11 @@ func Check(sites []document.Site) []Finding {
 type checker struct {
 	found    []Finding
 	template string
+	manifest bool
 }
 
 func (c *checker) add(f Finding) {
-	f.Template = c.template
+	f.Template, f.Manifest = c.template, c.manifest
 	c.found = append(c.found, f)
 }
 
@@ -46,7 +51,7 @@ func (c *checker) addHit(h hit, line int) {
 
 // checkAddress finds an address that a controller or kustomize would read.
 func (c *checker) checkAddress(s document.Site) {
-	if isRemote(s.Text) {
+	if isRemote(s.Text) || isCloudStore(s.Text) {
 		c.add(Finding{Code: event.CodeEgressRemote, Line: s.Line, Text: s.Text, What: fmt.Sprintf("%s reads %s", s.Reader, s.Text)})
 	}
 }

@@ -31,6 +31,10 @@ type Finding struct {
 	Warning  bool // somebody should look; nothing fails for it
 	Template string
 	Line     int    // 0 where unknown
+	Manifest bool   // it stands in a plain manifest, which no values change
+	Model    string // of a hub that is named: OWNER/NAME in lower case
+	Computed bool   // Text is an image whose name an operator puts together, and may add to
+	Others   int    // places that name the same image, see MergeImages
 	Text     string // what stands there, at most 160 bytes of printable text
 	What     string // one sentence, without the place
 	Why      string
@@ -69,8 +73,9 @@ func Images(found []Finding, named []document.Site, has func(document.Site) bool
 			verb = "may name an"
 		}
 		out = append(out, Finding{
-			Code: event.CodeEgressImage, Warning: n.Bare(), Template: n.Template, Line: n.Line, Text: n.Ref,
-			What: fmt.Sprintf("%s %s image %s, which is not in the bundle", n.Path, verb, n.Ref),
+			Code: event.CodeEgressImage, Warning: n.Bare(), Template: n.Template, Line: n.Line, Manifest: n.Manifest, Text: n.Ref,
+			Computed: n.Certainty == document.Joined,
+			What:     fmt.Sprintf("%s %s image %s, which is not in the bundle", n.Path, verb, n.Ref),
 		})
 	}
 	return finishFindings(out)
@@ -111,21 +116,44 @@ func Bound(found []Finding) []Finding {
 }
 
 func (f *Finding) advise() {
+	place := "the chart's values"
+	if f.Manifest {
+		place = "the manifest"
+	}
 	switch f.Code {
 	case event.CodeEgressDownload:
 		f.Why = "the site is closed: it hangs or fails there when it runs"
-		f.Fix = "use an image that holds what is fetched, or turn this off in the chart's values"
+		f.Fix = "use an image that holds what is fetched, or turn this off in " + place
 	case event.CodeEgressRemote:
 		f.Why = "the site is closed: nothing can be read from that address"
-		f.Fix = "bring the content in the stack, or turn this off in the chart's values"
+		f.Fix = "bring the content in the stack, or turn this off in " + place
+		if f.Model != "" {
+			f.Fix = "add the model to models of a component, or turn this off in " + place
+		}
+	case event.CodeEgressCallHome:
+		f.Why = "the site is closed, and nobody there should try to reach the maker"
+		f.Fix = "turn it off in " + place
 	case event.CodeEgressImage:
 		f.Why = "it is left out of the bundle, and no node of the site can pull it from elsewhere"
 		f.Fix = "add it to images of the component"
+		if f.Computed {
+			f.Fix = computedFix(f.Text)
+		}
 	case event.CodeEgressPullAlways:
 		f.Warning = true
 		f.Why = "each start then needs the registry, and a tag can change meanwhile"
-		f.Fix = "set the pull policy to IfNotPresent in the chart's values"
+		f.Fix = "set the pull policy to IfNotPresent in " + place
 	}
+}
+
+// computedFix is what brings an image whose name is put together from fields: the
+// name need not be the one that is pulled.
+func computedFix(ref string) string {
+	repository, _, _ := strings.Cut(ref, ":")
+	if strings.HasSuffix(repository, "/driver") {
+		return "resolve with --nodes FILE, an inventory that caisson nodes writes: the tag of a driver ends in the node's system"
+	}
+	return "find out under which tag its operator pulls it, and add that to images of the component"
 }
 
 // excerptOf is text on one line, within the bound.

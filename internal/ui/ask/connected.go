@@ -13,6 +13,7 @@ type Resolve struct {
 	File, Out    string
 	Upstreams    string
 	AllPlatforms bool
+	WithTests    bool
 	Platform     []string
 	Nodes        string
 	Workers      string
@@ -30,6 +31,7 @@ func (a *Resolve) Form() Form {
 		upstreamsField(&a.Upstreams),
 		flagField(&a.AllPlatforms, "all-platforms",
 			"carry every platform of each image, for a registry that takes no index with parts missing"),
+		flagField(&a.WithTests, "with-tests", "carry and lint what only `helm test` runs as well"),
 		platforms,
 		nodes.formerly("site"),
 		workersField(&a.Workers, "items"),
@@ -41,7 +43,8 @@ func (a *Resolve) Options(p Program) (resolve.Options, error) {
 	c := checkForm(a.Form())
 	return finish(c, resolve.Options{
 		Stack: a.File, Output: a.Out, Upstreams: a.Upstreams, Platforms: a.Platform, AllPlatforms: a.AllPlatforms,
-		Nodes: a.Nodes, Workers: int(numberOf(a.Workers)), Renderer: p.Renderer, Now: p.sourceDate(c), HubToken: p.hubToken(),
+		WithTests: a.WithTests,
+		Nodes:     a.Nodes, Workers: int(numberOf(a.Workers)), Renderer: p.Renderer, Now: p.sourceDate(c), HubToken: p.hubToken(),
 	})
 }
 

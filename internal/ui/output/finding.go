@@ -51,7 +51,15 @@ func detailLines(f event.Finding, width int, whatShown bool) []string {
 	add("where", volumeRange(f))
 	add("why", f.Why)
 	add("do", f.Hint)
-	return lines
+	return append(lines, pasteLines(f.Paste)...)
+}
+
+// pasteLines are lines to be copied: nothing is added to them, and none is broken.
+func pasteLines(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(strings.TrimRight(Clean(text), "\n"), "\n")
 }
 
 func volumeRange(f event.Finding) string {
