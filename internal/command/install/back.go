@@ -38,7 +38,11 @@ func (w *work) goBack(ctx context.Context, why error) (journal.State, error) {
 	if err != nil {
 		return journal.Failed, errors.Join(why, fmt.Errorf("going back: %w", err))
 	}
-	return journal.RolledBack, errors.Join(why, w.in.putEntry(entry, now.Intact != nil))
+	err = w.in.putEntry(entry, now.Intact != nil)
+	if err == nil && now.Intact == nil {
+		w.in.takeBackNamespace(ctx, now.Namespace)
+	}
+	return journal.RolledBack, errors.Join(why, err)
 }
 
 // putEntry writes down what a component is now, or that it is no more.

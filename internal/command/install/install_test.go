@@ -169,6 +169,11 @@ func TestFailedFirstInstallIsRemoved(t *testing.T) {
 	if r.Components["db"] != journal.Done || r.Components["web"] != journal.RolledBack {
 		t.Errorf("%+v", r.Components)
 	}
+	for name, want := range map[string]bool{"namespace/ffi-web": false, "namespace/ffi-db": true} {
+		if slices.Contains(l.inventory(), name) != want {
+			t.Errorf("after going back, that there is %s is %v", name, !want)
+		}
+	}
 	if got := l.inventory("ffi-web"); slices.ContainsFunc(got, func(s string) bool { return strings.HasPrefix(s, "ffi-web/deployment") }) {
 		t.Errorf("of the failed component there is\n%s", strings.Join(got, "\n"))
 	}

@@ -149,6 +149,9 @@ func (s *session) rollbackOne(ctx context.Context, c *journal.Installed) error {
 		entry.Former = c.Snapshot()
 		return s.putEntry(entry, c.Former != nil)
 	})
+	if err == nil && c.Former == nil {
+		s.takeBackNamespace(ctx, c.Namespace)
+	}
 	return errors.Join(err, s.markComponent(c.Name, outcomeOf(ctx, err), err))
 }
 
