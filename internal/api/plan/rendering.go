@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -18,16 +19,14 @@ type Rendering struct {
 	Objects     []RenderedObject `json:"objects"`               // all of them, hooks and definitions included
 }
 
-// RenderedObject is one object of a rendering as the chart writes it.
+// RenderedObject is one object of a rendering as the chart writes it: without a
+// namespace it is in the component's own, or in none.
 type RenderedObject struct {
-	APIVersion string            `json:"apiVersion"`
-	Kind       string            `json:"kind"`
-	Namespace  string            `json:"namespace,omitempty"` // "" is the component's own, or none
-	Name       string            `json:"name"`
-	Hook       string            `json:"hook,omitempty"`   // when Helm runs it, such as pre-install,pre-upgrade
-	Digest     digest.Digest     `json:"digest"`           // of its content but for the fields of chance
-	Parts      map[string]string `json:"parts,omitempty"`  // beginnings of digests of its fields, to say which is another
-	Chance     []string          `json:"chance,omitempty"` // fields that are another in each rendering, as JSON pointers
+	object.Ref
+	Hook   string            `json:"hook,omitempty"`   // when Helm runs it, such as pre-install,pre-upgrade
+	Digest digest.Digest     `json:"digest"`           // of its content but for the fields of chance
+	Parts  map[string]string `json:"parts,omitempty"`  // beginnings of digests of its fields, to say which is another
+	Chance []string          `json:"chance,omitempty"` // fields that are another in each rendering, as JSON pointers
 }
 
 // errNoRendering is the complaint about plans of earlier versions.

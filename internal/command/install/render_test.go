@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/event"
@@ -180,7 +181,8 @@ func TestPlansAreLinear(t *testing.T) {
 func TestAnswersThatThePlanItselfMoves(t *testing.T) {
 	p := &plan.Plan{Components: []plan.Component{{Name: "db", Namespace: "back", Releases: []plan.Release{{
 		Rendering: &plan.Rendering{Objects: []plan.RenderedObject{
-			{APIVersion: "v1", Kind: "Service", Name: "db"}, {APIVersion: "v1", Kind: "Secret", Namespace: "shared", Name: "db"},
+			{Ref: object.Ref{APIVersion: "v1", Kind: "Service", Name: "db"}},
+			{Ref: object.Ref{APIVersion: "v1", Kind: "Secret", Namespace: "shared", Name: "db"}},
 		}},
 	}}}}}
 	for _, test := range []struct {

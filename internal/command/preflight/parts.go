@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/rules/document"
@@ -35,8 +36,7 @@ type piece struct {
 
 func newPiece(d document.Document, u *unstructured.Unstructured) *piece {
 	p := &piece{object: u, hook: u.GetAnnotations()["helm.sh/hook"] != "", part: decide.Part{
-		APIVersion: u.GetAPIVersion(), Kind: u.GetKind(), Namespace: u.GetNamespace(), Name: u.GetName(),
-		Template: d.Template, Line: d.Line,
+		Ref: object.RefOf(u), Template: d.Template, Line: d.Line,
 	}}
 	if kube.IsCRD(u) {
 		p.part.Defines = definitionFact(u)

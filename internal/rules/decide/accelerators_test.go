@@ -6,6 +6,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/event"
@@ -70,7 +71,7 @@ func TestModelOfAComponentThatIsOff(t *testing.T) {
 
 func TestPodsThatAskForGPUs(t *testing.T) {
 	asks := func(kind string, copies, n int64, name string) Part {
-		return Part{APIVersion: "apps/v1", Kind: kind, Namespace: "gpu", Name: "p", Template: "t.yaml", Line: 2, Copies: copies,
+		return Part{Ref: object.Ref{APIVersion: "apps/v1", Kind: kind, Namespace: "gpu", Name: "p"}, Template: "t.yaml", Line: 2, Copies: copies,
 			Containers: []Container{{Name: "i", Init: true, Limits: map[string]int64{name: 1000}}, {Name: "a", Limits: map[string]int64{name: n * 1000}}, {Name: "b", Requests: map[string]int64{name: 1000, "cpu": 100}}}}
 	}
 	h100 := GPUFacts{Nodes: nine(t)[:1]}
@@ -85,7 +86,7 @@ func TestPodsThatAskForGPUs(t *testing.T) {
 		"as many as there are": {lab(), h100, asks("Deployment", 1, 7, site.WholeGPU), ""},
 		"one more":             {lab(), h100, asks("Deployment", 1, 8, site.WholeGPU), "gpu-request warn: asks for 9 nvidia.com/gpu; no node offers more than 8"},
 		"twice":                {lab(), h100, asks("Deployment", 2, 4, site.WholeGPU), "gpu-capacity warn: ask for 10 nvidia.com/gpu together; the nodes offer 8"},
-		"of a custom resource": {lab(), h100, Part{Kind: "InferenceService", Name: "p", Within: asks("", 0, 9, site.WholeGPU).Containers}, "gpu-request warn: asks for 9"},
+		"of a custom resource": {lab(), h100, Part{Ref: object.Ref{Kind: "InferenceService", Name: "p"}, Within: asks("", 0, 9, site.WholeGPU).Containers}, "gpu-request warn: asks for 9"},
 		"cut into parts":       {parted, h100, asks("Deployment", 1, 1, site.WholeGPU), "gpu-request warn: which no node offers|nvidia.com/mig-1g.10gb"},
 		"of the parts":         {parted, h100, asks("Deployment", 8, 6, "nvidia.com/mig-1g.10gb"), ""},
 		"of another vendor":    {lab(), h100, asks("Deployment", 1, 1, "amd.com/gpu"), "gpu-request warn: asks for 2 amd.com/gpu, which no node offers|nvidia.com/gpu"},
@@ -149,7 +150,7 @@ func TestPodsAskMoreThanADevicePluginCounts(t *testing.T) {
 		}
 		all, made := facts(l), renders()
 		all.GPU = f
-		with(made, Part{Kind: "Deployment", Namespace: "front", Name: "p", Copies: copies, Containers: []Container{{Limits: map[string]int64{site.WholeGPU: 9000}}}})
+		with(made, Part{Ref: object.Ref{Kind: "Deployment", Namespace: "front", Name: "p"}, Copies: copies, Containers: []Container{{Limits: map[string]int64{site.WholeGPU: 9000}}}})
 		_, found := Make(ofBundle(), selection, made, all)
 		if got := of(found, "gpu-request"); got == nil || got.Severity != want {
 			t.Errorf("%d copies: %+v", copies, got)

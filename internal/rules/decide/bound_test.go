@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 )
 
@@ -19,8 +20,8 @@ func boundPlan(t *testing.T) (*plan.Plan, Sight) {
 		f.Cluster.Nodes = []NodeFact{{Name: "a", Platform: "linux/amd64", Runtime: "containerd://2.1.4", Ready: true}}
 		web := r[Key{"web", "web"}]
 		web.Parts = []Part{
-			{APIVersion: "acme.dev/v1", Kind: "Monitor", Resource: "monitors.acme.dev", Namespace: "front", Name: "m"},
-			{APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: "front", Name: "c", Claims: []Claim{{Name: "c", Class: &fast, Count: 1}, {Name: "d", Count: 1}}},
+			{Ref: object.Ref{APIVersion: "acme.dev/v1", Kind: "Monitor", Namespace: "front", Name: "m"}, Resource: "monitors.acme.dev"},
+			{Ref: object.Ref{APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: "front", Name: "c"}, Claims: []Claim{{Name: "c", Class: &fast, Count: 1}, {Name: "d", Count: 1}}},
 		}
 		r[Key{"web", "web"}] = web
 	})

@@ -48,13 +48,6 @@ func (p ownedPart) location() string {
 	return p.Template
 }
 
-func (p ownedPart) String() string {
-	if p.Namespace == "" {
-		return p.Kind + " " + p.Name
-	}
-	return p.Kind + " " + p.Namespace + "/" + p.Name
-}
-
 // allParts are the parts of every component, in order.
 func (m *maker) allParts() []ownedPart {
 	var out []ownedPart

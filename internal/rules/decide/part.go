@@ -1,14 +1,15 @@
 package decide
 
-import "time"
+import (
+	"time"
+
+	"github.com/caisson/caisson/internal/api/object"
+)
 
 // Part is one rendered object, as far as the checks look at it.
 type Part struct {
-	APIVersion string
-	Kind       string
+	object.Ref        // its namespace is "" where the kind has none
 	Resource   string // deployments.apps; "" where it is not known
-	Namespace  string // "" where the kind has none
-	Name       string
 	Template   string // or the manifest's item
 	Line       int
 	Copies     int64        // pods it runs at once

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -22,7 +23,7 @@ func with(r map[Key]Rendered, parts ...Part) {
 
 func TestPreflight(t *testing.T) {
 	pod := func(change func(*Part)) Part {
-		p := Part{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "front", Name: "web", Template: "web/templates/d.yaml", Line: 3, Copies: 2,
+		p := Part{Ref: object.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "front", Name: "web"}, Template: "web/templates/d.yaml", Line: 3, Copies: 2,
 			Containers: []Container{{Name: "c", Requests: map[string]int64{"cpu": 500}}}}
 		if change != nil {
 			change(&p)
@@ -61,33 +62,33 @@ func TestPreflight(t *testing.T) {
 			f.Cluster.Serves = map[string]bool{"apps/v1/Deployment": true}
 		}, "api-removed error: Deployment front/web (web/templates/d.yaml line 3) is extensions/v1beta1"},
 		"other version": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
-			with(r, Part{APIVersion: "acme.dev/v1alpha1", Kind: "Widget", Namespace: "front", Name: "w"})
+			with(r, Part{Ref: object.Ref{APIVersion: "acme.dev/v1alpha1", Kind: "Widget", Namespace: "front", Name: "w"}})
 			f.Cluster.Serves = map[string]bool{"acme.dev/v1/Widget": true}
 		}, "api-removed error: Widget front/w"},
 		"brought by the same component": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
-			with(r, Part{APIVersion: "acme.dev/v1", Kind: "Widget", Namespace: "front", Name: "w"},
-				Part{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition", Name: "widgets.acme.dev", Defines: &DefinesFact{Group: "acme.dev", Kind: "Widget", Versions: []string{"v1"}}})
+			with(r, Part{Ref: object.Ref{APIVersion: "acme.dev/v1", Kind: "Widget", Namespace: "front", Name: "w"}},
+				Part{Ref: object.Ref{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition", Name: "widgets.acme.dev"}, Defines: &DefinesFact{Group: "acme.dev", Kind: "Widget", Versions: []string{"v1"}}})
 			f.Cluster.Serves = map[string]bool{"apiextensions.k8s.io/v1/CustomResourceDefinition": true}
 		}, ""},
 		"brought too late": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
 			certs := r[Key{"certs", "certs"}]
-			certs.Parts = []Part{{APIVersion: "acme.dev/v1", Kind: "Widget", Namespace: "certs", Name: "w"}}
+			certs.Parts = []Part{{Ref: object.Ref{APIVersion: "acme.dev/v1", Kind: "Widget", Namespace: "certs", Name: "w"}}}
 			r[Key{"certs", "certs"}] = certs
-			with(r, Part{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition", Name: "widgets.acme.dev", Defines: &DefinesFact{Group: "acme.dev", Kind: "Widget", Versions: []string{"v1"}}})
+			with(r, Part{Ref: object.Ref{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition", Name: "widgets.acme.dev"}, Defines: &DefinesFact{Group: "acme.dev", Kind: "Widget", Versions: []string{"v1"}}})
 			f.Cluster.Serves = map[string]bool{"apiextensions.k8s.io/v1/CustomResourceDefinition": true}
 		}, "crd-too-late error: Widget certs/w"},
 		"class missing": {func(_ *plan.Site, r map[Key]Rendered, _ *Facts) {
 			with(r, pod(func(p *Part) { p.Claims = []Claim{{Name: "d", Class: &class}} }))
 		}, "no-storage-class error: storage class gold"},
 		"class of the plan": {func(_ *plan.Site, r map[Key]Rendered, _ *Facts) {
-			with(r, pod(func(p *Part) { p.Claims = []Claim{{Name: "d", Class: &class}} }), Part{APIVersion: "storage.k8s.io/v1", Kind: "StorageClass", Name: "gold"})
+			with(r, pod(func(p *Part) { p.Claims = []Claim{{Name: "d", Class: &class}} }), Part{Ref: object.Ref{APIVersion: "storage.k8s.io/v1", Kind: "StorageClass", Name: "gold"}})
 		}, ""},
 		"class of the site": {func(s *plan.Site, _ map[Key]Rendered, _ *Facts) {
 			s.StorageClass = "gold"
 		}, "no-storage-class error: the site file names storage class gold"},
 		"class of the site, of the plan": {func(s *plan.Site, r map[Key]Rendered, _ *Facts) {
 			s.StorageClass = "gold"
-			with(r, Part{APIVersion: "storage.k8s.io/v1", Kind: "StorageClass", Name: "gold"})
+			with(r, Part{Ref: object.Ref{APIVersion: "storage.k8s.io/v1", Kind: "StorageClass", Name: "gold"}})
 		}, ""},
 		"classes that could not be listed": {func(s *plan.Site, r map[Key]Rendered, f *Facts) {
 			s.StorageClass, f.StorageClasses = "gold", nil
@@ -103,7 +104,7 @@ func TestPreflight(t *testing.T) {
 			space(f, SpaceFact{Enforce: "baseline"})
 		}, "pod-security error: hostNetwork"},
 		"a Secret that no server takes": {func(_ *plan.Site, r map[Key]Rendered, _ *Facts) {
-			with(r, Part{APIVersion: "v1", Kind: "Secret", Namespace: "web", Name: "pw", Template: "web/templates/a.yaml", Line: 3, Faults: []string{"stringData.a is not text"}})
+			with(r, Part{Ref: object.Ref{APIVersion: "v1", Kind: "Secret", Namespace: "web", Name: "pw"}, Template: "web/templates/a.yaml", Line: 3, Faults: []string{"stringData.a is not text"}})
 		}, "secret-value error: Secret web/pw (web/templates/a.yaml line 3): stringData.a is not text"},
 		"quota exact": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
 			with(r, pod(nil))
@@ -122,11 +123,11 @@ func TestPreflight(t *testing.T) {
 			space(f, SpaceFact{Quotas: []QuotaFact{{Name: "q", Hard: map[string]int64{"limits.memory": 1 << 50}}}, Ranges: []RangeFact{{Name: "r", Limits: map[string]int64{"memory": 1000 << 20}}}})
 		}, ""},
 		"stored version lost": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
-			with(r, Part{Kind: "CustomResourceDefinition", Name: "a.acme.dev", Defines: &DefinesFact{Versions: []string{"v2"}}})
+			with(r, Part{Ref: object.Ref{Kind: "CustomResourceDefinition", Name: "a.acme.dev"}, Defines: &DefinesFact{Versions: []string{"v2"}}})
 			f.Cluster.Definitions = []DefinitionFact{{Name: "a.acme.dev", Stored: []string{"v1", "v2"}}}
 		}, "crd-version-lost error: version v1"},
 		"kept elsewhere, no conflict": {func(_ *plan.Site, r map[Key]Rendered, f *Facts) {
-			with(r, Part{Kind: "CustomResourceDefinition", Name: "a.acme.dev", Defines: &DefinesFact{Versions: []string{"v1"}}})
+			with(r, Part{Ref: object.Ref{Kind: "CustomResourceDefinition", Name: "a.acme.dev"}, Defines: &DefinesFact{Versions: []string{"v1"}}})
 			f.Cluster.Definitions = []DefinitionFact{{Name: "a.acme.dev", Keeper: "Flux"}}
 		}, "crd-foreign warn: kept by Flux"},
 		"webhook that the plan brings": {func(_ *plan.Site, _ map[Key]Rendered, f *Facts) {

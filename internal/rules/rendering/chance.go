@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/listing"
@@ -40,14 +41,14 @@ func Chance(chart string, list []plan.RenderedObject) []lint.Finding {
 	for _, o := range list {
 		for _, field := range o.Chance {
 			if !mayVary(o, field) {
-				out = append(out, chanceFinding(chart, identity{o.APIVersion, o.Kind, o.Namespace, o.Name, 0}, field))
+				out = append(out, chanceFinding(chart, o.Ref, field))
 			}
 		}
 	}
 	return out
 }
 
-func chanceFinding(chart string, of identity, field string) lint.Finding {
+func chanceFinding(chart string, of object.Ref, field string) lint.Finding {
 	if field == "" {
 		field = "the whole"
 	}

@@ -3,6 +3,7 @@ package rendering
 import (
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -35,7 +36,7 @@ func TestChanceDecidesContentAlone(t *testing.T) {
 		{"rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "/roleRef/name", false},
 		{"rbac.authorization.k8s.io/v1", "Role", "/rules", false},
 	} {
-		o := plan.RenderedObject{APIVersion: test.apiVersion, Kind: test.kind, Name: "x", Chance: []string{test.field}}
+		o := plan.RenderedObject{Ref: object.Ref{APIVersion: test.apiVersion, Kind: test.kind, Name: "x"}, Chance: []string{test.field}}
 		found := Chance("chart", []plan.RenderedObject{o})
 		if (len(found) == 0) != test.free || (!test.free && (found[0].Code != event.CodeChance || found[0].Text != test.kind+" x "+test.field)) {
 			t.Errorf("%s %s: %+v", test.kind, test.field, found)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/listing"
 )
@@ -21,37 +22,38 @@ import (
 // identity tells the objects of one rendering apart: ordinal counts those of one
 // name.
 type identity struct {
-	apiVersion, kind, namespace, name string
-	ordinal                           int
+	object.Ref
+	ordinal int
 }
 
-// String reads "Deployment web/front".
-func (i identity) String() string {
-	if i.namespace == "" {
-		return i.kind + " " + i.name
-	}
-	return i.kind + " " + i.namespace + "/" + i.name
+// ordinals count the objects of one rendering by name.
+type ordinals map[object.Ref]int
+
+// next is the identity of the next object of that name.
+func (o ordinals) next(ref object.Ref) identity {
+	o[ref]++
+	return identity{ref, o[ref]}
 }
 
-// object is one rendered object.
-type object struct {
+// rendered is one rendered object.
+type rendered struct {
 	identity
 	content map[string]any
 }
 
-func identify(contents []map[string]any) []object {
-	times := map[identity]int{}
-	out := make([]object, len(contents))
+func identify(contents []map[string]any) []rendered {
+	count := ordinals{}
+	out := make([]rendered, len(contents))
 	for n, content := range contents {
 		metadata, _ := content["metadata"].(map[string]any)
 		name := text(metadata, "name")
 		if generated := text(metadata, "generateName"); name == "" && generated != "" {
 			name = generated + "*"
 		}
-		i := identity{text(content, "apiVersion"), text(content, "kind"), text(metadata, "namespace"), name, 0}
-		times[i]++
-		i.ordinal = times[i]
-		out[n] = object{i, content}
+		out[n] = rendered{count.next(object.Ref{
+			APIVersion: text(content, "apiVersion"), Kind: text(content, "kind"),
+			Namespace: text(metadata, "namespace"), Name: name,
+		}), content}
 	}
 	return out
 }
@@ -61,8 +63,8 @@ func text(m map[string]any, key string) string {
 	return s
 }
 
-func byIdentity(objects []object) map[identity]object {
-	out := make(map[identity]object, len(objects))
+func byIdentity(objects []rendered) map[identity]rendered {
+	out := make(map[identity]rendered, len(objects))
 	for _, o := range objects {
 		out[o.identity] = o
 	}
@@ -105,7 +107,7 @@ func Describe(first, second []map[string]any) (list []plan.RenderedObject, unste
 }
 
 // describe is what a plan says of an object but for the fields of chance.
-func (o object) describe(chance []string) (plan.RenderedObject, error) {
+func (o rendered) describe(chance []string) (plan.RenderedObject, error) {
 	var left map[string]any // nothing, where all is chance
 	if fields := setOf(chance); !fields[""] {
 		left, _ = without(o.content, pointer{}, fields).(map[string]any)
@@ -115,13 +117,12 @@ func (o object) describe(chance []string) (plan.RenderedObject, error) {
 		return plan.RenderedObject{}, fmt.Errorf("encoding %s: %w", o, err)
 	}
 	return plan.RenderedObject{
-		APIVersion: o.apiVersion, Kind: o.kind, Namespace: o.namespace, Name: o.name, Hook: o.hook(),
-		Digest: digest.FromBytes(data), Parts: partDigests(o.kind, left), Chance: chance,
+		Ref: o.Ref, Hook: o.hook(), Digest: digest.FromBytes(data), Parts: partDigests(o.Kind, left), Chance: chance,
 	}, nil
 }
 
 // hook is when Helm runs the object, "" for one that it keeps.
-func (o object) hook() string {
+func (o rendered) hook() string {
 	metadata, _ := o.content["metadata"].(map[string]any)
 	annotations, _ := metadata["annotations"].(map[string]any)
 	return text(annotations, "helm.sh/hook")
@@ -185,19 +186,17 @@ type Difference struct {
 // does not have, that only it has, or whose content is another outside the fields
 // of chance.
 func Compare(planned []plan.RenderedObject, found []map[string]any) ([]Difference, error) {
-	want, times := map[identity]plan.RenderedObject{}, map[identity]int{}
+	want, count := map[identity]plan.RenderedObject{}, ordinals{}
 	for _, o := range planned {
-		i := identity{o.APIVersion, o.Kind, o.Namespace, o.Name, 0}
-		times[i]++
-		i.ordinal = times[i]
-		want[i] = o
+		o.UID = "" // no rendering has one
+		want[count.next(o.Ref)] = o
 	}
 	var out []Difference
 	for _, o := range identify(found) {
 		p, ok := want[o.identity]
 		delete(want, o.identity)
 		if !ok {
-			out = append(out, Difference{o.kind, fmt.Sprintf("%s is not in the plan", o)})
+			out = append(out, Difference{o.Kind, fmt.Sprintf("%s is not in the plan", o)})
 			continue
 		}
 		now, err := o.describe(p.Chance)
@@ -205,11 +204,11 @@ func Compare(planned []plan.RenderedObject, found []map[string]any) ([]Differenc
 			return nil, err
 		}
 		if now.Digest != p.Digest {
-			out = append(out, Difference{o.kind, fmt.Sprintf("%s: %s", o, otherParts(p.Parts, now.Parts))})
+			out = append(out, Difference{o.Kind, fmt.Sprintf("%s: %s", o, otherParts(p.Parts, now.Parts))})
 		}
 	}
 	for i := range want {
-		out = append(out, Difference{i.kind, fmt.Sprintf("%s is in the plan and is not rendered any more", i)})
+		out = append(out, Difference{i.Kind, fmt.Sprintf("%s is in the plan and is not rendered any more", i)})
 	}
 	slices.SortStableFunc(out, func(a, b Difference) int { return cmp.Compare(a.What, b.What) })
 	return out, nil

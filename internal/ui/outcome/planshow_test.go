@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/rules/decide"
 	"github.com/caisson/caisson/internal/ui/output"
@@ -32,8 +33,8 @@ func TestPlanShowsWhatTemplatesDo(t *testing.T) {
 		Name: "web", Action: plan.Install, Rendering: &plan.Rendering{
 			Lookups: []plan.Lookup{{Question: plan.Question{APIVersion: "v1", Kind: "Secret", Namespace: "front", Name: "own"}}},
 			Objects: []plan.RenderedObject{
-				{APIVersion: "v1", Kind: "Secret", Name: "own", Chance: []string{"/data/password"}},
-				{APIVersion: "batch/v1", Kind: "Job", Name: "setup", Hook: "pre-install"},
+				{Ref: object.Ref{APIVersion: "v1", Kind: "Secret", Name: "own"}, Chance: []string{"/data/password"}},
+				{Ref: object.Ref{APIVersion: "batch/v1", Kind: "Job", Name: "setup"}, Hook: "pre-install"},
 			},
 		},
 	}}}}}
