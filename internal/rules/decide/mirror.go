@@ -26,11 +26,12 @@ func mirrorConfig(stack string, r site.Registry, hosts []string, ca string) mirr
 	return mirror.Config{Stack: stack, Registry: r.Base(), PlainHTTP: r.PlainHTTP, CA: ca, Hosts: hosts}
 }
 
-// upstreamHosts lists the registries that the lock's images come from.
+// upstreamHosts lists the registries that the lock's images come from, and where
+// its models do: a pod may mount a model as the image that it is at the site.
 func upstreamHosts(l *lock.Lock) []string {
 	var refs []imageref.Ref
 	for _, it := range l.Items {
-		if it.Kind == lock.Image {
+		if it.Kind == lock.Image || it.Kind == lock.Model {
 			refs = append(refs, it.Ref)
 		}
 	}

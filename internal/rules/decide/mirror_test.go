@@ -75,6 +75,19 @@ func TestMirrorChangesNodes(t *testing.T) {
 	}
 }
 
+// TestMirrorLeadsModels: a pod that mounts a model as an image names it as the
+// hub does.
+func TestMirrorLeadsModels(t *testing.T) {
+	_, p, found := mirrored(t, func(l *lock.Lock, _ *plan.Site, _ *Facts) {
+		it := model(nil)
+		it.Ref = "huggingface.co/acme/chat:main"
+		l.Items = append(l.Items, it)
+	})
+	if p == nil || !slices.Contains(p.Nodes.Hosts, "huggingface.co") {
+		t.Errorf("models' names are led nowhere: %+v", found)
+	}
+}
+
 func TestMirrorAndRewrite(t *testing.T) {
 	_, p, _ := mirrored(t, func(_ *lock.Lock, s *plan.Site, _ *Facts) { s.References = []string{plan.Mirror, plan.Rewrite} })
 	if got, ok := p.Rewriter()("nginx:1"); !ok || !strings.HasPrefix(got, "reg.site:5000/mirror/docker.io/library/nginx@") || p.Nodes == nil {
