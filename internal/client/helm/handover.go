@@ -41,7 +41,8 @@ func handoverKey(u *unstructured.Unstructured) string {
 }
 
 // check says of an object, its images already the site's, whether it was
-// rendered. A namespace that the chart leaves open is the release's.
+// rendered. A namespace that the chart leaves open is the release's; Helm takes
+// away the one of an object that is in none.
 func (h *handover) check(u *unstructured.Unstructured) error {
 	got, err := withoutMarks(u)
 	if err != nil {
@@ -49,7 +50,7 @@ func (h *handover) check(u *unstructured.Unstructured) error {
 	}
 	for _, o := range h.objects[handoverKey(u)] {
 		rendered := o.DeepCopy()
-		if rendered.GetNamespace() == "" && u.GetNamespace() != "" {
+		if rendered.GetNamespace() == "" || u.GetNamespace() == "" {
 			rendered.SetNamespace(u.GetNamespace())
 		}
 		if err := RewriteObject(rendered, h.pulls); err != nil {

@@ -53,6 +53,26 @@ func TestHandover(t *testing.T) {
 	}
 }
 
+// TestHandoverOfWhatIsInNoNamespace: Kueue's chart gives one to its webhooks, and
+// Helm takes it away; another one is not what was rendered.
+func TestHandoverOfWhatIsInNoNamespace(t *testing.T) {
+	r := Rendering{Documents: []document.Document{{Template: "demo/templates/a.yaml", Source: "apiVersion: admissionregistration.k8s.io/v1\nkind: MutatingWebhookConfiguration\nmetadata: {name: x, namespace: web}\n"}}}
+	h, err := newHandover(r, Pulls{Rewrite: func(s string) (string, bool) { return s, true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for namespace, want := range map[string]error{"": nil, "web": nil, "other": ErrHandover} {
+		objects, err := r.Objects()
+		if err != nil {
+			t.Fatal(err)
+		}
+		objects[0].SetNamespace(namespace)
+		if err := h.check(objects[0].Unstructured); !errors.Is(err, want) {
+			t.Errorf("namespace %q: %v, want %v", namespace, err, want)
+		}
+	}
+}
+
 // TestWhatIsWrittenAnewIsTheSame: strings that writers of YAML get wrong,
 // through all that Helm does with a rendered chart.
 func TestWhatIsWrittenAnewIsTheSame(t *testing.T) {
