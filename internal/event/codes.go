@@ -86,6 +86,9 @@ const (
 	CodeCRDForeign            = "crd-foreign"
 	CodeForeignRelease        = "foreign-release"
 	CodeObjectExists          = "object-exists"
+	CodeObjectTwice           = "object-twice"
+	CodeCRDTwice              = "crd-twice"
+	CodeWebhookOrder          = "webhook-order"
 	CodeNamespaceTerminating  = "namespace-terminating"
 	CodeNoStorageClass        = "no-storage-class"
 	CodeNoDefaultStorageClass = "no-default-storage-class"
@@ -198,6 +201,9 @@ var codes = []CodeInfo{
 	{CodeCRDForeign, Warn, "Leave the definition out, or remove the tool that keeps it now."},
 	{CodeForeignRelease, Error, "Remove the other tool's release first."},
 	{CodeObjectExists, Error, "Remove or rename the object, or leave the component out."},
+	{CodeObjectTwice, Error, "Turn the object off in the values of one of the two components."},
+	{CodeCRDTwice, Warn, "Turn the definition off in the values of one of the two components."},
+	{CodeWebhookOrder, Notice, "Nothing: the plan orders the components."},
 	{CodeNamespaceTerminating, Error, "Wait until the namespace is deleted, then run again."},
 	{CodeNoStorageClass, Error, "Name a storage class that the cluster has."},
 	{CodeNoDefaultStorageClass, Error, "Mark a storage class as the default, or name one in the values."},

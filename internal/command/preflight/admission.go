@@ -24,38 +24,85 @@ type request struct {
 	namespace string
 	labels    map[string]string
 	object    string // for people
+	component string // that makes it; "" where several may
 }
 
 // findDeadWebhooks finds the ones that must answer for something of the plan and that
-// nobody answers for.
+// do not: nobody is there to, or a creation on trial gets no answer.
 func (sr *stateReader) findDeadWebhooks(ctx context.Context) error {
 	list, err := sr.cluster.Webhooks(ctx)
 	if err != nil {
 		return sr.noteUnread(err, "list admission webhooks")
 	}
 	requests := sr.listRequests()
+	var asked []decide.WebhookFact
 	for _, w := range list {
-		if !w.MustAnswer || w.Service == "" {
+		if !w.MustAnswer {
 			continue
 		}
 		matches := sr.matchingRequests(w, requests)
 		if len(matches) == 0 {
 			continue
 		}
-		problem, err := sr.cluster.ServiceProblem(ctx, w.Namespace, w.Service)
-		if err != nil {
-			if err := sr.noteUnread(err, "read the services of admission webhooks"); err != nil {
-				return err
-			}
-			continue
+		f, err := sr.webhookFact(ctx, w, matches)
+		if err == nil {
+			asked = append(asked, f)
+		} else if err := sr.noteUnread(err, "read the services of admission webhooks"); err != nil {
+			return err
 		}
-		if problem != "" {
-			sr.facts.Cluster.Webhooks = append(sr.facts.Cluster.Webhooks, decide.WebhookFact{
-				Config: w.Config, Webhook: w.Name, Service: w.Namespace + "/" + w.Service, Problem: problem, Matches: matches, Conditional: w.Conditional, Ours: sr.bringsService(w),
-			})
+	}
+	return sr.askWebhooks(ctx, asked)
+}
+
+// webhookFact is what is known of a webhook before it is asked.
+func (sr *stateReader) webhookFact(ctx context.Context, w kube.Webhook, matches []string) (f decide.WebhookFact, err error) {
+	f = decide.WebhookFact{
+		Config: w.Config, Webhook: w.Name, Matches: matches, Conditional: w.Conditional,
+		Ours: w.Service != "" && sr.bringsService(w), Component: sr.bringerOf(w.Config),
+	}
+	if w.Service != "" {
+		f.Service = w.Namespace + "/" + w.Service
+		f.Problem, err = sr.cluster.ServiceProblem(ctx, w.Namespace, w.Service)
+	}
+	return f, err
+}
+
+// askWebhooks asks those webhooks by a creation on trial that somebody may answer
+// for, and notes all that do not.
+func (sr *stateReader) askWebhooks(ctx context.Context, list []decide.WebhookFact) error {
+	var configs []object.Ref
+	for _, f := range list {
+		kind, name, _ := strings.Cut(f.Config, " ")
+		o := object.Ref{APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: kind, Name: name}
+		if f.Problem == "" && !slices.Contains(configs, o) {
+			configs = append(configs, o)
+		}
+	}
+	silent, err := sr.cluster.UnansweredWebhooks(ctx, configs, metav1.NamespaceDefault)
+	if err != nil {
+		return sr.noteUnread(err, "read admission webhooks")
+	}
+	for _, f := range list {
+		for _, u := range silent {
+			if f.Problem == "" && u.Webhook == f.Webhook && u.Config.Kind+" "+u.Config.Name == f.Config {
+				f.Problem = "does not answer: " + u.Why
+			}
+		}
+		if f.Problem != "" {
+			sr.facts.Cluster.Webhooks = append(sr.facts.Cluster.Webhooks, f)
 		}
 	}
 	return nil
+}
+
+// bringerOf is the component of the plan that brings a webhook configuration, or "".
+func (sr *stateReader) bringerOf(config string) string {
+	for _, p := range sr.pieces {
+		if p.part.Kind+" "+p.part.Name == config && kube.IsWebhookConfiguration(object.RefOf(p.object)) {
+			return p.component
+		}
+	}
+	return ""
 }
 
 // bringsService says whether the plan has a webhook's service.
@@ -74,17 +121,17 @@ func (sr *stateReader) listRequests() []request {
 		o := object.RefOf(p.object)
 		o.Namespace = p.part.Namespace
 		if p.resource.Resource != "" {
-			out = append(out, request{p.resource, p.part.Namespace, p.object.GetLabels(), o.String()})
+			out = append(out, request{p.resource, p.part.Namespace, p.object.GetLabels(), o.String(), p.component})
 		}
 		if p.template != nil && p.part.Kind != "Pod" {
-			out = append(out, request{pods, p.part.Namespace, p.template.Labels, "pods of " + o.String()})
+			out = append(out, request{pods, p.part.Namespace, p.template.Labels, "pods of " + o.String(), p.component})
 		}
 	}
 	for _, name := range sr.usedNamespaces() {
 		if _, there := sr.facts.Cluster.Spaces[name]; !there {
-			out = append(out, request{schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}, name, map[string]string{corename: name}, "Namespace " + name})
+			out = append(out, request{schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}, name, map[string]string{corename: name}, "Namespace " + name, ""})
 		}
-		out = append(out, request{secrets, name, nil, "the records in namespace " + name})
+		out = append(out, request{secrets, name, nil, "the records in namespace " + name, ""})
 	}
 	return out
 }
@@ -125,8 +172,20 @@ func (sr *stateReader) inSelected(s labels.Selector, r request) bool {
 		return true
 	}
 	set := map[string]string{corename: r.namespace}
+	maps.Copy(set, sr.planned[r.namespace])
 	maps.Copy(set, sr.facts.Cluster.Spaces[r.namespace].Labels)
 	return s.Matches(labels.Set(set))
+}
+
+// plannedLabels are those that the pieces give to namespaces, by name.
+func plannedLabels(pieces []*piece) map[string]map[string]string {
+	out := map[string]map[string]string{}
+	for _, p := range pieces {
+		if kube.IsNamespace(object.RefOf(p.object)) {
+			out[p.part.Name] = p.object.GetLabels()
+		}
+	}
+	return out
 }
 
 func coveredByRules(rules []admissionv1.RuleWithOperations, r request) bool {

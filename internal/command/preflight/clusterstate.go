@@ -29,6 +29,7 @@ type stateReader struct {
 	facts     *decide.Facts
 	known     map[string]bool // definitions that exist
 	nodes     int64
+	planned   map[string]map[string]string // labels of namespaces that are pieces
 
 	mu      sync.Mutex
 	answers map[kube.Right]bool
@@ -78,7 +79,9 @@ func (sr *stateReader) readAll(ctx context.Context) error {
 	sr.answers = map[kube.Right]bool{}
 	sr.facts.Cluster.User = sr.cluster.Identity().User
 	sr.locatePieces()
-	for _, step := range []func(context.Context) error{sr.readClock, sr.inSpaces, sr.findExisting, sr.readDefinitions, sr.findDeadWebhooks, sr.checkRights, sr.findEscalations} {
+	markDefiners(sr.pieces)
+	sr.planned = plannedLabels(sr.pieces)
+	for _, step := range []func(context.Context) error{sr.readClock, sr.inSpaces, sr.findExisting, sr.readDefinitions, sr.findGuards, sr.findDeadWebhooks, sr.checkRights, sr.findEscalations} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -289,7 +292,8 @@ func (sr *stateReader) isOwn(p *piece, annotations map[string]string) bool {
 	if p.release != "" {
 		return annotations["meta.helm.sh/release-name"] == p.release && annotations["meta.helm.sh/release-namespace"] == p.namespace
 	}
-	return annotations[kube.AnnotationOwner] == sr.stack+"/"+p.component
+	owner := annotations[kube.AnnotationOwner]
+	return owner == sr.stack+"/"+p.component || owner == sr.stack && kube.IsNamespace(object.RefOf(p.object))
 }
 
 // readDefinitions looks at custom resource definitions of the plan that exist.
@@ -305,8 +309,8 @@ func (sr *stateReader) readDefinitions(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("reading definition %s: %w", p.part.Name, err)
 		}
-		d := decide.DefinitionFact{Name: p.part.Name, Stored: stored}
-		if annotations[kube.AnnotationOwner] != sr.stack+"/"+p.component {
+		d := decide.DefinitionFact{Name: p.part.Name, Owner: p.component, Stored: stored}
+		if !sr.isDefinerOf(p.part.Name, annotations[kube.AnnotationOwner]) {
 			d.Keeper = kube.Keeper(labels, annotations)
 			if d.Refused, err = sr.tryPiece(ctx, p); err != nil {
 				return err
@@ -316,6 +320,14 @@ func (sr *stateReader) readDefinitions(ctx context.Context) error {
 		sr.facts.Cluster.Definitions = append(sr.facts.Cluster.Definitions, d)
 	}
 	return nil
+}
+
+// isDefinerOf says whether an owner of a definition is a component of the plan that
+// brings it.
+func (sr *stateReader) isDefinerOf(name, owner string) bool {
+	return slices.ContainsFunc(sr.pieces, func(p *piece) bool {
+		return p.part.Defines != nil && p.part.Name == name && owner == sr.stack+"/"+p.component
+	})
 }
 
 // handOutParts hands the parts to their renderings.

@@ -2,7 +2,9 @@ package preflight
 
 import (
 	"context"
+	"encoding/json"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caisson/caisson/internal/api/plan"
@@ -37,4 +39,52 @@ func (t *changes) definitionPiece(component, name string) *piece {
 		}
 	}
 	return nil
+}
+
+// markDefiners marks what definitions say where several pieces bring the same one.
+func markDefiners(pieces []*piece) {
+	by := map[string][]*piece{}
+	for _, p := range pieces {
+		if p.part.Defines != nil {
+			by[p.part.Name] = append(by[p.part.Name], p)
+		}
+	}
+	for _, list := range by {
+		for _, p := range list {
+			if len(list) > 1 {
+				p.part.Defines.Content = markOf(withoutWords(p.object.Object["spec"]))
+			}
+		}
+	}
+}
+
+// markOf is a mark of a value; what cannot be encoded has none.
+func markOf(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	return string(digest.FromBytes(data))
+}
+
+// withoutWords is a definition's content without what is for people, and without
+// what a server fills in at conversion.
+func withoutWords(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, e := range v {
+			if _, text := e.(string); key != "caBundle" && (key != "description" || !text) {
+				out[key] = withoutWords(e)
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			out[i] = withoutWords(e)
+		}
+		return out
+	}
+	return v
 }

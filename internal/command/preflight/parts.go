@@ -35,8 +35,9 @@ type piece struct {
 }
 
 func newPiece(d document.Document, u *unstructured.Unstructured) *piece {
-	p := &piece{object: u, hook: u.GetAnnotations()["helm.sh/hook"] != "", part: decide.Part{
-		Ref: object.RefOf(u), Template: d.Template, Line: d.Line,
+	hook := u.GetAnnotations()["helm.sh/hook"] != ""
+	p := &piece{object: u, hook: hook, part: decide.Part{
+		Ref: object.RefOf(u), Template: d.Template, Line: d.Line, Hook: hook,
 	}}
 	if kube.IsCRD(u) {
 		p.part.Defines = definitionFact(u)
@@ -55,11 +56,16 @@ func definitionFact(u *unstructured.Unstructured) *decide.DefinesFact {
 	var d decide.DefinesFact
 	d.Group, _, _ = unstructured.NestedString(u.Object, "spec", "group")
 	d.Kind, _, _ = unstructured.NestedString(u.Object, "spec", "names", "kind")
-	list, _, _ := unstructured.NestedSlice(u.Object, "spec", "versions")
+	versions, _, _ := unstructured.NestedFieldNoCopy(u.Object, "spec", "versions")
+	list, _ := versions.([]any)
+	d.Served = []string{}
 	for _, v := range list {
 		if m, ok := v.(map[string]any); ok {
 			name, _ := m["name"].(string)
 			d.Versions = append(d.Versions, name)
+			if served, _ := m["served"].(bool); served {
+				d.Served = append(d.Served, name)
+			}
 		}
 	}
 	return &d

@@ -26,7 +26,7 @@ const unpacked = 3
 func (m *maker) checkCluster() {
 	for _, check := range []func(){
 		m.checkNodes, m.checkDisks, m.checkRuntimes, m.checkNamespaces,
-		m.checkServed, m.checkStorage, m.checkDefinitions, m.checkTaken,
+		m.checkServed, m.checkStorage, m.checkDefinitions, m.checkDefiners, m.checkTaken, m.checkRivals,
 		m.checkWebhooks, m.checkSecrets, m.checkPodSecurity, m.checkQuotas, m.checkAccelerators,
 		m.noteRegistryRoom, m.checkEscalations, m.checkClocks, m.reportUnread,
 	} {
@@ -39,6 +39,7 @@ type ownedPart struct {
 	*Part
 	component string
 	level     int
+	made      Key // rendering that it is of
 }
 
 func (p ownedPart) location() string {
@@ -61,7 +62,7 @@ func (m *maker) allParts() []ownedPart {
 		}
 		for _, k := range keys {
 			for i := range m.rendered[k].Parts {
-				out = append(out, ownedPart{&m.rendered[k].Parts[i], c.Component.Name, c.Level})
+				out = append(out, ownedPart{&m.rendered[k].Parts[i], c.Component.Name, c.Level, k})
 			}
 		}
 	}
@@ -243,24 +244,6 @@ func inFlag(namespace string) string {
 		return ""
 	}
 	return " -n " + namespace
-}
-
-func (m *maker) checkWebhooks() {
-	for _, w := range m.facts.Cluster.Webhooks {
-		f := event.Finding{
-			Severity: event.Error, Code: event.CodeWebhookUnanswered,
-			What: fmt.Sprintf("webhook %s of %s must answer before %s can be made, and its service %s %s", w.Webhook, w.Config, nameSeveral(w.Matches), w.Service, w.Problem),
-			Why:  "the API server refuses what a webhook with failurePolicy Fail cannot judge",
-			Hint: "bring its server back, or remove what is left of it: kubectl delete " + lowerKind(w.Config),
-		}
-		if w.Ours || w.Conditional {
-			f.Severity = event.Warn
-		}
-		if w.Ours {
-			f.Hint = "the plan brings that service; if it does not come up, " + f.Hint
-		}
-		m.addFinding(f)
-	}
 }
 
 // nameSeveral names the first of a list and counts the rest.

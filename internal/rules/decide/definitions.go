@@ -9,18 +9,18 @@ import (
 
 // checkDefinitions looks at custom resource definitions that are there already.
 func (m *maker) checkDefinitions() {
-	bring := map[string]ownedPart{}
+	type definer struct{ component, name string }
+	bring := map[definer]ownedPart{}
 	for _, p := range m.allParts() {
 		if p.Defines != nil {
-			bring[p.Name] = p
+			bring[definer{p.component, p.Name}] = p
+			bring[definer{"", p.Name}] = p
 		}
 	}
 	for _, d := range m.facts.Cluster.Definitions {
-		p, ok := bring[d.Name]
-		if !ok {
-			continue
+		if p, ok := bring[definer{d.Owner, d.Name}]; ok {
+			m.checkDefinition(d, p)
 		}
-		m.checkDefinition(d, p)
 	}
 }
 

@@ -52,6 +52,7 @@ func Make(b Bundle, s *Selection, rendered map[Key]Rendered, facts Facts) (*plan
 			APIVersions: facts.APIVersions,
 		},
 	}
+	m.orderByWebhooks()
 	m.checkSite()
 	for i := range s.Components {
 		m.addComponent(&s.Components[i])
@@ -273,7 +274,6 @@ func (m *maker) foundImages(list []document.Site, where, item string, used map[i
 				Hint: "name one by digest in the values of the site file, or keep one of them in the stack and pack again",
 			})
 		case s.Certainty == document.Certain:
-			m.noteLacking(item, []string{s.Ref})
 			m.addFinding(event.Finding{
 				Severity: event.Error, Code: event.CodeImageOutsideBundle, Item: item,
 				What: fmt.Sprintf("%s names image %s in %s, which is not in the bundle", where, s.Ref, locationOf(s)),

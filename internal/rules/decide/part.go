@@ -19,6 +19,7 @@ type Part struct {
 	Claims     []Claim      // volumes it asks for
 	Counts     []string     // names under which quotas count it: "services", "count/services"
 	Exists     bool         // it is there already, so a quota counts it already
+	Hook       bool         // Helm makes it for a while, beside the release
 	Faults     []string     // fields of a Secret that no API server takes: "data.a is not base64"
 	Defines    *DefinesFact // what a custom resource definition brings; else nil
 }
@@ -50,6 +51,8 @@ type Claim struct {
 type DefinesFact struct {
 	Group, Kind string
 	Versions    []string // served or kept
+	Served      []string
+	Content     string // a mark of what it says, where several parts define the kind
 }
 
 // NodeFact is one node.
@@ -91,6 +94,7 @@ type RangeFact struct {
 // exists.
 type DefinitionFact struct {
 	Name    string
+	Owner   string   // component of the plan whose definition is compared
 	Stored  []string // versions in which objects lie in the cluster's store
 	Keeper  string   // who keeps it, in words; "" where nobody says or it is ours
 	Refused string   // why it cannot be applied over theirs; "" where it can
@@ -109,15 +113,25 @@ type TakenFact struct {
 	Name      string
 }
 
+// GuardFact is an admission webhook of the plan itself that must answer before
+// something of another component can be made.
+type GuardFact struct {
+	Component string // that brings it
+	Config    string // ValidatingWebhookConfiguration NAME
+	Webhook   string
+	Guards    map[string][]string // objects, by the component that makes them
+}
+
 // WebhookFact is an admission webhook that must answer and cannot.
 type WebhookFact struct {
 	Config      string // ValidatingWebhookConfiguration NAME
 	Webhook     string
-	Service     string // NAMESPACE/NAME
-	Problem     string // it does not exist; it has no ready endpoint
+	Service     string // NAMESPACE/NAME; "" where it is reached by URL
+	Problem     string // of the service: does not exist, has no ready endpoint, does not answer
 	Matches     []string
-	Conditional bool // it has conditions that can only be told by the server
-	Ours        bool // the plan brings its service
+	Conditional bool   // it has conditions that can only be told by the server
+	Ours        bool   // the plan brings its service
+	Component   string // of the plan that brings the configuration; "" for none
 }
 
 // EscalationFact is a role of the plan that gives what the operator lacks.
@@ -136,6 +150,7 @@ type ClusterState struct {
 	Definitions []DefinitionFact
 	Taken       []TakenFact
 	Webhooks    []WebhookFact
+	Guards      []GuardFact
 	Escalations []EscalationFact
 	Skew        time.Duration     // of the API server's clock before this one
 	Unread      []string          // what the operator may not look at, in words

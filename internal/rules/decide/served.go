@@ -68,11 +68,12 @@ func (m *maker) checkServed() {
 		return
 	}
 	parts := m.allParts()
-	bring := map[string]ownedPart{}
+	bring := map[string][]ownedPart{} // each definer
 	for _, p := range parts {
 		if p.Defines != nil {
-			for _, v := range p.Defines.Versions {
-				bring[p.Defines.Group+"/"+v+"/"+p.Defines.Kind] = p
+			for _, v := range p.Defines.served() {
+				key := p.Defines.Group + "/" + v + "/" + p.Defines.Kind
+				bring[key] = append(bring[key], p)
 			}
 		}
 	}
@@ -81,19 +82,31 @@ func (m *maker) checkServed() {
 		if m.facts.Cluster.Serves[key] {
 			continue
 		}
-		if by, ok := bring[key]; ok {
-			m.inTime(p, by)
+		if by := bring[key]; len(by) > 0 {
+			m.checkInTime(p, by)
 			continue
 		}
 		m.reportUnserved(p)
 	}
 }
 
-// inTime finds an object that comes before its definition.
-func (m *maker) inTime(p, by ownedPart) {
-	if p.component == by.component || m.needsComponent(p.component, by.component) {
+// served are the versions that a definition serves.
+func (d *DefinesFact) served() []string {
+	if d.Served == nil {
+		return d.Versions
+	}
+	return d.Served
+}
+
+// checkInTime finds an object that comes before each of its definitions.
+func (m *maker) checkInTime(p ownedPart, definers []ownedPart) {
+	inTime := func(by ownedPart) bool {
+		return p.component == by.component || m.needsComponent(p.component, by.component)
+	}
+	if slices.ContainsFunc(definers, inTime) {
 		return
 	}
+	by := definers[0]
 	m.addFinding(event.Finding{
 		Severity: event.Error, Code: event.CodeCRDTooLate, Item: p.component,
 		What: fmt.Sprintf("%s (%s) is of a kind that component %s defines, and component %s does not need that one", p, p.location(), by.component, p.component),
