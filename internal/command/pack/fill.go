@@ -31,6 +31,7 @@ const smallPart = 1 << 20
 
 // filler fetches content from wherever the lock says it comes from.
 type filler struct {
+	stock  *stock // older bundles
 	client *fetch.Client
 	puller *registry.Puller
 	hub    *hub.Client
@@ -44,7 +45,18 @@ type filler struct {
 func (f *filler) fillSlot(ctx context.Context, w *bundle.Writer, i int, s lock.Slot) error {
 	item := ownerOf(s)
 	f.meter.beginItem(item)
-	defer f.meter.endSlot(item)
+	err := f.fillOpenSlot(ctx, w, i, s)
+	switch {
+	case err == nil:
+		f.meter.endSlot(item)
+	case ctx.Err() == nil:
+		f.meter.markFailed(item)
+	}
+	return err
+}
+
+func (f *filler) fillOpenSlot(ctx context.Context, w *bundle.Writer, i int, s lock.Slot) error {
+	item := ownerOf(s)
 	if w.Finished(i) {
 		f.meter.countPresent(item, s.Size)
 		return nil
@@ -67,8 +79,13 @@ func (f *filler) fillSlot(ctx context.Context, w *bundle.Writer, i int, s lock.S
 // fillContent fills a slot from its sources, in their order and again, until one
 // gives what the lock says or every one has been asked often enough.
 func (f *filler) fillContent(ctx context.Context, sw *bundle.SlotWriter, s lock.Slot, sum *assembly) error {
-	a := attempt{filler: f, slot: s, sum: sum, writer: sw}
+	a := &attempt{filler: f, slot: s, sum: sum, writer: sw}
 	a.dst = &metered{dst: sw, m: f.meter, item: ownerOf(s)}
+	if blob := f.stock.find(s); blob != nil {
+		if filled, err := a.copyFromStock(ctx, blob); filled || err != nil {
+			return err
+		}
+	}
 	for try := 0; ; try++ {
 		src := s.Sources[try%len(s.Sources)]
 		err := a.fillFrom(ctx, src)
@@ -306,6 +323,10 @@ func (f *filler) upstreamOf(src lock.Source) string {
 // registry, and checks that it is what the lock describes.
 func (f *filler) headBlob(ctx context.Context, w *bundle.Writer, h lock.HeadBlob) error {
 	if _, ok := w.Meta(h.Digest); ok {
+		return nil
+	}
+	if data := f.stock.head(h); data != nil {
+		w.PutMeta(data)
 		return nil
 	}
 	data, err := f.fetchHead(ctx, h)

@@ -1,11 +1,15 @@
 package pack
 
 import (
+	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -22,12 +26,14 @@ type meter struct {
 	all     gauge
 	items   map[string]*gauge
 	fetched int64
+	reused  int64
 }
 
 type gauge struct {
 	done, total int64
 	slots       int // still to be filled
 	started     bool
+	failed      bool
 	spoke       time.Time
 }
 
@@ -98,6 +104,50 @@ func (m *meter) endSlot(item string) {
 	if g.slots--; g.slots == 0 {
 		m.sink.Emit(event.Event{Kind: event.End, Item: item, Bytes: g.done, Total: g.total})
 	}
+}
+
+// markFailed notes that an item could not be filled.
+func (m *meter) markFailed(item string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.items[item].failed = true
+}
+
+// endUnfinished closes the items that were begun and are not complete, and says so of
+// each: a row without a word would look like one that is done.
+func (m *meter) endUnfinished() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, item := range slices.Sorted(maps.Keys(m.items)) {
+		g := m.items[item]
+		if !g.started || g.slots == 0 {
+			continue
+		}
+		word := "interrupted"
+		if g.failed {
+			word = "failed"
+		}
+		m.sink.Emit(event.Event{
+			Kind: event.End, Item: item, Total: g.total,
+			Message: fmt.Sprintf("%s at %s of %s", word, bytesize.Text(g.done), bytesize.Text(g.total)),
+			Fields:  map[string]any{"done": g.done, "state": word},
+		})
+		g.started = false
+	}
+}
+
+// addReused counts bytes that came from an older bundle.
+func (m *meter) addReused(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reused += n
+}
+
+// reusedBytes is how much payload came from older bundles.
+func (m *meter) reusedBytes() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reused
 }
 
 // fetchedBytes is how much payload was fetched, discarded bytes included.

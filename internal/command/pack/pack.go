@@ -51,6 +51,7 @@ type Options struct {
 	Now        time.Time     // that things are said to be made at; zero: the machine's clock
 	Tool       []string      // caisson binaries to put beside the bundle
 	Agent      string        // binary of the node agent's image; empty: the running one
+	Reuse      []string      // paths that hold older bundles: what they have of the lock is not fetched
 	HubToken   string        // for the model hub; empty: none
 	Fetch      fetch.Options // retries, limits and waits; Upstreams and Sink are set by Run
 }
@@ -62,6 +63,7 @@ type Result struct {
 	Index     digest.Digest // identity of the bundle
 	Payload   int64         // bytes of content in the volumes
 	Fetched   int64         // bytes of content fetched by this run
+	Reused    int64         // bytes of content taken from older bundles by this run
 	Volumes   int
 	Wall      time.Duration
 	Unchanged bool       // the directory held the sealed bundle already
@@ -156,8 +158,12 @@ func newFiller(opt Options, sink event.Sink, slots []lock.Slot) (*filler, error)
 	if err != nil {
 		return nil, err
 	}
+	older, err := openStock(opt.Reuse)
+	if err != nil {
+		return nil, err
+	}
 	return &filler{
-		client: client, puller: registry.NewPuller(client), hub: models,
+		stock: older, client: client, puller: registry.NewPuller(client), hub: models,
 		dir: filepath.Dir(opt.Lock), meter: newMeter(sink, slots), sink: sink,
 		tool: sync.OnceValues(func() (*agent.Image, error) { return agent.Build(opt.Agent) }),
 	}, nil
@@ -181,12 +187,13 @@ func (p *packing) payloadSize() (total int64) {
 
 func (p *packing) runPacking(ctx context.Context) (Result, error) {
 	defer p.fill.client.CloseIdle()
+	defer p.fill.stock.Close()
 	unchanged, err := p.buildVolumes(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	result, err := p.finishBundle(unchanged)
-	result.Fetched = p.fill.meter.fetchedBytes()
+	result.Fetched, result.Reused = p.fill.meter.fetchedBytes(), p.fill.meter.reusedBytes()
 	return result, err
 }
 
@@ -229,7 +236,11 @@ func (p *packing) fetchContent(ctx context.Context, w *bundle.Writer) error {
 	for _, i := range p.largestFirst() {
 		p.spawnUnlessFailed(working, g, func() error { return p.fill.fillSlot(working, w, i, p.slots[i]) })
 	}
-	return g.Wait()
+	err := g.Wait()
+	if err != nil {
+		p.fill.meter.endUnfinished()
+	}
+	return err
 }
 
 // spawnUnlessFailed starts no work after the first failure.
@@ -371,7 +382,7 @@ func (p *packing) signBundle(files bundle.Files, t term) (*Signature, error) {
 func (p *packing) emitResult(r Result) {
 	fields := map[string]any{
 		"name": r.Name, "directory": r.Dir, "index": r.Index, "lock": p.lockDigest(), "volumes": r.Volumes,
-		"payload": r.Payload, "fetched": r.Fetched, "seconds": r.Wall.Seconds(), "unchanged": r.Unchanged,
+		"payload": r.Payload, "fetched": r.Fetched, "reused": r.Reused, "seconds": r.Wall.Seconds(), "unchanged": r.Unchanged,
 		"rate": float64(r.Fetched) / r.Wall.Seconds(), "items": len(p.lock.Items), "signed": r.Signature != nil,
 	}
 	if r.Signature != nil {

@@ -59,6 +59,7 @@ type Pack struct {
 	Sequence   string
 	Expires    string
 	Tool       []string
+	Reuse      []string
 }
 
 // Form lists what can be said.
@@ -74,6 +75,7 @@ func (a *Pack) Form() Form {
 		numberField(&a.Sequence, "sequence", "release number `N`, which grows with each release (default: the time)"),
 		spanField(&a.Expires, "expires", "how long the signature counts, such as 90d (default: for ever)"),
 		listField(&a.Tool, "tool", "caisson binary `FILE` to put beside the bundle; repeat for more"),
+		listField(&a.Reuse, "reuse", "`DIR` of an older bundle: what it has is not fetched; repeat for more"),
 	}}
 }
 
@@ -83,6 +85,6 @@ func (a *Pack) Options(p Program) (pack.Options, error) {
 	return finish(c, pack.Options{
 		Lock: a.Lock, Output: a.Out, Key: a.SigningKey, Password: p.password(false), Upstreams: a.Upstreams,
 		VolumeSize: sizeOf(a.VolumeSize), Workers: int(numberOf(a.Workers)), Sequence: numberOf(a.Sequence),
-		Expires: spanOf(a.Expires), Tool: a.Tool, Now: p.sourceDate(c), HubToken: p.hubToken(),
+		Expires: spanOf(a.Expires), Tool: a.Tool, Reuse: a.Reuse, Now: p.sourceDate(c), HubToken: p.hubToken(),
 	})
 }

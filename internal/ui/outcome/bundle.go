@@ -59,11 +59,20 @@ func Packed(r pack.Result, key string) (p output.Page) {
 	p.Add(output.Facts{
 		{Label: "payload", Value: bytesize.Text(r.Payload) + " in " + output.Count(r.Volumes, "volume")},
 		{Label: "fetched", Value: bytesize.Text(r.Fetched) + " in " + output.Duration(r.Wall)},
+		{Label: "reused", Value: reusedOf(r)},
 		{Label: "index", Value: hexOf(r.Index)},
 		{Label: "signed", Value: signed},
 	})
 	p.Next("caisson verify %s --key %s", r.Dir, publicHalf(key))
 	return p
+}
+
+// reusedOf is what a pack took from older bundles; "" for nothing.
+func reusedOf(r pack.Result) string {
+	if r.Reused == 0 {
+		return ""
+	}
+	return bytesize.Text(r.Reused) + " of older bundles"
 }
 
 // publicHalf guesses where the public half of a key file lies.
