@@ -105,8 +105,9 @@ func (e *Engine) storage() *storage.Storage {
 }
 
 // configuration binds Helm's actions to the cluster for one call. patience is how long
-// a webhook that does not answer is outwaited.
-func (e *Engine) configuration(ctx context.Context, patience time.Duration) (*action.Configuration, error) {
+// a webhook that does not answer is outwaited. Nothing but rendered is applied; it is
+// nil where a stored revision comes back, or nothing is applied.
+func (e *Engine) configuration(ctx context.Context, patience time.Duration, rendered *handover) (*action.Configuration, error) {
 	caps, err := e.capabilities()
 	if err != nil {
 		return nil, err
@@ -117,7 +118,7 @@ func (e *Engine) configuration(ctx context.Context, patience time.Duration) (*ac
 	return &action.Configuration{
 		RESTClientGetter: getter,
 		Releases:         e.storage(),
-		KubeClient:       &actionClient{Client: helmClient, ctx: ctx, engine: e, patience: patience},
+		KubeClient:       &actionClient{Client: helmClient, ctx: ctx, engine: e, patience: patience, rendered: rendered},
 		Capabilities:     caps,
 		Log:              func(string, ...any) {},
 		HookOutputFunc:   func(string, string, string) io.Writer { return io.Discard },
@@ -127,11 +128,11 @@ func (e *Engine) configuration(ctx context.Context, patience time.Duration) (*ac
 // Install installs revision 1 and waits until its objects are ready. What went
 // wrong is in the error, and in the release's record where it got that far.
 func (e *Engine) Install(ctx context.Context, spec Spec) (Release, error) {
-	cfg, err := e.configuration(ctx, spec.Timeout)
+	made, err := e.makeParts(spec)
 	if err != nil {
 		return Release{}, fmt.Errorf("installing release %s: %w", spec.Name, err)
 	}
-	rendered, values, err := e.parts(cfg, spec)
+	cfg, err := e.configuration(ctx, spec.Timeout, made.rendered)
 	if err != nil {
 		return Release{}, fmt.Errorf("installing release %s: %w", spec.Name, err)
 	}
@@ -141,7 +142,7 @@ func (e *Engine) Install(ctx context.Context, spec Spec) (Release, error) {
 	a.PostRenderer, a.Labels = postRenderer{e.pulls, spec.CRDs}, spec.Labels
 	// The context reaches the action through its client: Helm's own way of
 	// cancelling leaves the action running behind our back.
-	rls, err := a.Run(rendered, values)
+	rls, err := a.Run(made.chart, made.values)
 	if err != nil {
 		return e.summary(rls), fmt.Errorf("installing release %s: %w", spec.Name, cause(ctx, err))
 	}
@@ -150,11 +151,11 @@ func (e *Engine) Install(ctx context.Context, spec Spec) (Release, error) {
 
 // Upgrade makes the next revision and waits until its objects are ready.
 func (e *Engine) Upgrade(ctx context.Context, spec Spec) (Release, error) {
-	cfg, err := e.configuration(ctx, spec.Timeout)
+	made, err := e.makeParts(spec)
 	if err != nil {
 		return Release{}, fmt.Errorf("upgrading release %s: %w", spec.Name, err)
 	}
-	rendered, values, err := e.parts(cfg, spec)
+	cfg, err := e.configuration(ctx, spec.Timeout, made.rendered)
 	if err != nil {
 		return Release{}, fmt.Errorf("upgrading release %s: %w", spec.Name, err)
 	}
@@ -162,7 +163,7 @@ func (e *Engine) Upgrade(ctx context.Context, spec Spec) (Release, error) {
 	a.Namespace, a.Timeout, a.MaxHistory = e.namespace, spec.Timeout, maxHistory
 	a.SkipCRDs, a.Wait, a.DisableOpenAPIValidation, a.ResetValues = true, true, true, true
 	a.PostRenderer, a.Labels = postRenderer{e.pulls, spec.CRDs}, spec.Labels
-	rls, err := a.Run(spec.Name, rendered, values)
+	rls, err := a.Run(spec.Name, made.chart, made.values)
 	if err != nil {
 		return e.summary(rls), fmt.Errorf("upgrading release %s: %w", spec.Name, cause(ctx, err))
 	}
@@ -179,7 +180,7 @@ func cause(ctx context.Context, err error) error {
 
 // Rollback makes a new revision of what the given earlier one was.
 func (e *Engine) Rollback(ctx context.Context, name string, revision int, timeout time.Duration) (Release, error) {
-	cfg, err := e.configuration(ctx, timeout)
+	cfg, err := e.configuration(ctx, timeout, nil)
 	if err != nil {
 		return Release{}, fmt.Errorf("rolling back release %s: %w", name, err)
 	}
@@ -194,7 +195,7 @@ func (e *Engine) Rollback(ctx context.Context, name string, revision int, timeou
 // Uninstall removes a release, its objects and its history, and waits until
 // they are gone. A missing release is no error.
 func (e *Engine) Uninstall(ctx context.Context, name string, timeout time.Duration) error {
-	cfg, err := e.configuration(ctx, timeout)
+	cfg, err := e.configuration(ctx, timeout, nil)
 	if err != nil {
 		return fmt.Errorf("uninstalling release %s: %w", name, err)
 	}
@@ -209,7 +210,7 @@ func (e *Engine) Uninstall(ctx context.Context, name string, timeout time.Durati
 // Retire uninstalls a release and keeps its history, so that Rollback can bring
 // it back. A missing release is no error.
 func (e *Engine) Retire(ctx context.Context, name string, timeout time.Duration) error {
-	cfg, err := e.configuration(ctx, timeout)
+	cfg, err := e.configuration(ctx, timeout, nil)
 	if err != nil {
 		return fmt.Errorf("uninstalling release %s: %w", name, err)
 	}

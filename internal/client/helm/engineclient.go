@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"helm.sh/helm/v3/pkg/action"
 	helmkube "helm.sh/helm/v3/pkg/kube"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -38,20 +37,25 @@ var (
 	_ helmkube.InterfaceDeletionPropagation = (*actionClient)(nil)
 )
 
-// parts makes what an action needs afresh; Helm changes both. The action's client
-// holds what it is given against the rendering.
-func (e *Engine) parts(cfg *action.Configuration, spec Spec) (*chart.Chart, map[string]any, error) {
-	rendered, err := renderedChart(spec.Chart, spec.Rendering)
+// parts are what an action needs of a release, made afresh: Helm changes the chart and
+// the values.
+type parts struct {
+	chart    *chart.Chart
+	values   map[string]any
+	rendered *handover // what the action's client holds against it what it is given
+}
+
+func (e *Engine) makeParts(spec Spec) (p parts, err error) {
+	objects, err := spec.Rendering.Objects()
 	if err != nil {
-		return nil, nil, err
+		return parts{}, err
 	}
-	if client, ok := cfg.KubeClient.(*actionClient); ok {
-		if client.rendered, err = newHandover(spec.Rendering, e.pulls); err != nil {
-			return nil, nil, err
-		}
+	if p.chart, err = renderedChart(spec.Chart, objects, spec.Rendering.Notes); err != nil {
+		return parts{}, err
 	}
-	values, err := NativeValues(spec.Values)
-	return rendered, values, err
+	p.rendered = newHandover(objects, e.pulls)
+	p.values, err = NativeValues(spec.Values)
+	return p, err
 }
 
 // Create applies the resources, in order.

@@ -23,17 +23,13 @@ type handover struct {
 	objects map[string][]*unstructured.Unstructured // by handoverKey
 }
 
-func newHandover(r Rendering, pulls Pulls) (*handover, error) {
-	objects, err := r.Objects()
-	if err != nil {
-		return nil, err
-	}
+func newHandover(objects []Object, pulls Pulls) *handover {
 	h := &handover{pulls: pulls, objects: map[string][]*unstructured.Unstructured{}}
 	for _, o := range objects {
 		key := handoverKey(o.Unstructured)
 		h.objects[key] = append(h.objects[key], o.Unstructured)
 	}
-	return h, nil
+	return h
 }
 
 func handoverKey(u *unstructured.Unstructured) string {

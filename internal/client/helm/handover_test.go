@@ -22,10 +22,11 @@ import (
 // else to what was rendered.
 func TestHandover(t *testing.T) {
 	r := Rendering{Documents: []document.Document{{Template: "demo/templates/a.yaml", Source: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {a: b}\n"}}}
-	h, err := newHandover(r, Pulls{Rewrite: func(s string) (string, bool) { return s, true }})
+	objects, err := r.Objects()
 	if err != nil {
 		t.Fatal(err)
 	}
+	h := newHandover(objects, Pulls{Rewrite: func(s string) (string, bool) { return s, true }})
 	for name, test := range map[string]struct {
 		change func(u *unstructured.Unstructured)
 		want   error
@@ -57,10 +58,11 @@ func TestHandover(t *testing.T) {
 // Helm takes it away; another one is not what was rendered.
 func TestHandoverOfWhatIsInNoNamespace(t *testing.T) {
 	r := Rendering{Documents: []document.Document{{Template: "demo/templates/a.yaml", Source: "apiVersion: admissionregistration.k8s.io/v1\nkind: MutatingWebhookConfiguration\nmetadata: {name: x, namespace: web}\n"}}}
-	h, err := newHandover(r, Pulls{Rewrite: func(s string) (string, bool) { return s, true }})
+	rendered, err := r.Objects()
 	if err != nil {
 		t.Fatal(err)
 	}
+	h := newHandover(rendered, Pulls{Rewrite: func(s string) (string, bool) { return s, true }})
 	for namespace, want := range map[string]error{"": nil, "web": nil, "other": ErrHandover} {
 		objects, err := r.Objects()
 		if err != nil {
@@ -114,7 +116,7 @@ func again(c *Chart, content map[string]any) error {
 	if err != nil {
 		return nil // refused
 	}
-	made, err := renderedChart(c, r)
+	made, err := renderedChart(c, want, "")
 	if err != nil {
 		return nil
 	}

@@ -117,12 +117,8 @@ func checkUnambiguous(d document.Document) error {
 // templates are the objects of a rendering, as constants: Helm's engine, which
 // runs in this process, has nothing to evaluate. Each object stands for itself
 // in the template that it came from, so that Helm sorts it as it always did.
-func renderedChart(c *Chart, r Rendering) (*chart.Chart, error) {
+func renderedChart(c *Chart, objects []Object, notes string) (*chart.Chart, error) {
 	loaded, err := c.Load()
-	if err != nil {
-		return nil, err
-	}
-	objects, err := r.Objects()
 	if err != nil {
 		return nil, err
 	}
@@ -145,8 +141,8 @@ func renderedChart(c *Chart, r Rendering) (*chart.Chart, error) {
 		}
 		templates[name].Data = append(templates[name].Data, text...)
 	}
-	if r.Notes != "" {
-		out.Templates = append(out.Templates, &chart.File{Name: notesFile, Data: []byte(constant(r.Notes))})
+	if notes != "" {
+		out.Templates = append(out.Templates, &chart.File{Name: notesFile, Data: []byte(constant(notes))})
 	}
 	return out, nil
 }

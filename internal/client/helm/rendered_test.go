@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"helm.sh/helm/v3/pkg/chart"
+
 	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/kube"
 )
@@ -42,6 +44,15 @@ func TestHelmEvaluatesNothing(t *testing.T) {
 	}
 }
 
+// chartOf is the chart that Helm is given for a rendering.
+func chartOf(c *Chart, r Rendering) (*chart.Chart, error) {
+	objects, err := r.Objects()
+	if err != nil {
+		return nil, err
+	}
+	return renderedChart(c, objects, r.Notes)
+}
+
 // TestWhatIsCheckedIsWhatIsInstalled: objects that Helm finds in a text and a
 // reader of YAML does not, and text that Helm changes after it was looked at.
 func TestWhatIsCheckedIsWhatIsInstalled(t *testing.T) {
@@ -51,7 +62,7 @@ func TestWhatIsCheckedIsWhatIsInstalled(t *testing.T) {
 		"text that Helm removes":                    configMap + "data:\n  x: a<no\n    value>b\n",
 	} {
 		chart := packChart(t, "web", "1.0.0", map[string]string{"templates/a.yaml": text})
-		_, err := renderedChart(chart, rendered(t, "n", Spec{Name: "web", Chart: chart}).Rendering)
+		_, err := chartOf(chart, rendered(t, "n", Spec{Name: "web", Chart: chart}).Rendering)
 		if !errors.Is(err, ErrAmbiguousText) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -69,7 +80,7 @@ func TestARenderedChartKeepsItsOrder(t *testing.T) {
 	for i, d := range r.Documents {
 		r.Documents[i].Source = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: '" + strings.ReplaceAll(d.Template, "'", "") + "'}\n"
 	}
-	made, err := renderedChart(chart, r)
+	made, err := chartOf(chart, r)
 	if err != nil {
 		t.Fatal(err)
 	}
