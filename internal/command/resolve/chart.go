@@ -128,13 +128,13 @@ func (s *session) renderBoth(
 	ctx context.Context, c *helm.Chart, comp *stack.Component, opt helm.RenderOptions, at stackField,
 ) (installed helm.Rendering, refused, err error) {
 	what := "chart " + opt.Release
-	installed, err = helm.Render(ctx, c, opt)
+	installed, err = s.renderOne(ctx, c, opt)
 	if err != nil {
 		return helm.Rendering{}, nil, err
 	}
 	s.discoverImages(installed.Documents, comp.Name, what, at)
 	opt.Upgrade, opt.Revision = true, 2
-	upgraded, err := helm.Render(ctx, c, opt)
+	upgraded, err := s.renderOne(ctx, c, opt)
 	switch {
 	case err == nil:
 		s.discoverImages(upgraded.Documents, comp.Name, what, at)
@@ -143,6 +143,18 @@ func (s *session) renderBoth(
 		return helm.Rendering{}, nil, err
 	}
 	return installed, err, nil
+}
+
+// renderOne renders when one of the machine's processors is free for it: more side
+// by side take memory and are not done earlier.
+func (s *session) renderOne(ctx context.Context, c *helm.Chart, opt helm.RenderOptions) (helm.Rendering, error) {
+	select {
+	case s.rendering <- struct{}{}:
+	case <-ctx.Done():
+		return helm.Rendering{}, ctx.Err()
+	}
+	defer func() { <-s.rendering }()
+	return helm.Render(ctx, c, opt)
 }
 
 // maxTemplateError bounds what a template says in a warning, in bytes.
@@ -165,7 +177,7 @@ func (s *session) findChance(
 	ctx context.Context, c *helm.Chart, comp *stack.Component, opt helm.RenderOptions, first helm.Rendering, at stackField,
 ) error {
 	opt.Later = true
-	second, err := helm.Render(ctx, c, opt)
+	second, err := s.renderOne(ctx, c, opt)
 	if err != nil {
 		return err
 	}

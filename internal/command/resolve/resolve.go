@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -117,6 +118,7 @@ type session struct {
 	withTests    bool
 	agent        string // binary
 	renderer     []string
+	rendering    chan struct{} // has room for as many renderings as run side by side
 
 	fetch  *fetch.Client
 	puller *registry.Puller
@@ -141,6 +143,7 @@ func newSession(opt Options, sink event.Sink) (*session, error) {
 		return nil, err
 	}
 	s := &session{stack: st, source: readSource(opt.Stack), output: filepath.Dir(opt.Output), workers: opt.Workers, allPlatforms: opt.AllPlatforms, withTests: opt.WithTests, agent: opt.Agent, renderer: opt.Renderer, events: sink}
+	s.rendering = make(chan struct{}, runtime.GOMAXPROCS(0))
 	if s.workers <= 0 {
 		s.workers = defaultWorkers
 	}
