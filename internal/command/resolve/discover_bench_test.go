@@ -9,9 +9,8 @@ import (
 	"github.com/caisson/caisson/internal/rules/document"
 )
 
-// renderings is how often the images of a chart are looked for at two versions of
-// Kubernetes:
-// each is installed and upgraded.
+// renderings is how often a chart's images are looked for at two versions of
+// Kubernetes: at each it is installed and upgraded.
 const renderings = 4
 
 // BenchmarkDiscoverImages finds the images of a chart in all its renderings. Its time

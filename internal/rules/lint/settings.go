@@ -18,7 +18,7 @@ var (
 		`(?:updates?|upgrades?|version|release)(?:check(?:s|er|ing)?|notifi(?:er|cations?))(?:s?enabled)?$`)
 	// of versions that are no product's: of what runs beside it, or of its own data
 	otherVersion = regexp.MustCompile(`(?:kube|kubernetes|k8s|api|schema|db|database|chart|crd|java|python|protocol|compatib\w*|min|minimum|` +
-		`server|client|cluster|node|jvm|config|object|resource|migration|driver|cuda|kernel)(?:updates?|upgrades?|version|release)check|` +
+		`server|client|cluster|node|jvm|config|object|resource|migration|driver|cuda|kernel|upgrade|downgrade)(?:updates?|upgrades?|version|release)check|` +
 		`check(?:kube|k8s|api|schema|server|client|cluster|node|config)`)
 	// telling the maker how the product is used
 	telemetry = regexp.MustCompile(`telemetry|phonehome|callhome|anonymous(?:usage|stat|data|report|id$)|usage(?:stat|report|data|collect|metric)|` +

@@ -40,6 +40,7 @@ func TestCallsHome(t *testing.T) {
 		{"", "OPENTELEMETRY_ENABLED", "true", false},
 		{"", "skip-version-check", "true", false},
 		{"", "kubeVersionCheck", "true", false},
+		{"", "upgrade-version-check", "true", false}, // from which version an upgrade may come
 		{"", "schema_version_check", "true", false},
 		{"", "enableReporting", "validate,mutate", false},
 		{"policy", "reporting_enabled", "true", false},
