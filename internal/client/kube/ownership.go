@@ -229,8 +229,9 @@ func nameOfElement(v any, i int) string {
 }
 
 // people are the field managers of tools by which somebody changes objects by hand,
-// by the beginnings of their names.
-var people = []string{"kubectl", "oc", "k9s", "helm", "Lens", "OpenLens", "freelens", "node-fetch", "Mozilla", "dashboard", "headlamp", "rancher", "curl", "python-requests", "OpenAPI-Generator"}
+// by the beginnings of their names. The names of client libraries are not among them:
+// controllers have them too.
+var people = []string{"kubectl", "oc", "k9s", "helm", "Lens", "OpenLens", "freelens", "Mozilla", "dashboard", "headlamp", "rancher", "curl"}
 
 // byHand says whether a manager is such a tool. Its name ends there or goes on with
 // what is no letter, like kubectl-edit.
@@ -244,12 +245,13 @@ func byHand(manager string) bool {
 func isLetter(b byte) bool { return b|0x20 >= 'a' && b|0x20 <= 'z' }
 
 // settled are kinds that no controller adds to, but for those of the cluster itself:
-// what another manager added to one was put there by somebody.
+// what another manager added to one was put there by somebody. Services and Ingresses
+// are not among them: load balancers and issuers of certificates add to those.
 var settled = map[string]bool{
-	"/Service": true, "apps/Deployment": true, "apps/StatefulSet": true, "apps/DaemonSet": true, "batch/CronJob": true,
+	"apps/Deployment": true, "apps/StatefulSet": true, "apps/DaemonSet": true, "batch/CronJob": true,
 	"rbac.authorization.k8s.io/Role": true, "rbac.authorization.k8s.io/RoleBinding": true,
 	"rbac.authorization.k8s.io/ClusterRole": true, "rbac.authorization.k8s.io/ClusterRoleBinding": true,
-	"networking.k8s.io/NetworkPolicy": true, "networking.k8s.io/Ingress": true, "policy/PodDisruptionBudget": true,
+	"networking.k8s.io/NetworkPolicy": true, "policy/PodDisruptionBudget": true,
 }
 
 // clusterManagers are the cluster's own.
