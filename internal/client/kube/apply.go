@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -235,6 +236,7 @@ func markMade(u *unstructured.Unstructured) {
 // prepareForApply removes what server-side apply refuses and adds our marks.
 func prepareForApply(u *unstructured.Unstructured, owner string) {
 	dropNulls(u.Object)
+	encodeStringData(u)
 	u.SetManagedFields(nil)
 	u.SetResourceVersion("")
 	u.SetUID("")
@@ -277,6 +279,27 @@ func dropNulls(v any) {
 			dropNulls(e)
 		}
 	}
+}
+
+// encodeStringData puts a Secret's stringData into its data, as the server does, whose
+// managedFields then say whose the keys are.
+func encodeStringData(u *unstructured.Unstructured) {
+	plain, _, err := unstructured.NestedStringMap(u.Object, "stringData")
+	if u.GetKind() != "Secret" || u.GroupVersionKind().Group != "" || err != nil || len(plain) == 0 {
+		return
+	}
+	data, _, err := unstructured.NestedMap(u.Object, "data")
+	if err != nil {
+		return // the server says what is wrong
+	}
+	if data == nil {
+		data = map[string]any{}
+	}
+	for key, value := range plain {
+		data[key] = base64.StdEncoding.EncodeToString([]byte(value))
+	}
+	u.Object["data"] = data
+	delete(u.Object, "stringData")
 }
 
 // resourceFor is the interface for reading and writing u, which gets the default

@@ -264,12 +264,15 @@ var clusterManagers = map[string]bool{
 var harmless = map[string]bool{"kubectl.kubernetes.io/restartedAt": true}
 
 // isTampering says whether an addition changes what was installed. What a controller
-// adds to objects that controllers serve is its work, and labels and annotations of
-// the object itself change nothing in it.
+// adds to objects that controllers serve is its work, labels and annotations of the
+// object itself change nothing in it, and more keys of a ConfigMap or Secret are often
+// what a chart leaves to the operator.
 func (a addition) isTampering(u *unstructured.Unstructured) bool {
 	gvk := u.GroupVersionKind()
 	switch {
 	case a.path[0] == "metadata" || harmless[a.pointer[len(a.pointer)-1]]:
+		return false
+	case gvk.Group == "" && (gvk.Kind == "ConfigMap" || gvk.Kind == "Secret"):
 		return false
 	case byHand(a.manager):
 		return true

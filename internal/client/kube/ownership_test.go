@@ -158,6 +158,31 @@ spec:
 	}
 }
 
+// What an operator adds to a ConfigMap or Secret is his; what he changes in it is not.
+func TestKeysThatAnOperatorAddsStay(t *testing.T) {
+	c, ns := connect(t), namespace(t, connect(t))
+	opt := ApplyOptions{Namespace: ns, Owner: "demo/web"}
+	applied := parse(t, "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {ours: a}\n")
+	done, err := c.Apply(t.Context(), applied, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patchAs(t, c, done[0].Object, "kubectl-edit", types.MergePatchType, `{"data":{"theirs":"Yg=="}}`)
+	if text, _ := compared(t, c, applied[0], opt); text != "" {
+		t.Errorf("a key more makes it differ in\n%s", text)
+	}
+	patchAs(t, c, done[0].Object, "kubectl-edit", types.MergePatchType, `{"data":{"ours":"Yw=="}}`)
+	if text, _ := compared(t, c, applied[0], opt); text != "data.ours was changed\n" {
+		t.Errorf("it differs in\n%s", text)
+	}
+	if _, err := c.Apply(t.Context(), applied, opt); err != nil {
+		t.Fatal(err)
+	}
+	if got := readString(t, c, done[0].Object, "data", "ours") + readString(t, c, done[0].Object, "data", "theirs"); got != "YQ==Yg==" {
+		t.Errorf("after applying again the data is %s", got)
+	}
+}
+
 // Controllers and webhooks write what was applied in the form that their own types have.
 func TestRewrittenValuesAreNoDrift(t *testing.T) {
 	d := &differ{live: true, custom: true}
