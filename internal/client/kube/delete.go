@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,21 +23,38 @@ const goneTimeout = 3 * time.Minute
 // goneInterval is how often a namespace is looked at while it empties.
 const goneInterval = 500 * time.Millisecond
 
-// Delete deletes objects in reverse order and waits until each is gone. An
+// Delete deletes objects in reverse order, claims of volumes last, and waits until
+// each is gone: a claim stays as long as a pod names it, also one that has ended. An
 // object with a UID is deleted only in that incarnation; one that is absent, or
 // there in another incarnation, counts as gone. It goes on after errors and
 // returns them joined.
 func (c *Client) Delete(ctx context.Context, objects []object.Ref) error {
 	var errs []error
-	for i := len(objects) - 1; i >= 0; i-- {
-		if err := c.deleteOne(ctx, objects[i]); err != nil {
-			errs = append(errs, fmt.Errorf("deleting %s: %w", objects[i], err))
+	for _, o := range deletionOrder(objects) {
+		if err := c.deleteOne(ctx, o); err != nil {
+			errs = append(errs, fmt.Errorf("deleting %s: %w", o, err))
 		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func deletionOrder(objects []object.Ref) []object.Ref {
+	out := slices.Clone(objects)
+	slices.Reverse(out)
+	isClaim := func(o object.Ref) bool { return o.Kind == "PersistentVolumeClaim" && o.APIVersion == "v1" }
+	slices.SortStableFunc(out, func(a, b object.Ref) int {
+		switch {
+		case isClaim(a) == isClaim(b):
+			return 0
+		case isClaim(a):
+			return 1
+		}
+		return -1
+	})
+	return out
 }
 
 func (c *Client) deleteOne(ctx context.Context, o object.Ref) error {

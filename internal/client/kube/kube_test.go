@@ -285,6 +285,34 @@ func TestDeleteSparesAnotherIncarnation(t *testing.T) {
 	}
 }
 
+// A claim is held by a pod that names it, though the pod has ended: the job goes first,
+// wherever it stands in the list.
+func TestDeleteTakesClaimsLast(t *testing.T) {
+	c, ns := connect(t), namespace(t, connect(t))
+	done, err := c.Apply(t.Context(), parse(t, `apiVersion: batch/v1
+kind: Job
+metadata: {name: write}
+spec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: x}], volumes: [{name: v, persistentVolumeClaim: {claimName: data}}]}}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+`), ApplyOptions{Namespace: ns})
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects := []object.Ref{done[0].Object, done[1].Object}
+	if got := deletionOrder(objects); got[0].Kind != "Job" {
+		t.Errorf("%s goes first", got[0])
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := c.Delete(ctx, objects); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRights(t *testing.T) {
 	c := connect(t)
 	denied, err := c.Denied(t.Context(), []Right{{Verb: "create", Group: "apps", Resource: "deployments", Namespace: "default"}})
