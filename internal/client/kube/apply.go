@@ -113,6 +113,7 @@ func (c *Client) applyOne(ctx context.Context, u *unstructured.Unstructured, opt
 	force := opt.Force || !exists || (opt.Owner != "" && before.GetAnnotations()[AnnotationOwner] == opt.Owner)
 	if exists {
 		leaveFilled(u, before)
+		adoptForms(u, before)
 	}
 	var after *unstructured.Unstructured
 	err = outwaitWebhooks(ctx, object.RefOf(u), opt, func() (err error) {

@@ -92,6 +92,7 @@ func (c *Client) compareOnce(ctx context.Context, resource dynamic.ResourceInter
 		markMade(u)
 	}
 	leaveFilled(u, live)
+	adoptForms(u, live)
 	again, err := applyVia(ctx, resource, u, metav1.ApplyOptions{Force: true, DryRun: []string{metav1.DryRunAll}})
 	if apierrors.IsInvalid(err) {
 		return Comparison{Differences: []Difference{{Path: "a field that cannot be changed back"}}}, nil
@@ -203,13 +204,16 @@ func (d *differ) compareValues(path string, want, have any) {
 	}
 }
 
-// isRewritten says whether have is want in the form that a controller's or a webhook's
-// own types have: 4 as "4", 1024Mi as 1Gi, 24h as 24h0m0s; in a custom resource, also
+// isRewritten says whether have is want, in a custom resource, in the form that a
+// controller's or a webhook's own types have: 4 as "4", 1024Mi as 1Gi, 24h as 24h0m0s,
 // nothing for what is empty.
 func (d *differ) isRewritten(want, have any) bool {
-	if d.custom && have == nil && isEmpty(want) {
-		return true
-	}
+	return d.custom && (have == nil && isEmpty(want) || sameInOtherForm(want, have))
+}
+
+// sameInOtherForm says whether have is the scalar want as Kubernetes' types for
+// quantities and durations write it.
+func sameInOtherForm(want, have any) bool {
 	w, h := scalarText(want), scalarText(have)
 	if w == "" || h == "" {
 		return false

@@ -108,6 +108,50 @@ func leaveFilledBelow(want, live any, ours *fieldpath.Set, whole bool) {
 	}
 }
 
+// adoptForms gives values of a custom resource the form that live has them in, where that
+// says the same: a controller that wrote 4 as "4" would write it again each time it is
+// applied. Of its own kinds, Kubernetes knows itself what says the same.
+func adoptForms(u, live *unstructured.Unstructured) {
+	if isCustom(u) {
+		adoptFields(u.Object, live.Object)
+	}
+}
+
+func adoptFields(want, live map[string]any) {
+	for key, value := range want {
+		if there, ok := live[key]; ok && key != "metadata" {
+			want[key] = adoptForm(value, there)
+		}
+	}
+}
+
+func adoptForm(want, live any) any {
+	switch w := want.(type) {
+	case map[string]any:
+		if there, ok := live.(map[string]any); ok {
+			adoptFields(w, there)
+		}
+	case []any:
+		there, _ := live.([]any)
+		found, named := byName(there)
+		for i, e := range w {
+			m, _ := e.(map[string]any)
+			name, _ := m["name"].(string)
+			switch {
+			case named && found[name] != nil:
+				w[i] = adoptForm(e, found[name])
+			case !named && len(there) == len(w):
+				w[i] = adoptForm(e, there[i])
+			}
+		}
+	default:
+		if live != nil && sameInOtherForm(want, live) {
+			return live
+		}
+	}
+	return want
+}
+
 // isEmpty says whether a chart that renders v renders nothing: "", {}, [], and the
 // newline in base64 that code generators put where a CA bundle will be.
 func isEmpty(v any) bool {

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -207,8 +208,37 @@ func TestRewrittenValuesAreNoDrift(t *testing.T) {
 			t.Errorf("%v and %v: same is %v", c.want, c.have, !c.same)
 		}
 	}
-	if (&differ{live: true}).isRewritten(map[string]any{}, nil) {
-		t.Error("nothing counts as {} in Kubernetes' own kinds, where both have a meaning")
+	own := &differ{live: true}
+	if own.isRewritten(map[string]any{}, nil) || own.isRewritten("1000", "1k") {
+		t.Error("in Kubernetes' own kinds nothing and {} differ, and 1000 and 1k in a ConfigMap")
+	}
+}
+
+func TestValuesTakeTheFormThatIsThere(t *testing.T) {
+	u := parse(t, `apiVersion: kueue.example/v1
+kind: ClusterQueue
+metadata: {name: q, labels: {size: "1000m"}}
+spec:
+  groups: [{flavors: [{name: b, quota: 8}, {name: a, quota: 4}]}]
+  every: 24h
+  version: "1.10"
+`)[0]
+	live := parse(t, `apiVersion: kueue.example/v1
+kind: ClusterQueue
+metadata: {name: q, labels: {size: "1"}}
+spec:
+  groups: [{flavors: [{name: a, quota: "4"}, {name: b, quota: "9"}]}]
+  every: 24h0m0s
+  version: "1.1"
+`)[0]
+	adoptForms(u, live)
+	got := fmt.Sprint(u.Object["spec"], u.GetLabels())
+	if want := "map[every:24h0m0s groups:[map[flavors:[map[name:b quota:8] map[name:a quota:4]]]] version:1.10] map[size:1000m]"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	flavors, _, _ := unstructured.NestedSlice(u.Object, "spec", "groups")
+	if q := flavors[0].(map[string]any)["flavors"].([]any)[1].(map[string]any)["quota"]; q != "4" {
+		t.Errorf("the quota is %T", q)
 	}
 }
 

@@ -18,7 +18,7 @@ func TestServersWordsTellNoSecret(t *testing.T) {
 		"stringData: hunter2hunter2":               "stringData is not a mapping",
 		"data: {password: 'hunter2hunter2'}":       "data.password is not base64",
 		"type: [hunter2hunter2]":                   "the server refuses it",
-		"stringData: {hunter2/hunter2: a}":         "the server refuses it: stringData (",
+		"stringData: {hunter2/hunter2: a}":         "the server refuses it: data (", // as which it is applied
 	} {
 		_, err := c.Apply(t.Context(), parse(t, head+text), ApplyOptions{Namespace: ns})
 		if err == nil || !strings.Contains(err.Error(), "Secret pw") || !strings.Contains(err.Error(), want) {
