@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -72,6 +73,9 @@ func (c *cluster) writePKI() error {
 		return err
 	}
 	if _, _, err := p.key("service-account"); err != nil {
+		return err
+	}
+	if err := writeFrontProxy(p); err != nil {
 		return err
 	}
 	users := map[string]pkix.Name{
@@ -188,7 +192,7 @@ func (c *cluster) etcdArgs() []string {
 
 func (c *cluster) apiServerArgs() []string {
 	pki := filepath.Join(c.dir, "pki")
-	return append(c.reachArgs(pki),
+	return append(slices.Concat(c.reachArgs(pki), frontProxyArgs(pki)),
 		fmt.Sprintf("--etcd-servers=http://127.0.0.1:%d", c.ports.etcd),
 		fmt.Sprintf("--secure-port=%d", c.ports.api), "--permit-port-sharing",
 		"--tls-cert-file="+filepath.Join(pki, "kube-apiserver.crt"),

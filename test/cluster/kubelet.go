@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
 	"net"
@@ -71,12 +70,8 @@ func (c *cluster) writeNodeUsers(p *pki) error {
 	if err := p.client("kube-proxy", proxy, c.server(), c.kubeconfig("kube-proxy")); err != nil {
 		return err
 	}
-	template, err := certificate(pkix.Name{CommonName: "kube-apiserver-kubelet-client", Organization: []string{"system:masters"}})
-	if err != nil {
-		return err
-	}
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	_, _, err = p.issue("kube-apiserver-kubelet-client", template)
+	_, _, err := p.clientKey("kube-apiserver-kubelet-client",
+		pkix.Name{CommonName: "kube-apiserver-kubelet-client", Organization: []string{"system:masters"}})
 	return err
 }
 

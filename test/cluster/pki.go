@@ -84,6 +84,16 @@ func (p *pki) issue(name string, template *x509.Certificate) (certPEM, keyPEM []
 	return certPEM, keyPEM, err
 }
 
+// clientKey issues a certificate for a client, without a kubeconfig.
+func (p *pki) clientKey(name string, subject pkix.Name) (certPEM, keyPEM []byte, err error) {
+	template, err := certificate(subject)
+	if err != nil {
+		return nil, nil, err
+	}
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	return p.issue(name, template)
+}
+
 // key makes a key and writes it.
 func (p *pki) key(name string) (*ecdsa.PrivateKey, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -119,12 +129,7 @@ func (p *pki) server(name string, dns []string, ips []net.IP) error {
 // client issues a certificate for a user of the API and writes the
 // kubeconfig, file, with which it reaches the server.
 func (p *pki) client(name string, subject pkix.Name, server, file string) error {
-	template, err := certificate(subject)
-	if err != nil {
-		return err
-	}
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	certPEM, keyPEM, err := p.issue(name, template)
+	certPEM, keyPEM, err := p.clientKey(name, subject)
 	if err != nil {
 		return err
 	}

@@ -210,6 +210,10 @@ func TestWorkload(t *testing.T) {
 	c.wait("condition=Failed", "job/bad")
 	c.kubectl(largeCRD(), "apply", "--server-side", "-f", "-")
 	c.wait("condition=Established", "crd/larges.test.caisson.dev")
+	proxy := c.kubectl("", "get", "configmap", "extension-apiserver-authentication", "-n", "kube-system", "-o", `jsonpath={.data.requestheader-allowed-names}`)
+	if proxy != `["front-proxy"]` {
+		t.Errorf("servers of aggregated APIs believe %q", proxy)
+	}
 }
 
 func TestRestartAndEnd(t *testing.T) {
