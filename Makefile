@@ -1,6 +1,7 @@
 # make demo   the whole road on this machine: resolve, pack, verify, load, plan, install, report
 # make test   every test
 # make e2e    install on real Kubernetes nodes, with no way out (root, Linux)
+# make e2e-controllers  install real charts and their controllers there
 # make check  what must hold before a commit
 # make bench  side by side with skopeo, crane, oras and curl
 
@@ -14,7 +15,7 @@ GOFLAGS_BUILD := -trimpath -ldflags "$(LDFLAGS)"
 RACE_PKGS  := ./bundle/... ./internal/event/... ./internal/client/fetch/... ./internal/client/registry/... ./internal/command/pack/... ./internal/command/verify/... ./internal/command/serve/... ./internal/command/load/...
 FUZZTIME   ?= 1000x
 
-.PHONY: all build demo test check bench fmt vet lint race imports fuzz tools cluster node e2e clean
+.PHONY: all build demo test check bench fmt vet lint race imports fuzz tools cluster node controllers e2e e2e-controllers clean
 
 all: build
 
@@ -32,6 +33,8 @@ tools:
 	@test/build.sh tools >/dev/null
 node:
 	@test/build.sh node >/dev/null
+controllers:
+	@test/build.sh controllers >/dev/null
 
 test: cluster tools
 	CAISSON_TEST_REQUIRE=1 CAISSON_TEST_CLUSTER_BIN="$$(test/build.sh cluster)" CAISSON_TEST_TOOLS_BIN="$$(test/build.sh tools)" \
@@ -43,6 +46,12 @@ test: cluster tools
 e2e: build cluster node
 	CAISSON_TEST_BINARY="$(CURDIR)/$(BIN)/caisson" CAISSON_TEST_CLUSTER_BIN="$$(test/build.sh cluster)" CAISSON_TEST_NODE_BIN="$$(test/build.sh node)" \
 		$(GO) test -count=1 -v -timeout 15m -run TestRealNodes ./test/e2e
+
+# The same nodes with cert-manager, NFD, JobSet, Kueue, Trainer and KServe, by
+# their own charts. Their binaries are built once, from their modules.
+e2e-controllers: build cluster node controllers
+	CAISSON_TEST_BINARY="$(CURDIR)/$(BIN)/caisson" CAISSON_TEST_CLUSTER_BIN="$$(test/build.sh cluster)" CAISSON_TEST_NODE_BIN="$$(test/build.sh node)" \
+		CAISSON_TEST_CONTROLLERS_BIN="$$(test/build.sh controllers)" $(GO) test -count=1 -v -timeout 25m -run TestRealControllers ./test/e2e
 
 check: fmt vet lint race imports fuzz
 

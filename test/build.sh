@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# test/build.sh cluster|node|tools|all
+# test/build.sh cluster|node|tools|controllers|all
 #
 # Builds a nested module of this directory, once per content of the module and
 # Go version, and prints the directory of its binaries on standard output (all:
@@ -80,6 +80,25 @@ build_node() {
   run go build -trimpath -ldflags '-s -w' -o "$1/" tool
 }
 
+# build_controllers OUT: the controllers of other projects, stamped as their
+# releases are; NFD reads the host's files below /host-.
+build_controllers() {
+  local flags='-s -w' nfd=sigs.k8s.io/node-feature-discovery module program
+  for module in sigs.k8s.io/jobset sigs.k8s.io/kueue; do
+    flags+=" -X $module/pkg/version.GitVersion=$(release $module)"
+  done
+  flags+=" -X github.com/cert-manager/cert-manager/pkg/util.AppVersion=$(release github.com/cert-manager/cert-manager)"
+  flags+=" -X $nfd/pkg/version.version=$(release $nfd) -X $nfd/pkg/utils/hostpath.pathPrefix=/host-"
+  # One at a time: they do not agree how the name of a library is spelled.
+  for program in ./cert-manager $(go list -e tool); do
+    download "$program"
+    run go build -trimpath -ldflags "$flags" -o "$1/" "$program"
+  done
+  cd kserve # which wants older libraries
+  download tool
+  run go build -trimpath -ldflags '-s -w' -o "$1/kserve" tool
+}
+
 # build MODULE: builds it unless it is there; prints its directory.
 build() {
   local module=$1 parent=$cache/$1 out
@@ -110,14 +129,15 @@ build_into() {
 }
 
 case ${1:-} in
-  cluster | node | tools) build "$1" ;;
+  cluster | node | tools | controllers) build "$1" ;;
   all)
     build cluster
     build node
     build tools
+    build controllers
     ;;
   *)
-    echo "usage: test/build.sh cluster|node|tools|all" >&2
+    echo "usage: test/build.sh cluster|node|tools|controllers|all" >&2
     exit 2
     ;;
 esac
