@@ -14,7 +14,8 @@ import (
 // anybody asks for. It speaks as much of RFC 1035 as one question takes.
 type nameServer struct {
 	mu       sync.Mutex
-	services map[string]net.IP // by NAME.NAMESPACE
+	services map[string]net.IP        // by NAME.NAMESPACE
+	find     func(name string) net.IP // of names that are not among them, nil if there is none
 	inside   int
 	outside  []string
 }
@@ -90,18 +91,43 @@ func question(query []byte) (name string, kind uint16, end int) {
 	return strings.ToLower(strings.Join(labels, ".")), binary.BigEndian.Uint16(query[at+1:]), at + 5
 }
 
-// lookup knows NAME.NAMESPACE.svc.cluster.local. What lies below cluster.local
-// is a step of a search list; any other name is one outside.
+// lookup knows NAME.NAMESPACE.svc.cluster.local, and what find finds below
+// svc.cluster.local. What else lies below cluster.local is a step of a search
+// list; any other name is one outside.
 func (s *nameServer) lookup(name string) (net.IP, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !strings.HasSuffix(name, clusterDomain) {
-		s.outside = append(s.outside, name)
+	if !s.count(name) {
 		return nil, false
 	}
-	s.inside++
-	ip, ok := s.services[strings.TrimSuffix(name, ".svc"+clusterDomain)]
-	return ip, ok
+	service, isService := strings.CutSuffix(name, ".svc"+clusterDomain)
+	if !isService {
+		return nil, false
+	}
+	s.mu.Lock()
+	ip, find := s.services[service], s.find
+	s.mu.Unlock()
+	if ip == nil && find != nil {
+		ip = find(service)
+	}
+	return ip, ip != nil
+}
+
+// count says whether a name lies inside.
+func (s *nameServer) count(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if strings.HasSuffix(name, clusterDomain) {
+		s.inside++
+		return true
+	}
+	s.outside = append(s.outside, name)
+	return false
+}
+
+// ask makes it ask for what it does not know.
+func (s *nameServer) ask(find func(name string) net.IP) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.find = find
 }
 
 func (s *nameServer) set(service string, ip net.IP) {

@@ -21,11 +21,12 @@ import (
 
 // Environment variables that the test heeds.
 const (
-	envCluster = "CAISSON_TEST_CLUSTER_BIN" // directory of kube
-	envNode    = "CAISSON_TEST_NODE_BIN"    // directory of containerd and the network plugins
-	envBinary  = "CAISSON_TEST_BINARY"      // the caisson to test, static
-	envState   = "CAISSON_E2E_STATE"        // inside the namespaces: the test's directory
-	envCgroup  = "CAISSON_E2E_CGROUP"       // inside: name of the control groups
+	envCluster     = "CAISSON_TEST_CLUSTER_BIN"     // directory of kube
+	envNode        = "CAISSON_TEST_NODE_BIN"        // directory of containerd and the network plugins
+	envControllers = "CAISSON_TEST_CONTROLLERS_BIN" // directory of real controllers
+	envBinary      = "CAISSON_TEST_BINARY"          // the caisson to test, static
+	envState       = "CAISSON_E2E_STATE"            // inside the namespaces: the test's directory
+	envCgroup      = "CAISSON_E2E_CGROUP"           // inside: name of the control groups
 )
 
 // conditions are what a host must have, each with a command that shows it.
@@ -54,9 +55,15 @@ func lastLine(out []byte) string {
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
-// TestRealNodes runs TestInside in namespaces of its own and looks afterwards
-// at what is left of them.
+// TestRealNodes runs TestInside.
 func TestRealNodes(t *testing.T) {
+	runInside(t, "TestInside", 10*time.Minute, func(string) {})
+}
+
+// runInside runs a test in namespaces of its own and looks afterwards at what
+// is left of them. prepare fills the test's directory with what the network is
+// needed for.
+func runInside(t *testing.T, test string, limit time.Duration, prepare func(state string)) {
 	if testing.Short() || os.Getenv(envBinary) == "" || os.Getenv(envState) != "" {
 		t.Skip("run make e2e")
 	}
@@ -70,9 +77,9 @@ func TestRealNodes(t *testing.T) {
 		check(t, os.RemoveAll(state))
 	})
 	buildApp(t, filepath.Join(state, "app"))
+	prepare(state)
 	before := host(t)
-	err = inside(state, cgroup)
-	if err != nil {
+	if err := inside(state, cgroup, test, limit); err != nil {
 		t.Fatalf("inside: %v", err)
 	}
 	check(t, removeCgroups(cgroup))
@@ -92,9 +99,9 @@ func buildApp(t *testing.T, path string) {
 	}
 }
 
-// inside runs TestInside where nothing leads out. All of it ends with the
-// first process in there, and that one with this.
-func inside(state, cgroup string) error {
+// inside runs a test where nothing leads out. All of it ends with the first
+// process in there, and that one with this.
+func inside(state, cgroup, test string, limit time.Duration) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	self, err := os.Executable()
@@ -102,7 +109,7 @@ func inside(state, cgroup string) error {
 		return err
 	}
 	command := exec.Command("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-		self, "-test.run", "^TestInside$", "-test.v", "-test.timeout", "10m")
+		self, "-test.run", "^"+test+"$", "-test.v", "-test.timeout", limit.String())
 	command.Env = append(os.Environ(), envState+"="+state, envCgroup+"="+cgroup)
 	command.Stdout, command.Stderr = os.Stdout, os.Stderr
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -105,7 +105,12 @@ func (r *road) caisson(t *testing.T, args ...string) string {
 
 func (r *road) tryCaisson(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	return r.tryCaissonFor(t, 4*time.Minute, args...)
+}
+
+func (r *road) tryCaissonFor(t *testing.T, limit time.Duration, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	command := r.command(ctx, os.Getenv(envBinary), args...)
 	command.Dir = r.dir
@@ -296,12 +301,18 @@ func (l *lab) checkCounting(t *testing.T) {
 // that come and go by themselves.
 func (l *lab) inventory(t *testing.T) []string {
 	t.Helper()
+	return l.objects(t, "")
+}
+
+// objects lists the objects of inventory, each with more of it: a JSONPath.
+func (l *lab) objects(t *testing.T, more string) []string {
+	t.Helper()
 	kinds := strings.Fields(l.kubectl(t, "api-resources", "--verbs=list", "-o", "name"))
 	kinds = slices.DeleteFunc(kinds, func(kind string) bool {
 		return slices.Contains([]string{"events", "events.events.k8s.io", "leases.coordination.k8s.io", "componentstatuses"}, kind)
 	})
-	objects := strings.Fields(l.kubectl(t, "get", strings.Join(kinds, ","), "-A", "-o",
-		`jsonpath={range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}{"\n"}{end}`))
+	objects := strings.Split(strings.TrimSpace(l.kubectl(t, "get", strings.Join(kinds, ","), "-A", "-o",
+		`jsonpath={range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}`+more+`{"\n"}{end}`)), "\n")
 	slices.Sort(objects)
 	return objects
 }

@@ -91,6 +91,7 @@ clusterDNS: [$GATEWAY]
 clusterDomain: cluster.local
 resolvConf: /etc/resolv.conf
 failSwapOn: false
+syncFrequency: 10s # how soon a mounted Secret follows what a controller writes into it
 makeIPTablesUtilChains: false
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 50Mi, nodefs.available: 0%, nodefs.inodesFree: 0%, imagefs.available: 0%}

@@ -121,9 +121,14 @@ func pushChart(t *testing.T, address string) {
 	_, err := w.Write(archive(t, files))
 	check(t, err)
 	check(t, w.Close())
+	pushPacked(t, packed.Bytes(), address+"/ghcr.io/acme/charts/site-app:1.0.0")
+}
+
+func pushPacked(t *testing.T, packed []byte, ref string) {
+	t.Helper()
 	client, err := helmregistry.NewClient(helmregistry.ClientOptPlainHTTP(), helmregistry.ClientOptWriter(io.Discard), helmregistry.ClientOptHTTPClient(http.DefaultClient))
 	check(t, err)
-	_, err = client.Push(packed.Bytes(), address+"/ghcr.io/acme/charts/site-app:1.0.0")
+	_, err = client.Push(packed, ref)
 	check(t, err)
 }
 
@@ -155,10 +160,20 @@ func writeStack(t *testing.T, dir, address string, s stack) {
 		fmt.Fprintf(&b, "    ready:\n      - {kind: Deployment, name: %s, condition: Available}\n", l.name)
 	}
 	check(t, os.WriteFile(filepath.Join(dir, "stack.yaml"), []byte(b.String()), 0o600))
-	b.Reset()
+	writeUpstreams(t, dir, address, "")
+}
+
+// writeUpstreams leads what is upstream to the test's registry at address and,
+// unless empty, its model hub.
+func writeUpstreams(t *testing.T, dir, address, hub string) {
+	t.Helper()
+	var b strings.Builder
 	b.WriteString("apiVersion: caisson.dev/v1alpha1\nkind: Upstreams\nrewrites:\n")
-	for _, host := range []string{"ghcr.io", "quay.io", "registry.k8s.io"} {
+	for _, host := range []string{"docker.io", "ghcr.io", "quay.io", "registry.k8s.io"} {
 		fmt.Fprintf(&b, "  - {from: %q, to: \"http://%s/%s\"}\n", host, address, host)
+	}
+	if hub != "" {
+		fmt.Fprintf(&b, "  - {from: \"https://huggingface.co\", to: \"http://%s\"}\n", hub)
 	}
 	check(t, os.WriteFile(filepath.Join(dir, "upstreams.yaml"), []byte(b.String()), 0o600))
 }

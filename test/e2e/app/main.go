@@ -1,8 +1,12 @@
 // Command app is all that the images of the test hold.
 //
-//	app pause     waits to be ended: the container that holds a pod's network
-//	app serve     answers on port 8080 with its name and what $UPSTREAM answers
-//	app get URL   prints an answer
+//	app pause       waits to be ended: the container that holds a pod's network
+//	app serve       answers on port 8080 with its name and what $UPSTREAM answers
+//	app get URL     prints an answer
+//	app write FILE  writes a file
+//	app predict     answers with the digests of the model's files
+//	app train       adds up over all processes of a TrainJob
+//	sh SCRIPT       in the place of a shell: SCRIPT is setup or teardown of a volume
 package main
 
 import (
@@ -12,13 +16,18 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 )
 
 func main() {
+	mode := os.Args[1]
+	if filepath.Base(os.Args[0]) == "sh" {
+		mode = filepath.Base(os.Args[1])
+	}
 	var err error
-	switch mode := os.Args[1]; mode {
+	switch mode {
 	case "pause":
 		pause()
 	case "serve":
@@ -27,6 +36,18 @@ func main() {
 		var text string
 		text, err = get(os.Args[2])
 		fmt.Print(text)
+	case "write":
+		err = os.WriteFile(os.Args[2], []byte("written\n"), 0o600)
+	case "predict":
+		err = predict(modelDir)
+	case "train":
+		err = train()
+	case "setup":
+		err = os.MkdirAll(os.Getenv("VOL_DIR"), 0o777)
+	case "teardown":
+		err = os.RemoveAll(os.Getenv("VOL_DIR"))
+	default:
+		err = fmt.Errorf("unknown mode %s", mode)
 	}
 	if err != nil {
 		log.Fatal(err)
