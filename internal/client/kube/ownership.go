@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -33,7 +32,7 @@ func ownershipOf(live *unstructured.Unstructured) ownership {
 	out := ownership{ours: fieldpath.NewSet()}
 	for _, e := range live.GetManagedFields() {
 		set := fieldpath.NewSet()
-		if e.FieldsV1 == nil || (e.Subresource != "" && e.Subresource != "scale") || set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)) != nil {
+		if e.FieldsV1 == nil || (e.Subresource != "" && e.Subresource != "scale") || set.FromJSON(e.FieldsV1.GetRawReader()) != nil {
 			continue
 		}
 		if e.Manager == Manager {
