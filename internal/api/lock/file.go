@@ -13,6 +13,9 @@ const (
 	Manifest Kind = "manifest" // plain Kubernetes YAML
 )
 
+// FilesHost begins the references of files and manifests.
+const FilesHost = "files.caisson.dev/"
+
 var fileKind = KindInfo{
 	Kind: File, Plural: "files", Title: "files", Purpose: "FILE",
 	Listed: true, Plain: true, forms: []string{fileForm.Field},

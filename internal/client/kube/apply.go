@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/caisson/caisson/internal/api/object"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // Marks on every object that Apply writes.
@@ -112,8 +113,7 @@ func (c *Client) applyOne(ctx context.Context, u *unstructured.Unstructured, opt
 	}
 	force := opt.Force || !exists || (opt.Owner != "" && before.GetAnnotations()[AnnotationOwner] == opt.Owner)
 	if exists {
-		leaveFilled(u, before)
-		adoptForms(u, before)
+		yieldTo(before, u)
 	}
 	var after *unstructured.Unstructured
 	err = outwaitWebhooks(ctx, object.RefOf(u), opt, func() (err error) {
@@ -286,7 +286,7 @@ func dropNulls(v any) {
 // managedFields then say whose the keys are.
 func encodeStringData(u *unstructured.Unstructured) {
 	plain, _, err := unstructured.NestedStringMap(u.Object, "stringData")
-	if u.GetKind() != "Secret" || u.GroupVersionKind().Group != "" || err != nil || len(plain) == 0 {
+	if !document.IsSecret(u.Object) || err != nil || len(plain) == 0 {
 		return
 	}
 	data, _, err := unstructured.NestedMap(u.Object, "data")

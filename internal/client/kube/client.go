@@ -26,6 +26,7 @@ import (
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
@@ -61,6 +62,7 @@ type Client struct {
 	config    *rest.Config
 	loader    clientcmd.ClientConfig
 	dynamic   dynamic.Interface
+	metadata  metadata.Interface
 	discovery discovery.CachedDiscoveryInterface
 	mapper    meta.ResettableRESTMapper
 	identity  journal.Operator
@@ -139,6 +141,9 @@ func (c *Client) makeClients() error {
 	}
 	dyn, err := dynamic.NewForConfig(c.config)
 	if err != nil {
+		return err
+	}
+	if c.metadata, err = metadata.NewForConfig(c.config); err != nil {
 		return err
 	}
 	c.Core, c.dynamic = core, dyn

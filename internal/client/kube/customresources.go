@@ -7,26 +7,37 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/metadata"
 
 	"github.com/caisson/caisson/internal/api/object"
 )
 
-// maxResources bounds the custom resources that are listed of one definition.
-const maxResources = 10000
+// Bounds of the custom resources that are listed of one definition.
+const (
+	maxResources = 10000
+	fewResources = 10
+)
 
 // CustomResource is one object of a definition, without its content.
 type CustomResource struct {
 	Object      object.Ref
 	Annotations map[string]string
 	Owned       bool // by another object, with which it goes
-	Going       bool // it is being deleted
 	Guarded     bool // it has finalizers: somebody must do something before it is gone
 }
 
 // CustomResources lists the objects of a definition, in the version that they are
 // stored in, at most ten thousand. A definition that is not there has none.
 func (c *Client) CustomResources(ctx context.Context, crd object.Ref) ([]CustomResource, error) {
+	return c.listResources(ctx, crd, maxResources)
+}
+
+// Instances counts the objects of a definition, up to a few.
+func (c *Client) Instances(ctx context.Context, crd object.Ref) (int, error) {
+	list, err := c.listResources(ctx, crd, fewResources)
+	return len(list), err
+}
+
+func (c *Client) listResources(ctx context.Context, crd object.Ref, most int64) ([]CustomResource, error) {
 	u, err := c.Get(ctx, crd)
 	if Absent(err) {
 		return nil, nil
@@ -38,11 +49,7 @@ func (c *Client) CustomResources(ctx context.Context, crd object.Ref) ([]CustomR
 	if !served {
 		return nil, nil
 	}
-	client, err := metadata.NewForConfig(c.config)
-	if err != nil {
-		return nil, err
-	}
-	list, err := client.Resource(resource).List(ctx, metav1.ListOptions{Limit: maxResources})
+	list, err := c.metadata.Resource(resource).List(ctx, metav1.ListOptions{Limit: most})
 	if Absent(err) {
 		return nil, nil
 	}
@@ -54,7 +61,7 @@ func (c *Client) CustomResources(ctx context.Context, crd object.Ref) ([]CustomR
 		m := &list.Items[i]
 		out[i] = CustomResource{
 			Object:      object.Ref{APIVersion: resource.GroupVersion().String(), Kind: kind, Namespace: m.Namespace, Name: m.Name, UID: string(m.UID)},
-			Annotations: m.Annotations, Owned: len(m.OwnerReferences) > 0, Going: m.DeletionTimestamp != nil, Guarded: len(m.Finalizers) > 0,
+			Annotations: m.Annotations, Owned: len(m.OwnerReferences) > 0, Guarded: len(m.Finalizers) > 0,
 		}
 	}
 	return out, nil

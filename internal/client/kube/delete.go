@@ -42,19 +42,15 @@ func (c *Client) Delete(ctx context.Context, objects []object.Ref) error {
 }
 
 func deletionOrder(objects []object.Ref) []object.Ref {
-	out := slices.Clone(objects)
-	slices.Reverse(out)
-	isClaim := func(o object.Ref) bool { return o.Kind == "PersistentVolumeClaim" && o.APIVersion == "v1" }
-	slices.SortStableFunc(out, func(a, b object.Ref) int {
-		switch {
-		case isClaim(a) == isClaim(b):
-			return 0
-		case isClaim(a):
-			return 1
+	var out, claims []object.Ref
+	for _, o := range slices.Backward(objects) {
+		if o.APIVersion == "v1" && o.Kind == "PersistentVolumeClaim" {
+			claims = append(claims, o)
+		} else {
+			out = append(out, o)
 		}
-		return -1
-	})
-	return out
+	}
+	return append(out, claims...)
 }
 
 func (c *Client) deleteOne(ctx context.Context, o object.Ref) error {
@@ -205,7 +201,7 @@ func (c *Client) listContents(ctx context.Context, namespace string) (left, goin
 			continue
 		}
 		for _, r := range l.APIResources {
-			if !r.Namespaced || !containsString(r.Verbs, "list") || passing[r.Kind] {
+			if !r.Namespaced || !slices.Contains(r.Verbs, "list") || passing[r.Kind] {
 				continue
 			}
 			some, passing, err := c.listSome(ctx, gv.WithResource(r.Name), namespace)
@@ -250,42 +246,6 @@ func isInEveryNamespace(u *unstructured.Unstructured) bool {
 		return u.GetName() == "kube-root-ca.crt"
 	}
 	return false
-}
-
-func containsString(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
-}
-
-// Instances counts the custom resources of a definition, up to a few.
-func (c *Client) Instances(ctx context.Context, crd object.Ref) (int, error) {
-	u, err := c.Get(ctx, crd)
-	if apierrors.IsNotFound(err) || errors.Is(err, ErrNoKind) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
-	plural, _, _ := unstructured.NestedString(u.Object, "spec", "names", "plural")
-	versions, _, _ := unstructured.NestedSlice(u.Object, "spec", "versions")
-	for _, v := range versions {
-		m, _ := v.(map[string]any)
-		name, _ := m["name"].(string)
-		if served, _ := m["served"].(bool); !served {
-			continue
-		}
-		list, err := c.dynamic.Resource(schema.GroupVersionResource{Group: group, Version: name, Resource: plural}).List(ctx, metav1.ListOptions{Limit: 10})
-		if err != nil {
-			return 0, fmt.Errorf("listing %s.%s: %w", plural, group, err)
-		}
-		return len(list.Items), nil
-	}
-	return 0, nil
 }
 
 // DeleteOwned is Delete for those objects that carry owner's mark and did not

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/caisson/caisson/internal/api/object"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // Difference is one field that is not as it was applied. Want or Have is empty
@@ -91,8 +92,7 @@ func (c *Client) compareOnce(ctx context.Context, resource dynamic.ResourceInter
 	if isMarkedMade(live) {
 		markMade(u)
 	}
-	leaveFilled(u, live)
-	adoptForms(u, live)
+	yieldTo(live, u)
 	again, err := applyVia(ctx, resource, u, metav1.ApplyOptions{Force: true, DryRun: []string{metav1.DryRunAll}})
 	if apierrors.IsInvalid(err) {
 		return Comparison{Differences: []Difference{{Path: "a field that cannot be changed back"}}}, nil
@@ -144,7 +144,7 @@ type differ struct {
 }
 
 func newDiffer(u *unstructured.Unstructured) *differ {
-	return &differ{secret: u.GetKind() == "Secret" && u.GetAPIVersion() == "v1", custom: isCustom(u)}
+	return &differ{secret: document.IsSecret(u.Object), custom: isCustom(u)}
 }
 
 // addForeign adds what others put into the object and that changes what was applied.

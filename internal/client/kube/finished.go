@@ -56,6 +56,11 @@ func RunsToEnd(kind string) bool {
 	return strings.HasSuffix(kind, "Job") && kind != "CronJob"
 }
 
+// IsWorkload says whether an object keeps pods running.
+func IsWorkload(o object.Ref) bool {
+	return o.Kind == "Deployment" || o.Kind == "StatefulSet" || o.Kind == "DaemonSet"
+}
+
 // hasFinished says whether an object reports that it ended well.
 func hasFinished(u *unstructured.Unstructured) bool {
 	if phase, _, _ := unstructured.NestedString(u.Object, "status", "phase"); phase == "Succeeded" {

@@ -60,8 +60,7 @@ func holderOf(l *coordinationv1.Lease) string {
 func (c *Client) podsOf(ctx context.Context, workloads []object.Ref) (out []object.Ref, _ error) {
 	names := map[string][]string{} // by namespace
 	for _, w := range workloads {
-		switch w.Kind {
-		case "Deployment", "StatefulSet", "DaemonSet":
+		if IsWorkload(w) {
 			names[w.Namespace] = append(names[w.Namespace], w.Name)
 		}
 	}

@@ -58,6 +58,12 @@ func childSet(set *fieldpath.Set, e fieldpath.PathElement) *fieldpath.Set {
 	return fieldpath.NewSet()
 }
 
+// yieldTo makes of u what applying it over live takes nothing from others that is theirs.
+func yieldTo(live, u *unstructured.Unstructured) {
+	leaveFilled(u, live)
+	adoptForms(u, live)
+}
+
 // leaveFilled takes out of u what it has as empty and others have filled in live:
 // what a controller puts where a chart renders nothing, as the certificate in a
 // Secret, is not taken back.

@@ -18,7 +18,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 )
 
@@ -199,11 +198,7 @@ func (c *Client) Resource(gvk schema.GroupVersionKind) (schema.GroupVersionResou
 // Marks are an object's labels and annotations, without its content. A missing
 // object is apierrors.IsNotFound, as Absent tells.
 func (c *Client) Marks(ctx context.Context, r schema.GroupVersionResource, namespace, name string) (labels, annotations map[string]string, err error) {
-	m, err := metadata.NewForConfig(c.config)
-	if err != nil {
-		return nil, nil, err
-	}
-	o, err := m.Resource(r).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	o, err := c.metadata.Resource(r).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return nil, nil, err
 	}

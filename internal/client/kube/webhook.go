@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,7 +79,7 @@ func guardedResource(webhook map[string]any) schema.GroupVersionResource {
 		operations, _, _ := unstructured.NestedStringSlice(m, "operations")
 		group, version := firstExactName(m, "apiGroups"), firstExactName(m, "apiVersions")
 		resource := firstExactName(m, "resources")
-		if !containsString(operations, "CREATE") && !containsString(operations, "*") || group == nil || version == nil || resource == nil {
+		if !slices.Contains(operations, "CREATE") && !slices.Contains(operations, "*") || group == nil || version == nil || resource == nil {
 			continue
 		}
 		return schema.GroupVersionResource{Group: *group, Version: *version, Resource: *resource}

@@ -104,7 +104,16 @@ func (s *session) restoreComponent(ctx context.Context, c *journal.Installed, wa
 			return r.entry, err
 		}
 	}
-	return r.entry, s.cluster.ReleaseLeases(ctx, leases)
+	s.releaseLeases(ctx, c.Name, leases)
+	return r.entry, nil
+}
+
+// releaseLeases removes the leases that a component's pods held. It only saves the next
+// pods a wait, so that a failure is told and changes nothing.
+func (s *session) releaseLeases(ctx context.Context, component string, leases []kube.LeaderLease) {
+	if err := s.cluster.ReleaseLeases(ctx, leases); err != nil {
+		s.warn(component, "a lease stays, and the next installation waits until it has run out: %v", err)
+	}
 }
 
 type restorer struct {

@@ -2,6 +2,7 @@ package install
 
 import (
 	"context"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -94,10 +95,5 @@ func isRecorded(record []*unstructured.Unstructured, u *unstructured.Unstructure
 }
 
 func containsRef(list []object.Ref, o object.Ref) bool {
-	for _, e := range list {
-		if e.Key() == o.Key() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(list, func(e object.Ref) bool { return e.Key() == o.Key() })
 }

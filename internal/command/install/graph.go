@@ -45,6 +45,9 @@ func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *
 		return err
 	}
 	in.again = s.hasBegun(planned)
+	for _, c := range p.Components {
+		in.order = append(in.order, c.Name)
+	}
 	if in.chosen, err = in.chooseComponents(); err != nil {
 		return err
 	}
@@ -109,9 +112,6 @@ func (in *installer) startRun(ctx context.Context) error {
 		Tool: in.opt.Tool, Version: in.plan.Version, Plan: in.planned, Index: in.plan.Index, Lock: in.plan.Lock, Ledger: ledger,
 		Sequence: in.bundle.Sequence(), KeyIDs: in.bundle.KeyIDs(), Checks: in.bundle.Checks(now()),
 	}
-	for _, c := range in.plan.Components {
-		in.order = append(in.order, c.Name)
-	}
 	for _, c := range in.chosen {
 		run.Components = append(run.Components, journal.Component{Name: c.Name, State: journal.Pending})
 	}
@@ -147,7 +147,7 @@ func (in *installer) chooseComponents() ([]*plan.Component, error) {
 	for _, name := range in.opt.Components {
 		c, planned := in.plan.Component(name)
 		if !planned {
-			return nil, fmt.Errorf("choosing components: %w: %q; the plan has %q", ErrNoComponent, name, in.componentNames())
+			return nil, fmt.Errorf("choosing components: %w: %q; the plan has %q", ErrNoComponent, name, in.order)
 		}
 		for _, n := range c.Needs {
 			if in.installedCopy(n) == nil && !slices.Contains(in.opt.Components, n) {
@@ -156,14 +156,6 @@ func (in *installer) chooseComponents() ([]*plan.Component, error) {
 		}
 	}
 	return out, nil
-}
-
-func (in *installer) componentNames() []string {
-	out := make([]string, len(in.plan.Components))
-	for i, c := range in.plan.Components {
-		out[i] = c.Name
-	}
-	return out
 }
 
 // installComponents installs what was chosen: first those whose webhooks would refuse

@@ -49,6 +49,8 @@ var (
 	ErrIncomplete = errors.New("the last installation is incomplete")
 	// ErrNoComponent: a component that was named cannot be installed alone.
 	ErrNoComponent = errors.New("the component cannot be installed alone")
+	// ErrUserObjects: what would be removed serves objects that the stack did not bring.
+	ErrUserObjects = errors.New("objects that users made would lose what serves them")
 	// ErrNeeded: other components need the one to be removed.
 	ErrNeeded = errors.New("other components need it")
 )

@@ -154,9 +154,7 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 			return err
 		}
 	}
-	if err := s.cluster.ReleaseLeases(ctx, leases); err != nil {
-		return err
-	}
+	s.releaseLeases(ctx, c.Name, leases)
 	return s.unlabelNodes(ctx, c, "")
 }
 

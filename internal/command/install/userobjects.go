@@ -16,9 +16,6 @@ import (
 	"github.com/caisson/caisson/internal/listing"
 )
 
-// ErrUserObjects: what would be removed serves objects that the stack did not bring.
-var ErrUserObjects = errors.New("objects that users made would lose what serves them")
-
 // UserObjects are custom resources that the stack did not bring and that a component
 // serves.
 type UserObjects struct {
@@ -79,8 +76,7 @@ func removedOf(c *journal.Installed) Removed {
 }
 
 // listUserObjects lists the custom resources that components serve and that the stack
-// did not bring, by definition. What belongs to another object goes with that, and what
-// is being deleted already is only waited for.
+// did not bring, by definition. What belongs to another object goes with that.
 func (s *session) listUserObjects(ctx context.Context, chosen []journal.Installed) ([]UserObjects, error) {
 	served, err := s.servedDefinitions(ctx, chosen)
 	if err != nil {
@@ -170,15 +166,11 @@ func (s *session) servedDefinitions(ctx context.Context, chosen []journal.Instal
 func (s *session) servedFrom(c *journal.Installed) []journal.Installed {
 	out := []journal.Installed{*c}
 	for _, name := range c.Needs {
-		if n := s.installedCopy(name); n != nil && !slices.ContainsFunc(removedOf(n).Objects, isWorkload) {
+		if n := s.installedCopy(name); n != nil && !slices.ContainsFunc(removedOf(n).Objects, kube.IsWorkload) {
 			out = append(out, *n)
 		}
 	}
 	return out
-}
-
-func isWorkload(o object.Ref) bool {
-	return o.Kind == "Deployment" || o.Kind == "StatefulSet" || o.Kind == "DaemonSet"
 }
 
 // sharedAfter lists the shared objects that go with components, if nothing else uses

@@ -300,7 +300,7 @@ func (a *attempt) explainFailure(err error, src lock.Source, wrong bool) error {
 	}
 	return &UpstreamError{
 		Item: ownerOf(a.slot), Upstream: a.upstreamOf(src), Blob: string(a.slot.Digest), Size: a.slot.Size,
-		Stack: src.Kind == lock.FromURL && strings.HasPrefix(ownerOf(a.slot), "files.caisson.dev/"), Err: err,
+		Stack: src.Kind == lock.FromURL && strings.HasPrefix(ownerOf(a.slot), lock.FilesHost), Err: err,
 	}
 }
 

@@ -16,13 +16,13 @@ import (
 // findGuards finds the webhooks that the plan itself brings and that must answer
 // before another of its components can be made.
 func (sr *stateReader) findGuards(context.Context) error {
-	var requests []request
+	var requests map[string][]request // by component
 	for _, p := range sr.pieces {
 		if !kube.IsWebhookConfiguration(object.RefOf(p.object)) {
 			continue
 		}
 		if requests == nil {
-			requests = sr.listRequests()
+			requests = byComponent(sr.listRequests())
 		}
 		for _, w := range webhooksOf(p.object.Object) {
 			if g := sr.guardOf(p, w, requests); g.Guards != nil {
@@ -36,16 +36,24 @@ func (sr *stateReader) findGuards(context.Context) error {
 	return nil
 }
 
-// guardOf is what of other components one webhook of a piece is asked about.
-func (sr *stateReader) guardOf(p *piece, w kube.Webhook, requests []request) decide.GuardFact {
-	g := decide.GuardFact{Component: p.component, Config: p.part.Kind + " " + p.part.Name, Webhook: w.Name}
-	byComponent := map[string][]request{}
+// byComponent sorts requests by the component that alone makes them.
+func byComponent(requests []request) map[string][]request {
+	out := map[string][]request{}
 	for _, r := range requests {
-		if r.component != "" && r.component != p.component {
-			byComponent[r.component] = append(byComponent[r.component], r)
+		if r.component != "" {
+			out[r.component] = append(out[r.component], r)
 		}
 	}
-	for component, list := range byComponent {
+	return out
+}
+
+// guardOf is what of other components one webhook of a piece is asked about.
+func (sr *stateReader) guardOf(p *piece, w kube.Webhook, requests map[string][]request) decide.GuardFact {
+	g := decide.GuardFact{Component: p.component, Config: p.part.Kind + " " + p.part.Name, Webhook: w.Name}
+	for component, list := range requests {
+		if component == p.component {
+			continue
+		}
 		if matches := sr.matchingRequests(w, list); len(matches) > 0 {
 			if g.Guards == nil {
 				g.Guards = map[string][]string{}

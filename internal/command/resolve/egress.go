@@ -192,13 +192,9 @@ func countImages(n int) string {
 // findingOf is an open finding of a component as an event. What brings an image is
 // said once for all of them.
 func (s *session) findingOf(component string, f lint.Finding) *event.Finding {
-	place := f.Place()
-	if f.Others > 0 {
-		place += fmt.Sprintf(" (and %d more places)", f.Others)
-	}
 	out := &event.Finding{
 		Severity: event.Error, Code: f.Code, Item: component, Why: f.Why, Hint: f.Advice(s.source.name),
-		What: fmt.Sprintf("component %s: %s: %s", component, place, f.What),
+		What: fmt.Sprintf("component %s: %s: %s", component, f.Places(), f.What),
 	}
 	if f.Warning {
 		out.Severity = event.Warn

@@ -143,7 +143,7 @@ func (s *session) fromLock(path string) (string, error) {
 
 // rawItem is the item of a file or manifest.
 func rawItem(kind lock.Kind, component string, f *lock.RawFile, source string) lock.Item {
-	return lock.Item{Ref: imageref.Ref("files.caisson.dev/" + component + "/" + nameInRef(f.Name) + ":" + f.Digest.Encoded()[:12]), Kind: kind, Source: source, Content: f}
+	return lock.Item{Ref: imageref.Ref(lock.FilesHost + component + "/" + nameInRef(f.Name) + ":" + f.Digest.Encoded()[:12]), Kind: kind, Source: source, Content: f}
 }
 
 var notAlphanumeric = regexp.MustCompile(`[^a-z0-9]+`)

@@ -28,8 +28,6 @@ type shelved struct {
 	Reference string        `json:"reference"`
 }
 
-const filesHost = "files.caisson.dev/"
-
 func newFileShelf(h *Handler) *fileShelf {
 	s := &fileShelf{byPath: map[string]shelved{}, listing: []shelved{}}
 	rank := map[string]int64{}
@@ -63,7 +61,7 @@ func (s *fileShelf) putFile(h *Handler, f shelved, rank map[string]int64, sequen
 
 // shelveEntry makes a file of an entry that is one: an artifact with one raw layer.
 func shelveEntry(c *catalog.Catalog, e catalog.Entry) (shelved, bool) {
-	path, ok := strings.CutPrefix(e.Ref.Repository(), filesHost)
+	path, ok := strings.CutPrefix(e.Ref.Repository(), lock.FilesHost)
 	m, known := c.Manifest(e.Descriptor.Digest)
 	if !ok || !known || len(m.Layers) != 1 || !e.Kind.Info().Plain {
 		return shelved{}, false

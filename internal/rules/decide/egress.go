@@ -41,13 +41,9 @@ func (m *maker) checkEgress(c *Chosen, made Rendered, where string) {
 }
 
 func egressFinding(f lint.Finding, where, item string) event.Finding {
-	place := f.Place()
-	if f.Others > 0 {
-		place += fmt.Sprintf(" (and %d more places)", f.Others)
-	}
 	out := event.Finding{
 		Severity: event.Error, Code: f.Code, Item: item,
-		What: fmt.Sprintf("%s: %s: %s", where, place, f.What), Why: f.Why, Hint: f.Advice("the stack, and pack again"),
+		What: fmt.Sprintf("%s: %s: %s", where, f.Places(), f.What), Why: f.Why, Hint: f.Advice("the stack, and pack again"),
 	}
 	if f.ByList() {
 		out.Why, out.Hint = "", ""

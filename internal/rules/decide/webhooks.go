@@ -15,11 +15,11 @@ import (
 // component keeps its place where the other one comes after it anyway, or cannot do
 // without it.
 func (m *maker) orderByWebhooks() {
-	changed := false
+	changed, parts := false, m.allParts()
 	for _, g := range m.facts.Cluster.Guards {
 		for _, name := range slices.Sorted(maps.Keys(g.Guards)) {
 			c := m.chosen(name)
-			if c == nil || m.needsComponent(name, g.Component) || m.needsComponent(g.Component, name) || m.usesKindsOf(g.Component, name) {
+			if c == nil || m.needsComponent(name, g.Component) || m.needsComponent(g.Component, name) || usesKindsOf(parts, g.Component, name) {
 				continue
 			}
 			c.Component.Needs = sortedSet(append(slices.Clone(c.Component.Needs), g.Component))
@@ -53,8 +53,8 @@ func (m *maker) chosen(name string) *Chosen {
 }
 
 // usesKindsOf says whether component a has objects of kinds that b defines.
-func (m *maker) usesKindsOf(a, b string) bool {
-	parts, kinds := m.allParts(), map[string]bool{}
+func usesKindsOf(parts []ownedPart, a, b string) bool {
+	kinds := map[string]bool{}
 	for _, p := range parts {
 		if p.component == b && p.Defines != nil {
 			kinds[p.Defines.Group+"/"+p.Defines.Kind] = true

@@ -75,9 +75,9 @@ func isTagOf(image, other string) bool {
 }
 
 // plainName is a name in lower case, without what parts its words.
-func plainName(name string) string {
-	return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(name))
-}
+func plainName(name string) string { return strings.ToLower(nameParts.Replace(name)) }
+
+var nameParts = strings.NewReplacer("_", "", "-", "", ".", "")
 
 var pictureFile = map[string]bool{
 	".png": true, ".svg": true, ".jpg": true, ".jpeg": true, ".gif": true, ".webp": true, ".ico": true, ".iso": true, ".img": true, ".qcow2": true,

@@ -3,6 +3,7 @@ package document
 import (
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -109,11 +110,5 @@ func (w *walker) addSettingLine(name, section, value string, line int, at *posit
 }
 
 func isSettingFile(name string) bool {
-	ext := strings.ToLower(path.Ext(name))
-	for _, e := range settingFiles {
-		if ext == e {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(settingFiles, strings.ToLower(path.Ext(name)))
 }

@@ -49,6 +49,14 @@ func (f Finding) Place() string {
 	return f.Template
 }
 
+// Places is Place, and how many more name the same image.
+func (f Finding) Places() string {
+	if f.Others == 0 {
+		return f.Place()
+	}
+	return fmt.Sprintf("%s (and %d more places)", f.Place(), f.Others)
+}
+
 // Advice is what settles the finding; stack is what to call the file in which it
 // can be accepted.
 func (f Finding) Advice(stack string) string {

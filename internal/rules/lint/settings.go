@@ -78,9 +78,9 @@ func isOn(value string) (on, known bool) {
 }
 
 // plainWords is a name in lower case without what parts its words.
-func plainWords(name string) string {
-	return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "", " ", "").Replace(name))
-}
+func plainWords(name string) string { return strings.ToLower(wordParts.Replace(name)) }
+
+var wordParts = strings.NewReplacer("_", "", "-", "", ".", "", " ", "")
 
 // checkHubAddress finds what is fetched from a model hub when a pod starts.
 func (c *checker) checkHubAddress(s document.Site) {
