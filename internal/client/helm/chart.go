@@ -44,6 +44,7 @@ var (
 type Chart struct {
 	archive  []byte
 	metadata chart.Metadata
+	parsed   *chart.Chart // in a worker: what Load copies
 }
 
 // LoadArchive opens a packed chart (.tgz). It refuses links, special files,
@@ -88,9 +89,24 @@ func (c *Chart) Config() (string, error) {
 	return string(b), nil
 }
 
+// openForRenderings opens an archive that passed the checks of LoadArchive, and keeps
+// it parsed.
+func openForRenderings(archive []byte) (*Chart, error) {
+	c := &Chart{archive: archive}
+	parsed, err := c.Load()
+	if err != nil {
+		return nil, err
+	}
+	c.metadata, c.parsed = *parsed.Metadata, parsed
+	return c, nil
+}
+
 // Load parses the archive anew. Helm's functions change the chart they work on,
 // so each use takes its own.
 func (c *Chart) Load() (*chart.Chart, error) {
+	if c.parsed != nil {
+		return copyChart(c.parsed), nil
+	}
 	loaded, err := loader.LoadArchive(bytes.NewReader(c.archive))
 	if err != nil {
 		return nil, fmt.Errorf("loading chart: %w", err)

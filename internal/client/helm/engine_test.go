@@ -121,8 +121,8 @@ func image(t *testing.T, c *kube.Client, o object.Ref) string {
 // rendered is a spec with what a worker renders for it.
 func rendered(t *testing.T, namespace string, spec Spec) Spec {
 	t.Helper()
-	r, err := Render(t.Context(), spec.Chart, RenderOptions{
-		Release: spec.Name, Namespace: namespace, Values: spec.Values, KubeVersion: "1.36", Worker: worker(t),
+	r, err := renderApart(t, spec.Chart, RenderOptions{
+		Release: spec.Name, Namespace: namespace, Values: spec.Values, KubeVersion: "1.36",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -21,9 +21,10 @@ nothing: {{ lookup "v1" "Namespace" "" "gone" | toJson }}
 // see the answer as Helm shows it: whole numbers as such, nothing as an empty map.
 func TestTheParentAnswersLookups(t *testing.T) {
 	c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": asking})
-	for name, command := range map[string][]string{"a worker": worker(t), "this process": nil} {
+	for name, command := range map[string][]string{"a worker": workerCommand(t), "this process": nil} {
 		var asked []string
-		docs := render(t, c, RenderOptions{Worker: command, Lookup: func(_ context.Context, q plan.Question) (map[string]any, error) {
+		r := take(t, NewWorkers(command, 1), c)
+		made, err := r.Render(t.Context(), RenderOptions{Lookup: func(_ context.Context, q plan.Question) (map[string]any, error) {
 			asked = append(asked, q.String())
 			switch {
 			case q.Name == "s":
@@ -34,6 +35,11 @@ func TestTheParentAnswersLookups(t *testing.T) {
 			}
 			return nil, nil
 		}})
+		r.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs := made.Documents
 		want := "secret: dmFsdWU=\nagain: 1099511627776\nnames: one \nnothing: {}\n"
 		if docs[0].Source != want {
 			t.Errorf("%s renders %s", name, docs[0].Source)
@@ -57,7 +63,7 @@ func TestLookupsAreBounded(t *testing.T) {
 		"an answer": {`a: {{ lookup "v1" "Secret" "n" "s" }}`, map[string]any{"data": strings.Repeat("x", maxAnswer)}, "the answer about v1/Secret n/s"},
 	} {
 		c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": test.template})
-		_, err := Render(t.Context(), c, RenderOptions{Worker: worker(t), Lookup: func(context.Context, plan.Question) (map[string]any, error) { return test.answer, nil }})
+		_, err := renderApart(t, c, RenderOptions{Lookup: func(context.Context, plan.Question) (map[string]any, error) { return test.answer, nil }})
 		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), "rendering chart demo 1.0.0: ") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -68,7 +74,7 @@ func TestLookupsAreBounded(t *testing.T) {
 func TestAFailedAnswerFailsTheRendering(t *testing.T) {
 	c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": asking})
 	refused := errors.New("the operator may not read it")
-	_, err := Render(t.Context(), c, RenderOptions{Worker: worker(t), Lookup: func(context.Context, plan.Question) (map[string]any, error) { return nil, refused }})
+	_, err := renderApart(t, c, RenderOptions{Lookup: func(context.Context, plan.Question) (map[string]any, error) { return nil, refused }})
 	if err == nil || !strings.Contains(err.Error(), refused.Error()) || !strings.Contains(err.Error(), "v1/Secret n/s") {
 		t.Errorf("error is %v", err)
 	}
@@ -82,11 +88,25 @@ func TestALaterRenderingShowsWhatTheTimeDecides(t *testing.T) {
 		fmt.Fprintf(&text, "t%s: {{ now | date %q }}\n", part, part)
 	}
 	c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": text.String()})
-	one := strings.Split(render(t, c, RenderOptions{Worker: worker(t)})[0].Source, "\n")
-	two := strings.Split(render(t, c, RenderOptions{Worker: worker(t), Later: true})[0].Source, "\n")
+	r := take(t, workers(t), c)
+	defer r.Close()
+	one, two := linesAt(t, r, false), linesAt(t, r, true)
 	for i := range one {
 		if one[i] != "" && one[i] == two[i] {
 			t.Errorf("%s in both renderings", one[i])
 		}
 	}
+	if again := linesAt(t, r, false); again[0] != one[0] {
+		t.Errorf("the year is %s now, and was %s before the later rendering", again[0], one[0])
+	}
+}
+
+// linesAt are the lines of the first document, now or later.
+func linesAt(t *testing.T, r *Renderer, later bool) []string {
+	t.Helper()
+	made, err := r.Render(t.Context(), RenderOptions{Later: later})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(made.Documents[0].Source, "\n")
 }

@@ -34,13 +34,13 @@ type RenderOptions struct {
 	Revision    int            // that the release will have; 0: 1
 	Later       bool           // at another time than now, in each of its parts; heeded by a worker alone
 	Lookup      Lookup         `json:"-"` // answers what templates look up; nil: nothing is there
-	Worker      []string       `json:"-"` // program that calls Work, and its arguments; none renders in this process
 }
 
 // Rendering is what a chart renders to.
 type Rendering struct {
 	Documents []document.Document
-	Notes     string // of the chart itself
+	Fresh     []document.Document // those of Documents that no earlier rendering by the same Renderer had
+	Notes     string              // of the chart itself
 }
 
 // maxNotes bounds the notes of a chart, in bytes.
@@ -49,14 +49,12 @@ const maxNotes = 1 << 20
 // Render renders a chart as Helm would for an install or upgrade, hooks and crds/
 // included. Documents come sorted by template, then in their order. It reaches no
 // network, and a cluster only through opt.Lookup. Rendering stops being
-// waited for when ctx ends or after two minutes, whichever comes first. With a
-// worker it ends then, and templates that bring a process down are ErrWorker.
+// waited for when ctx ends or after two minutes, whichever comes first. In a process
+// that does anything else, charts are rendered by Workers: their renderings end then,
+// and templates that bring a process down are ErrWorker.
 func Render(ctx context.Context, c *Chart, opt RenderOptions) (Rendering, error) {
 	ctx, cancel := context.WithTimeout(ctx, renderTimeout)
 	defer cancel()
-	if len(opt.Worker) > 0 {
-		return renderApart(ctx, c, opt)
-	}
 	type outcome struct {
 		Rendering
 		err error
@@ -219,7 +217,11 @@ func collect(c *chart.Chart, files map[string]string) ([]document.Document, erro
 // checkDocument counts a document among those of its rendering.
 func checkDocument(of *document.Expansion, d document.Document) error {
 	if err := of.Add(d.Source); err != nil {
-		return fmt.Errorf("reading %s line %d: %w: %w", d.Template, d.Line, ErrTooLarge, err)
+		return tooLargeDocument(d, err)
 	}
 	return nil
+}
+
+func tooLargeDocument(d document.Document, err error) error {
+	return fmt.Errorf("reading %s line %d: %w: %w", d.Template, d.Line, ErrTooLarge, err)
 }

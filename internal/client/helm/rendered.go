@@ -35,18 +35,67 @@ type Object struct {
 func (r Rendering) Objects() ([]Object, error) {
 	var out []Object
 	for _, d := range r.Documents {
-		if err := checkUnambiguous(d); err != nil {
+		found, err := objectsIn(d)
+		if err != nil {
 			return nil, err
 		}
-		found, err := kube.Parse([]byte(d.Source))
-		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", d.Template, err)
-		}
-		for _, u := range found {
-			out = append(out, Object{u, d})
-		}
+		out = append(out, found...)
 	}
 	return out, nil
+}
+
+// ObjectsOfBoth are the objects of two renderings of a chart. Those of a document that
+// both have are the same in both, and not to be changed. Errors are those of Objects.
+func ObjectsOfBoth(first, second Rendering) (one, two []Object, _ error) {
+	known := map[documentKey][]Object{}
+	for _, d := range first.Documents {
+		found, err := objectsIn(d)
+		if err != nil {
+			return nil, nil, err
+		}
+		known[keyOf(d)] = found
+		one = append(one, found...)
+	}
+	for _, d := range second.Documents {
+		found, ok := known[keyOf(d)]
+		if !ok {
+			var err error
+			if found, err = objectsIn(d); err != nil {
+				return nil, nil, err
+			}
+		}
+		two = append(two, found...)
+	}
+	return one, two, nil
+}
+
+func objectsIn(d document.Document) ([]Object, error) {
+	if err := checkUnambiguous(d); err != nil {
+		return nil, err
+	}
+	found, err := kube.Parse([]byte(d.Source))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", d.Template, err)
+	}
+	out := make([]Object, len(found))
+	for i, u := range found {
+		out[i] = Object{u, d}
+	}
+	return out, nil
+}
+
+// WithoutSame leaves out of two renderings the documents that both have in the same
+// place: between those, nothing differs.
+func WithoutSame(first, second Rendering) (one, two Rendering) {
+	if len(first.Documents) != len(second.Documents) {
+		return first, second
+	}
+	for i, d := range first.Documents {
+		if other := second.Documents[i]; keyOf(d) != keyOf(other) {
+			one.Documents, two.Documents = append(one.Documents, d), append(two.Documents, other)
+		}
+	}
+	return one, two
 }
 
 // Contents are the objects' contents, in their order.
@@ -68,15 +117,11 @@ func ContentsOf(objects []Object) []map[string]any {
 // two renderings of it, see rendering.Plan. Errors are those of Objects and wrap
 // rendering.ErrUnsteady.
 func Describe(first, second Rendering) ([]plan.RenderedObject, error) {
-	one, err := first.Contents()
+	one, two, err := ObjectsOfBoth(first, second)
 	if err != nil {
 		return nil, err
 	}
-	two, err := second.Contents()
-	if err != nil {
-		return nil, err
-	}
-	return rendering.Plan(one, two)
+	return rendering.Plan(ContentsOf(one), ContentsOf(two))
 }
 
 // Definitions are the custom resource definitions of a rendering, wherever the

@@ -1,14 +1,11 @@
 package helm
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
-	"strings"
 
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
@@ -16,24 +13,17 @@ import (
 	"github.com/caisson/caisson/internal/rules/document"
 )
 
-// ErrWorker: the process that renders charts ended without an answer, as it does
-// when a chart's templates use up its memory or its stack.
-var ErrWorker = errors.New("rendering ended without an answer")
-
-// Bounds of what passes between a worker and the program that asks it.
+// Bounds of what passes between a worker and the program that asks it, for one
+// rendering.
 const (
 	maxAsked    = 2*MaxArchiveSize + 2*maxValues // base64 and text
 	maxAnswered = 2*document.MaxBytes + 2*maxNotes + maxQuestions*4096
 	maxMessage  = 32 << 20 // one document, question or outcome
-	maxLastWord = 16 << 10 // bytes kept of a worker's error stream
 )
-
-// programName is what a worker is called, whatever its file is.
-const programName = "caisson"
 
 // renderRequest is what a worker is asked.
 type renderRequest struct {
-	Archive []byte        `json:"archive"`
+	Archive []byte        `json:"archive,omitempty"` // none: the chart of the request before
 	Options RenderOptions `json:"options"`
 	Lookups bool          `json:"lookups"` // questions are answered
 }
@@ -43,9 +33,16 @@ type renderRequest struct {
 type workerMessage struct {
 	Question *plan.Question     `json:"question,omitempty"`
 	Document *document.Document `json:"document,omitempty"` // each on its own: it is read whole
+	Again    *documentAgain     `json:"again,omitempty"`    // a document that this chart rendered to before
 	Notes    string             `json:"notes,omitempty"`
 	Problem  string             `json:"problem,omitempty"`  // why there are no documents
 	TooLarge bool               `json:"tooLarge,omitempty"` // the problem is ErrTooLarge
+}
+
+// documentAgain names a document that was handed over before.
+type documentAgain struct {
+	Number int `json:"number"` // among those of the chart, from 0
+	Line   int `json:"line"`   // where it stands this time
 }
 
 // lookupReply is what a worker hears of its question.
@@ -54,34 +51,119 @@ type lookupReply struct {
 	Problem string          `json:"problem,omitempty"`
 }
 
-// Work is the worker's side: it reads one request from in, renders, and writes
-// the answer to out. Before that it may write questions, each of which is
-// answered on in. Only a request that is none is an error. The caller bounds the
-// process beforehand; out must not keep what is written to it.
+// Work is the worker's side: it reads requests from in until there are no more,
+// renders, and writes the answers to out. Before an answer it may write questions,
+// each of which is answered on in. Only a request that is none is an error, and that
+// there is none at all. The caller bounds the process beforehand; out must not keep
+// what is written to it.
 func Work(ctx context.Context, in io.Reader, out io.Writer) error {
-	decoder := json.NewDecoder(io.LimitReader(in, maxAsked+2*maxAllAnswers))
-	var q renderRequest
-	if err := decoder.Decode(&q); err != nil {
-		return fmt.Errorf("reading what to render: %w", err)
-	}
-	if q.Options.Later {
-		setClockAhead()
-	}
-	pipe := workerPipe{decoder, newEncoder(out)}
-	if q.Options.Lookup = nil; q.Lookups {
-		q.Options.Lookup = pipe.ask
-	}
-	r, err := q.render(ctx)
-	if err != nil {
-		return pipe.out.Encode(workerMessage{Problem: err.Error(), TooLarge: errors.Is(err, ErrTooLarge)})
-	}
-	for i := range r.Documents {
-		if err := pipe.out.Encode(workerMessage{Document: &r.Documents[i]}); err != nil {
+	w := worker{in: newRequests(in), out: newEncoder(out)}
+	for n := 0; ; n++ {
+		var q renderRequest
+		err := w.in.read(&q)
+		if n > 0 && errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading what to render: %w", err)
+		}
+		if err := w.answer(ctx, q); err != nil {
 			return err
 		}
 	}
-	return pipe.out.Encode(workerMessage{Notes: r.Notes})
 }
+
+// worker renders for another program, one chart at a time. Nothing of a chart stays
+// when the next one comes.
+type worker struct {
+	in    *requests
+	out   *json.Encoder
+	chart *Chart
+	sent  map[documentKey]int // number of each document of the chart that was handed over
+	bytes int                 // of them
+}
+
+// requests are what a worker is asked and told. What belongs to one rendering is
+// bounded.
+type requests struct {
+	limit   io.LimitedReader
+	decoder *json.Decoder
+}
+
+func newRequests(in io.Reader) *requests {
+	r := &requests{limit: io.LimitedReader{R: in}}
+	r.decoder = json.NewDecoder(&r.limit)
+	return r
+}
+
+// read reads a request.
+func (r *requests) read(q *renderRequest) error {
+	r.limit.N = maxAsked + 2*maxAllAnswers
+	return r.decoder.Decode(q)
+}
+
+// answer renders and hands over what that came to.
+func (w *worker) answer(ctx context.Context, q renderRequest) error {
+	r, err := w.render(ctx, q)
+	if err != nil {
+		return w.out.Encode(workerMessage{Problem: err.Error(), TooLarge: errors.Is(err, ErrTooLarge)})
+	}
+	for _, d := range r.Documents {
+		if err := w.handOver(d); err != nil {
+			return err
+		}
+	}
+	return w.out.Encode(workerMessage{Notes: r.Notes})
+}
+
+func (w *worker) render(ctx context.Context, q renderRequest) (Rendering, error) {
+	if q.Archive != nil {
+		w.chart, w.sent, w.bytes = nil, map[documentKey]int{}, 0
+		c, err := openForRenderings(q.Archive)
+		if err != nil {
+			return Rendering{}, err
+		}
+		w.chart = c
+	}
+	if w.chart == nil {
+		return Rendering{}, errNoChart
+	}
+	setClock(q.Options.Later)
+	if q.Options.Lookup = nil; q.Lookups {
+		q.Options.Lookup = w.ask
+	}
+	return Render(ctx, w.chart, q.Options)
+}
+
+// errNoChart: a request came without a chart, and there was none before.
+var errNoChart = errors.New("no chart to render")
+
+// handOver writes a document, or its number where the chart rendered to it before:
+// most documents are the same for every Kubernetes version, and for an install and
+// an upgrade.
+func (w *worker) handOver(d document.Document) error {
+	key := keyOf(d)
+	if n, ok := w.sent[key]; ok {
+		return w.out.Encode(workerMessage{Again: &documentAgain{n, d.Line}})
+	}
+	if isKept(w.bytes, d) {
+		w.sent[key] = len(w.sent)
+		w.bytes += len(d.Source)
+	}
+	return w.out.Encode(workerMessage{Document: &d})
+}
+
+// documentKey tells the documents of one chart apart by what they say.
+type documentKey struct {
+	template, source string
+	crd              bool
+}
+
+func keyOf(d document.Document) documentKey { return documentKey{d.Template, d.Source, d.CRD} }
+
+// isKept says whether a document is numbered where those before have so many bytes.
+// Both ends of the way go by it.
+func isKept(bytes int, d document.Document) bool { return bytes+len(d.Source) <= document.MaxBytes }
 
 // newEncoder writes messages as they are: what is meant for HTML would take six
 // bytes for one.
@@ -91,27 +173,13 @@ func newEncoder(out io.Writer) *json.Encoder {
 	return e
 }
 
-func (q renderRequest) render(ctx context.Context) (Rendering, error) {
-	c, err := LoadArchive(q.Archive)
-	if err != nil {
-		return Rendering{}, err
-	}
-	return Render(ctx, c, q.Options)
-}
-
-// workerPipe is the worker's end of the way to the program that asked it.
-type workerPipe struct {
-	in  *json.Decoder
-	out *json.Encoder
-}
-
 // ask is a Lookup.
-func (p workerPipe) ask(_ context.Context, q plan.Question) (map[string]any, error) {
-	if err := p.out.Encode(workerMessage{Question: &q}); err != nil {
+func (w *worker) ask(_ context.Context, q plan.Question) (map[string]any, error) {
+	if err := w.out.Encode(workerMessage{Question: &q}); err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
 	var r lookupReply
-	if err := p.in.Decode(&r); err != nil {
+	if err := w.in.decoder.Decode(&r); err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
 	if r.Problem != "" {
@@ -125,167 +193,4 @@ func (p workerPipe) ask(_ context.Context, q plan.Question) (map[string]any, err
 		return nil, fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
 	return found, nil
-}
-
-// renderApart asks a worker. Templates that bring it down, or do not end, cost
-// nothing but the worker: it is killed when ctx ends.
-func renderApart(ctx context.Context, c *Chart, opt RenderOptions) (Rendering, error) {
-	r, err := askWorker(ctx, c, opt)
-	if ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	var said workerProblem
-	if err != nil && !errors.As(err, &said) { // which names the chart itself
-		err = fmt.Errorf("rendering chart %s %s: %w", c.Name(), c.Version(), err)
-	}
-	return r, err
-}
-
-func askWorker(ctx context.Context, c *Chart, opt RenderOptions) (Rendering, error) {
-	cmd := exec.CommandContext(ctx, opt.Worker[0], opt.Worker[1:]...)
-	cmd.Args[0] = programName
-	cmd.Env = []string{} // nothing of the operator's
-	cmd.Dir = "/"
-	last := &reply{max: maxLastWord}
-	cmd.Stderr = last
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return Rendering{}, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return Rendering{}, err
-	}
-	if err := cmd.Start(); err != nil {
-		return Rendering{}, fmt.Errorf("%w: %w", ErrWorker, err)
-	}
-	r, err := converse(ctx, in, out, c, opt)
-	_ = in.Close()
-	var said workerProblem
-	if err != nil && !errors.As(err, &said) {
-		_ = cmd.Process.Kill() // or it would wait for somebody to read
-	}
-	ended := cmd.Wait()
-	if errors.Is(err, ErrWorker) && ended != nil {
-		return Rendering{}, fmt.Errorf("%w: %w%s", ErrWorker, ended, last.said())
-	}
-	return r, err
-}
-
-// converse sends the request, answers the worker's questions and returns what the
-// rendering came to.
-func converse(ctx context.Context, in io.Writer, out io.Reader, c *Chart, opt RenderOptions) (Rendering, error) {
-	answers := &budgetedLookup{answer: opt.Lookup}
-	opt.Worker = nil
-	to := newEncoder(in)
-	if err := to.Encode(renderRequest{c.archive, opt, opt.Lookup != nil}); err != nil {
-		if _, unencodable := errors.AsType[*json.UnsupportedValueError](err); unencodable {
-			return Rendering{}, fmt.Errorf("encoding values: %w", err)
-		}
-		return Rendering{}, fmt.Errorf("%w: %w", ErrWorker, err)
-	}
-	from, got := newMessages(out), made{}
-	for {
-		m, err := from.next()
-		switch {
-		case err != nil:
-			return Rendering{}, fmt.Errorf("%w: %w", ErrWorker, err)
-		case m.Document != nil:
-			if err := got.add(*m.Document); err != nil {
-				return Rendering{}, err
-			}
-			continue
-		case m.Question == nil:
-			return got.end(m)
-		case opt.Lookup == nil:
-			return Rendering{}, fmt.Errorf("%w: it asks what it was told not to", ErrWorker)
-		}
-		if err := to.Encode(answers.reply(ctx, *m.Question)); err != nil {
-			return Rendering{}, fmt.Errorf("%w: %w", ErrWorker, err)
-		}
-	}
-}
-
-// messages are those of a worker. Each is bounded, and so are all.
-type messages struct {
-	limit   io.LimitedReader
-	decoder *json.Decoder
-}
-
-func newMessages(out io.Reader) *messages {
-	m := &messages{limit: io.LimitedReader{R: io.LimitReader(out, maxAnswered)}}
-	m.decoder = json.NewDecoder(&m.limit)
-	m.decoder.DisallowUnknownFields()
-	return m
-}
-
-func (m *messages) next() (next workerMessage, err error) {
-	m.limit.N = maxMessage
-	err = m.decoder.Decode(&next)
-	return next, err
-}
-
-// made is what a worker has handed over.
-type made struct {
-	documents []document.Document
-	expanded  document.Expansion
-}
-
-func (m *made) add(d document.Document) error {
-	if err := checkDocument(&m.expanded, d); err != nil {
-		return err
-	}
-	m.documents = append(m.documents, d)
-	return nil
-}
-
-func (m *made) end(last workerMessage) (Rendering, error) {
-	if last.Problem != "" {
-		return Rendering{}, workerProblem{last.Problem, last.TooLarge}
-	}
-	return Rendering{Documents: m.documents, Notes: last.Notes}, nil
-}
-
-// reply answers one question for the worker.
-func (b *budgetedLookup) reply(ctx context.Context, q plan.Question) lookupReply {
-	data, err := b.encode(ctx, q)
-	if err != nil {
-		return lookupReply{Problem: err.Error()}
-	}
-	return lookupReply{Found: data}
-}
-
-// workerProblem is a worker's word for why there are no documents.
-type workerProblem struct {
-	text     string
-	tooLarge bool
-}
-
-func (e workerProblem) Error() string { return e.text }
-
-func (e workerProblem) Unwrap() error {
-	if e.tooLarge {
-		return ErrTooLarge
-	}
-	return nil
-}
-
-// reply keeps the beginning of what is written to it.
-type reply struct {
-	bytes.Buffer
-	max int
-}
-
-func (b *reply) Write(p []byte) (int, error) {
-	b.Buffer.Write(p[:min(len(p), max(b.max-b.Len(), 0))])
-	return len(p), nil
-}
-
-// said is the first line of an error stream: Go's own word for why it ended.
-func (b *reply) said() string {
-	line, _, _ := strings.Cut(strings.TrimSpace(b.String()), "\n")
-	if line == "" {
-		return ""
-	}
-	return ": " + line
 }

@@ -24,7 +24,7 @@ func work() int {
 	return 0
 }
 
-func worker(t *testing.T) []string {
+func workerCommand(t *testing.T) []string {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -33,14 +33,39 @@ func worker(t *testing.T) []string {
 	return []string{self, workerArgument}
 }
 
+// renderApart renders once, in a process of its own.
+func renderApart(t *testing.T, c *Chart, opt RenderOptions) (Rendering, error) {
+	t.Helper()
+	r := take(t, workers(t), c)
+	defer r.Close()
+	return r.Render(t.Context(), opt)
+}
+
+// workers is one worker.
+func workers(t *testing.T) *Workers {
+	t.Helper()
+	w := NewWorkers(workerCommand(t), 1)
+	t.Cleanup(w.Close)
+	return w
+}
+
+func take(t *testing.T, w *Workers, c *Chart) *Renderer {
+	t.Helper()
+	r, err := w.Take(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func TestAWorkerRendersTheSame(t *testing.T) {
 	c := load(t, family())
 	opt := RenderOptions{Release: "r", Namespace: "n", KubeVersion: "1.33", APIVersions: []string{"a.example/v1"},
 		Values: map[string]any{"whole": int64(12345678), "big": 1 << 52, "list": []any{1, "a", nil}}}
 	want := render(t, c, opt)
-	opt.Worker = worker(t)
-	if got := render(t, c, opt); !reflect.DeepEqual(got, want) {
-		t.Errorf("a worker renders\n%s\nnot\n%s", sources(got), sources(want))
+	got, err := renderApart(t, c, opt)
+	if err != nil || !reflect.DeepEqual(got.Documents, want) {
+		t.Errorf("a worker renders\n%s\nnot\n%s, %v", sources(got.Documents), sources(want), err)
 	}
 }
 
@@ -48,7 +73,7 @@ func TestAWorkerSaysTheSame(t *testing.T) {
 	for name, text := range map[string]string{"fail": `{{ fail "set secret" }}`, "output": `a: {{ repeat 70000000 "x" }}`} {
 		c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": text})
 		_, here := Render(context.Background(), c, RenderOptions{})
-		_, there := Render(context.Background(), c, RenderOptions{Worker: worker(t)})
+		_, there := renderApart(t, c, RenderOptions{})
 		if here == nil || there == nil || here.Error() != there.Error() || errors.Is(here, ErrTooLarge) != errors.Is(there, ErrTooLarge) {
 			t.Errorf("%s: %v from a worker, %v here", name, there, here)
 		}
@@ -59,7 +84,7 @@ func TestAWorkerSaysTheSame(t *testing.T) {
 // renders it, and nothing in Go could stop it from inside.
 func TestTemplatesBringDownOnlyTheirWorker(t *testing.T) {
 	c := load(t, files{"Chart.yaml": metadata("demo"), "values.yaml": "x: '{{ tpl .Values.x . }}'\n", "templates/a.yaml": "a: {{ tpl .Values.x . }}"})
-	_, err := Render(context.Background(), c, RenderOptions{Worker: worker(t)})
+	_, err := renderApart(t, c, RenderOptions{})
 	if !errors.Is(err, ErrWorker) || !strings.Contains(err.Error(), "rendering chart demo 1.0.0") || !strings.Contains(err.Error(), "stack") {
 		t.Errorf("a template without end: %v", err)
 	}
@@ -75,15 +100,25 @@ func TestWorkerRefusesWhatIsNoQuestion(t *testing.T) {
 
 func TestAnswersAreBounded(t *testing.T) {
 	c := load(t, files{"Chart.yaml": metadata("demo")})
-	for _, answer := range []string{"", "nonsense", `{"documents":"x"}`, `{"question":{"kind":"Secret"}}`} {
-		if _, err := converse(t.Context(), io.Discard, strings.NewReader(answer), c, RenderOptions{}); !errors.Is(err, ErrWorker) {
+	for _, answer := range []string{"", "nonsense", `{"documents":"x"}`, `{"question":{"kind":"Secret"}}`, `{"again":{"number":0}}`, `{"again":{"number":-1}}`} {
+		if err := converse(t, c, strings.NewReader(answer)); !errors.Is(err, ErrWorker) {
 			t.Errorf("%q: %v", answer, err)
 		}
 	}
-	b := reply{max: 4}
-	if n, err := b.Write([]byte("123456")); n != 6 || err != nil || b.String() != "1234" {
-		t.Errorf("kept %q, %d, %v", b.String(), n, err)
+	b := lastWord{max: 4}
+	if n, err := b.Write([]byte("123456")); n != 6 || err != nil || b.said() != ": 1234" {
+		t.Errorf("kept %q, %d, %v", b.said(), n, err)
 	}
+}
+
+// converse is what comes of a rendering that is answered so.
+func converse(t *testing.T, c *Chart, answer io.Reader) error {
+	t.Helper()
+	p := &process{to: newEncoder(io.Discard), from: newMessages(answer)}
+	r := take(t, NewWorkers(nil, 1), c)
+	defer r.Close()
+	_, err := p.converse(t.Context(), r, RenderOptions{})
+	return err
 }
 
 // TestADocumentIsOneMessage: what a worker hands over is read a document at a
@@ -101,7 +136,7 @@ func TestADocumentIsOneMessage(t *testing.T) {
 		t.Errorf("300000 bytes became %d in %d messages", text.Len(), messages)
 	}
 	long := `{"document":{"Source":"` + strings.Repeat("x", maxMessage) + `"}}`
-	if _, err := converse(t.Context(), io.Discard, strings.NewReader(long), load(t, files{"Chart.yaml": metadata("demo")}), RenderOptions{}); !errors.Is(err, ErrWorker) {
+	if err := converse(t, load(t, files{"Chart.yaml": metadata("demo")}), strings.NewReader(long)); !errors.Is(err, ErrWorker) {
 		t.Errorf("a message of %d bytes: %v", len(long), err)
 	}
 }
@@ -112,14 +147,14 @@ func TestRenderingFollowsFewAliases(t *testing.T) {
 	text := "{{ range until 24 }}\n---\na: &a [{{ repeat 4000 \"x,\" }}]\nb: [{{ repeat 95 \"*a,\" }}]\n{{ end }}"
 	c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": text})
 	_, here := Render(t.Context(), c, RenderOptions{})
-	_, there := Render(t.Context(), c, RenderOptions{Worker: worker(t)})
+	_, there := renderApart(t, c, RenderOptions{})
 	for _, err := range []error{here, there} {
 		if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "demo/templates/a.yaml line") {
 			t.Errorf("%v", err)
 		}
 	}
 	one := `{"document":{"Source":"a: &a [` + strings.Repeat("x,", 4000) + `]\nb: [` + strings.Repeat("*a,", 95) + `]\n"}}`
-	if _, err := converse(t.Context(), io.Discard, strings.NewReader(strings.Repeat(one, 24)), c, RenderOptions{}); !errors.Is(err, ErrTooLarge) {
+	if err := converse(t, c, strings.NewReader(strings.Repeat(one, 24))); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("a worker that does not check: %v", err)
 	}
 }

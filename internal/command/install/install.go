@@ -81,7 +81,7 @@ type Options struct {
 	AllowOlder bool              // install a bundle older than one installed before
 	Tool       string            // version of the tool, for the journal
 	Registry   registry.Presence // how to ask the registry; nil for the real one
-	Renderer   []string          // command line of a process that renders charts, see helm.RenderOptions; nil, in tests, renders them here
+	Renderer   []string          // command line of a process that renders charts, see helm.Workers; nil, in tests, renders them here
 
 	AllowExpired bool // install a bundle although its statement has expired
 }

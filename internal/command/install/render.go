@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -40,6 +41,8 @@ type releaseKey struct{ component, release string }
 // those that come to something else, before anything is changed.
 func (in *installer) renderReleases(ctx context.Context) error {
 	in.rendered = map[releaseKey]*renderedRelease{}
+	renderers := helm.NewWorkers(in.opt.Renderer, runtime.GOMAXPROCS(0))
+	defer renderers.Close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(in.opt.Workers)
 	for i := range in.plan.Components {
@@ -48,7 +51,7 @@ func (in *installer) renderReleases(ctx context.Context) error {
 			r, made := &c.Releases[j], &renderedRelease{}
 			in.rendered[releaseKey{c.Name, r.Name}] = made
 			g.Go(func() error {
-				err := in.renderRelease(ctx, c, r, made)
+				err := in.renderRelease(ctx, renderers, c, r, made)
 				if err != nil {
 					return fmt.Errorf("%srelease %s of component %s: %w", checking, r.Name, c.Name, err)
 				}
@@ -59,7 +62,9 @@ func (in *installer) renderReleases(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (in *installer) renderRelease(ctx context.Context, c *plan.Component, r *plan.Release, made *renderedRelease) error {
+func (in *installer) renderRelease(
+	ctx context.Context, renderers *helm.Workers, c *plan.Component, r *plan.Release, made *renderedRelease,
+) error {
 	there, afresh, err := in.releaseThere(ctx, c, r)
 	if err != nil {
 		return err
@@ -73,10 +78,15 @@ func (in *installer) renderRelease(ctx context.Context, c *plan.Component, r *pl
 	}
 	scope := lookup.Scope{Chart: chart.Name(), Release: r.Name, Namespace: c.Namespace, Afresh: afresh, Rules: in.rules(c.Name)}
 	questions := helm.NewQuestions(in.cluster, in.stack, scope)
-	made.rendering, err = helm.Render(ctx, chart, helm.RenderOptions{
+	renderer, err := renderers.Take(ctx, chart)
+	if err != nil {
+		return err
+	}
+	defer renderer.Close()
+	made.rendering, err = renderer.Render(ctx, helm.RenderOptions{
 		Release: r.Name, Namespace: c.Namespace, Values: r.Values, Upgrade: r.Rendering.Upgrade, Revision: r.Rendering.Revision,
 		KubeVersion: in.plan.Cluster.Version, APIVersions: slices.Concat(in.plan.Cluster.APIVersions, r.Rendering.APIVersions), Exact: true,
-		Lookup: questions.Answer, Worker: in.opt.Renderer,
+		Lookup: questions.Answer,
 	})
 	if err != nil {
 		return questions.Hide(err)

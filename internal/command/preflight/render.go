@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
@@ -21,13 +19,13 @@ import (
 
 // source is where charts come from, what renders them, and for which cluster.
 type source struct {
-	bundle  *cargo.Bundle
-	worker  []string // see helm.RenderOptions
-	cluster *kube.Client
-	stack   string
-	version string   // of Kubernetes
-	apis    []string // that the cluster serves
-	there   []decide.ReleaseFact
+	bundle    *cargo.Bundle
+	renderers *helm.Workers
+	cluster   *kube.Client
+	stack     string
+	version   string   // of Kubernetes
+	apis      []string // that the cluster serves
+	there     []decide.ReleaseFact
 }
 
 // renderings collects what the components of a selection render to.
@@ -181,10 +179,10 @@ func (out *renderings) renderTwice(ctx context.Context, chart *helm.Chart, c dec
 	opt := helm.RenderOptions{
 		Release: r.Name, Namespace: c.Namespace, Values: r.Values, Upgrade: planned.Upgrade, Revision: planned.Revision,
 		KubeVersion: out.version, APIVersions: slices.Concat(out.apis, served), Exact: true,
-		Lookup: questions.Answer, Worker: out.worker,
+		Lookup: questions.Answer,
 	}
 	made.questions = questions
-	first, second, err := renderBoth(ctx, chart, opt)
+	first, second, err := out.renderBoth(ctx, chart, opt)
 	note(questions.Asked(), made, planned)
 	if err != nil {
 		return err
@@ -193,26 +191,24 @@ func (out *renderings) renderTwice(ctx context.Context, chart *helm.Chart, c dec
 }
 
 // renderBoth renders a release now and as if it were later.
-func renderBoth(ctx context.Context, chart *helm.Chart, opt helm.RenderOptions) (first, second helm.Rendering, _ error) {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { first, err = helm.Render(ctx, chart, opt); return err })
-	g.Go(func() (err error) {
-		opt := opt
-		opt.Later = true
-		second, err = helm.Render(ctx, chart, opt)
-		return err
-	})
-	return first, second, g.Wait()
+func (out *renderings) renderBoth(ctx context.Context, chart *helm.Chart, opt helm.RenderOptions) (first, second helm.Rendering, _ error) {
+	renderer, err := out.renderers.Take(ctx, chart)
+	if err != nil {
+		return first, second, err
+	}
+	defer renderer.Close()
+	if first, err = renderer.Render(ctx, opt); err != nil {
+		return first, second, err
+	}
+	opt.Later = true
+	second, err = renderer.Render(ctx, opt)
+	return first, second, err
 }
 
 // describe notes what both renderings have in common, and what they would pull and
 // fetch.
 func (made *rendered) describe(chart string, planned *plan.Rendering, first, second helm.Rendering) error {
-	one, err := first.Objects()
-	if err != nil {
-		return err
-	}
-	two, err := second.Objects()
+	one, two, err := helm.ObjectsOfBoth(first, second)
 	if err != nil {
 		return err
 	}
@@ -225,7 +221,8 @@ func (made *rendered) describe(chart string, planned *plan.Rendering, first, sec
 		return err
 	}
 	made.pieces = takeApart(&made.Rendered, one)
-	return readOther(&made.Rendered, second.Documents)
+	_, other := helm.WithoutSame(first, second)
+	return readOther(&made.Rendered, other.Documents)
 }
 
 // note takes over what was asked: into the plan, and as findings where it is not

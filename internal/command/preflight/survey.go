@@ -10,12 +10,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/cargo"
+	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
@@ -34,7 +36,7 @@ type Options struct {
 	Context    string            // over the site file's
 	Registry   registry.Presence // how to ask the registry; nil for the real one
 
-	Renderer []string // command line of a process that renders charts, see helm.RenderOptions; nil renders them here
+	Renderer []string // command line of a process that renders charts, see helm.Workers; nil renders them here
 
 	AllowExpired bool // plan with a bundle although its statement has expired
 }
@@ -132,7 +134,9 @@ func makePlan(
 		return nil, nil, err
 	}
 	at.begin("the charts", "they are being rendered and held against the cluster")
-	made, err := readClusterState(ctx, source{bundle: from, worker: opt.Renderer}, cluster, selection, l.Metadata.Name, &facts)
+	renderers := helm.NewWorkers(opt.Renderer, runtime.GOMAXPROCS(0))
+	defer renderers.Close()
+	made, err := readClusterState(ctx, source{bundle: from, renderers: renderers}, cluster, selection, l.Metadata.Name, &facts)
 	if err != nil {
 		return nil, nil, err
 	}

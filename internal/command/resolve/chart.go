@@ -98,14 +98,19 @@ func (s *session) render(ctx context.Context, c *helm.Chart, comp *stack.Compone
 	questions := helm.NewQuestions(nil, "", lookup.Scope{Chart: c.Name(), Release: ch.Name, Namespace: namespace, Rules: rules(comp)})
 	opt := helm.RenderOptions{
 		Release: ch.Name, Namespace: namespace, Values: values,
-		APIVersions: s.stack.Kubernetes.APIVersions, Lookup: questions.Answer, Worker: s.renderer,
+		APIVersions: s.stack.Kubernetes.APIVersions, Lookup: questions.Answer,
 	}
+	renderer, err := s.renderers.Take(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer renderer.Close()
 	var noUpgrade error
 	for i, version := range versions {
 		opt.KubeVersion = version
-		installed, refused, err := s.renderBoth(ctx, c, comp, opt, at)
+		installed, refused, err := s.renderBoth(ctx, renderer, comp, opt, at)
 		if err == nil && i == 0 {
-			err = s.findChance(ctx, c, comp, opt, installed, at)
+			err = s.findChance(ctx, renderer, comp, opt, installed, at)
 		}
 		if err != nil {
 			if version != "" {
@@ -125,36 +130,24 @@ func (s *session) render(ctx context.Context, c *helm.Chart, comp *stack.Compone
 // renderBoth renders an install and an upgrade. Charts may refuse to be upgraded
 // where nothing is installed, which is refused: plan looks again at the site.
 func (s *session) renderBoth(
-	ctx context.Context, c *helm.Chart, comp *stack.Component, opt helm.RenderOptions, at stackField,
+	ctx context.Context, renderer *helm.Renderer, comp *stack.Component, opt helm.RenderOptions, at stackField,
 ) (installed helm.Rendering, refused, err error) {
 	what := "chart " + opt.Release
-	installed, err = s.renderOne(ctx, c, opt)
+	installed, err = renderer.Render(ctx, opt)
 	if err != nil {
 		return helm.Rendering{}, nil, err
 	}
-	s.discoverImages(installed.Documents, comp.Name, what, at)
+	s.discoverImages(installed.Fresh, comp.Name, what, at)
 	opt.Upgrade, opt.Revision = true, 2
-	upgraded, err := s.renderOne(ctx, c, opt)
+	upgraded, err := renderer.Render(ctx, opt)
 	switch {
 	case err == nil:
-		s.discoverImages(upgraded.Documents, comp.Name, what, at)
+		s.discoverImages(upgraded.Fresh, comp.Name, what, at)
 		return installed, nil, nil
 	case ctx.Err() != nil || errors.Is(err, helm.ErrWorker) || errors.Is(err, helm.ErrTooLarge):
 		return helm.Rendering{}, nil, err
 	}
 	return installed, err, nil
-}
-
-// renderOne renders when one of the machine's processors is free for it: more side
-// by side take memory and are not done earlier.
-func (s *session) renderOne(ctx context.Context, c *helm.Chart, opt helm.RenderOptions) (helm.Rendering, error) {
-	select {
-	case s.rendering <- struct{}{}:
-	case <-ctx.Done():
-		return helm.Rendering{}, ctx.Err()
-	}
-	defer func() { <-s.rendering }()
-	return helm.Render(ctx, c, opt)
 }
 
 // maxTemplateError bounds what a template says in a warning, in bytes.
@@ -174,22 +167,22 @@ func (s *session) warnOfUpgrade(component, release string, refused error) {
 // decides is refused at the site, unless the stack allows it. Images that only this
 // rendering names are needed as well.
 func (s *session) findChance(
-	ctx context.Context, c *helm.Chart, comp *stack.Component, opt helm.RenderOptions, first helm.Rendering, at stackField,
+	ctx context.Context, renderer *helm.Renderer, comp *stack.Component, opt helm.RenderOptions, first helm.Rendering, at stackField,
 ) error {
 	opt.Later = true
-	second, err := s.renderOne(ctx, c, opt)
+	second, err := renderer.Render(ctx, opt)
 	if err != nil {
 		return err
 	}
-	s.discoverImages(second.Documents, comp.Name, "chart "+opt.Release, at)
-	objects, err := helm.Describe(first, second)
+	s.discoverImages(second.Fresh, comp.Name, "chart "+opt.Release, at)
+	objects, err := helm.Describe(helm.WithoutSame(first, second))
 	if errors.Is(err, rendering.ErrUnsteady) {
 		return err
 	}
 	if err != nil { // what is no object is refused at the site, where one is made of it
 		return nil
 	}
-	s.found.lint(comp.Name, rendering.Chance(c.Name(), objects))
+	s.found.lint(comp.Name, rendering.Chance(renderer.Chart().Name(), objects))
 	return nil
 }
 

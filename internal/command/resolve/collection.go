@@ -1,7 +1,6 @@
 package resolve
 
 import (
-	"crypto/sha256"
 	"slices"
 	"sync"
 
@@ -26,7 +25,6 @@ type collection struct {
 	guesses  map[imageref.Ref]bool // normalised references put together from fields, that do not exist
 	linted   map[string][]lint.Finding
 	seen     map[lintKey]int
-	read     map[documentKey]bool
 	clashes  []imageref.Ref // references that two different items would have
 	evidence Evidence
 }
@@ -135,35 +133,5 @@ func sortedKeys(set map[string]bool) []string {
 		out = append(out, k)
 	}
 	slices.Sort(out)
-	return out
-}
-
-// documentKey tells the documents of one chart or manifest apart by what they say.
-type documentKey struct {
-	component, by, template string
-	source                  [sha256.Size]byte
-}
-
-// unreadDocuments are those that no rendering of the same chart or manifest had
-// before: most documents are the same for every Kubernetes version, and for an
-// install and an upgrade.
-func (c *collection) unreadDocuments(component, by string, docs []document.Document) (out []document.Document) {
-	keys := make([]documentKey, len(docs))
-	for i, d := range docs {
-		keys[i] = documentKey{component, by, d.Template, sha256.Sum256([]byte(d.Source))}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.read == nil {
-		c.read = map[documentKey]bool{}
-	}
-	for i, d := range docs {
-		if !c.read[keys[i]] {
-			out = append(out, d)
-		}
-	}
-	for _, k := range keys {
-		c.read[k] = true
-	}
 	return out
 }

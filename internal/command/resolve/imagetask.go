@@ -38,7 +38,7 @@ func (s *session) discoverImages(docs []document.Document, component, by string,
 	if !s.withTests {
 		docs = document.WithoutTests(docs)
 	}
-	sites, err := document.Read(s.found.unreadDocuments(component, by, docs))
+	sites, err := document.Read(docs)
 	if err != nil {
 		s.addProblem(at, err)
 		return

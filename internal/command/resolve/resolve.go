@@ -19,6 +19,7 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/client/fetch"
+	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/hub"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
@@ -44,7 +45,7 @@ type Options struct {
 	Now          time.Time // says which drivers have support; zero: the machine's clock
 	HubToken     string    // for the model hub; empty: none
 	Agent        string    // binary of the node agent's image; "": the running one
-	Renderer     []string  // command line of a process that renders charts, see helm.RenderOptions; nil renders them here
+	Renderer     []string  // command line of a process that renders charts, see helm.Workers; nil renders them here
 
 	backoff time.Duration // tests shorten it
 }
@@ -89,6 +90,7 @@ func runResolve(ctx context.Context, opt Options, sink event.Sink) (Result, erro
 	if err != nil {
 		return Result{}, err
 	}
+	defer s.renderers.Close()
 	if err := s.checkNodes(opt); err != nil {
 		return Result{}, err
 	}
@@ -116,9 +118,8 @@ type session struct {
 
 	allPlatforms bool
 	withTests    bool
-	agent        string // binary
-	renderer     []string
-	rendering    chan struct{} // has room for as many renderings as run side by side
+	agent        string        // binary
+	renderers    *helm.Workers // as many as there are processors: more side by side take memory and are not done earlier
 
 	fetch  *fetch.Client
 	puller *registry.Puller
@@ -142,8 +143,8 @@ func newSession(opt Options, sink event.Sink) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{stack: st, source: readSource(opt.Stack), output: filepath.Dir(opt.Output), workers: opt.Workers, allPlatforms: opt.AllPlatforms, withTests: opt.WithTests, agent: opt.Agent, renderer: opt.Renderer, events: sink}
-	s.rendering = make(chan struct{}, runtime.GOMAXPROCS(0))
+	s := &session{stack: st, source: readSource(opt.Stack), output: filepath.Dir(opt.Output), workers: opt.Workers, allPlatforms: opt.AllPlatforms, withTests: opt.WithTests, agent: opt.Agent, events: sink}
+	s.renderers = helm.NewWorkers(opt.Renderer, runtime.GOMAXPROCS(0))
 	if s.workers <= 0 {
 		s.workers = defaultWorkers
 	}

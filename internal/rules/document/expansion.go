@@ -62,11 +62,23 @@ func (e *Expansion) addAliases(n *yaml.Node, of extent) error {
 	return e.add(added)
 }
 
+// AddCounted counts documents that another Expansion has counted: the same text
+// need not be measured twice. Errors wrap ErrTooLarge.
+func (e *Expansion) AddCounted(other Expansion) error {
+	e.all = e.all.plus(other.all)
+	return e.checkAll()
+}
+
 func (e *Expansion) add(size extent) error {
 	if err := size.check(); err != nil {
 		return err
 	}
 	e.all = e.all.plus(size)
+	return e.checkAll()
+}
+
+// checkAll holds all documents against their bounds.
+func (e *Expansion) checkAll() error {
 	switch {
 	case e.all.bytes > MaxBytes:
 		return fmt.Errorf("%w: more than %d bytes in all documents", ErrTooLarge, MaxBytes)

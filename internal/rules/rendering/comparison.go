@@ -57,6 +57,9 @@ func (c *comparison) compareLists(at pointer, a, b []any) bool {
 }
 
 func (c *comparison) compareMaps(at pointer, a, b map[string]any) bool {
+	if reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer() {
+		return true // one and the same
+	}
 	keys := maps.Clone(a)
 	maps.Copy(keys, b)
 	before := len(c.chance)

@@ -11,7 +11,7 @@ import (
 // and where it runs. The zero value has no environment and cannot ask.
 type Program struct {
 	Version  string
-	Renderer []string // command line of a process that renders charts, see helm.RenderOptions
+	Renderer []string // command line of a process that renders charts, see helm.Workers
 	// Lookup finds a variable of the environment, as os.LookupEnv does.
 	Lookup func(name string) (string, bool)
 	// Password asks the operator for a key's password, for a new key twice.

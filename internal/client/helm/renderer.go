@@ -1,0 +1,208 @@
+package helm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/caisson/caisson/internal/rules/document"
+)
+
+// Workers render charts, as many side by side as there are workers, each in a process
+// of its own that hostile templates may bring down.
+//
+// A process may render several charts, one after another: starting it takes longer
+// than most charts do. A template is run by Go's own interpreter of templates and has
+// no way to what a chart before left in the process. Where a process has rendered
+// before and ends without an answer, a fresh one is asked the same, so that what one
+// chart used up harms no other. A process that was told something of the cluster
+// renders no other chart.
+type Workers struct {
+	command []string
+	free    chan struct{} // has room for as many as may render
+
+	mu   sync.Mutex
+	idle []*process
+}
+
+// NewWorkers makes as many workers as are given. command calls Work in a process that
+// bounds itself; without one, charts are rendered in this process, as tests do. They
+// are started when they are needed. The caller closes them.
+func NewWorkers(command []string, most int) *Workers {
+	return &Workers{command: command, free: make(chan struct{}, max(most, 1))}
+}
+
+// Close ends the workers that nobody has.
+func (w *Workers) Close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.idle {
+		_ = p.end()
+	}
+	w.idle = nil
+}
+
+// Take waits until a worker is free, and has it for a chart until the Renderer is
+// closed. The error is the context's.
+func (w *Workers) Take(ctx context.Context, c *Chart) (*Renderer, error) {
+	select {
+	case w.free <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	r := &Renderer{workers: w, chart: c, known: map[documentKey]*keptDocument{}}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.idle); n > 0 {
+		r.process, w.idle = w.idle[n-1], w.idle[:n-1]
+	}
+	return r, nil
+}
+
+// Renderer renders one chart, as often as is needed, one rendering after another.
+type Renderer struct {
+	workers    *Workers
+	chart      *Chart
+	process    *process // nil before the first rendering, and after one without an answer
+	renderings int
+	known      map[documentKey]*keptDocument
+	bytes      int // of the known documents
+}
+
+// Chart is what is rendered.
+func (r *Renderer) Chart() *Chart { return r.chart }
+
+// Close gives the worker back. The Renderer is of no more use.
+func (r *Renderer) Close() {
+	p := r.process
+	if r.process = nil; p != nil && p.told {
+		_ = p.end()
+		p = nil
+	}
+	if p != nil {
+		p.chart, p.sent = nil, nil
+		r.workers.mu.Lock()
+		r.workers.idle = append(r.workers.idle, p)
+		r.workers.mu.Unlock()
+	}
+	<-r.workers.free
+}
+
+// Render renders as the function of that name does. Documents that were rendered
+// before share their text.
+func (r *Renderer) Render(ctx context.Context, opt RenderOptions) (Rendering, error) {
+	ctx, cancel := context.WithTimeout(ctx, renderTimeout)
+	defer cancel()
+	if len(r.workers.command) == 0 {
+		return r.renderHere(ctx, opt)
+	}
+	made, err := r.askProcess(ctx, opt)
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	var said workerProblem
+	if err != nil && !errors.As(err, &said) { // which names the chart itself
+		err = fmt.Errorf("rendering chart %s %s: %w", r.chart.Name(), r.chart.Version(), err)
+	}
+	return made, err
+}
+
+func (r *Renderer) renderHere(ctx context.Context, opt RenderOptions) (Rendering, error) {
+	made, err := Render(ctx, r.chart, opt)
+	if err != nil {
+		return made, err
+	}
+	got := r.begin()
+	for _, d := range made.Documents {
+		if _, err := got.add(d); err != nil {
+			return Rendering{}, err
+		}
+	}
+	return got.end(made.Notes), nil
+}
+
+// askProcess asks the process, and a fresh one where it has rendered before and ends
+// without an answer. Templates that bring a process down, or do not end, cost nothing
+// but the process.
+func (r *Renderer) askProcess(ctx context.Context, opt RenderOptions) (Rendering, error) {
+	used := r.process != nil && r.process.rendered
+	made, err := r.askOnce(ctx, opt)
+	if used && errors.Is(err, ErrWorker) && ctx.Err() == nil {
+		made, err = r.askOnce(ctx, opt)
+	}
+	return made, err
+}
+
+func (r *Renderer) askOnce(ctx context.Context, opt RenderOptions) (_ Rendering, err error) {
+	if r.process == nil {
+		if r.process, err = startProcess(r.workers.command); err != nil {
+			return Rendering{}, err
+		}
+	}
+	made, err := r.process.render(ctx, r, opt)
+	if _, said := errors.AsType[workerProblem](err); err == nil || said {
+		return made, err
+	}
+	ended := r.process.end()
+	r.process = nil
+	if errors.Is(err, ErrWorker) && ended != nil {
+		err = fmt.Errorf("%w: %w", ErrWorker, ended)
+	}
+	return Rendering{}, err
+}
+
+// keptDocument is a document that a chart rendered to.
+type keptDocument struct {
+	document.Document
+	counted   document.Expansion // it alone
+	rendering int                // that had it first, from 1
+}
+
+// collected are the documents of one rendering, counted, as they come.
+type collected struct {
+	of        *Renderer
+	rendering Rendering
+	expanded  document.Expansion
+}
+
+// begin begins another rendering.
+func (r *Renderer) begin() *collected {
+	r.renderings++
+	return &collected{of: r}
+}
+
+// add adds a document. What is kept of it stands for it from then on.
+func (c *collected) add(d document.Document) (*keptDocument, error) {
+	kept := c.of.known[keyOf(d)]
+	if kept == nil {
+		kept = &keptDocument{Document: d, rendering: c.of.renderings}
+		if err := checkDocument(&kept.counted, d); err != nil {
+			return nil, err
+		}
+		if isKept(c.of.bytes, d) {
+			c.of.known[keyOf(d)] = kept
+			c.of.bytes += len(d.Source)
+		}
+	}
+	return kept, c.addKept(kept, d.Line)
+}
+
+// addKept adds a document that may be known already.
+func (c *collected) addKept(kept *keptDocument, line int) error {
+	d := kept.Document
+	d.Line = line
+	if err := c.expanded.AddCounted(kept.counted); err != nil {
+		return tooLargeDocument(d, err)
+	}
+	c.rendering.Documents = append(c.rendering.Documents, d)
+	if kept.rendering == c.of.renderings {
+		c.rendering.Fresh = append(c.rendering.Fresh, d)
+	}
+	return nil
+}
+
+func (c *collected) end(notes string) Rendering {
+	c.rendering.Notes = notes
+	return c.rendering
+}
