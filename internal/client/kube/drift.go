@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -51,15 +52,31 @@ type Comparison struct {
 	Kept        []Kept // by others, and not compared
 }
 
+// Comparer compares objects with what was applied. It is for one look at a cluster: where
+// the server refused a comparison for want of a webhook's answer, which takes it up to
+// half a minute, the next objects of the same kind and namespace are not tried.
+type Comparer struct {
+	cluster *Client
+	mu      sync.Mutex
+	refused map[string]error // by kind and namespace
+}
+
+// NewComparer begins a look.
+func (c *Client) NewComparer() *Comparer {
+	return &Comparer{cluster: c, refused: map[string]error{}}
+}
+
 // Compare says where the live object differs from u in what applying u, with opt,
 // put there: the server is asked what applying it again would make of it. What
 // others added counts where it changes what was applied. Not compared are fields
 // that others are meant to fill: those that u has as empty, injected CA bundles,
 // what controllers add to the objects they serve, and the replicas of what an
-// autoscaler scales. A missing object is apierrors.IsNotFound. Nothing is changed.
-func (c *Client) Compare(ctx context.Context, u *unstructured.Unstructured, opt ApplyOptions) (Comparison, error) {
+// autoscaler scales. A missing object is apierrors.IsNotFound, and an error that
+// SilentWebhook knows tells that a webhook which may guard the object does not answer.
+// Nothing is changed.
+func (r *Comparer) Compare(ctx context.Context, u *unstructured.Unstructured, opt ApplyOptions) (Comparison, error) {
 	u = u.DeepCopy()
-	resource, err := c.resourceFor(u, opt.Namespace)
+	resource, err := r.cluster.resourceFor(u, opt.Namespace)
 	if err != nil {
 		return Comparison{}, err
 	}
@@ -67,6 +84,32 @@ func (c *Client) Compare(ctx context.Context, u *unstructured.Unstructured, opt 
 	if err != nil {
 		return Comparison{}, err
 	}
+	guarded := u.GroupVersionKind().GroupKind().String() + " " + live.GetNamespace()
+	if err := r.refusal(guarded); err != nil {
+		return Comparison{}, err
+	}
+	found, err := r.cluster.compareLive(ctx, resource, live, u, opt)
+	if _, silent := SilentWebhook(err); silent {
+		r.noteRefusal(guarded, err)
+	}
+	return found, err
+}
+
+func (r *Comparer) refusal(guarded string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.refused[guarded]
+}
+
+func (r *Comparer) noteRefusal(guarded string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused[guarded] = err
+}
+
+// compareLive compares until no controller writes between the two answers of the server
+// that are compared.
+func (c *Client) compareLive(ctx context.Context, resource dynamic.ResourceInterface, live, u *unstructured.Unstructured, opt ApplyOptions) (Comparison, error) {
 	for range compareTries {
 		found, err := c.compareOnce(ctx, resource, live, u.DeepCopy(), opt)
 		if err != nil || len(found.Differences) == 0 {
@@ -79,7 +122,7 @@ func (c *Client) Compare(ctx context.Context, u *unstructured.Unstructured, opt 
 		if later.GetResourceVersion() == live.GetResourceVersion() {
 			return found, nil
 		}
-		live = later // a controller wrote between the two answers that were compared
+		live = later
 	}
 	return c.compareOnce(ctx, resource, live, u, opt)
 }

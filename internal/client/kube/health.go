@@ -67,7 +67,10 @@ func kindReadiness(u *unstructured.Unstructured) State {
 
 // isCustom says whether u's kind is none of Kubernetes' own.
 func isCustom(u *unstructured.Unstructured) bool {
-	group := u.GroupVersionKind().Group
+	return isCustomGroup(u.GroupVersionKind().Group)
+}
+
+func isCustomGroup(group string) bool {
 	return strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io")
 }
 

@@ -3,6 +3,7 @@ package kube
 import (
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,6 +36,7 @@ func TestHealthByWhatEachKindSays(t *testing.T) {
 		{"a thing not available", thing + "status: {conditions: [{type: Available, status: \"False\", message: soon}]}\n", "", false, "soon"},
 		{"a thing ready although not available", thing + "status: {conditions: [{type: Available, status: \"False\"}, {type: Ready, status: \"True\"}]}\n", "", true, ""},
 		{"a thing not observed", thing + "status: {observedGeneration: 1, conditions: [{type: Ready, status: \"True\"}]}\n", "", false, "not yet observed"},
+		{"a thing that counts something else", thing + "status: {observedGeneration: 3, conditions: [{type: Ready, status: \"True\"}]}\n", "", true, ""},
 		{"an API that is away", api + "status: {conditions: [{type: Available, status: \"False\", message: missing endpoints}]}\n", "", false, "missing endpoints"},
 		{"a queue without its flavors", "apiVersion: kueue.x-k8s.io/v1beta1\nkind: ClusterQueue\nmetadata: {name: q}\nstatus: {conditions: [{type: Active, status: \"False\", message: no flavor}]}\n", "", false, "no flavor"},
 		{"a feature store", "apiVersion: feast.dev/v1\nkind: FeatureStore\nmetadata: {name: f}\nstatus: {conditions: [{type: FeatureStore, status: \"True\"}]}\n", "", true, ""},
@@ -117,7 +119,7 @@ spec:
 	}
 	compare := func() string {
 		t.Helper()
-		list, err := c.Compare(t.Context(), applied[0], ApplyOptions{Namespace: ns})
+		list, err := c.NewComparer().Compare(t.Context(), applied[0], ApplyOptions{Namespace: ns})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +148,7 @@ spec:
 	if got := compare(); strings.Contains(got, "replicas") {
 		t.Errorf("what an autoscaler sets counts:\n%s", got)
 	}
-	if _, err := c.Compare(t.Context(), parse(t, strings.ReplaceAll(text, "compared", "absent"))[0], ApplyOptions{Namespace: ns}); !Absent(err) {
+	if _, err := c.NewComparer().Compare(t.Context(), parse(t, strings.ReplaceAll(text, "compared", "absent"))[0], ApplyOptions{Namespace: ns}); !Absent(err) {
 		t.Errorf("an absent object: %v", err)
 	}
 }
@@ -198,5 +200,25 @@ webhooks:
 	pod := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Pod"}}
 	if len(failClosedWebhooks(pod)) != 0 {
 		t.Error("a pod has webhooks")
+	}
+}
+
+func TestSilentWebhooksAreToldOncePerConfiguration(t *testing.T) {
+	config := func(name string) object.Ref {
+		return object.Ref{APIVersion: "admissionregistration.k8s.io/v1", Kind: "ValidatingWebhookConfiguration", Name: name}
+	}
+	var got []string
+	for _, u := range FirstOfEach([]Unanswered{
+		{Config: config("a"), Webhook: "one", Why: "it is gone"}, {Config: config("b"), Webhook: "two", Why: "it hangs"},
+		{Config: config("a"), Webhook: "three"}, {Config: config("a"), Webhook: "four"},
+	}) {
+		got = append(got, u.String())
+	}
+	want := []string{
+		"webhook one (and 2 more) of ValidatingWebhookConfiguration a does not answer: it is gone",
+		"webhook two of ValidatingWebhookConfiguration b does not answer: it hangs",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // compared says in which fields the object differs, one line each.
 func compared(t *testing.T, c *Client, u *unstructured.Unstructured, opt ApplyOptions) (string, Comparison) {
 	t.Helper()
-	found, err := c.Compare(t.Context(), u, opt)
+	found, err := c.NewComparer().Compare(t.Context(), u, opt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,7 +68,8 @@ func (c *Client) Look(ctx context.Context, t object.Target) (State, error) {
 }
 
 // readinessOf says how ready u is. A status that speaks of an older generation counts
-// for nothing.
+// for nothing. One that counts further than the object itself counts something else:
+// KServe writes down the generation of the Deployment that it made.
 func readinessOf(u *unstructured.Unstructured, t object.Target) State {
 	if u.GetDeletionTimestamp() != nil {
 		return State{Message: "is being deleted"}
@@ -75,6 +77,10 @@ func readinessOf(u *unstructured.Unstructured, t object.Target) State {
 	observed, found, _ := unstructured.NestedInt64(u.Object, "status", "observedGeneration")
 	if found && observed < u.GetGeneration() {
 		return State{Message: fmt.Sprintf("generation %d not yet observed", u.GetGeneration())}
+	}
+	if observed > u.GetGeneration() {
+		u = u.DeepCopy()
+		unstructured.RemoveNestedField(u.Object, "status", "observedGeneration")
 	}
 	if t.Completion {
 		return completionOf(u)
@@ -146,6 +152,22 @@ func (c *Client) WaitReady(ctx context.Context, targets []object.Target, report 
 	}
 	_ = g.Wait()
 	return errors.Join(errs...)
+}
+
+// settleTime is what the controller of a custom resource is given to see a change.
+const settleTime = 2 * time.Second
+
+// WaitSettled is WaitReady after a change. A custom resource that is ready at once may
+// only not have been looked at by its controller yet: it must still be ready a moment
+// later.
+func (c *Client) WaitSettled(ctx context.Context, targets []object.Target, report func(object.Target, State)) error {
+	err := c.WaitReady(ctx, targets, report)
+	custom := slices.ContainsFunc(targets, func(t object.Target) bool { return isCustomGroup(t.Object.GroupVersionKind().Group) })
+	if err != nil || !custom {
+		return err
+	}
+	pause(ctx, settleTime)
+	return c.WaitReady(ctx, targets, report)
 }
 
 // lookAgain is the longest time between two looks at an object that waits.

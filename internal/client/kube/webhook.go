@@ -151,12 +151,32 @@ func IsWebhookConfiguration(o object.Ref) bool {
 type Unanswered struct {
 	Config  object.Ref `json:"config"`
 	Webhook string     `json:"webhook"`
+	Others  int        `json:"others,omitempty"` // of the same configuration that do not answer
 	Why     string     `json:"why"`
 }
 
-// String reads "webhook a.b.c of ValidatingWebhookConfiguration d does not answer: why".
+// String reads "webhook a.b.c (and 3 more) of ValidatingWebhookConfiguration d does not
+// answer: why".
 func (u Unanswered) String() string {
-	return fmt.Sprintf("webhook %s of %s does not answer: %s", u.Webhook, u.Config, u.Why)
+	more := ""
+	if u.Others > 0 {
+		more = fmt.Sprintf(" (and %d more)", u.Others)
+	}
+	return fmt.Sprintf("webhook %s%s of %s does not answer: %s", u.Webhook, more, u.Config, u.Why)
+}
+
+// FirstOfEach keeps the first webhook of each configuration, which counts the others.
+func FirstOfEach(list []Unanswered) (out []Unanswered) {
+	at := map[string]int{}
+	for _, u := range list {
+		if i, known := at[u.Config.Key()]; known {
+			out[i].Others++
+			continue
+		}
+		at[u.Config.Key()] = len(out)
+		out = append(out, u)
+	}
+	return out
 }
 
 // UnansweredWebhooks asks, once and side by side, every webhook among the named

@@ -92,8 +92,8 @@ func summarize(found []trouble) string {
 }
 
 // brokenBehind says of an object that calls itself ready why it is not: a pod behind
-// it, one that should run for ever, crashes or does not get its image. "" where all is
-// well.
+// it, one that should run for ever, crashes or does not get its image, or a workload
+// behind it has not rolled out. "" where all is well.
 func (c *Client) brokenBehind(ctx context.Context, u *unstructured.Unstructured) string {
 	ctx, cancel := context.WithTimeout(ctx, whyWithin)
 	defer cancel()
@@ -104,7 +104,42 @@ func (c *Client) brokenBehind(ctx context.Context, u *unstructured.Unstructured)
 			found = append(found, t)
 		}
 	}
+	if len(found) == 0 {
+		return s.unfinishedRollout(ctx)
+	}
 	return summarize(found)
+}
+
+// unfinishedRollout is the first workload behind the object whose pods are not all there,
+// ready and of its newest kind, with what keeps them.
+func (s *search) unfinishedRollout(ctx context.Context) string {
+	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet"} {
+		for _, u := range s.listBehind(ctx, "apps", kind, isUnready) {
+			why := summarize(s.podTroubles(ctx))
+			return strings.TrimSuffix(fmt.Sprintf("%s: %s: %s", object.RefOf(u), readinessOf(u, object.Target{}).Waiting(), why), ": ")
+		}
+	}
+	return ""
+}
+
+func isUnready(u *unstructured.Unstructured) bool { return !readinessOf(u, object.Target{}).Ready }
+
+// listBehind are the objects of a kind that belong to the object and that are wanted.
+func (s *search) listBehind(ctx context.Context, group, kind string, wanted func(*unstructured.Unstructured) bool) (out []*unstructured.Unstructured) {
+	resource, _, err := s.resourceOfKind(schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind})
+	if err != nil {
+		return nil
+	}
+	list, err := resource.Namespace(s.namespace).List(ctx, fromCache)
+	if err != nil {
+		return nil
+	}
+	for i := range list.Items {
+		if u := &list.Items[i]; wanted(u) && s.isBehind(ctx, u) {
+			out = append(out, u)
+		}
+	}
+	return out
 }
 
 // cannotRun says whether a pod that should run for ever has a container that ends
@@ -263,26 +298,15 @@ func (s *search) makerTroubles(ctx context.Context) (out []trouble) {
 		if kind == "Job" {
 			group = "batch"
 		}
-		resource, _, err := s.resourceOfKind(schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind})
-		if err != nil {
-			continue
-		}
-		list, err := resource.Namespace(s.namespace).List(ctx, fromCache)
-		if err != nil {
-			continue
-		}
-		for i := range list.Items {
-			u := &list.Items[i]
-			if !hasAllPods(u) && s.isBehind(ctx, u) {
-				out = append(out, s.makerTrouble(ctx, u)...)
-			}
+		for _, u := range s.listBehind(ctx, group, kind, lacksPods) {
+			out = append(out, s.makerTrouble(ctx, u)...)
 		}
 	}
 	return out
 }
 
-// hasAllPods says whether as many pods were made as are wanted.
-func hasAllPods(u *unstructured.Unstructured) bool {
+// lacksPods says whether fewer pods were made than are wanted.
+func lacksPods(u *unstructured.Unstructured) bool {
 	number := func(otherwise int64, path ...string) int64 {
 		n, found, _ := unstructured.NestedInt64(u.Object, path...)
 		if !found {
@@ -292,12 +316,12 @@ func hasAllPods(u *unstructured.Unstructured) bool {
 	}
 	switch u.GetKind() {
 	case "DaemonSet":
-		return number(0, "status", "currentNumberScheduled") >= number(0, "status", "desiredNumberScheduled")
+		return number(0, "status", "currentNumberScheduled") < number(0, "status", "desiredNumberScheduled")
 	case "Job":
 		suspended, _, _ := unstructured.NestedBool(u.Object, "spec", "suspend")
-		return suspended || number(0, "status", "active")+number(0, "status", "succeeded")+number(0, "status", "failed") > 0
+		return !suspended && number(0, "status", "active")+number(0, "status", "succeeded")+number(0, "status", "failed") == 0
 	}
-	return number(0, "status", "replicas") >= number(1, "spec", "replicas")
+	return number(0, "status", "replicas") < number(1, "spec", "replicas")
 }
 
 func (s *search) makerTrouble(ctx context.Context, u *unstructured.Unstructured) []trouble {

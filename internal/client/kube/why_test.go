@@ -279,6 +279,31 @@ func TestReadyWhileItsPodCrashes(t *testing.T) {
 	}
 }
 
+// TestReadyWhileItsWorkloadRollsOut: an object that calls itself ready, since older pods
+// still serve, is not ready while the new ones cannot be placed.
+func TestReadyWhileItsWorkloadRollsOut(t *testing.T) {
+	c := connect(t)
+	ns := namespace(t, c)
+	kind(t, c, "rollout.caisson.dev", "rollouts", "Rollout")
+	o := apply(t, c, ns, "apiVersion: rollout.caisson.dev/v1\nkind: Rollout\nmetadata: {name: m}\n")[0]
+	setStatus(t, c, o, map[string]any{"conditions": []any{map[string]any{"type": "Ready", "status": "True"}}})
+	looks := func(want bool, words string) {
+		t.Helper()
+		eventually(t, words, func() string {
+			s, err := c.Look(t.Context(), object.Target{Object: o, Condition: "Ready"})
+			if err == nil && s.Ready == want && strings.Contains(s.Message, words) {
+				return ""
+			}
+			return fmt.Sprintf("%+v, %v", s, err)
+		})
+	}
+	apply(t, c, ns, deploymentText("m", ownedBy(o), "{containers: [{name: main, image: x}]}"))
+	looks(true, "condition Ready is True")
+	apply(t, c, ns, deploymentText("m", ownedBy(o), "{containers: [{name: main, image: x, resources: {requests: {cpu: 100000}}}]}"))
+	looks(false, "calls itself ready, but Deployment "+ns+"/m")
+	looks(false, "cannot be scheduled: 0/2 nodes")
+}
+
 // logProxy answers for kubelets, which the nodes do not have, and hands on the rest.
 func logProxy(t *testing.T, c *Client, log string) *Client {
 	t.Helper()

@@ -433,10 +433,11 @@ func (w *work) isHealthy(ctx context.Context, r helm.Release) bool {
 	}
 	var g errgroup.Group
 	g.SetLimit(lookers)
+	live := w.in.cluster.NewComparer()
 	for _, u := range objects {
 		g.Go(func() error {
 			t := thing{target: object.Target{Object: w.in.cluster.Place(u, w.c.Namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: w.c.Namespace}}
-			err := t.observe(ctx, w.in.cluster)
+			err := t.observe(ctx, w.in.cluster, live)
 			if err == nil && (!t.state.Ready && (!t.state.Missing || !isRemovedWhenDone(u)) || len(t.found.Differences) > 0) {
 				err = ErrDrift
 			}
@@ -532,7 +533,10 @@ func (w *work) waitUntilReady(ctx context.Context) error {
 	return w.runStep(ctx, journal.StepReady, "", func(*journal.Step) error {
 		waiting, cancel := context.WithTimeout(ctx, w.in.timeout)
 		defer cancel()
-		report := w.in.reportWaiting(w.c.Name)
-		return w.in.cluster.WaitReady(waiting, targets, func(t object.Target, s kube.State) { report(t.Object, s.Waiting()) })
+		report, wait := w.in.reportWaiting(w.c.Name), w.in.cluster.WaitReady
+		if w.changed {
+			wait = w.in.cluster.WaitSettled
+		}
+		return wait(waiting, targets, func(t object.Target, s kube.State) { report(t.Object, s.Waiting()) })
 	})
 }

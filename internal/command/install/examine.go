@@ -16,12 +16,16 @@ import (
 	"github.com/caisson/caisson/internal/client/kube"
 )
 
-// lookers is how many objects are looked at side by side.
-const lookers = 16
+// Bounds of what is looked at side by side.
+const (
+	examiners = 8  // components
+	lookers   = 16 // objects of each
+)
 
 // examination is one look at one component.
 type examination struct {
 	*session
+	live   *kube.Comparer
 	status ComponentStatus
 	things []thing
 	silent map[string]int // objects that could not be compared, by the webhook that does not answer
@@ -41,8 +45,8 @@ type thing struct {
 
 // examine looks at one component: its releases, its objects field by field, and
 // the images of what runs in its namespace.
-func (s *session) examine(ctx context.Context, c *journal.Installed, from sources) (ComponentStatus, error) {
-	e := &examination{session: s, status: ComponentStatus{Name: c.Name, Version: c.Version, Ready: true}, silent: map[string]int{}}
+func (s *session) examine(ctx context.Context, c *journal.Installed, live *kube.Comparer, from sources) (ComponentStatus, error) {
+	e := &examination{session: s, live: live, status: ComponentStatus{Name: c.Name, Version: c.Version, Ready: true}, silent: map[string]int{}}
 	if !c.Complete {
 		e.noteUnready("a change to it has not ended")
 	}
@@ -145,7 +149,7 @@ func (e *examination) lookAtAll(ctx context.Context) error {
 	var g errgroup.Group
 	g.SetLimit(lookers)
 	for i := range e.things {
-		g.Go(func() error { return e.things[i].observe(ctx, e.cluster) })
+		g.Go(func() error { return e.things[i].observe(ctx, e.cluster, e.live) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -156,11 +160,11 @@ func (e *examination) lookAtAll(ctx context.Context) error {
 	return nil
 }
 
-func (t *thing) observe(ctx context.Context, c *kube.Client) (err error) {
+func (t *thing) observe(ctx context.Context, c *kube.Client, live *kube.Comparer) (err error) {
 	if t.state, err = c.Look(ctx, t.target); err != nil || t.state.Missing || t.applied == nil {
 		return err
 	}
-	t.found, t.err = c.Compare(ctx, t.applied, t.opt)
+	t.found, t.err = live.Compare(ctx, t.applied, t.opt)
 	if kube.Absent(t.err) { // it went away between the two looks
 		t.err, t.state = nil, kube.State{Missing: true}
 	}
@@ -207,8 +211,10 @@ func (e *examination) examineWebhooks(ctx context.Context, c *journal.Installed)
 		return err
 	}
 	for _, u := range list {
-		e.noteUnready("%s", u)
 		delete(e.silent, u.Webhook)
+	}
+	for _, u := range kube.FirstOfEach(list) {
+		e.noteUnready("%s", u)
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.silent)) {
 		e.noteUnready("webhook %s does not answer: %s that it guards could not be compared", name, countObjects(e.silent[name]))

@@ -60,6 +60,13 @@ func (g *guard) refused(name string) bool {
 	return false
 }
 
+// unanswered counts the requests that were not answered.
+func (g *guard) unanswered() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.silent)
+}
+
 // config is the webhook's configuration, for core resources or those of apps.
 func (g *guard) config(name, resources string) string {
 	return fmt.Sprintf(`apiVersion: admissionregistration.k8s.io/v1

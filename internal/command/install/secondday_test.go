@@ -13,6 +13,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/object"
+	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/stacktest"
 )
@@ -125,6 +126,20 @@ func TestStatusAsksWebhooks(t *testing.T) {
 	if !errors.Is(err, ErrNotReady) || len(s.Components) != 2 || s.Components[0].Ready || s.Components[1].Ready || !strings.Contains(strings.Join(s.Components[0].Why, " "), "webhook guard.asked.caisson.dev does not answer: 1 object") || !strings.Contains(s.Components[1].Why[0], "failed calling webhook") {
 		t.Errorf("%+v, %v", s, err)
 	}
+
+	t.Run("the server is not kept waiting for every object", func(t *testing.T) {
+		before, live := g.unanswered(), l.client.NewComparer()
+		dependent := mustParse(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: dependent}\n")[0]
+		for range 3 {
+			_, err := live.Compare(t.Context(), dependent, kube.ApplyOptions{Namespace: "asked-user"})
+			if _, silent := kube.SilentWebhook(err); !silent {
+				t.Errorf("it answers: %v", err)
+			}
+		}
+		if n := g.unanswered() - before; n != 1 {
+			t.Errorf("it was asked %d times", n)
+		}
+	})
 
 	t.Run("what is broken goes first", func(t *testing.T) {
 		l.cluster.Kubectl(t, "delete", "configmap", "dependent", "-n", "asked-user")

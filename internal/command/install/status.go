@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/object"
@@ -87,15 +88,29 @@ func runStatus(ctx context.Context, target Target, sink event.Sink) (StatusResul
 		return r, fmt.Errorf("looking at stack %s: %w", s.stack, journal.ErrNone)
 	}
 	from := s.allowedSources(ctx)
-	for i := range s.journal.Installed {
-		look, err := s.examine(ctx, &s.journal.Installed[i], from)
-		if err != nil {
-			return r, err
-		}
-		r.Components = append(r.Components, look)
+	if r.Components, err = s.examineAll(ctx, from); err != nil {
+		return r, err
 	}
 	r.Components = append(r.Components, absent...)
 	return r, r.problem()
+}
+
+// examineAll examines what is installed, side by side: most of the time goes into waiting
+// for webhooks that do not answer.
+func (s *session) examineAll(ctx context.Context, from sources) ([]ComponentStatus, error) {
+	out, live := make([]ComponentStatus, len(s.journal.Installed)), s.cluster.NewComparer()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(examiners)
+	for i := range s.journal.Installed {
+		g.Go(func() (err error) {
+			out[i], err = s.examine(ctx, &s.journal.Installed[i], live, from)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // problem is what is wrong with the stack, the worst first, or nil.

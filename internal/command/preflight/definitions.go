@@ -23,7 +23,7 @@ func (t *changes) compareDefinitions(ctx context.Context, c *plan.Component) err
 			continue
 		}
 		g.Go(func() error {
-			found, err := t.cluster.Compare(ctx, p.object, kube.ApplyOptions{Owner: t.plan.Name + "/" + c.Name})
+			found, err := t.live.Compare(ctx, p.object, kube.ApplyOptions{Owner: t.plan.Name + "/" + c.Name})
 			d.Unchanged = err == nil && len(found.Differences) == 0
 			return ctx.Err()
 		})

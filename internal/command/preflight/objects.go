@@ -23,6 +23,7 @@ import (
 // changes tells the plan what becomes of every object.
 type changes struct {
 	cluster *kube.Client
+	live    *kube.Comparer
 	plan    *plan.Plan
 	pieces  []*piece
 	pulls   helm.Pulls
@@ -33,7 +34,7 @@ type changes struct {
 // releases are compared with the newest revision's record, those of manifests with
 // what is live. Definitions and hooks are left out.
 func compareObjects(ctx context.Context, c *kube.Client, p *plan.Plan, pieces []*piece) error {
-	t := &changes{cluster: c, plan: p, pieces: pieces, pulls: helm.Pulls{Rewrite: p.Rewriter()}}
+	t := &changes{cluster: c, live: c.NewComparer(), plan: p, pieces: pieces, pulls: helm.Pulls{Rewrite: p.Rewriter()}}
 	if ref := p.Site.Registry.PullSecretRef; ref != nil {
 		t.pulls.Secret = ref.Name
 	}
@@ -219,7 +220,7 @@ func (t *changes) compareLive(ctx context.Context, c *plan.Component, objects []
 // it is taken to change.
 func (t *changes) compareObject(ctx context.Context, c *plan.Component, u *unstructured.Unstructured) *plan.ObjectChange {
 	o := object.RefOf(u)
-	found, err := t.cluster.Compare(ctx, u, kube.ApplyOptions{Namespace: c.Namespace, Owner: t.plan.Name + "/" + c.Name})
+	found, err := t.live.Compare(ctx, u, kube.ApplyOptions{Namespace: c.Namespace, Owner: t.plan.Name + "/" + c.Name})
 	switch {
 	case kube.Absent(err):
 		return &plan.ObjectChange{Object: o.String(), Action: plan.Add}

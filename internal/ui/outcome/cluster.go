@@ -109,9 +109,12 @@ func Status(r install.StatusResult) (p output.Page) {
 	if u := r.Unfinished; u != nil {
 		p.Say("  %s of %s is %s", u.Verb, output.Clean(u.Version), u.State)
 	}
-	kept := 0
+	kept, longest := 0, 20
 	for _, c := range r.Components {
-		p.Line(output.Say("  %-20s ", output.Clean(c.Name)), healthOf(c), output.Say("  %s", sizeOf(c, r.Version)))
+		longest = max(longest, len(output.Clean(c.Name)))
+	}
+	for _, c := range r.Components {
+		p.Line(output.Say("  %-*s ", longest, output.Clean(c.Name)), healthOf(c), output.Say("  %s", sizeOf(c, r.Version)))
 		for _, why := range c.Why {
 			p.Add(output.Paragraph{First: "    ", Rest: "      ", Text: why})
 		}
