@@ -151,7 +151,20 @@ func (c *Client) WaitReady(ctx context.Context, targets []object.Target, report 
 		g.Go(func() error { errs[i] = w.untilReady(ctx); return nil })
 	}
 	_ = g.Wait()
-	return errors.Join(errs...)
+	return joinDistinct(errs)
+}
+
+// joinDistinct joins errors, those with the same words once: an object may be waited for
+// as itself and for a condition.
+func joinDistinct(errs []error) error {
+	said := map[string]bool{}
+	return errors.Join(slices.DeleteFunc(errs, func(err error) bool {
+		if err == nil || said[err.Error()] {
+			return true
+		}
+		said[err.Error()] = true
+		return false
+	})...)
 }
 
 // settleTime is what the controller of a custom resource is given to see a change.

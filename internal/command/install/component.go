@@ -522,21 +522,36 @@ func (w *work) waitForWebhooks(ctx context.Context, brought []object.Ref) error 
 
 // waitUntilReady waits for the component's conditions and for its plain objects.
 func (w *work) waitUntilReady(ctx context.Context) error {
-	targets := slices.Clone(w.entry.Ready)
-	for _, o := range w.entry.Objects {
-		targets = append(targets, object.Target{Object: o})
-	}
-	targets = slices.DeleteFunc(targets, func(t object.Target) bool { return containsRef(w.entry.Finished, t.Object) })
+	targets := readyTargets(&w.entry)
 	if len(targets) == 0 {
 		return nil
 	}
 	return w.runStep(ctx, journal.StepReady, "", func(*journal.Step) error {
-		waiting, cancel := context.WithTimeout(ctx, w.in.timeout)
-		defer cancel()
-		report, wait := w.in.reportWaiting(w.c.Name), w.in.cluster.WaitReady
+		wait := w.in.cluster.WaitReady
 		if w.changed {
 			wait = w.in.cluster.WaitSettled
 		}
-		return wait(waiting, targets, func(t object.Target, s kube.State) { report(t.Object, s.Waiting()) })
+		return w.in.waitWithin(ctx, w.c.Name, targets, wait)
 	})
+}
+
+// readyTargets are what must be ready of a component: its conditions and its plain
+// objects, but for those that did their work and ended.
+func readyTargets(c *journal.Installed) []object.Target {
+	out := slices.Clone(c.Ready)
+	for _, o := range c.Objects {
+		out = append(out, object.Target{Object: o})
+	}
+	return slices.DeleteFunc(out, func(t object.Target) bool { return containsRef(c.Finished, t.Object) })
+}
+
+// waiter is kube's WaitReady or WaitSettled.
+type waiter func(context.Context, []object.Target, func(object.Target, kube.State)) error
+
+// waitWithin waits for targets of a component as long as the operator allows.
+func (s *session) waitWithin(ctx context.Context, component string, targets []object.Target, wait waiter) error {
+	waiting, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	report := s.reportWaiting(component)
+	return wait(waiting, targets, func(t object.Target, k kube.State) { report(t.Object, k.Waiting()) })
 }

@@ -73,7 +73,9 @@ func (s *session) examine(ctx context.Context, c *journal.Installed, live *kube.
 
 func (e *examination) noteUnready(format string, args ...any) {
 	e.status.Ready = false
-	e.status.Why = append(e.status.Why, fmt.Sprintf(format, args...))
+	if text := fmt.Sprintf(format, args...); !slices.Contains(e.status.Why, text) {
+		e.status.Why = append(e.status.Why, text)
+	}
 }
 
 func (e *examination) noteDrift(d Drift, format string, args ...any) {

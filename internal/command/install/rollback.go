@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/plan"
@@ -38,14 +39,15 @@ func Rollback(ctx context.Context, opt RollbackOptions, sink event.Sink) (Result
 }
 
 func (s *session) rollBackComponents(ctx context.Context, opt RollbackOptions) error {
-	chosen, already := s.listUnfinished(opt.Component)
-	if len(chosen) == 0 {
-		var err error
-		if chosen, err = s.listReversible(opt.Component); err != nil {
-			return err
-		}
-	}
 	run := journal.Run{Tool: opt.Tool, Whole: opt.Component == ""}
+	chosen, already, err := s.chooseRollback(opt.Component)
+	if err != nil {
+		return err
+	}
+	for _, c := range already {
+		run.Components = append(run.Components, journal.Component{Name: c.Name, State: journal.Done})
+		run.Version, run.Plan = c.Version, c.Plan
+	}
 	for _, c := range chosen {
 		run.Components = append(run.Components, journal.Component{Name: c.Name, State: journal.Pending})
 		if c.Former != nil {
@@ -58,44 +60,87 @@ func (s *session) rollBackComponents(ctx context.Context, opt RollbackOptions) e
 	if err := s.joinGeneration(already); err != nil {
 		return err
 	}
-	err := s.takeBack(ctx, chosen)
+	err = s.takeBack(ctx, chosen)
+	if err == nil {
+		err = s.awaitRestored(ctx)
+	}
 	if err == nil {
 		err = s.awaitAllWebhooks(ctx)
 	}
 	return s.finishRun(ctx, err)
 }
 
-// listUnfinished lists what a rollback of everything that did not come to its end
-// has left to do, dependents first, and what it had done. A new one goes on with
-// that, since the newest generation is now the one it began.
-func (s *session) listUnfinished(name string) (left []journal.Installed, already []string) {
+// awaitRestored waits until what went back is ready as it was. Where that fails, the next
+// rollback goes on with the waiting.
+func (s *session) awaitRestored(ctx context.Context) error {
+	var restored []journal.Installed
 	s.readJournal(func(j *journal.Journal) {
-		last := j.Last()
-		if name != "" || last == nil || last.Verb != journal.Rollback || !last.Whole || last.State == journal.Done {
-			return
-		}
-		for _, c := range slices.Backward(j.Installed) {
-			chosen := slices.ContainsFunc(last.Components, func(r journal.Component) bool { return r.Name == c.Name })
-			switch {
-			case chosen && c.Generation != last.Generation:
-				left = append(left, c)
-			case chosen:
-				already = append(already, c.Name)
+		for _, c := range j.Installed {
+			if c.Generation == j.Last().Generation {
+				restored = append(restored, c)
 			}
 		}
 	})
-	return left, already
+	errs := make([]error, len(restored))
+	var g errgroup.Group
+	for i := range restored {
+		c := &restored[i]
+		g.Go(func() error {
+			if err := s.waitWithin(ctx, c.Name, readyTargets(c), s.cluster.WaitSettled); err != nil {
+				errs[i] = &ComponentError{Component: c.Name, State: journal.Failed, Err: err}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return errors.Join(errs...)
+}
+
+// chooseRollback lists what to take back, and what a rollback that did not come to its end
+// has taken back already. A new one goes on with the rest, and with the waiting.
+func (s *session) chooseRollback(name string) (chosen, already []journal.Installed, err error) {
+	left, already, unfinished := s.listUnfinished(name)
+	if unfinished {
+		return left, already, nil
+	}
+	chosen, err = s.listReversible(name)
+	return chosen, nil, err
+}
+
+// listUnfinished lists what the last run, a rollback of the same that did not come to its
+// end, has left to do, dependents first, and what it had done.
+func (s *session) listUnfinished(name string) (left, already []journal.Installed, unfinished bool) {
+	s.readJournal(func(j *journal.Journal) {
+		last := j.Last()
+		if last == nil || last.Verb != journal.Rollback || last.State == journal.Done || last.Whole != (name == "") {
+			return
+		}
+		has := func(name string) bool {
+			return slices.ContainsFunc(last.Components, func(r journal.Component) bool { return r.Name == name })
+		}
+		unfinished = name == "" || has(name)
+		for _, c := range slices.Backward(j.Installed) {
+			switch {
+			case !unfinished || !has(c.Name):
+			case c.Generation != last.Generation:
+				left = append(left, c)
+			default:
+				already = append(already, c)
+			}
+		}
+	})
+	return left, already, unfinished
 }
 
 // joinGeneration makes components part of the run's generation, so that they go forward
 // again together.
-func (s *session) joinGeneration(components []string) error {
+func (s *session) joinGeneration(components []journal.Installed) error {
 	if len(components) == 0 {
 		return nil
 	}
 	return s.record(func(j *journal.Journal, r *journal.Run) {
-		for _, name := range components {
-			j.Component(name).Generation = r.Generation
+		for _, c := range components {
+			j.Component(c.Name).Generation = r.Generation
 		}
 	})
 }

@@ -87,6 +87,45 @@ func TestAFailedRerunLeavesWhatWorked(t *testing.T) {
 	}
 }
 
+// A rollback is done when what came back is ready, and goes on with the waiting.
+func TestRollbackWaitsUntilReady(t *testing.T) {
+	l := newLab(t)
+	label := func(value string) { l.cluster.Kubectl(t, "label", "nodes", "--all", "rollback-waits"+value) }
+	label("=yes")
+	t.Cleanup(func() { label("-") })
+	plain := func(version string, sequence int64, more string) stacktest.Stack {
+		text := "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: plain}\nspec:\n  selector: {matchLabels: {a: b}}\n  template:\n" +
+			"    metadata: {labels: {a: b}}\n    spec: {" + more + "containers: [{name: main, image: \"ghcr.io/acme/plain:" + version + "\"}]}\n"
+		return stacktest.Stack{Version: version, Sequence: sequence, Components: []stacktest.Component{{
+			Name: "plain", Namespace: "rollback-waits", Images: []string{"ghcr.io/acme/plain:" + version}, Manifests: map[string]string{"d.yaml": text},
+		}}}
+	}
+	l.install(l.plan(plain("1.0.0", 1, `nodeSelector: {rollback-waits: "yes"}, `), ""))
+	l.install(l.plan(plain("1.1.0", 2, ""), ""))
+	label("-")
+	opt := RollbackOptions{Target: l.target(), Timeout: 3 * time.Second}
+	for range 3 {
+		_, err := Rollback(t.Context(), opt, event.Discard)
+		if !errors.Is(err, kube.ErrNotReady) || !strings.Contains(err.Error(), "cannot be scheduled") {
+			t.Fatalf("error is %v", err)
+		}
+		if c := l.journal().Component("plain"); c.Version != "1.0.0" {
+			t.Fatalf("it is %s", c.Version)
+		}
+	}
+	label("=yes")
+	opt.Timeout = time.Minute
+	if r, err := Rollback(t.Context(), opt, event.Discard); err != nil || r.Components["plain"] != journal.Done {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if c := l.journal().Component("plain"); c.Version != "1.0.0" || l.lastRun().Version != "1.0.0" {
+		t.Errorf("it is %s", c.Version)
+	}
+	if r, err := Rollback(t.Context(), opt, event.Discard); err != nil || r.Components["plain"] != journal.Done || l.journal().Component("plain").Version != "1.1.0" {
+		t.Errorf("forward again: %+v, %v", r, err)
+	}
+}
+
 // An object that a webhook guards waits until the webhook answers.
 func TestASilentWebhookIsOutwaited(t *testing.T) {
 	l := newLab(t)
