@@ -23,7 +23,7 @@ func TestTheParentAnswersLookups(t *testing.T) {
 	c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": asking})
 	for name, command := range map[string][]string{"a worker": workerCommand(t), "this process": nil} {
 		var asked []string
-		r := take(t, NewWorkers(command, 1), c)
+		r := NewWorkers(command, 1).Open(c)
 		made, err := r.Render(t.Context(), RenderOptions{Lookup: func(_ context.Context, q plan.Question) (map[string]any, error) {
 			asked = append(asked, q.String())
 			switch {
@@ -88,7 +88,7 @@ func TestALaterRenderingShowsWhatTheTimeDecides(t *testing.T) {
 		fmt.Fprintf(&text, "t%s: {{ now | date %q }}\n", part, part)
 	}
 	c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": text.String()})
-	r := take(t, workers(t), c)
+	r := workers(t).Open(c)
 	defer r.Close()
 	one, two := linesAt(t, r, false), linesAt(t, r, true)
 	for i := range one {

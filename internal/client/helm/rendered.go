@@ -44,29 +44,30 @@ func (r Rendering) Objects() ([]Object, error) {
 	return out, nil
 }
 
-// ObjectsOfBoth are the objects of two renderings of a chart. Those of a document that
-// both have are the same in both, and not to be changed. Errors are those of Objects.
-func ObjectsOfBoth(first, second Rendering) (one, two []Object, _ error) {
-	known := map[documentKey][]Object{}
-	for _, d := range first.Documents {
-		found, err := objectsIn(d)
-		if err != nil {
-			return nil, nil, err
-		}
-		known[keyOf(d)] = found
-		one = append(one, found...)
+// ObjectReader reads the objects of several renderings of one chart: what several have
+// is parsed once, and not to be changed. The zero value is ready.
+type ObjectReader struct{ known map[documentKey][]Object }
+
+// Objects are those of a rendering, as its own method has them.
+func (o *ObjectReader) Objects(r Rendering) ([]Object, error) {
+	if o.known == nil {
+		o.known = map[documentKey][]Object{}
 	}
-	for _, d := range second.Documents {
-		found, ok := known[keyOf(d)]
+	var out []Object
+	for _, d := range r.Documents {
+		found, ok := o.known[keyOf(d)]
 		if !ok {
 			var err error
 			if found, err = objectsIn(d); err != nil {
-				return nil, nil, err
+				return nil, err
 			}
+			o.known[keyOf(d)] = found
 		}
-		two = append(two, found...)
+		for _, u := range found {
+			out = append(out, Object{u.Unstructured, d})
+		}
 	}
-	return one, two, nil
+	return out, nil
 }
 
 func objectsIn(d document.Document) ([]Object, error) {
@@ -117,7 +118,12 @@ func ContentsOf(objects []Object) []map[string]any {
 // two renderings of it, see rendering.Plan. Errors are those of Objects and wrap
 // rendering.ErrUnsteady.
 func Describe(first, second Rendering) ([]plan.RenderedObject, error) {
-	one, two, err := ObjectsOfBoth(first, second)
+	var reader ObjectReader
+	one, err := reader.Objects(first)
+	if err != nil {
+		return nil, err
+	}
+	two, err := reader.Objects(second)
 	if err != nil {
 		return nil, err
 	}

@@ -43,28 +43,18 @@ func (w *Workers) Close() {
 	w.idle = nil
 }
 
-// Take waits until a worker is free, and has it for a chart until the Renderer is
-// closed. The error is the context's.
-func (w *Workers) Take(ctx context.Context, c *Chart) (*Renderer, error) {
-	select {
-	case w.free <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	r := &Renderer{workers: w, chart: c, known: map[documentKey]*keptDocument{}}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if n := len(w.idle); n > 0 {
-		r.process, w.idle = w.idle[n-1], w.idle[:n-1]
-	}
-	return r, nil
+// Open makes a Renderer for a chart. The caller closes it.
+func (w *Workers) Open(c *Chart) *Renderer {
+	return &Renderer{workers: w, chart: c, known: map[documentKey]*keptDocument{}}
 }
 
-// Renderer renders one chart, as often as is needed, one rendering after another.
+// Renderer renders one chart, as often as is needed, one rendering after another. It
+// has a worker from its first rendering on until it is closed.
 type Renderer struct {
 	workers    *Workers
 	chart      *Chart
-	process    *process // nil before the first rendering, and after one without an answer
+	working    bool     // it has a worker
+	process    *process // of the worker; nil before the first rendering, and after one without an answer
 	renderings int
 	known      map[documentKey]*keptDocument
 	bytes      int // of the known documents
@@ -73,8 +63,31 @@ type Renderer struct {
 // Chart is what is rendered.
 func (r *Renderer) Chart() *Chart { return r.chart }
 
-// Close gives the worker back. The Renderer is of no more use.
+// take waits for a worker.
+func (r *Renderer) take(ctx context.Context) error {
+	if r.working {
+		return nil
+	}
+	select {
+	case r.workers.free <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	r.working = true
+	r.workers.mu.Lock()
+	defer r.workers.mu.Unlock()
+	if n := len(r.workers.idle); n > 0 {
+		r.process, r.workers.idle = r.workers.idle[n-1], r.workers.idle[:n-1]
+	}
+	return nil
+}
+
+// Close gives the worker back. Another rendering waits for one again, and is to be
+// followed by Close again.
 func (r *Renderer) Close() {
+	if !r.working {
+		return
+	}
 	p := r.process
 	if r.process = nil; p != nil && p.told {
 		_ = p.end()
@@ -86,12 +99,16 @@ func (r *Renderer) Close() {
 		r.workers.idle = append(r.workers.idle, p)
 		r.workers.mu.Unlock()
 	}
+	r.working = false
 	<-r.workers.free
 }
 
 // Render renders as the function of that name does. Documents that were rendered
 // before share their text.
 func (r *Renderer) Render(ctx context.Context, opt RenderOptions) (Rendering, error) {
+	if err := r.take(ctx); err != nil {
+		return Rendering{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, renderTimeout)
 	defer cancel()
 	if len(r.workers.command) == 0 {

@@ -28,7 +28,7 @@ func TestRenderingsShareDocuments(t *testing.T) {
 	})
 	for name, command := range map[string][]string{"a worker": workerCommand(t), "this process": nil} {
 		w := NewWorkers(command, 1)
-		r := take(t, w, c)
+		r := w.Open(c)
 		first, second := mustRender(t, r, RenderOptions{}), mustRender(t, r, RenderOptions{Upgrade: true})
 		if n, m := len(first.Documents), len(first.Fresh); n != 3 || m != 3 {
 			t.Errorf("%s: %d documents at first, %d of them new", name, n, m)
@@ -61,7 +61,7 @@ sub: {{ include "sub.count" .Subcharts.sub }}
 	one, two := load(t, of("one")), load(t, of("two"))
 	w := workers(t)
 	for _, c := range []*Chart{one, two, one} {
-		r := take(t, w, c)
+		r := w.Open(c)
 		for range 2 {
 			if got := mustRender(t, r, RenderOptions{}).Documents; got[0].Source != render(t, c, RenderOptions{})[0].Source {
 				t.Errorf("%s renders to %s", c.Name(), got[0].Source)
@@ -80,20 +80,20 @@ func TestWhatOneChartUsesUpHarmsNoOther(t *testing.T) {
 	good := load(t, files{"Chart.yaml": metadata("good"), "templates/a.yaml": "a: 1\n"})
 	bad := load(t, files{"Chart.yaml": metadata("bad"), "values.yaml": "x: '{{ tpl .Values.x . }}'\n", "templates/a.yaml": "a: {{ tpl .Values.x . }}"})
 	w := workers(t)
-	r := take(t, w, good)
+	r := w.Open(good)
 	mustRender(t, r, RenderOptions{})
 	_ = r.process.cmd.Process.Kill() // as if the chart before had used up its time
 	if docs := mustRender(t, r, RenderOptions{}).Documents; len(docs) != 1 {
 		t.Errorf("a fresh process renders %d documents", len(docs))
 	}
 	r.Close()
-	r = take(t, w, bad)
+	r = w.Open(bad)
 	_, err := r.Render(t.Context(), RenderOptions{})
 	if !errors.Is(err, ErrWorker) || !strings.Contains(err.Error(), "rendering chart bad 1.0.0") || !strings.Contains(err.Error(), "stack") {
 		t.Errorf("the chart that brings processes down: %v", err)
 	}
 	r.Close()
-	r = take(t, w, good)
+	r = w.Open(good)
 	defer r.Close()
 	mustRender(t, r, RenderOptions{})
 }
@@ -107,7 +107,7 @@ func TestAProcessThatWasToldSomethingRendersNoOtherChart(t *testing.T) {
 		found map[string]any
 		left  int
 	}{{nil, 1}, {map[string]any{"data": map[string]any{"key": "dmFsdWU="}, "items": []any{}}, 0}} {
-		r := take(t, w, c)
+		r := w.Open(c)
 		_, _ = r.Render(t.Context(), RenderOptions{Lookup: func(context.Context, plan.Question) (map[string]any, error) { return test.found, nil }})
 		r.Close()
 		if len(w.idle) != test.left {
@@ -119,12 +119,18 @@ func TestAProcessThatWasToldSomethingRendersNoOtherChart(t *testing.T) {
 func TestARenderingWaitsForAWorker(t *testing.T) {
 	c := load(t, files{"Chart.yaml": metadata("demo"), "templates/a.yaml": "a: 1\n"})
 	w := workers(t)
-	r := take(t, w, c)
+	r, other := w.Open(c), w.Open(c)
+	mustRender(t, r, RenderOptions{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := w.Take(ctx, c); !errors.Is(err, context.Canceled) {
+	if _, err := other.Render(ctx, RenderOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("the one worker was had twice: %v", err)
 	}
 	r.Close()
-	take(t, w, c).Close()
+	mustRender(t, other, RenderOptions{})
+	other.Close()
+	if again := mustRender(t, r, RenderOptions{}); len(again.Documents) != 1 || len(again.Fresh) != 0 {
+		t.Errorf("after another chart %d documents are rendered, %d of them new", len(again.Documents), len(again.Fresh))
+	}
+	r.Close()
 }

@@ -36,7 +36,7 @@ func workerCommand(t *testing.T) []string {
 // renderApart renders once, in a process of its own.
 func renderApart(t *testing.T, c *Chart, opt RenderOptions) (Rendering, error) {
 	t.Helper()
-	r := take(t, workers(t), c)
+	r := workers(t).Open(c)
 	defer r.Close()
 	return r.Render(t.Context(), opt)
 }
@@ -47,15 +47,6 @@ func workers(t *testing.T) *Workers {
 	w := NewWorkers(workerCommand(t), 1)
 	t.Cleanup(w.Close)
 	return w
-}
-
-func take(t *testing.T, w *Workers, c *Chart) *Renderer {
-	t.Helper()
-	r, err := w.Take(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
 }
 
 func TestAWorkerRendersTheSame(t *testing.T) {
@@ -115,7 +106,7 @@ func TestAnswersAreBounded(t *testing.T) {
 func converse(t *testing.T, c *Chart, answer io.Reader) error {
 	t.Helper()
 	p := &process{to: newEncoder(io.Discard), from: newMessages(answer)}
-	r := take(t, NewWorkers(nil, 1), c)
+	r := NewWorkers(nil, 1).Open(c)
 	defer r.Close()
 	_, err := p.converse(t.Context(), r, RenderOptions{})
 	return err

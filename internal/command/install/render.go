@@ -78,10 +78,7 @@ func (in *installer) renderRelease(
 	}
 	scope := lookup.Scope{Chart: chart.Name(), Release: r.Name, Namespace: c.Namespace, Afresh: afresh, Rules: in.rules(c.Name)}
 	questions := helm.NewQuestions(in.cluster, in.stack, scope)
-	renderer, err := renderers.Take(ctx, chart)
-	if err != nil {
-		return err
-	}
+	renderer := renderers.Open(chart)
 	defer renderer.Close()
 	made.rendering, err = renderer.Render(ctx, helm.RenderOptions{
 		Release: r.Name, Namespace: c.Namespace, Values: r.Values, Upgrade: r.Rendering.Upgrade, Revision: r.Rendering.Revision,

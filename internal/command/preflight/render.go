@@ -2,7 +2,10 @@ package preflight
 
 import (
 	"context"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
@@ -38,50 +41,74 @@ type renderings struct {
 }
 
 // render renders every release of the selection with the site's values, and reads
-// every manifest.
+// every manifest: each component after those that it needs, the others side by side.
 func (from source) render(ctx context.Context, s *decide.Selection) (*renderings, error) {
 	out := &renderings{source: from, made: map[decide.Key]decide.Rendered{}, brings: map[string][]string{}}
-	for _, chosen := range s.Components { // each after those that it needs
-		if err := out.component(ctx, chosen); err != nil {
+	for rest := s.Components; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].Level == rest[0].Level {
+			n++
+		}
+		if err := out.renderLevel(ctx, rest[:n]); err != nil {
 			return nil, err
 		}
+		rest = rest[n:]
 	}
 	return out, nil
 }
 
+// renderLevel renders components that do not need each other.
+func (out *renderings) renderLevel(ctx context.Context, components []decide.Chosen) error {
+	made := make([]*renderedComponent, len(components))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(2 * runtime.GOMAXPROCS(0)) // while some render, others are read
+	for i, c := range components {
+		g.Go(func() (err error) { made[i], err = out.component(ctx, c); return err })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, c := range components {
+		out.addComponent(c, made[i])
+	}
+	return nil
+}
+
+// renderedComponent is what one component comes to.
+type renderedComponent struct {
+	releases, manifests []rendered
+	brings              []string
+}
+
 // component renders as if the definitions of the component, and of those that it
 // needs, were served already: they are applied before its releases.
-func (out *renderings) component(ctx context.Context, c decide.Chosen) error {
+func (out *renderings) component(ctx context.Context, c decide.Chosen) (*renderedComponent, error) {
 	var served []string
 	for _, need := range c.Component.Needs {
 		served = append(served, out.brings[need]...)
 	}
-	manifests := make([]rendered, len(c.Component.Manifests))
+	made := &renderedComponent{manifests: make([]rendered, len(c.Component.Manifests))}
 	for i, ref := range c.Component.Manifests {
 		var err error
-		if manifests[i].Rendered, manifests[i].pieces, err = manifest(out.bundle, string(ref)); err != nil {
-			return err
+		if made.manifests[i].Rendered, made.manifests[i].pieces, err = manifest(out.bundle, string(ref)); err != nil {
+			return nil, err
 		}
 	}
-	served = out.unserved(append(served, defined(piecesOf(manifests))...))
-	releases, err := out.releases(ctx, c, served)
-	if err != nil {
-		return err
-	}
-	all := out.unserved(append(served, defined(piecesOf(releases))...))
-	if len(all) > len(served) { // the releases' own definitions: their templates may ask for them
-		if releases, err = out.releases(ctx, c, all); err != nil {
-			return err
-		}
-	}
-	out.brings[c.Component.Name] = all
+	served = out.unserved(append(served, defined(piecesOf(made.manifests))...))
+	var err error
+	made.releases, made.brings, err = out.releases(ctx, c, served)
+	return made, err
+}
+
+// addComponent notes what a component came to.
+func (out *renderings) addComponent(c decide.Chosen, made *renderedComponent) {
+	out.brings[c.Component.Name] = made.brings
 	for i, r := range c.Releases {
-		out.add(c, r.Name, r.Name, releases[i])
+		out.add(c, r.Name, r.Name, made.releases[i])
 	}
 	for i, ref := range c.Component.Manifests {
-		out.add(c, string(ref), "", manifests[i])
+		out.add(c, string(ref), "", made.manifests[i])
 	}
-	return nil
 }
 
 // add notes one rendering and whose its pieces are.
@@ -132,97 +159,148 @@ func piecesOf(list []rendered) []*piece {
 	return all
 }
 
-func (out *renderings) releases(ctx context.Context, c decide.Chosen, served []string) ([]rendered, error) {
-	list := make([]rendered, len(c.Releases))
+// releases renders the releases of a component, and with the API versions that were
+// served before says which ones are then. Templates may ask for what their own
+// component defines: where it defines something, all is rendered once more.
+func (out *renderings) releases(ctx context.Context, c decide.Chosen, served []string) ([]rendered, []string, error) {
+	list := make([]*release, len(c.Releases))
+	var definitions []*piece
 	for i, r := range c.Releases {
 		var err error
-		if list[i], err = out.release(ctx, c, r, served); err != nil {
-			return nil, err
+		if list[i], err = out.open(c, r); err != nil {
+			return nil, nil, err
+		}
+		defer list[i].renderer.Close()
+		if err := list[i].renderFirst(ctx, served); err != nil {
+			return nil, nil, err
+		}
+		definitions = append(definitions, list[i].made.pieces...)
+		if len(list) > 1 {
+			list[i].renderer.Close() // or components would wait for each other's workers
 		}
 	}
-	return list, nil
+	all := out.unserved(append(served, defined(definitions)...))
+	made := make([]rendered, len(list))
+	for i, r := range list {
+		if len(all) > len(served) {
+			if err := r.renderFirst(ctx, all); err != nil {
+				return nil, nil, err
+			}
+		}
+		if err := r.renderSecond(ctx); err != nil {
+			return nil, nil, err
+		}
+		r.renderer.Close()
+		made[i] = r.made
+	}
+	return made, all, nil
 }
 
-// release renders one chart. That a chart does not render is a finding; that
-// the bundle cannot be read is an error.
-func (out *renderings) release(ctx context.Context, c decide.Chosen, r lock.Release, served []string) (rendered, error) {
-	chart, dg, err := out.bundle.Chart(r.Chart)
+// release is one release while it is rendered.
+type release struct {
+	out      *renderings
+	of       decide.Chosen
+	spec     lock.Release
+	renderer *helm.Renderer
+	reader   helm.ObjectReader
+	asked    rendered // what is known of it before it is rendered
+
+	opt     helm.RenderOptions
+	planned *plan.Rendering
+	first   helm.Rendering
+	objects []helm.Object // of the first rendering
+	made    rendered
+}
+
+func (out *renderings) open(c decide.Chosen, spec lock.Release) (*release, error) {
+	chart, dg, err := out.bundle.Chart(spec.Chart)
 	if err != nil {
-		return rendered{}, err
+		return nil, err
 	}
 	meta := chart.Metadata()
-	made := rendered{Rendered: decide.Rendered{ChartDigest: dg, ChartVersion: meta.Version, KubeVersion: meta.KubeVersion}}
-	err = out.renderTwice(ctx, chart, c, r, served, &made)
-	if ctx.Err() != nil {
-		return made, ctx.Err()
-	}
-	if err != nil {
-		made.Problem = err.Error()
-	}
-	return made, nil
+	known := rendered{Rendered: decide.Rendered{ChartDigest: dg, ChartVersion: meta.Version, KubeVersion: meta.KubeVersion}}
+	return &release{out: out, of: c, spec: spec, renderer: out.renderers.Open(chart), asked: known}, nil
 }
 
-// renderTwice renders a release as it will be installed, now and as if it were
-// later, and notes what both have in common.
-func (out *renderings) renderTwice(ctx context.Context, chart *helm.Chart, c decide.Chosen, r lock.Release, served []string, made *rendered) error {
-	scope := lookup.Scope{Chart: chart.Name(), Release: r.Name, Namespace: c.Namespace, Rules: c.Component.Allow}
-	planned := &plan.Rendering{Revision: 1, APIVersions: served}
-	for _, f := range out.there {
-		if f.Namespace == c.Namespace && f.Name == r.Name && !f.Foreign {
+// prepare forgets what was rendered, and says what is to be, with the API versions
+// that are served beyond the cluster's.
+func (r *release) prepare(served []string) {
+	scope := lookup.Scope{Chart: r.renderer.Chart().Name(), Release: r.spec.Name, Namespace: r.of.Namespace, Rules: r.of.Component.Allow}
+	r.planned = &plan.Rendering{Revision: 1, APIVersions: served}
+	for _, f := range r.out.there {
+		if f.Namespace == r.of.Namespace && f.Name == r.spec.Name && !f.Foreign {
 			scope.Afresh = !f.Deployed
 		}
-		if f.Namespace == c.Namespace && f.Name == r.Name && f.Deployed {
-			planned.Upgrade, planned.Revision = true, f.Revision+1
+		if f.Namespace == r.of.Namespace && f.Name == r.spec.Name && f.Deployed {
+			r.planned.Upgrade, r.planned.Revision = true, f.Revision+1
 		}
 	}
-	questions := helm.NewQuestions(out.cluster, out.stack, scope)
-	opt := helm.RenderOptions{
-		Release: r.Name, Namespace: c.Namespace, Values: r.Values, Upgrade: planned.Upgrade, Revision: planned.Revision,
-		KubeVersion: out.version, APIVersions: slices.Concat(out.apis, served), Exact: true,
-		Lookup: questions.Answer,
+	r.made = r.asked
+	r.made.questions = helm.NewQuestions(r.out.cluster, r.out.stack, scope)
+	r.opt = helm.RenderOptions{
+		Release: r.spec.Name, Namespace: r.of.Namespace, Values: r.spec.Values, Upgrade: r.planned.Upgrade, Revision: r.planned.Revision,
+		KubeVersion: r.out.version, APIVersions: slices.Concat(r.out.apis, served), Exact: true,
+		Lookup: r.made.questions.Answer,
 	}
-	made.questions = questions
-	first, second, err := out.renderBoth(ctx, chart, opt)
-	note(questions.Asked(), made, planned)
-	if err != nil {
-		return err
-	}
-	return made.describe(chart.Name(), planned, first, second)
 }
 
-// renderBoth renders a release now and as if it were later.
-func (out *renderings) renderBoth(ctx context.Context, chart *helm.Chart, opt helm.RenderOptions) (first, second helm.Rendering, _ error) {
-	renderer, err := out.renderers.Take(ctx, chart)
+// renderFirst renders a release as it will be installed. That a chart does not render
+// is a finding; that the bundle cannot be read is an error.
+func (r *release) renderFirst(ctx context.Context, served []string) (err error) {
+	r.prepare(served)
+	if r.first, err = r.renderer.Render(ctx, r.opt); err == nil {
+		r.objects, err = r.reader.Objects(r.first)
+	}
+	if err == nil {
+		r.made.pieces = takeApart(&r.made.Rendered, r.objects)
+	}
+	return r.noteProblem(ctx, err)
+}
+
+// renderSecond renders a release that did render once more, as if it were later, and
+// notes what both renderings have in common.
+func (r *release) renderSecond(ctx context.Context) error {
+	var second helm.Rendering
+	var err error
+	if r.made.Problem == "" {
+		r.opt.Later = true
+		second, err = r.renderer.Render(ctx, r.opt)
+	}
+	note(r.made.questions.Asked(), &r.made, r.planned)
+	if err == nil && r.made.Problem == "" {
+		err = r.describe(second)
+	}
+	return r.noteProblem(ctx, err)
+}
+
+// noteProblem notes why a release does not render. The error is the context's.
+func (r *release) noteProblem(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
-		return first, second, err
+		r.made.Problem, r.made.pieces, r.made.CRDs, r.made.Objects = err.Error(), nil, nil, 0
 	}
-	defer renderer.Close()
-	if first, err = renderer.Render(ctx, opt); err != nil {
-		return first, second, err
-	}
-	opt.Later = true
-	second, err = renderer.Render(ctx, opt)
-	return first, second, err
+	return nil
 }
 
 // describe notes what both renderings have in common, and what they would pull and
 // fetch.
-func (made *rendered) describe(chart string, planned *plan.Rendering, first, second helm.Rendering) error {
-	one, two, err := helm.ObjectsOfBoth(first, second)
+func (r *release) describe(second helm.Rendering) error {
+	others, err := r.reader.Objects(second)
 	if err != nil {
 		return err
 	}
-	if planned.Objects, err = rendering.Plan(helm.ContentsOf(one), helm.ContentsOf(two)); err != nil {
+	if r.planned.Objects, err = rendering.Plan(helm.ContentsOf(r.objects), helm.ContentsOf(others)); err != nil {
 		return err
 	}
-	made.Rendering = planned
-	made.Egress = append(made.Egress, rendering.Chance(chart, planned.Objects)...)
-	if err := readSites(&made.Rendered, first.Documents); err != nil {
+	r.made.Rendering = r.planned
+	r.made.Egress = append(r.made.Egress, rendering.Chance(r.renderer.Chart().Name(), r.planned.Objects)...)
+	if err := readSites(&r.made.Rendered, r.first.Documents); err != nil {
 		return err
 	}
-	made.pieces = takeApart(&made.Rendered, one)
-	_, other := helm.WithoutSame(first, second)
-	return readOther(&made.Rendered, other.Documents)
+	_, other := helm.WithoutSame(r.first, second)
+	return readOther(&r.made.Rendered, other.Documents)
 }
 
 // note takes over what was asked: into the plan, and as findings where it is not

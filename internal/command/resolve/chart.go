@@ -100,10 +100,7 @@ func (s *session) render(ctx context.Context, c *helm.Chart, comp *stack.Compone
 		Release: ch.Name, Namespace: namespace, Values: values,
 		APIVersions: s.stack.Kubernetes.APIVersions, Lookup: questions.Answer,
 	}
-	renderer, err := s.renderers.Take(ctx, c)
-	if err != nil {
-		return err
-	}
+	renderer := s.renderers.Open(c)
 	defer renderer.Close()
 	var noUpgrade error
 	for i, version := range versions {
