@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"sync"
@@ -23,7 +22,8 @@ import (
 )
 
 // Difference is one field that is not as it was applied. Want or Have is empty
-// where the field is absent, and both are where they could hold a secret.
+// where the field is absent. Both are where they could hold a secret, and where the
+// field is a mapping or a list.
 type Difference struct {
 	Path string `json:"path"` // spec.template.spec.containers[main].image
 	Want string `json:"want,omitempty"`
@@ -176,9 +176,6 @@ func (c *Client) isAutoscaled(ctx context.Context, u *unstructured.Unstructured)
 	return false
 }
 
-// private are the places whose values are not told: they can hold credentials.
-var private = regexp.MustCompile(`^(data|binaryData|stringData)\b|\.(env|args|command)(\[|$)|[aA]nnotations\.|\.caData\b`)
-
 type differ struct {
 	secret bool
 	live   bool // the second is a live object, which controllers may have written in their own form
@@ -208,7 +205,7 @@ func (d *differ) addDifference(path string, want, have any) {
 		return
 	}
 	f := Difference{Path: path}
-	if !d.secret && !private.MatchString(path) {
+	if !d.secret && !isPrivate(path, want) && !isPrivate(path, have) {
 		f.Want, f.Have = briefValue(want), briefValue(have)
 	}
 	d.found = append(d.found, f)

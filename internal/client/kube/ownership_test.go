@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -156,6 +157,64 @@ spec:
 	}
 	if u.GetLabels()["rack"] != "12" {
 		t.Error("a label of others was taken away")
+	}
+}
+
+// A container that somebody added is one difference, and nothing in it is told: its
+// arguments and its environment can hold credentials.
+func TestWhatWasAddedAsAWholeIsNotTold(t *testing.T) {
+	c, ns := connect(t), namespace(t, connect(t))
+	opt := ApplyOptions{Namespace: ns, Owner: "demo/web"}
+	applied := parse(t, `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {a: b}}
+  template:
+    metadata: {labels: {a: b}}
+    spec: {containers: [{name: main, image: "x:1"}]}
+`)
+	done, err := c.Apply(t.Context(), applied, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := `{"spec":{"template":{"spec":{"containers":[{"name":"side","image":"y:1","args":["--password=hunter2"],"env":[{"name":"A","value":"hunter2"}]}]}}}}`
+	patchAs(t, c, done[0].Object, "kubectl-patch", types.StrategicMergePatchType, add)
+	text, found := compared(t, c, applied[0], opt)
+	if text != "spec.template.spec.containers[side] was changed\n" {
+		t.Errorf("it differs in\n%s", text)
+	}
+	if raw, err := json.Marshal(found); err != nil || strings.Contains(string(raw), "hunter2") {
+		t.Errorf("%v: the JSON is %s", err, raw)
+	}
+}
+
+func TestWhatCouldBeACredentialIsNotTold(t *testing.T) {
+	for _, c := range []struct {
+		path    string
+		value   any
+		private bool
+	}{
+		{"spec.replicas", int64(5), false},
+		{"spec.template.spec.hostNetwork", true, false},
+		{"spec.template.spec.containers[a].image", "registry.internal/a/b:1.2@sha256:" + strings.Repeat("a1", 32), false},
+		{"spec.version", "1.10", false},
+		{"spec.template.spec.serviceAccountName", "web", false},
+		{"spec.secretName", "web-tls", false},
+		{"spec.template.spec.containers[side]", map[string]any{"args": []any{"a"}}, true},
+		{"spec.finalizers", []any{"a"}, true},
+		{"spec.auth.adminPassword", "hunter2", true},
+		{"spec.env.KEY", "hunter2", true},
+		{"spec.pin.secret", int64(1234), true},
+		{"spec.containers[a].livenessProbe.httpGet.httpHeaders[Authorization].value", "abc", true},
+		{"spec.database", "postgres://me:hunter2@db/x", true},
+		{"spec.endpoint", "https://x/?token=hunter2", true},
+		{"spec.id", "AKIAIOSFODNN7EXAMPLE", true},
+		{"spec.text", "a\nb", true},
+	} {
+		if isPrivate(c.path, c.value) != c.private {
+			t.Errorf("%s: %v: private is %v", c.path, c.value, !c.private)
+		}
 	}
 }
 
