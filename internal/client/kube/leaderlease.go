@@ -3,9 +3,11 @@ package kube
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -21,7 +23,9 @@ type LeaderLease struct {
 }
 
 // LeaderLeases lists the leases of the cluster that pods of the given workloads hold.
-// Where leases or pods may not be listed there are none.
+// Leases name their holders without a namespace: one that lies in another namespace than
+// the pod counts only where no other pod of the cluster has that name. Where leases or
+// pods may not be listed there are none.
 func (c *Client) LeaderLeases(ctx context.Context, workloads []object.Ref) ([]LeaderLease, error) {
 	pods, err := c.podsOf(ctx, workloads)
 	if err != nil || len(pods) == 0 {
@@ -34,18 +38,71 @@ func (c *Client) LeaderLeases(ctx context.Context, workloads []object.Ref) ([]Le
 	if err != nil {
 		return nil, fmt.Errorf("listing leases: %w", err)
 	}
+	held := slices.DeleteFunc(list.Items, func(l coordinationv1.Lease) bool {
+		return !slices.ContainsFunc(pods, func(p object.Ref) bool { return mayHold(p.Name, holderOf(&l)) })
+	})
+	if len(held) == 0 {
+		return nil, nil
+	}
+	living, err := c.podNamespaces(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var out []LeaderLease
-	for i := range list.Items {
-		l := &list.Items[i]
-		holder := holderOf(l)
-		for _, p := range pods {
-			if rest, ok := strings.CutPrefix(holder, p.Name); ok && (rest == "" || rest[0] == '_' || rest[0] == '-') {
-				out = append(out, LeaderLease{Namespace: l.Namespace, Name: l.Name, Holder: holder, Pod: p})
-				break
-			}
+	for i := range held {
+		l := &held[i]
+		if p, ok := living.chooseHolder(l, pods); ok {
+			out = append(out, LeaderLease{Namespace: l.Namespace, Name: l.Name, Holder: holderOf(l), Pod: p})
 		}
 	}
 	return out, nil
+}
+
+// mayHold says whether a pod of that name may call itself so.
+func mayHold(pod, holder string) bool {
+	rest, ok := strings.CutPrefix(holder, pod)
+	return ok && (rest == "" || rest[0] == '_' || rest[0] == '-')
+}
+
+// podNamespaces are the namespaces of all pods of a cluster, by the pods' names.
+type podNamespaces map[string][]string
+
+func (c *Client) podNamespaces(ctx context.Context) (podNamespaces, error) {
+	list, err := c.metadata.Resource(corev1.SchemeGroupVersion.WithResource("pods")).List(ctx, metav1.ListOptions{})
+	if Forbidden(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing pods: %w", err)
+	}
+	out := podNamespaces{}
+	for i := range list.Items {
+		m := &list.Items[i]
+		out[m.Name] = append(out[m.Name], m.Namespace)
+	}
+	return out, nil
+}
+
+// chooseHolder is the one of the given pods that holds a lease: no pod of the cluster has
+// a longer name that fits, and the lease lies beside the pod or no other pod has its name.
+// Where the pods of the cluster may not be listed, only leases beside a pod count.
+func (n podNamespaces) chooseHolder(l *coordinationv1.Lease, pods []object.Ref) (object.Ref, bool) {
+	holder, longest := holderOf(l), 0
+	for name := range n {
+		if mayHold(name, holder) {
+			longest = max(longest, len(name))
+		}
+	}
+	i := slices.IndexFunc(pods, func(p object.Ref) bool {
+		elsewhere := func(namespace string) bool { return namespace != p.Namespace }
+		beside := l.Namespace == p.Namespace
+		alone := n != nil && !slices.ContainsFunc(n[p.Name], elsewhere)
+		return mayHold(p.Name, holder) && len(p.Name) >= longest && (beside || alone)
+	})
+	if i < 0 {
+		return object.Ref{}, false
+	}
+	return pods[i], true
 }
 
 func holderOf(l *coordinationv1.Lease) string {
