@@ -94,11 +94,22 @@ func (c *Client) Apply(ctx context.Context, objects []*unstructured.Unstructured
 	return done, nil
 }
 
-func (c *Client) applyOne(ctx context.Context, u *unstructured.Unstructured, opt ApplyOptions) (Applied, error) {
+// applyOne applies u, again while a webhook is silent: reading what is there may need
+// one that converts.
+func (c *Client) applyOne(ctx context.Context, u *unstructured.Unstructured, opt ApplyOptions) (a Applied, _ error) {
 	resource, err := c.resourceFor(u, opt.Namespace)
 	if err != nil {
 		return Applied{}, err
 	}
+	err = outwaitWebhooks(ctx, object.RefOf(u), opt, func() (err error) {
+		a, err = applyOver(ctx, resource, u.DeepCopy(), opt)
+		return err
+	})
+	return a, err
+}
+
+// applyOver applies u over what is there.
+func applyOver(ctx context.Context, resource dynamic.ResourceInterface, u *unstructured.Unstructured, opt ApplyOptions) (Applied, error) {
 	before, err := resource.Get(ctx, u.GetName(), metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return Applied{}, err
@@ -115,18 +126,14 @@ func (c *Client) applyOne(ctx context.Context, u *unstructured.Unstructured, opt
 	if exists {
 		yieldTo(before, u)
 	}
-	var after *unstructured.Unstructured
-	err = outwaitWebhooks(ctx, object.RefOf(u), opt, func() (err error) {
-		after, err = applyVia(ctx, resource, u, metav1.ApplyOptions{Force: force})
-		return err
-	})
-	if err == nil && exists && force {
+	after, err := applyVia(ctx, resource, u, metav1.ApplyOptions{Force: force})
+	if err == nil && exists && force && !isAdopted(before, opt.Owner) {
 		after, err = takeBack(ctx, resource, after)
 	}
+	if apierrors.IsConflict(err) && !force {
+		err = fmt.Errorf("%w: %w", ErrForeign, err)
+	}
 	if err != nil {
-		if apierrors.IsConflict(err) && !force {
-			err = fmt.Errorf("%w: %w", ErrForeign, err)
-		}
 		return Applied{}, err
 	}
 	a := Applied{Object: object.RefOf(after), Outcome: Changed, Made: isMarkedMade(after)}
@@ -224,6 +231,12 @@ func jsonPointer(tokens []string) string {
 
 // isMarkedMade says whether u bears the mark of what the product created.
 func isMarkedMade(u *unstructured.Unstructured) bool { return u.GetAnnotations()[annotationMade] != "" }
+
+// isAdopted says whether an object was there before owner's, so that what others have in
+// it is theirs. Without an owner nothing is marked, and Helm says itself what it made.
+func isAdopted(live *unstructured.Unstructured, owner string) bool {
+	return owner != "" && !isMarkedMade(live)
+}
 
 func markMade(u *unstructured.Unstructured) {
 	annotations := u.GetAnnotations()

@@ -8,8 +8,10 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -146,7 +148,7 @@ func (c *Client) compareOnce(ctx context.Context, resource dynamic.ResourceInter
 	d := newDiffer(u)
 	d.live = true
 	d.compareValues("", withoutServerFields(again), withoutServerFields(live))
-	kept := d.addForeign(live)
+	kept := d.addForeign(live, isAdopted(live, opt.Owner))
 	out := Comparison{Differences: d.found, Kept: keptFields(kept)}
 	out.Differences = slices.DeleteFunc(out.Differences, func(f Difference) bool { return f.Path == "spec.replicas" && c.isAutoscaled(ctx, live) })
 	return out, nil
@@ -188,10 +190,10 @@ func newDiffer(u *unstructured.Unstructured) *differ {
 }
 
 // addForeign adds what others put into the object and that changes what was applied.
-// It returns what else they added.
-func (d *differ) addForeign(live *unstructured.Unstructured) (kept []addition) {
+// It returns what else they added; in an object that was adopted that is all.
+func (d *differ) addForeign(live *unstructured.Unstructured, adopted bool) (kept []addition) {
 	for _, a := range additions(live) {
-		if a.isTampering(live) {
+		if !adopted && a.isTampering(live) {
 			d.addDifference(a.String(), nil, a.value)
 			continue
 		}
@@ -252,13 +254,17 @@ func (d *differ) isRewritten(want, have any) bool {
 }
 
 // sameInOtherForm says whether have is the scalar want as Kubernetes' types for
-// quantities and durations write it.
+// quantities and durations write it. Two strings of digits are no quantities: "2.0" may
+// be a version.
 func sameInOtherForm(want, have any) bool {
 	w, h := scalarText(want), scalarText(have)
 	if w == "" || h == "" {
 		return false
 	}
-	if q, err := resource.ParseQuantity(w); err == nil && q.String() == h {
+	_, wantText := want.(string)
+	_, haveText := have.(string)
+	hasUnit := strings.ContainsFunc(w+h, unicode.IsLetter)
+	if q, err := resource.ParseQuantity(w); err == nil && q.String() == h && (hasUnit || !wantText || !haveText) {
 		return true
 	}
 	length, err := time.ParseDuration(w)

@@ -218,6 +218,52 @@ func TestWhatCouldBeACredentialIsNotTold(t *testing.T) {
 	}
 }
 
+// What others have in an object that was there before stays, however often it is applied.
+func TestWhatWasThereBeforeStaysInAnAdoptedObject(t *testing.T) {
+	c, ns := connect(t), namespace(t, connect(t))
+	opt := ApplyOptions{Namespace: ns, Owner: "demo/web"}
+	resource, err := c.resourceNamed(object.Ref{APIVersion: "apps/v1", Kind: "Deployment", Namespace: ns})
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := parse(t, `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {a: b}}
+  template:
+    metadata: {labels: {a: b}}
+    spec: {hostNetwork: true, containers: [{name: main, image: "x:1"}, {name: side, image: "y:1"}]}
+`)[0]
+	if _, err := resource.Create(t.Context(), theirs, metav1.CreateOptions{FieldManager: "kubectl"}); err != nil {
+		t.Fatal(err)
+	}
+	ours := parse(t, `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {a: b}}
+  template:
+    metadata: {labels: {a: b}}
+    spec: {containers: [{name: main, image: "x:1"}]}
+`)
+	for range 3 {
+		if _, err := c.Apply(t.Context(), ours, opt); err != nil {
+			t.Fatal(err)
+		}
+		if text, found := compared(t, c, ours[0], opt); text != "" || len(found.Kept) == 0 {
+			t.Errorf("it differs in\n%skept is %v", text, found.Kept)
+		}
+	}
+	u, err := resource.Get(t.Context(), "web", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, _, _ := unstructured.NestedSlice(u.Object, "spec", "template", "spec", "containers"); len(list) != 2 {
+		t.Errorf("the containers are %v", list)
+	}
+}
+
 // What an operator adds to a ConfigMap or Secret is his; what he changes in it is not.
 func TestKeysThatAnOperatorAddsStay(t *testing.T) {
 	c, ns := connect(t), namespace(t, connect(t))
@@ -257,6 +303,9 @@ func TestRewrittenValuesAreNoDrift(t *testing.T) {
 		{"", nil, true},
 		{map[string]any{}, nil, true},
 		{"1.10", "1.1", false}, // a version, perhaps
+		{"2.0", "2", false},
+		{"2000m", "2", true},
+		{2.0, "2", true},
 		{int64(4), "5", false},
 		{"4", nil, false},
 		{false, nil, false},

@@ -45,11 +45,15 @@ func (s State) Waiting() string {
 	return textOr(strings.TrimSpace(s.Message), "not ready")
 }
 
-// Look reads a target once. A missing object is a State, not an error.
+// Look reads a target once. A missing object is a State, not an error, and so is one that
+// cannot be read for want of a conversion webhook's answer.
 func (c *Client) Look(ctx context.Context, t object.Target) (State, error) {
 	u, err := c.Get(ctx, t.Object)
 	if apierrors.IsNotFound(err) || errors.Is(err, ErrNoKind) {
 		return State{Missing: true, Message: "does not exist"}, nil
+	}
+	if name, silent := SilentWebhook(err); silent {
+		return State{Message: "cannot be read: the conversion webhook for " + name + " does not answer", UID: t.Object.UID}, nil
 	}
 	if err != nil {
 		return State{}, fmt.Errorf("reading %s: %w", t.Object, err)
@@ -140,6 +144,11 @@ const waiters = 64
 // name every target that is not ready, with the same, and wrap ErrNotReady (ctx ended)
 // or ErrFailed.
 func (c *Client) WaitReady(ctx context.Context, targets []object.Target, report func(object.Target, State)) error {
+	return c.waitReady(ctx, targets, report, "not looked at")
+}
+
+// waitReady is WaitReady for targets of which something is known.
+func (c *Client) waitReady(ctx context.Context, targets []object.Target, report func(object.Target, State), known string) error {
 	if report == nil {
 		report = func(object.Target, State) {}
 	}
@@ -147,7 +156,7 @@ func (c *Client) WaitReady(ctx context.Context, targets []object.Target, report 
 	var g errgroup.Group
 	g.SetLimit(waiters)
 	for i, t := range targets {
-		w := &wait{Client: c, target: t, report: report, asks: newPace(), bare: "not looked at"}
+		w := &wait{Client: c, target: t, report: report, asks: newPace(), bare: known}
 		g.Go(func() error { errs[i] = w.untilReady(ctx); return nil })
 	}
 	_ = g.Wait()
@@ -172,15 +181,21 @@ const settleTime = 2 * time.Second
 
 // WaitSettled is WaitReady after a change. A custom resource that is ready at once may
 // only not have been looked at by its controller yet: it must still be ready a moment
-// later.
+// later. Other kinds are not asked again: a Job that is done may be gone by then. Where
+// the time is up before, what was seen counts.
 func (c *Client) WaitSettled(ctx context.Context, targets []object.Target, report func(object.Target, State)) error {
-	err := c.WaitReady(ctx, targets, report)
-	custom := slices.ContainsFunc(targets, func(t object.Target) bool { return isCustomGroup(t.Object.GroupVersionKind().Group) })
-	if err != nil || !custom {
+	if err := c.WaitReady(ctx, targets, report); err != nil {
 		return err
 	}
+	custom := slices.DeleteFunc(slices.Clone(targets), func(t object.Target) bool { return !isCustomGroup(t.Object.GroupVersionKind().Group) })
+	if len(custom) == 0 {
+		return nil
+	}
 	pause(ctx, settleTime)
-	return c.WaitReady(ctx, targets, report)
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		return nil
+	}
+	return c.waitReady(ctx, custom, report, "was ready, and is looked at again")
 }
 
 // lookAgain is the longest time between two looks at an object that waits.

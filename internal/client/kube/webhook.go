@@ -232,9 +232,10 @@ const webhookInterval = time.Second
 
 // silent is how the API server says that it got no answer from a webhook, be it one of
 // admission or of conversion.
-var silent = regexp.MustCompile(`failed calling webhook "([^"]*)"|conversion webhook for ([^ ]*) failed`)
+var silent = regexp.MustCompile(`failed calling webhook "([^"]*)"|conversion webhook for (.*?), Kind=([^ ]*) failed`)
 
-// SilentWebhook names the webhook for whose silence the server refused something.
+// SilentWebhook names the webhook for whose silence the server refused something, one
+// of conversion by what it converts: acme.dev/v1 Thing.
 func SilentWebhook(err error) (name string, _ bool) {
 	if err == nil {
 		return "", false
@@ -243,7 +244,7 @@ func SilentWebhook(err error) (name string, _ bool) {
 	if found == nil {
 		return "", false
 	}
-	return cmp.Or(found[1], found[2]), true
+	return cmp.Or(found[1], found[2]+" "+found[3]), true
 }
 
 // notAsked is what is known of a webhook at first.
