@@ -4,6 +4,7 @@
 # make e2e-controllers  install real charts and their controllers there
 # make check  what must hold before a commit
 # make bench  side by side with skopeo, crane, oras and curl
+# make bench-scale  resolve and plan of stacks with 150 and 1,000 images
 
 SHELL      := /bin/bash
 GO         ?= go
@@ -15,7 +16,7 @@ GOFLAGS_BUILD := -trimpath -ldflags "$(LDFLAGS)"
 RACE_PKGS  := ./bundle/... ./internal/event/... ./internal/client/fetch/... ./internal/client/registry/... ./internal/command/pack/... ./internal/command/verify/... ./internal/command/serve/... ./internal/command/load/...
 FUZZTIME   ?= 1000x
 
-.PHONY: all build demo test check bench fmt vet lint race imports fuzz tools cluster node controllers e2e e2e-controllers clean
+.PHONY: all build demo test check bench bench-scale fmt vet lint race imports fuzz tools cluster node controllers e2e e2e-controllers clean
 
 all: build
 
@@ -76,6 +77,9 @@ fuzz:
 
 bench: build tools
 	CAISSON_TEST_TOOLS_BIN="$$(test/build.sh tools)" $(GO) run ./internal/testkit/bench -caisson $(BIN)/caisson $(if $(BEFORE),-before $(BEFORE))
+
+bench-scale: build cluster
+	CAISSON_TEST_CLUSTER_BIN="$$(test/build.sh cluster)" $(GO) run ./internal/testkit/bench scale -caisson $(BIN)/caisson $(if $(BEFORE),-before $(BEFORE))
 
 clean:
 	rm -rf $(BIN) demo bench-out

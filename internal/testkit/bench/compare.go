@@ -171,16 +171,16 @@ func (b *bench) loadBySides(ctx context.Context) ([]sample, error) {
 	return samples, nil
 }
 
-func (b *bench) packCommand(name string) command {
+func (b *bench) packCommand(ctx context.Context, name string) command {
 	return command{env: []string{password}, argv: []string{
-		b.caisson, "pack", b.lockPath(name), "-o", b.workPath("out"), "--key", b.workPath("keys/caisson.key"), "--upstreams", b.workPath("upstreams.yaml"), "--quiet"}}
+		b.caisson, "pack", b.lockPath(name), "-o", b.workPath("out"), signingFlag(ctx, b.caisson), b.workPath("keys/caisson.key"), "--upstreams", b.workPath("upstreams.yaml"), "--quiet"}}
 }
 
 func (b *bench) measurePack(ctx context.Context, name string) (sample, error) {
 	if err := emptyDir(b.workPath("out")); err != nil {
 		return sample{}, err
 	}
-	return measureSide(ctx, b.side+" pack", b.upstream, b.dir, b.packCommand(name))
+	return measureSide(ctx, b.side+" pack", b.upstream, b.dir, b.packCommand(ctx, name))
 }
 
 // packAgain counts what a second pack of an unchanged lock asks the upstream for.
@@ -189,7 +189,7 @@ func (b *bench) packAgain(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	s, err := measureSide(ctx, "caisson pack again", b.upstream, b.dir, b.packCommand(name))
+	s, err := measureSide(ctx, "caisson pack again", b.upstream, b.dir, b.packCommand(ctx, name))
 	if err != nil {
 		return err
 	}

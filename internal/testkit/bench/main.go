@@ -1,6 +1,7 @@
 // Command bench measures caisson beside skopeo, crane, oras and curl on one
-// generated workload in one run, and prints what each cost and the ratios. It
-// judges nothing and fails only when a side fails.
+// generated workload in one run, and prints what each cost and the ratios. bench
+// scale measures resolve and plan of generated stacks instead. It judges nothing and
+// fails only when a side fails.
 package main
 
 import (
@@ -21,6 +22,11 @@ func main() {
 func realMain() error {
 	if len(os.Args) > 1 && os.Args[1] == "sha256" { // the yardstick runs as a child, so that its cost can be told apart
 		return sha256Pass(os.Args[2:])
+	}
+	if len(os.Args) > 1 && os.Args[1] == "scale" {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+		defer stop()
+		return measureScales(ctx, os.Args[2:])
 	}
 	var b bench
 	flag.StringVar(&b.caisson, "caisson", "bin/caisson", "the `FILE` to measure")
