@@ -48,11 +48,11 @@ func Parse(written string) (Ref, error) {
 	if host := reference.Domain(named); host != strings.ToLower(host) {
 		return "", fmt.Errorf("reading image reference %q: its host must be written in lower case: %q", written, strings.ToLower(host))
 	}
-	whole := Ref(reference.TagNameOnly(named).String())
-	if !whole.Valid() {
+	ref := Ref(reference.TagNameOnly(named).String())
+	if !ref.Valid() {
 		return "", fmt.Errorf("reading image reference %.200q: it is not HOST[:PORT]/PATH[:TAG][@DIGEST] in at most %d bytes", written, MaxLength)
 	}
-	return whole, nil
+	return ref, nil
 }
 
 // Valid says whether r is a whole reference.

@@ -19,7 +19,7 @@ type Changes struct {
 type Change struct {
 	Kind       Kind
 	Components []string
-	Old, New   imageref.Ref //; one is empty for an item added or removed
+	Old, New   imageref.Ref // one is empty for an item added or removed
 	OldSize    int64        // payload of the item, blobs shared with others included
 	NewSize    int64
 	NewBytes   int64 // payload that only the newer lock has

@@ -11,6 +11,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
+// Annotations by which Helm marks what belongs to a release.
+const (
+	AnnotationRelease          = "meta.helm.sh/release-name"
+	AnnotationReleaseNamespace = "meta.helm.sh/release-namespace"
+)
+
 // Ref names an object of a cluster. UID is known only of one that was seen there.
 type Ref struct {
 	APIVersion string `json:"apiVersion"`

@@ -258,7 +258,7 @@ func (e *Engine) Objects(_ context.Context, name string) ([]*unstructured.Unstru
 // visible adds the marks that Helm puts on every object of a release.
 func visible(u *unstructured.Unstructured, rls *release.Release) {
 	u.SetLabels(with(u.GetLabels(), map[string]string{"app.kubernetes.io/managed-by": "Helm"}))
-	u.SetAnnotations(with(u.GetAnnotations(), map[string]string{"meta.helm.sh/release-name": rls.Name, "meta.helm.sh/release-namespace": rls.Namespace}))
+	u.SetAnnotations(with(u.GetAnnotations(), map[string]string{object.AnnotationRelease: rls.Name, object.AnnotationReleaseNamespace: rls.Namespace}))
 }
 
 func with(m, more map[string]string) map[string]string {

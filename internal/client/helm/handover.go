@@ -66,7 +66,7 @@ func (h *handover) check(u *unstructured.Unstructured) error {
 // Marks that Helm puts on a release's objects.
 var (
 	helmLabels      = []string{"app.kubernetes.io/managed-by"}
-	helmAnnotations = []string{"meta.helm.sh/release-name", "meta.helm.sh/release-namespace"}
+	helmAnnotations = []string{object.AnnotationRelease, object.AnnotationReleaseNamespace}
 )
 
 // withoutMarks is an object as JSON, but for Helm's marks.

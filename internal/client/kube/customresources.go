@@ -13,58 +13,87 @@ import (
 
 // Bounds of the custom resources that are listed of one definition.
 const (
-	maxResources = 10000
+	maxResources = 100000
+	pageOf       = 1000
 	fewResources = 10
 )
+
+// ErrManyResources: there are more custom resources of one kind than are looked through.
+var ErrManyResources = fmt.Errorf("more than %d custom resources of one kind", maxResources)
 
 // CustomResource is one object of a definition, without its content.
 type CustomResource struct {
 	Object      object.Ref
 	Annotations map[string]string
-	Owned       bool // by another object, with which it goes
-	Guarded     bool // it has finalizers: somebody must do something before it is gone
+	Owners      []object.Ref // other objects, with which it goes
+	Guarded     bool         // it has finalizers: somebody must do something before it is gone
 }
 
 // CustomResources lists the objects of a definition, in the version that they are
-// stored in, at most ten thousand. A definition that is not there has none.
-func (c *Client) CustomResources(ctx context.Context, crd object.Ref) ([]CustomResource, error) {
-	return c.listResources(ctx, crd, maxResources)
+// stored in. A definition that is not there has none. Errors: ErrManyResources.
+func (c *Client) CustomResources(ctx context.Context, crd object.Ref) (out []CustomResource, err error) {
+	opt := metav1.ListOptions{Limit: pageOf}
+	for {
+		page, more, err := c.listResources(ctx, crd, opt)
+		if err != nil || more == "" {
+			return append(out, page...), err
+		}
+		if out = append(out, page...); len(out) > maxResources {
+			return nil, fmt.Errorf("listing objects of %s: %w", crd.Name, ErrManyResources)
+		}
+		opt.Continue = more
+	}
 }
 
 // Instances counts the objects of a definition, up to a few.
 func (c *Client) Instances(ctx context.Context, crd object.Ref) (int, error) {
-	list, err := c.listResources(ctx, crd, fewResources)
+	list, _, err := c.listResources(ctx, crd, metav1.ListOptions{Limit: fewResources})
 	return len(list), err
 }
 
-func (c *Client) listResources(ctx context.Context, crd object.Ref, most int64) ([]CustomResource, error) {
+func (c *Client) listResources(ctx context.Context, crd object.Ref, opt metav1.ListOptions) (out []CustomResource, more string, err error) {
 	u, err := c.Get(ctx, crd)
 	if Absent(err) {
-		return nil, nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", crd, err)
+		return nil, "", fmt.Errorf("reading %s: %w", crd, err)
 	}
 	resource, kind, served := storedResource(u)
 	if !served {
-		return nil, nil
+		return nil, "", nil
 	}
-	list, err := c.metadata.Resource(resource).List(ctx, metav1.ListOptions{Limit: most})
+	list, err := c.metadata.Resource(resource).List(ctx, opt)
 	if Absent(err) {
-		return nil, nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listing %s: %w", resource.GroupResource(), err)
+		return nil, "", fmt.Errorf("listing %s: %w", resource.GroupResource(), err)
 	}
-	out := make([]CustomResource, len(list.Items))
+	out = make([]CustomResource, len(list.Items))
 	for i := range list.Items {
 		m := &list.Items[i]
 		out[i] = CustomResource{
 			Object:      object.Ref{APIVersion: resource.GroupVersion().String(), Kind: kind, Namespace: m.Namespace, Name: m.Name, UID: string(m.UID)},
-			Annotations: m.Annotations, Owned: len(m.OwnerReferences) > 0, Guarded: len(m.Finalizers) > 0,
+			Annotations: m.Annotations, Owners: ownersOf(m), Guarded: len(m.Finalizers) > 0,
 		}
 	}
-	return out, nil
+	return out, list.Continue, nil
+}
+
+// ownersOf are the owners of an object. One in a namespace is owned by objects there, or by
+// those of the whole cluster, which are named in its namespace all the same.
+func ownersOf(o metav1.Object) (out []object.Ref) {
+	for _, r := range o.GetOwnerReferences() {
+		out = append(out, object.Ref{APIVersion: r.APIVersion, Kind: r.Kind, Namespace: o.GetNamespace(), Name: r.Name, UID: string(r.UID)})
+	}
+	return out
+}
+
+// DefinedKind is the kind that a definition defines.
+func DefinedKind(crd *unstructured.Unstructured) schema.GroupKind {
+	resource, kind, _ := storedResource(crd)
+	return schema.GroupKind{Group: resource.Group, Kind: kind}
 }
 
 // storedResource is the resource of a definition in the version that objects are stored

@@ -19,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
+
+	"github.com/caisson/caisson/internal/api/object"
 )
 
 // Overview is the cluster as a preflight first sees it. What the operator may
@@ -211,8 +213,8 @@ func Keeper(labels, annotations map[string]string) string {
 	switch {
 	case annotations[AnnotationOwner] != "":
 		return "caisson's " + annotations[AnnotationOwner]
-	case annotations["meta.helm.sh/release-name"] != "":
-		return "Helm release " + annotations["meta.helm.sh/release-namespace"] + "/" + annotations["meta.helm.sh/release-name"]
+	case annotations[object.AnnotationRelease] != "":
+		return "Helm release " + annotations[object.AnnotationReleaseNamespace] + "/" + annotations[object.AnnotationRelease]
 	case labels["olm.managed"] == "true" || labels["operators.coreos.com/olm.managed"] != "":
 		return "the Operator Lifecycle Manager"
 	case labels["argocd.argoproj.io/instance"] != "" || annotations["argocd.argoproj.io/tracking-id"] != "":

@@ -79,11 +79,7 @@ func (s *session) restoreComponent(ctx context.Context, c *journal.Installed, wa
 	r := &restorer{session: s, now: c, former: was, engine: helm.NewEngine(s.cluster, c.Namespace, pulls, s.reportWaiting(c.Name))}
 	var leases []kube.LeaderLease
 	if r.former == nil {
-		var err error
-		if leases, err = s.cluster.LeaderLeases(ctx, removedOf(c).Objects); err != nil {
-			return r.entry, err
-		}
-		r.former = &journal.Former{}
+		leases, r.former = s.findLeases(ctx, c), &journal.Former{}
 	}
 	r.entry = journal.Installed{
 		Name: c.Name, Needs: c.Needs, Namespace: c.Namespace, Complete: true,
@@ -99,13 +95,23 @@ func (s *session) restoreComponent(ctx context.Context, c *journal.Installed, wa
 	if err := s.unlabelNodes(ctx, c, r.former.Plan); err != nil {
 		return r.entry, err
 	}
-	for _, part := range []func(context.Context) error{r.restoreDefinitions, r.restoreObjects, r.restoreReleases, r.awaitWebhooks, r.newDefinitions} {
+	for _, part := range []func(context.Context) error{r.restoreDefinitions, r.removeNewObjects, r.restoreReleases, r.awaitWebhooks, r.restoreObjects, r.awaitWebhooks, r.newDefinitions} {
 		if err := part(ctx); err != nil {
 			return r.entry, err
 		}
 	}
 	s.releaseLeases(ctx, c.Name, leases)
 	return r.entry, nil
+}
+
+// findLeases lists the leases that a component's pods hold. Where that fails nothing is
+// lost but time, as releaseLeases says.
+func (s *session) findLeases(ctx context.Context, c *journal.Installed) []kube.LeaderLease {
+	leases, err := s.cluster.LeaderLeases(ctx, removedOf(c).Objects)
+	if err != nil {
+		s.warn(c.Name, "leases of its pods stay, and the next installation waits until they have run out: %v", err)
+	}
+	return leases
 }
 
 // releaseLeases removes the leases that a component's pods held. It only saves the next
@@ -219,9 +225,23 @@ func (r *restorer) keptDefinitions(ctx context.Context) (map[string]bool, error)
 	return kept, nil
 }
 
-// restoreObjects brings back the former plain objects.
+// removeNewObjects removes the plain objects that were not there before, while what may
+// have to free them is.
+func (r *restorer) removeNewObjects(ctx context.Context) error {
+	was := slices.Clone(r.former.Objects)
+	former, err := r.recordedObjects(ctx, r.former.Manifests)
+	if err != nil {
+		return err
+	}
+	for _, u := range former {
+		was = append(was, r.cluster.Place(u, r.now.Namespace))
+	}
+	return r.cluster.DeleteOwned(ctx, refsWithout(r.now.Objects, was), r.ownerOf(r.now.Name))
+}
+
+// restoreObjects brings back the former plain objects, once the former releases are
+// there: their webhooks may guard them, and what is broken may be what changed.
 func (r *restorer) restoreObjects(ctx context.Context) error {
-	owner := r.ownerOf(r.now.Name)
 	if r.former.Manifests != "" {
 		text, err := r.store.Objects(ctx, r.former.Manifests)
 		if err != nil {
@@ -241,7 +261,7 @@ func (r *restorer) restoreObjects(ctx context.Context) error {
 		}
 	}
 	r.entry.Objects = unionBy(r.entry.Objects, r.former.Objects, object.Ref.Key)
-	return r.cluster.DeleteOwned(ctx, refsWithout(r.now.Objects, r.entry.Objects), owner)
+	return nil
 }
 
 // restoreReleases brings back the former releases, the last one first.

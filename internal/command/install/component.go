@@ -425,7 +425,7 @@ func same(r helm.Release, labels map[string]string) bool {
 }
 
 // isHealthy looks once whether everything of a release is there, ready, and as it
-// was applied. What may not be compared is taken to be.
+// was applied. What cannot be compared is taken to be, and told.
 func (w *work) isHealthy(ctx context.Context, r helm.Release) bool {
 	objects, err := w.engine.Objects(ctx, r.Name)
 	if err != nil {
@@ -438,6 +438,9 @@ func (w *work) isHealthy(ctx context.Context, r helm.Release) bool {
 		g.Go(func() error {
 			t := thing{target: object.Target{Object: w.in.cluster.Place(u, w.c.Namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: w.c.Namespace}}
 			err := t.observe(ctx, w.in.cluster, live)
+			if t.err != nil {
+				w.in.warn(w.c.Name, "%s could not be compared, and stays as it is: %v", t.target.Object, t.err)
+			}
 			if err == nil && (!t.state.Ready && (!t.state.Missing || !isRemovedWhenDone(u)) || len(t.found.Differences) > 0) {
 				err = ErrDrift
 			}

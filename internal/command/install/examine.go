@@ -25,10 +25,32 @@ const (
 // examination is one look at one component.
 type examination struct {
 	*session
-	live   *kube.Comparer
+	common *commonLook
 	status ComponentStatus
 	things []thing
 	silent map[string]int // objects that could not be compared, by the webhook that does not answer
+}
+
+// commonLook is what the examinations of all components share.
+type commonLook struct {
+	live     *kube.Comparer
+	from     sources
+	definers map[string]int // how many components bring a definition, by its name
+}
+
+// newLook gathers what examinations share.
+func (s *session) newLook(ctx context.Context) (*commonLook, error) {
+	l := &commonLook{live: s.cluster.NewComparer(), from: s.allowedSources(ctx), definers: map[string]int{}}
+	for _, c := range s.journal.Installed {
+		crds, err := s.recordedObjects(ctx, c.Definitions)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range crds {
+			l.definers[u.GetName()]++
+		}
+	}
+	return l, nil
 }
 
 // thing is one object to look at, and what was applied of it.
@@ -45,8 +67,8 @@ type thing struct {
 
 // examine looks at one component: its releases, its objects field by field, and
 // the images of what runs in its namespace.
-func (s *session) examine(ctx context.Context, c *journal.Installed, live *kube.Comparer, from sources) (ComponentStatus, error) {
-	e := &examination{session: s, live: live, status: ComponentStatus{Name: c.Name, Version: c.Version, Ready: true}, silent: map[string]int{}}
+func (s *session) examine(ctx context.Context, c *journal.Installed, common *commonLook) (ComponentStatus, error) {
+	e := &examination{session: s, common: common, status: ComponentStatus{Name: c.Name, Version: c.Version, Ready: true}, silent: map[string]int{}}
 	if !c.Complete {
 		e.noteUnready("a change to it has not ended")
 	}
@@ -68,7 +90,7 @@ func (s *session) examine(ctx context.Context, c *journal.Installed, live *kube.
 	if err := e.examineWebhooks(ctx, c); err != nil {
 		return e.status, err
 	}
-	return e.status, e.examineImages(ctx, c, from)
+	return e.status, e.examineImages(ctx, c, common.from)
 }
 
 func (e *examination) noteUnready(format string, args ...any) {
@@ -139,7 +161,11 @@ func (e *examination) addOwnObjects(ctx context.Context, c *journal.Installed) e
 		return err
 	}
 	for _, u := range crds {
-		e.things = append(e.things, thing{target: object.Target{Object: object.RefOf(u), Condition: "Established"}})
+		t := thing{target: object.Target{Object: object.RefOf(u), Condition: "Established"}, opt: kube.ApplyOptions{Owner: owner}}
+		if e.common.definers[u.GetName()] == 1 && containsRef(e.journal.Made, t.target.Object) {
+			t.applied = u // another's, or one that several bring, may rightly be otherwise
+		}
+		e.things = append(e.things, t)
 	}
 	for _, t := range c.Ready {
 		e.things = append(e.things, thing{target: t, brief: containsRef(c.Finished, t.Object)})
@@ -151,7 +177,7 @@ func (e *examination) lookAtAll(ctx context.Context) error {
 	var g errgroup.Group
 	g.SetLimit(lookers)
 	for i := range e.things {
-		g.Go(func() error { return e.things[i].observe(ctx, e.cluster, e.live) })
+		g.Go(func() error { return e.things[i].observe(ctx, e.cluster, e.common.live) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -208,11 +234,10 @@ func (e *examination) noteState(t *thing) {
 // examineWebhooks asks the component's own webhooks, and adds those that did not answer
 // when its objects were compared: a component is ready when what guards it answers.
 func (e *examination) examineWebhooks(ctx context.Context, c *journal.Installed) error {
-	list, unasked, err := e.cluster.AskWebhooks(ctx, broughtWebhooks(c), c.Namespace)
+	list, err := e.cluster.UnansweredWebhooks(ctx, broughtWebhooks(c), c.Namespace)
 	if err != nil {
 		return err
 	}
-	e.status.Unasked = unasked
 	for _, u := range list {
 		delete(e.silent, u.Webhook)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/caisson/caisson/internal/api/journal"
@@ -13,7 +14,8 @@ import (
 
 // noteFinished adds to what is known of a component which of its objects have run to
 // their end by now, so that nothing makes them run again: they say so, or they are gone
-// and were to remove themselves.
+// and were to remove themselves. Of a change that has not ended nobody knows whether its
+// objects were ever made: what counts is what there was before it.
 func (s *session) noteFinished(ctx context.Context, c *journal.Installed) error {
 	if c == nil {
 		return nil
@@ -22,7 +24,7 @@ func (s *session) noteFinished(ctx context.Context, c *journal.Installed) error 
 	if err != nil {
 		return err
 	}
-	ran, err := s.recordedObjects(ctx, c.Manifests)
+	ran, err := s.recordedObjects(ctx, ranManifests(c))
 	if err != nil {
 		return err
 	}
@@ -40,6 +42,17 @@ func (s *session) noteFinished(ctx context.Context, c *journal.Installed) error 
 	}
 	c.Finished = unionBy(c.Finished, finished, object.Ref.Key)
 	return nil
+}
+
+// ranManifests is the record of the manifests that are known to have been applied.
+func ranManifests(c *journal.Installed) digest.Digest {
+	if c.Complete {
+		return c.Manifests
+	}
+	if was := intactOf(c); was != nil {
+		return was.Manifests
+	}
+	return ""
 }
 
 // withoutFinished leaves out of objects those that have run to their end.
@@ -63,7 +76,7 @@ func (w *work) withoutDone(ctx context.Context) ([]*unstructured.Unstructured, e
 	if w.before == nil || len(w.before.Finished) == 0 {
 		return w.objects, nil
 	}
-	ran, err := w.in.recordedObjects(ctx, w.before.Manifests)
+	ran, err := w.in.recordedObjects(ctx, ranManifests(w.before))
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ func installPlan(ctx context.Context, opt Options, s *session, p *plan.Plan, t *
 		err = in.installComponents(ctx)
 	}
 	if err == nil {
-		err = in.awaitAllWebhooks(ctx)
+		err = in.awaitAllWebhooks(ctx, in.opt.Components)
 	}
 	if err == nil {
 		in.warnOfLeaks(ctx)
@@ -159,7 +159,8 @@ func (in *installer) chooseComponents() ([]*plan.Component, error) {
 }
 
 // installComponents installs what was chosen: first those whose webhooks would refuse
-// changes to the others, then each component once those it needs are done.
+// changes to the others, with what they need and lack, then each component once those it
+// needs are done.
 func (in *installer) installComponents(ctx context.Context) error {
 	broken, err := in.listBroken(ctx, in.chosen)
 	if err != nil {

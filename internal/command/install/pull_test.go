@@ -118,7 +118,7 @@ func TestUninstallSparesWhatOthersMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	var warnings []string
-	_, err = Uninstall(t.Context(), UninstallOptions{Target: l.target(), LeaveUserObjects: true}, event.Func(func(e event.Event) {
+	_, err = Uninstall(t.Context(), UninstallOptions{Target: l.target(), UserObjectsChoice: UserObjectsChoice{LeaveUserObjects: true}}, event.Func(func(e event.Event) {
 		if e.Kind == event.Warning {
 			warnings = append(warnings, e.Message)
 		}

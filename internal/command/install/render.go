@@ -37,7 +37,7 @@ type renderedRelease struct {
 // releaseKey names a release of a plan.
 type releaseKey struct{ component, release string }
 
-// renderReleases renders every release of the plan as the plan says and refuses
+// renderReleases renders every release that the run installs as the plan says and refuses
 // those that come to something else, before anything is changed.
 func (in *installer) renderReleases(ctx context.Context) error {
 	in.rendered = map[releaseKey]*renderedRelease{}
@@ -45,8 +45,7 @@ func (in *installer) renderReleases(ctx context.Context) error {
 	defer renderers.Close()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(in.opt.Workers)
-	for i := range in.plan.Components {
-		c := &in.plan.Components[i]
+	for _, c := range in.chosen {
 		for j := range c.Releases {
 			r, made := &c.Releases[j], &renderedRelease{}
 			in.rendered[releaseKey{c.Name, r.Name}] = made

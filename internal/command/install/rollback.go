@@ -22,11 +22,13 @@ type RollbackOptions struct {
 	Component string // "" goes back with every component that changed last
 	Timeout   time.Duration
 	Tool      string
+	UserObjectsChoice
 }
 
 // Rollback takes a component, or all that the newest generation changed, back
-// to what it was before its last change. What had not existed is removed. Doing
-// it again goes forward again. Errors: ErrNothingFormer.
+// to what it was before its last change. What had not existed is removed, as Uninstall
+// would. Doing it again goes forward again. Errors: ErrNothingFormer, ErrNeeded,
+// ErrUserObjects.
 func Rollback(ctx context.Context, opt RollbackOptions, sink event.Sink) (Result, error) {
 	return emitFramed(journal.Rollback, sink, func() (Result, error) {
 		s, err := openSession(ctx, opt.Target, journal.Rollback, sink)
@@ -41,6 +43,14 @@ func Rollback(ctx context.Context, opt RollbackOptions, sink event.Sink) (Result
 func (s *session) rollBackComponents(ctx context.Context, opt RollbackOptions) error {
 	run := journal.Run{Tool: opt.Tool, Whole: opt.Component == ""}
 	chosen, already, err := s.chooseRollback(opt.Component)
+	if err != nil {
+		return err
+	}
+	going := slices.DeleteFunc(slices.Clone(chosen), func(c journal.Installed) bool { return c.Former != nil })
+	if err := s.refuseNeeded(going, chosen); err != nil {
+		return err
+	}
+	users, err := s.findUserObjects(ctx, opt.UserObjectsChoice, going)
 	if err != nil {
 		return err
 	}
@@ -60,14 +70,42 @@ func (s *session) rollBackComponents(ctx context.Context, opt RollbackOptions) e
 	if err := s.joinGeneration(already); err != nil {
 		return err
 	}
-	err = s.takeBack(ctx, chosen)
+	err = s.removeUserObjects(ctx, users)
+	if err == nil {
+		err = s.takeBack(ctx, chosen)
+	}
 	if err == nil {
 		err = s.awaitRestored(ctx)
 	}
 	if err == nil {
-		err = s.awaitAllWebhooks(ctx)
+		err = s.awaitAllWebhooks(ctx, named(opt.Component))
 	}
 	return s.finishRun(ctx, err)
+}
+
+// named is a list of one component, or of none for all.
+func named(component string) []string {
+	if component == "" {
+		return nil
+	}
+	return []string{component}
+}
+
+// refuseNeeded refuses to remove components that others need which are not chosen.
+func (s *session) refuseNeeded(going, chosen []journal.Installed) (err error) {
+	has := func(list []journal.Installed, name string) bool {
+		return slices.ContainsFunc(list, func(c journal.Installed) bool { return c.Name == name })
+	}
+	s.readJournal(func(j *journal.Journal) {
+		for _, c := range j.Installed {
+			for _, n := range c.Needs {
+				if has(going, n) && !has(chosen, c.Name) {
+					err = fmt.Errorf("removing component %s: %w: %s", n, ErrNeeded, c.Name)
+				}
+			}
+		}
+	})
+	return err
 }
 
 // awaitRestored waits until what went back is ready as it was. Where that fails, the next
@@ -181,6 +219,9 @@ func (s *session) rollbackOne(ctx context.Context, c *journal.Installed) error {
 	defer s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.End, Item: c.Name})
 	if err := s.markComponent(c.Name, journal.Running, nil); err != nil {
 		return err
+	}
+	if err := s.noteFinished(ctx, c); err != nil {
+		return errors.Join(err, s.markComponent(c.Name, journal.Failed, err))
 	}
 	pulls := s.keptPulls(ctx, c.Plan)
 	if c.Former != nil {

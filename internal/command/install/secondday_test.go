@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,6 +85,38 @@ func TestAFailedRerunLeavesWhatWorked(t *testing.T) {
 	}
 	if c := l.journal().Component("web"); c.Version != "1.0.0" || c.Intact != nil {
 		t.Errorf("after going back it is %+v", c)
+	}
+}
+
+// A run over everything stays unfinished until what it left is put right, whatever else is
+// done to single components meanwhile.
+func TestUnfinishedRunsAreRemembered(t *testing.T) {
+	run := func(verb journal.Verb, state journal.State, whole bool, components ...journal.Component) journal.Run {
+		return journal.Run{Verb: verb, State: state, Whole: whole && verb != journal.Install, Partial: !whole && verb == journal.Install, Components: components}
+	}
+	in := func(name string, state journal.State) journal.Component {
+		return journal.Component{Name: name, State: state}
+	}
+	failed := run(journal.Install, journal.Failed, true, in("a", journal.Done), in("b", journal.RolledBack), in("c", journal.Pending))
+	for _, c := range []struct {
+		name string
+		runs []journal.Run
+		want bool
+	}{
+		{"nothing", nil, false},
+		{"done", []journal.Run{run(journal.Install, journal.Done, true, in("a", journal.Done))}, false},
+		{"failed", []journal.Run{failed}, true},
+		{"one of two repaired", []journal.Run{failed, run(journal.Install, journal.Done, false, in("b", journal.Done))}, true},
+		{"both repaired", []journal.Run{failed, run(journal.Install, journal.Done, false, in("b", journal.Done)), run(journal.Install, journal.Done, false, in("c", journal.Skipped))}, false},
+		{"one taken away", []journal.Run{failed, run(journal.Uninstall, journal.Done, false, in("b", journal.Done))}, true},
+		{"a repair that failed", []journal.Run{run(journal.Install, journal.Done, true, in("a", journal.Done)), run(journal.Install, journal.Failed, false, in("a", journal.Failed))}, true},
+		{"all went back", []journal.Run{failed, run(journal.Rollback, journal.Done, true, in("a", journal.Done))}, false},
+		{"half uninstalled", []journal.Run{run(journal.Uninstall, journal.Failed, true, in("a", journal.Done), in("b", journal.Failed))}, true},
+	} {
+		s := &session{journal: &journal.Journal{Runs: c.runs}}
+		if got := s.unfinished() != nil; got != c.want {
+			t.Errorf("%s: unfinished is %v", c.name, got)
+		}
 	}
 }
 
@@ -303,6 +336,95 @@ func TestAFinishedJobDoesNotRunAgain(t *testing.T) {
 }
 
 // Upstream manifests bring the namespace that their objects live in.
+// A definition that was edited by hand is drift, and goes.
+func TestAnEditedDefinitionIsDriftAndGoes(t *testing.T) {
+	l := newLab(t)
+	p := l.plan(three("editedcrd", "1.0.0", 1), "")
+	l.install(p)
+	l.cluster.Kubectl(t, "patch", "crd", "widgets.editedcrd.caisson.dev", "--type=json", "-p",
+		`[{"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/description", "value": "by hand"}]`)
+	s, err := Status(t.Context(), l.target(), event.Discard)
+	if !errors.Is(err, ErrDrift) || !strings.Contains(fmt.Sprint(s), "openAPIV3Schema.description") {
+		t.Errorf("%+v, %v", s, err)
+	}
+	l.install(p)
+	if s, err := Status(t.Context(), l.target(), event.Discard); err != nil {
+		t.Errorf("after installing again: %+v, %v", s, err)
+	}
+}
+
+func TestAFinishedJobDoesNotRunAgainForward(t *testing.T) {
+	l := newLab(t)
+	l.install(l.plan(three("forwardjob", "1.0.0", 1), ""))
+	stack := three("forwardjob", "1.1.0", 2)
+	stack.Components[2].Manifests["job.yaml"] = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate}\nspec: {template: {spec: {restartPolicy: Never, containers: [{name: main, image: ghcr.io/acme/web:1.1.0}]}}}\n"
+	l.install(l.plan(stack, ""))
+	o := object.Ref{APIVersion: "batch/v1", Kind: "Job", Namespace: "forwardjob-web", Name: "migrate"}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := l.client.WaitReady(ctx, []object.Target{{Object: o, Completion: true}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	l.rollback("")
+	l.rollback("")
+	if c := l.journal().Component("web"); c.Version != "1.1.0" || l.exists("job", "forwardjob-web", "migrate") {
+		t.Errorf("going forward again to %s made the job run again", c.Version)
+	}
+}
+
+// What is broken may be the new version of what guards the component's own objects: the
+// former one comes back before they do.
+func TestGoingBackRepairsTheWebhookFirst(t *testing.T) {
+	l := newLab(t)
+	good, bad := newGuard(t, "turned"), newGuard(t, "turned")
+	good.answers.Store(true)
+	version := func(version string, sequence int64, g *guard) stacktest.Stack {
+		return stacktest.Stack{Version: version, Sequence: sequence, Components: []stacktest.Component{{
+			Name: "hook", Namespace: "turned",
+			Charts:    []stacktest.Chart{{Release: "hook", Version: version, Files: map[string]string{"templates/w.yaml": g.config("turned", "configmaps")}}},
+			Manifests: map[string]string{"c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: guarded}\n"},
+		}}}
+	}
+	l.install(l.plan(version("1.0.0", 1, good), ""))
+	opt := l.options(l.plan(version("1.1.0", 2, bad), ""))
+	opt.Timeout = 3 * time.Second
+	r, err := Run(t.Context(), opt, event.Discard)
+	if !errors.Is(err, kube.ErrWebhook) || r.Components["hook"] != journal.RolledBack {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := Status(t.Context(), l.target(), event.Discard); !errors.Is(err, ErrIncomplete) {
+		t.Errorf("status says %v", err)
+	}
+}
+
+func TestAJobThatNeverRanRuns(t *testing.T) {
+	l := newLab(t)
+	label := func(value string) { l.cluster.Kubectl(t, "label", "nodes", "--all", "never-ran"+value) }
+	web := deployment("ghcr.io/acme/web:1")
+	web["templates/d.yaml"] = strings.Replace(web["templates/d.yaml"], "      containers:", "      nodeSelector: {never-ran: \"no\"}\n      containers:", 1)
+	job := "apiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate}\nspec:\n  ttlSecondsAfterFinished: 3600\n" +
+		"  template: {spec: {restartPolicy: Never, containers: [{name: main, image: \"ghcr.io/acme/web:1\"}]}}\n"
+	p := l.plan(stacktest.Stack{Components: []stacktest.Component{{
+		Name: "web", Namespace: "never-ran", Images: []string{"ghcr.io/acme/web:1"}, Manifests: map[string]string{"job.yaml": job},
+		Charts: []stacktest.Chart{{Release: "web", Files: web}},
+	}}}, "")
+	ctx, interrupt := context.WithCancel(t.Context())
+	_, err := Run(ctx, l.options(p), event.Func(func(e event.Event) {
+		if strings.Contains(e.Message, "Deployment never-ran/web") {
+			interrupt()
+		}
+	}))
+	if !errors.Is(err, context.Canceled) || l.exists("job", "never-ran", "migrate") {
+		t.Fatalf("the first run: %v", err)
+	}
+	label("=no")
+	t.Cleanup(func() { label("-") })
+	l.install(p)
+	if !l.exists("job", "never-ran", "migrate") {
+		t.Error("the job was taken for one that had run")
+	}
+}
+
 func TestAComponentBringsItsOwnNamespace(t *testing.T) {
 	l := newLab(t)
 	before := l.inventory()

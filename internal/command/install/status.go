@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -37,9 +38,6 @@ type ComponentStatus struct {
 	Drift   []Drift  `json:"drift,omitempty"`  // by object
 	// Kept are fields that are not compared, since other managers keep them.
 	Kept []KeptFields `json:"kept,omitempty"`
-	// Unasked are webhooks that nothing on trial reaches: their endpoint is ready, and no
-	// more is known of them.
-	Unasked []kube.Unasked `json:"unasked,omitempty"`
 }
 
 // KeptFields are those of one object.
@@ -90,8 +88,7 @@ func runStatus(ctx context.Context, target Target, sink event.Sink) (StatusResul
 	if len(s.journal.Installed) == 0 && len(absent) == 0 {
 		return r, fmt.Errorf("looking at stack %s: %w", s.stack, journal.ErrNone)
 	}
-	from := s.allowedSources(ctx)
-	if r.Components, err = s.examineAll(ctx, from); err != nil {
+	if r.Components, err = s.examineAll(ctx); err != nil {
 		return r, err
 	}
 	r.Components = append(r.Components, absent...)
@@ -100,13 +97,17 @@ func runStatus(ctx context.Context, target Target, sink event.Sink) (StatusResul
 
 // examineAll examines what is installed, side by side: most of the time goes into waiting
 // for webhooks that do not answer.
-func (s *session) examineAll(ctx context.Context, from sources) ([]ComponentStatus, error) {
-	out, live := make([]ComponentStatus, len(s.journal.Installed)), s.cluster.NewComparer()
+func (s *session) examineAll(ctx context.Context) ([]ComponentStatus, error) {
+	common, err := s.newLook(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]ComponentStatus, len(s.journal.Installed))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(examiners)
 	for i := range s.journal.Installed {
 		g.Go(func() (err error) {
-			out[i], err = s.examine(ctx, &s.journal.Installed[i], live, from)
+			out[i], err = s.examine(ctx, &s.journal.Installed[i], common)
 			return err
 		})
 	}
@@ -153,14 +154,41 @@ func (s *session) installedVersion() string {
 	return version
 }
 
-// unfinished is the last run, if it installed or went back and did not come to its end.
+// unfinished is the newest run over everything, if it did not come to its end and what
+// it left was not put right since, one component after the other.
 func (s *session) unfinished() *Entry {
-	last := s.journal.Last()
-	if last == nil || last.Verb == journal.Uninstall || last.State == journal.Done {
-		return nil
+	settled := map[string]bool{}
+	for i, r := range slices.Backward(s.journal.Runs) {
+		whole, last := isWhole(r), i == len(s.journal.Runs)-1
+		if r.State != journal.Done && (last || whole) && (last || !areSettled(r, settled)) {
+			e := entryOf(r)
+			return &e
+		}
+		if whole {
+			return nil
+		}
+		for _, c := range r.Components {
+			settled[c.Name] = settled[c.Name] || isSettled(c)
+		}
 	}
-	e := entryOf(*last)
-	return &e
+	return nil
+}
+
+// isWhole says whether a run was over everything that it could be over.
+func isWhole(r journal.Run) bool {
+	if r.Verb == journal.Install {
+		return !r.Partial
+	}
+	return r.Whole
+}
+
+func isSettled(c journal.Component) bool {
+	return c.State == journal.Done || c.State == journal.Skipped
+}
+
+// areSettled says whether every component of a run came to its end, in it or since.
+func areSettled(r journal.Run, since map[string]bool) bool {
+	return !slices.ContainsFunc(r.Components, func(c journal.Component) bool { return !isSettled(c) && !since[c.Name] })
 }
 
 // listAbsent lists components that the last installations were to bring, that nobody took

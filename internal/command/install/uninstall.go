@@ -25,11 +25,7 @@ type UninstallOptions struct {
 	Purge     bool   // forget the stack's journal in the cluster as well
 	Timeout   time.Duration
 	Tool      string
-
-	// What becomes of custom resources that users made and that what goes serves. With
-	// neither, they are an ErrUserObjects.
-	RemoveUserObjects bool // they are deleted first, while their finalizers are still handled
-	LeaveUserObjects  bool // they stay, with nothing that serves them
+	UserObjectsChoice
 }
 
 // Uninstall removes what install made and nothing else: components, dependents
@@ -58,7 +54,8 @@ func (s *session) uninstallComponents(ctx context.Context, opt UninstallOptions)
 	if err != nil {
 		return err
 	}
-	if err := s.settleUserObjects(ctx, opt, chosen); err != nil {
+	users, err := s.findUserObjects(ctx, opt.UserObjectsChoice, chosen)
+	if err != nil {
 		return err
 	}
 	run := journal.Run{Tool: opt.Tool, Whole: opt.Component == ""}
@@ -69,7 +66,10 @@ func (s *session) uninstallComponents(ctx context.Context, opt UninstallOptions)
 	if err := s.beginRun(run); err != nil {
 		return err
 	}
-	err = s.removeAll(ctx, chosen)
+	err = s.removeUserObjects(ctx, users)
+	if err == nil {
+		err = s.removeAll(ctx, chosen)
+	}
 	if err == nil {
 		err = s.removeLeftovers(ctx)
 	}
@@ -126,10 +126,7 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 	if err := s.clearNodes(ctx, c); err != nil {
 		return err
 	}
-	leases, err := s.cluster.LeaderLeases(ctx, removedOf(c).Objects)
-	if err != nil {
-		return err
-	}
+	leases := s.findLeases(ctx, c)
 	if len(c.Objects) > 0 {
 		err := s.runStep(ctx, c.Name, journal.Step{Kind: journal.StepManifests}, func(*journal.Step) error {
 			return s.cluster.DeleteOwned(ctx, c.Objects, s.ownerOf(c.Name))

@@ -23,6 +23,9 @@ type UserObjects struct {
 	Component  string       `json:"component"`  // whose removal leaves them alone
 	Objects    []object.Ref `json:"objects"`
 	Guarded    int          `json:"guarded,omitempty"` // of them have finalizers: without the component they cannot be deleted
+	// Kept are those of them that another installation brought, in words: they are its
+	// to remove.
+	Kept []string `json:"kept,omitempty"`
 }
 
 // Removal is what uninstalling would do.
@@ -76,13 +79,13 @@ func removedOf(c *journal.Installed) Removed {
 }
 
 // listUserObjects lists the custom resources that components serve and that the stack
-// did not bring, by definition. What belongs to another object goes with that.
+// did not bring, by definition. What goes with another object is left out.
 func (s *session) listUserObjects(ctx context.Context, chosen []journal.Installed) ([]UserObjects, error) {
 	served, err := s.servedDefinitions(ctx, chosen)
 	if err != nil {
 		return nil, err
 	}
-	ours := s.ownKeys()
+	goes := s.newOwners(served)
 	found := make([]UserObjects, len(served))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(lookers)
@@ -94,7 +97,7 @@ func (s *session) listUserObjects(ctx context.Context, chosen []journal.Installe
 			}
 			found[i] = UserObjects{Definition: d.crd.Name, Component: d.component}
 			for _, r := range list {
-				if !ours[r.Object.Key()] && !r.Owned && !s.isMarked(r) {
+				if goes.isUsers(r) {
 					found[i].add(r)
 				}
 			}
@@ -112,7 +115,43 @@ func (u *UserObjects) add(r kube.CustomResource) {
 	if r.Guarded {
 		u.Guarded++
 	}
+	_, isHelms := r.Annotations[object.AnnotationRelease]
+	if _, isStacks := r.Annotations[kube.AnnotationOwner]; isHelms || isStacks {
+		u.Kept = append(u.Kept, fmt.Sprintf("%s is part of %s", r.Object, kube.Keeper(nil, r.Annotations)))
+	}
 }
+
+// owners tell what is the stack's and what goes with other objects.
+type owners struct {
+	*session
+	ours   map[string]bool // keys of all that the stack's components brought
+	served map[string]bool // group/kind of what is listed as users' objects itself
+}
+
+func (s *session) newOwners(served []servedDefinition) owners {
+	out := owners{s, s.ownKeys(), map[string]bool{}}
+	for _, d := range served {
+		out.served[d.kind] = true
+	}
+	return out
+}
+
+// isUsers says whether a custom resource is a user's. One that belongs to another object
+// goes with it, unless it waits for somebody to free it: then its owner, such as a Job
+// in a queue, cannot take it along.
+func (w owners) isUsers(r kube.CustomResource) bool {
+	if w.ours[r.Object.Key()] || w.isMarked(r) {
+		return false
+	}
+	for _, o := range r.Owners {
+		if w.ours[o.Key()] || w.served[kindKey(o)] {
+			return false
+		}
+	}
+	return len(r.Owners) == 0 || r.Guarded
+}
+
+func kindKey(o object.Ref) string { return o.GroupVersionKind().GroupKind().String() }
 
 // isMarked says whether a custom resource bears the mark of one of the stack's
 // components.
@@ -136,6 +175,7 @@ func (s *session) ownKeys() map[string]bool {
 // servedDefinition is a definition whose objects a component serves.
 type servedDefinition struct {
 	crd       object.Ref
+	kind      string // as kindKey
 	component string
 }
 
@@ -154,7 +194,7 @@ func (s *session) servedDefinitions(ctx context.Context, chosen []journal.Instal
 			for _, u := range crds {
 				if o := object.RefOf(u); !seen[o.Name] {
 					seen[o.Name] = true
-					out = append(out, servedDefinition{crd: o, component: chosen[i].Name})
+					out = append(out, servedDefinition{crd: o, kind: kube.DefinedKind(u).String(), component: chosen[i].Name})
 				}
 			}
 		}
@@ -189,29 +229,50 @@ func (s *session) sharedAfter(chosen []journal.Installed) []object.Ref {
 	return leftovers(made, left)
 }
 
-// settleUserObjects does with users' objects what the operator wants: refuse, remove
-// them while what serves them is there, or leave them.
-func (s *session) settleUserObjects(ctx context.Context, opt UninstallOptions, chosen []journal.Installed) error {
+// UserObjectsChoice is what becomes of custom resources that users made and that what goes
+// serves. With neither, they are an ErrUserObjects.
+type UserObjectsChoice struct {
+	RemoveUserObjects bool // they are deleted first, while their finalizers are still handled
+	LeaveUserObjects  bool // they stay, with nothing that serves them
+}
+
+// findUserObjects finds what is to be removed before components go. It refuses what the
+// operator did not choose.
+func (s *session) findUserObjects(ctx context.Context, choice UserObjectsChoice, chosen []journal.Installed) ([]UserObjects, error) {
 	users, err := s.listUserObjects(ctx, chosen)
-	if err != nil {
-		return fmt.Errorf("looking for users' objects: %w", err)
-	}
 	switch {
-	case len(users) == 0:
-		return nil
-	case opt.LeaveUserObjects:
+	case err != nil && ctx.Err() == nil && choice.LeaveUserObjects:
+		s.warn("", "not every object that users made could be looked at: %v", err)
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("looking for users' objects: %w", err)
+	case choice.LeaveUserObjects:
 		for _, u := range users {
 			s.warn(u.Component, "%s", u)
 		}
-		return nil
-	case !opt.RemoveUserObjects:
-		errs := []error{ErrUserObjects}
-		for _, u := range users {
-			errs = append(errs, errors.New(u.String()))
-		}
-		return errors.Join(errs...)
+		return nil, nil
+	case choice.RemoveUserObjects:
+		return users, refuseKept(users)
+	case len(users) == 0:
+		return nil, nil
 	}
-	return s.removeUserObjects(ctx, users)
+	errs := []error{ErrUserObjects}
+	for _, u := range users {
+		errs = append(errs, errors.New(u.String()))
+	}
+	return nil, errors.Join(errs...)
+}
+
+// refuseKept refuses to delete what another installation brought.
+func refuseKept(users []UserObjects) error {
+	var kept []string
+	for _, u := range users {
+		kept = append(kept, u.Kept...)
+	}
+	if len(kept) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: another installation brought some of them; remove that first: %s", ErrUserObjects, listing.Some(kept, 5))
 }
 
 // removeUserObjects deletes users' objects and waits until they are gone, which takes
@@ -239,9 +300,14 @@ func (u UserObjects) String() string {
 	for i, o := range u.Objects {
 		names[i] = o.String()
 	}
-	text := fmt.Sprintf("component %s serves %s of %s: %s", u.Component, countObjects(len(u.Objects)), u.Definition, listing.Some(names, 5))
+	return u.Heading() + ": " + listing.Some(names, 5)
+}
+
+// Heading is String without the names.
+func (u UserObjects) Heading() string {
+	text := fmt.Sprintf("component %s serves %s of %s", u.Component, countObjects(len(u.Objects)), u.Definition)
 	if u.Guarded > 0 {
-		text += fmt.Sprintf("; %d of them cannot be deleted without it", u.Guarded)
+		text += fmt.Sprintf(", %d of which cannot be deleted without it", u.Guarded)
 	}
 	return text
 }

@@ -42,7 +42,7 @@ func TestUninstallAsksForUsersObjects(t *testing.T) {
 	// Its controller takes the finalizer away, while it is there.
 	served := make(chan bool, 1)
 	var once sync.Once
-	_, err = Uninstall(t.Context(), UninstallOptions{Target: l.target(), RemoveUserObjects: true}, event.Func(func(e event.Event) {
+	_, err = Uninstall(t.Context(), UninstallOptions{Target: l.target(), UserObjectsChoice: UserObjectsChoice{RemoveUserObjects: true}}, event.Func(func(e event.Event) {
 		if e.Kind == event.Info && strings.Contains(e.Message, "removing 1 object") {
 			once.Do(func() {
 				go func() {
@@ -67,7 +67,7 @@ func TestUninstallAsksForUsersObjects(t *testing.T) {
 		l.install(p)
 		l.applyFile(strings.Replace(widget, ", finalizers: [users.caisson.dev/guard]", "", 1))
 		var warned bool
-		_, err := Uninstall(t.Context(), UninstallOptions{Target: l.target(), LeaveUserObjects: true}, event.Func(func(e event.Event) {
+		_, err := Uninstall(t.Context(), UninstallOptions{Target: l.target(), UserObjectsChoice: UserObjectsChoice{LeaveUserObjects: true}}, event.Func(func(e event.Event) {
 			warned = warned || e.Kind == event.Warning && strings.Contains(e.Message, "Widget default/theirs")
 		}))
 		if err != nil || !warned {
@@ -78,6 +78,63 @@ func TestUninstallAsksForUsersObjects(t *testing.T) {
 		}
 		l.cluster.Kubectl(t, "delete", "crd", "widgets.users.caisson.dev")
 	})
+}
+
+// A rollback that removes what was not there before asks for users' objects as uninstall
+// does, and for components that need it.
+func TestRollbackAsksForUsersObjects(t *testing.T) {
+	l := newLab(t)
+	l.install(l.plan(three("undone", "1.0.0", 1), ""))
+	l.applyFile("apiVersion: undone.caisson.dev/v1\nkind: Widget\nmetadata: {name: theirs, namespace: default}\n")
+	_, err := Rollback(t.Context(), RollbackOptions{Target: l.target()}, event.Discard)
+	if !errors.Is(err, ErrUserObjects) || !strings.Contains(err.Error(), "Widget default/theirs") {
+		t.Fatalf("without a word it gives %v", err)
+	}
+	if _, err := Rollback(t.Context(), RollbackOptions{Target: l.target(), Component: "certs"}, event.Discard); !errors.Is(err, ErrNeeded) {
+		t.Errorf("of what others need it gives %v", err)
+	}
+	if !l.exists("deployment", "undone-web", "web") || l.journal().Last().Verb != "install" {
+		t.Fatal("a refusal changed something")
+	}
+	opt := RollbackOptions{Target: l.target(), UserObjectsChoice: UserObjectsChoice{RemoveUserObjects: true}}
+	if _, err := Rollback(t.Context(), opt, event.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if l.exists("deployment", "undone-web", "web") || l.journal().Component("web") != nil {
+		t.Error("it is still there")
+	}
+}
+
+// What belongs to another object goes with it, unless only a controller can free it; and
+// what another installation brought is not a user's to lose.
+func TestWhoseUsersObjectsAre(t *testing.T) {
+	l := newLab(t)
+	l.install(l.plan(three("whose", "1.0.0", 1), ""))
+	l.cluster.Kubectl(t, "create", "configmap", "whose-owner", "-n", "default")
+	t.Cleanup(func() { l.cluster.Kubectl(t, "delete", "configmap", "whose-owner", "-n", "default") })
+	uid := l.cluster.Kubectl(t, "get", "configmap", "whose-owner", "-n", "default", "-o", "jsonpath={.metadata.uid}")
+	widget := func(name, more string) string {
+		return "apiVersion: whose.caisson.dev/v1\nkind: Widget\nmetadata: {name: " + name + ", namespace: default" + more + "}\n---\n"
+	}
+	owned := ", ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: whose-owner, uid: " + uid + "}]"
+	l.applyFile(widget("owned", owned) + widget("held", owned+", finalizers: [whose.caisson.dev/guard]") +
+		widget("released", ", annotations: {meta.helm.sh/release-name: other, meta.helm.sh/release-namespace: default}"))
+	defer l.cluster.Kubectl(t, "patch", "-n", "default", "widgets.whose.caisson.dev", "held", "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
+	r, err := PreviewUninstall(t.Context(), UninstallOptions{Target: l.target()}, event.Discard)
+	if err != nil || len(r.Users) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	var names []string
+	for _, o := range r.Users[0].Objects {
+		names = append(names, o.Name)
+	}
+	if !slices.Equal(names, []string{"held", "released"}) || len(r.Users[0].Kept) != 1 {
+		t.Errorf("%q, %q", names, r.Users[0].Kept)
+	}
+	_, err = Uninstall(t.Context(), UninstallOptions{Target: l.target(), UserObjectsChoice: UserObjectsChoice{RemoveUserObjects: true}}, event.Discard)
+	if !errors.Is(err, ErrUserObjects) || !strings.Contains(err.Error(), "Widget default/released is part of Helm release default/other") {
+		t.Errorf("error is %v", err)
+	}
 }
 
 // A lease of a controller that went does not make the next one wait.

@@ -290,7 +290,7 @@ func (sr *stateReader) tryPiece(ctx context.Context, p *piece) (string, error) {
 // isOwn says whether marks are those of the plan's own release or component.
 func (sr *stateReader) isOwn(p *piece, annotations map[string]string) bool {
 	if p.release != "" {
-		return annotations["meta.helm.sh/release-name"] == p.release && annotations["meta.helm.sh/release-namespace"] == p.namespace
+		return annotations[object.AnnotationRelease] == p.release && annotations[object.AnnotationReleaseNamespace] == p.namespace
 	}
 	owner := annotations[kube.AnnotationOwner]
 	return owner == sr.stack+"/"+p.component || owner == sr.stack && kube.IsNamespace(object.RefOf(p.object))

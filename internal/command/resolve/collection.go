@@ -119,7 +119,7 @@ func (c *collection) addEvidence(e evidence) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.evidence.Found += e.found
-	c.evidence.Carried += e.carriedSize()
+	c.evidence.Carried += e.countCarried()
 	c.evidence.Missing += e.missing
 	c.evidence.Failed += e.failed
 	if e.found == 0 {

@@ -29,7 +29,7 @@ type evidence struct {
 	notes   []string // about the failed and missing ones
 }
 
-func (e evidence) carriedSize() int { return e.found - e.missing - e.failed }
+func (e evidence) countCarried() int { return e.found - e.missing - e.failed }
 
 // search collects evidence of one root.
 type search struct {

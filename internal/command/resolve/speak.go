@@ -17,7 +17,7 @@ func (s *session) resolveItem(kind lock.Kind, name string, at stackField, do fun
 		end.Message, end.Fields = "failed", fields
 	} else {
 		end.Fields = map[string]any{
-			"kind": string(kind), "found": found.found, "carried": found.carriedSize(), "missing": found.missing, "failed": found.failed,
+			"kind": string(kind), "found": found.found, "carried": found.countCarried(), "missing": found.missing, "failed": found.failed,
 		}
 	}
 	s.events.Emit(end)

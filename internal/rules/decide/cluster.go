@@ -232,13 +232,6 @@ func (m *maker) checkNamespaces() {
 	}
 }
 
-func orDefault(s, def string) string {
-	if s == "" {
-		return def
-	}
-	return s
-}
-
 func inFlag(namespace string) string {
 	if namespace == "" {
 		return ""

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -40,7 +41,7 @@ func (m *maker) checkDefinition(d DefinitionFact, p ownedPart) {
 	}
 	f := event.Finding{
 		Severity: event.Warn, Code: event.CodeCRDForeign, Item: p.component,
-		What: fmt.Sprintf("definition %s is there and kept by %s", d.Name, orDefault(d.Keeper, "somebody else")),
+		What: fmt.Sprintf("definition %s is there and kept by %s", d.Name, cmp.Or(d.Keeper, "somebody else")),
 		Why:  "two that keep one definition overwrite each other, and it goes, with all its objects, when the other is removed",
 		Hint: "leave the component out in the site file, or its definitions in its values; or remove the other first",
 	}
@@ -56,7 +57,7 @@ func (m *maker) checkTaken() {
 	for _, t := range m.facts.Cluster.Taken {
 		f := event.Finding{
 			Severity: event.Error, Code: event.CodeObjectExists, Item: t.Component,
-			What: fmt.Sprintf("%s (%s) is there already and kept by %s", t.Object, t.Place, orDefault(t.Keeper, "somebody else")),
+			What: fmt.Sprintf("%s (%s) is there already and kept by %s", t.Object, t.Place, cmp.Or(t.Keeper, "somebody else")),
 			Why:  "a release takes over nothing that is not its own",
 			Hint: "look with: kubectl get " + t.Resource + inFlag(t.Namespace) + " " + t.Name + " -o yaml; remove or rename it, or leave the component out in the site file",
 		}

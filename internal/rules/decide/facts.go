@@ -1,10 +1,10 @@
 package decide
 
 import (
-	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/caisson/caisson/internal/rules/lint"
 )
 

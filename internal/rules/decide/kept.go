@@ -3,9 +3,8 @@ package decide
 import (
 	"fmt"
 
-	"github.com/caisson/caisson/internal/rules/document"
-
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // checkKept finds a reference that stays as it is although the site rewrites: nodes

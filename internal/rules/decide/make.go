@@ -12,8 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caisson/caisson/internal/rules/document"
-
 	"github.com/Masterminds/semver/v3"
 	"github.com/opencontainers/go-digest"
 
@@ -21,6 +19,7 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // Bundle is which bundle a plan is for.

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/lint"
@@ -71,11 +72,11 @@ func (s Scope) owns(found map[string]any) bool {
 
 // marked says whether an object bears the marks that Helm puts on a release's
 // objects, or the label that charts put on what their hooks make.
-func (s Scope) marked(object map[string]any) bool {
-	metadata, _ := object["metadata"].(map[string]any)
+func (s Scope) marked(found map[string]any) bool {
+	metadata, _ := found["metadata"].(map[string]any)
 	annotations, _ := metadata["annotations"].(map[string]any)
-	if name, ok := annotations["meta.helm.sh/release-name"]; ok {
-		return name == s.Release && annotations["meta.helm.sh/release-namespace"] == s.Namespace
+	if name, ok := annotations[object.AnnotationRelease]; ok {
+		return name == s.Release && annotations[object.AnnotationReleaseNamespace] == s.Namespace
 	}
 	labels, _ := metadata["labels"].(map[string]any)
 	return labels["app.kubernetes.io/instance"] == s.Release
@@ -83,11 +84,11 @@ func (s Scope) marked(object map[string]any) bool {
 
 // Gone says whether an object will be removed before the release is installed, so
 // that its templates must not find it.
-func (s Scope) Gone(object map[string]any) bool {
-	metadata, _ := object["metadata"].(map[string]any)
+func (s Scope) Gone(found map[string]any) bool {
+	metadata, _ := found["metadata"].(map[string]any)
 	annotations, _ := metadata["annotations"].(map[string]any)
 	return s.Afresh && annotations["helm.sh/resource-policy"] != "keep" &&
-		annotations["meta.helm.sh/release-name"] == s.Release && annotations["meta.helm.sh/release-namespace"] == s.Namespace
+		annotations[object.AnnotationRelease] == s.Release && annotations[object.AnnotationReleaseNamespace] == s.Namespace
 }
 
 // Finding is what a question outside comes to.

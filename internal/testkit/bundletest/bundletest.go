@@ -7,6 +7,7 @@ package bundletest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -75,18 +76,11 @@ type Bundle struct {
 // Make builds, seals and signs a bundle in a temporary directory.
 func Make(tb testing.TB, opt Options) *Bundle {
 	tb.Helper()
-	b := &Bundle{Dir: tb.TempDir(), Name: orDefault(opt.Name, "demo"), Key: opt.Key, KeyFile: opt.KeyFile, Content: map[digest.Digest][]byte{}, Files: map[string][]byte{}}
-	b.Lock = (&builder{Bundle: b, salt: opt.Salt}).makeLock(b.Name, orDefault(opt.Version, "1.0.0"))
+	b := &Bundle{Dir: tb.TempDir(), Name: cmp.Or(opt.Name, "demo"), Key: opt.Key, KeyFile: opt.KeyFile, Content: map[digest.Digest][]byte{}, Files: map[string][]byte{}}
+	b.Lock = (&builder{Bundle: b, salt: opt.Salt}).makeLock(b.Name, cmp.Or(opt.Version, "1.0.0"))
 	b.makeKeys(tb)
 	b.sealBundle(tb, opt)
 	return b
-}
-
-func orDefault(s, def string) string {
-	if s == "" {
-		return def
-	}
-	return s
 }
 
 func (b *Bundle) makeKeys(tb testing.TB) {

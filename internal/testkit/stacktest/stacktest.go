@@ -7,6 +7,7 @@ package stacktest
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/base64"
@@ -141,7 +142,7 @@ func (p *packer) putJSON(v any) lock.Blob {
 func (p *packer) makeLock(tb testing.TB, stack Stack) *lock.Lock {
 	tb.Helper()
 	l := &lock.Lock{
-		Metadata: lock.Metadata{Name: orDefault(stack.Name, "demo"), Version: orDefault(stack.Version, "1.0.0")}, Platforms: []string{"linux/amd64"},
+		Metadata: lock.Metadata{Name: cmp.Or(stack.Name, "demo"), Version: cmp.Or(stack.Version, "1.0.0")}, Platforms: []string{"linux/amd64"},
 		Kubernetes: lock.Kubernetes{Versions: []string{"1.30", "1.99"}},
 	}
 	for _, c := range stack.Components {
@@ -157,15 +158,8 @@ func (p *packer) makeLock(tb testing.TB, stack Stack) *lock.Lock {
 	return l
 }
 
-func orDefault(s, def string) string {
-	if s == "" {
-		return def
-	}
-	return s
-}
-
 func (p *packer) addComponent(c Component) lock.Component {
-	out := lock.Component{Name: c.Name, Namespace: orDefault(c.Namespace, c.Name), Needs: slices.Sorted(slices.Values(c.Needs)), Optional: c.Optional, Ready: c.Ready}
+	out := lock.Component{Name: c.Name, Namespace: cmp.Or(c.Namespace, c.Name), Needs: slices.Sorted(slices.Values(c.Needs)), Optional: c.Optional, Ready: c.Ready}
 	for _, ch := range c.Charts {
 		out.Releases = append(out.Releases, lock.Release{Name: ch.Release, Chart: imageref.Ref(p.addChart(c.Name, ch)), Values: ch.Values})
 	}
@@ -233,7 +227,7 @@ func makeArchive(files map[string]string) []byte {
 }
 
 func (p *packer) addChart(component string, c Chart) string {
-	version := orDefault(c.Version, "1.0.0")
+	version := cmp.Or(c.Version, "1.0.0")
 	files := map[string]string{c.Release + "/Chart.yaml": fmt.Sprintf("apiVersion: v2\nname: %s\nversion: %s\n", c.Release, version)}
 	for path, text := range c.Files {
 		files[c.Release+"/"+path] = text

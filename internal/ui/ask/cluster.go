@@ -173,6 +173,7 @@ func (a *Stack) Options() (install.Target, error) {
 type Rollback struct {
 	Stack
 	Component string
+	install.UserObjectsChoice
 }
 
 // componentArgument is the argument of commands that take all components without it.
@@ -182,45 +183,56 @@ func componentArgument(to *string) Arguments {
 
 // Form lists what can be said.
 func (a *Rollback) Form() Form {
-	return Form{Arguments: componentArgument(&a.Component), Fields: a.fields()}
+	return Form{Arguments: componentArgument(&a.Component), Fields: append(a.fields(), userObjectsFields(&a.UserObjectsChoice)...)}
 }
 
 // Options checks the answers.
 func (a *Rollback) Options(p Program) (install.RollbackOptions, error) {
-	return finish(checkForm(a.Form()), install.RollbackOptions{
-		Target: a.target(a.Stack.Stack), Component: a.Component, Tool: p.Version,
+	c := checkForm(a.Form())
+	c.userObjects(a.UserObjectsChoice)
+	return finish(c, install.RollbackOptions{
+		Target: a.target(a.Stack.Stack), Component: a.Component, Tool: p.Version, UserObjectsChoice: a.UserObjectsChoice,
 	})
 }
 
 // Uninstall are the answers of caisson uninstall.
 type Uninstall struct {
 	Stack
-	Component         string
-	Purge             bool
-	Preview           bool
-	RemoveUserObjects bool
-	LeaveUserObjects  bool
+	Component string
+	Purge     bool
+	Preview   bool
+	install.UserObjectsChoice
 }
 
 // Form lists what can be said.
 func (a *Uninstall) Form() Form {
-	return Form{Arguments: componentArgument(&a.Component), Fields: append(a.fields(),
+	return Form{Arguments: componentArgument(&a.Component), Fields: slices.Concat(a.fields(), []Field{
 		flagField(&a.Preview, "preview", "show what would go and what would stay, and change nothing"),
 		flagField(&a.Purge, "purge", "forget the stack's journal in the cluster as well; caisson-system goes with the last one"),
-		flagField(&a.RemoveUserObjects, "remove-user-objects", "first delete the objects that users made of the stack's kinds"),
-		flagField(&a.LeaveUserObjects, "leave-user-objects", "leave them, with nothing that serves them"),
-	)}
+	}, userObjectsFields(&a.UserObjectsChoice))}
+}
+
+// userObjectsFields choose what becomes of objects that users made.
+func userObjectsFields(to *install.UserObjectsChoice) []Field {
+	return []Field{
+		flagField(&to.RemoveUserObjects, "remove-user-objects", "first delete the objects that users made of the stack's kinds"),
+		flagField(&to.LeaveUserObjects, "leave-user-objects", "leave them, with nothing that serves them"),
+	}
+}
+
+func (c *checked) userObjects(choice install.UserObjectsChoice) {
+	if choice.RemoveUserObjects && choice.LeaveUserObjects {
+		c.refuse("", "--remove-user-objects and --leave-user-objects exclude each other")
+	}
 }
 
 // Options checks the answers.
 func (a *Uninstall) Options(p Program) (install.UninstallOptions, error) {
 	c := checkForm(a.Form())
-	if a.RemoveUserObjects && a.LeaveUserObjects {
-		c.refuse("", "--remove-user-objects and --leave-user-objects exclude each other")
-	}
+	c.userObjects(a.UserObjectsChoice)
 	return finish(c, install.UninstallOptions{
 		Target: a.target(a.Stack.Stack), Component: a.Component, Purge: a.Purge, Tool: p.Version,
-		RemoveUserObjects: a.RemoveUserObjects, LeaveUserObjects: a.LeaveUserObjects,
+		UserObjectsChoice: a.UserObjectsChoice,
 	})
 }
 

@@ -205,11 +205,20 @@ func Removal(r install.Removal) (p output.Page) {
 	}
 	p.Say("objects that users made would lose what serves them:")
 	for _, u := range r.Users {
-		p.Add(output.Paragraph{First: "  ", Rest: "    ", Text: u.String()})
+		p.Add(output.Paragraph{First: "  ", Rest: "    ", Text: u.Heading()})
+		for _, o := range u.Objects[:min(len(u.Objects), mostObjects)] {
+			p.Say("    %s", output.Clean(o.String()))
+		}
+		if more := len(u.Objects) - mostObjects; more > 0 {
+			p.Say("    and %d more; --json names them", more)
+		}
 	}
-	p.Next("caisson uninstall --remove-user-objects")
+	p.Say("uninstall asks for one of --remove-user-objects, which deletes them first, and --leave-user-objects")
 	return p
 }
+
+// mostObjects of one kind are named one by one.
+const mostObjects = 100
 
 // Pruned lists what nothing needs any more.
 func Pruned(r install.PruneResult) (p output.Page) {
