@@ -67,6 +67,7 @@ type Client struct {
 	mapper    meta.ResettableRESTMapper
 	identity  journal.Operator
 	lease     time.Duration // how long the install lease lasts unless renewed
+	lists     *sharedLists
 }
 
 // Connect makes a client and asks the server for its version, so that a wrong
@@ -109,7 +110,7 @@ func newClient(opt Options) (*Client, error) {
 	config.QPS, config.Burst = 200, 400
 	config.Wrap(func(inner http.RoundTripper) http.RoundTripper { return patient{inner, outage} })
 	config.WarningHandler = rest.NoWarnings{}
-	c := &Client{config: config, loader: loader, identity: operatorIdentity(loader, opt.Context), lease: leaseDuration}
+	c := &Client{config: config, loader: loader, identity: operatorIdentity(loader, opt.Context), lease: leaseDuration, lists: newSharedLists()}
 	return c, c.makeClients()
 }
 

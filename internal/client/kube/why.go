@@ -21,7 +21,7 @@ import (
 // Bounds of one answer to the question why something is not ready.
 const (
 	whyWithin  = 5 * time.Second
-	maxBehind  = 3000 // objects of one kind that are looked through
+	maxBehind  = 3000 // objects of one kind in all namespaces that are looked through
 	maxOwners  = 60   // objects that are read only for who owns them
 	maxDepth   = 8    // owners above one object
 	maxReason  = 400  // characters of one reason
@@ -56,6 +56,9 @@ func (t trouble) String() string { return clip(t.about+" "+t.text, maxReason) }
 // that may not be made. It is "" where nothing more is known than the object says of
 // itself. No value of a Secret is part of it.
 func (c *Client) Why(ctx context.Context, o object.Ref) string {
+	if !mayHaveBehind(o.GroupVersionKind().GroupKind()) {
+		return ""
+	}
 	ctx, cancel := context.WithTimeout(ctx, whyWithin)
 	defer cancel()
 	u, err := c.Get(ctx, o)
@@ -69,6 +72,20 @@ func (c *Client) Why(ctx context.Context, o object.Ref) string {
 	found = append(found, s.makerTroubles(ctx)...)
 	found = append(found, s.claimTroubles(ctx)...)
 	return summarize(found)
+}
+
+// mayHaveBehind says whether objects of a kind can have pods or claims behind them, or
+// wait in a queue themselves. Of Kubernetes' own kinds few can.
+func mayHaveBehind(kind schema.GroupKind) bool {
+	switch kind.Group {
+	case "":
+		return kind.Kind == "Pod" || kind.Kind == "PersistentVolumeClaim" || kind.Kind == "ReplicationController"
+	case "apps", "batch":
+		return true
+	case workloads.Group:
+		return kind.Kind == workloads.Kind
+	}
+	return isCustomGroup(kind.Group) || strings.HasSuffix(kind.Group, ".x-k8s.io")
 }
 
 // summarize tells the gravest trouble and counts others of its weight.
@@ -126,11 +143,7 @@ func isUnready(u *unstructured.Unstructured) bool { return !readinessOf(u, objec
 
 // listBehind are the objects of a kind that belong to the object and that are wanted.
 func (s *search) listBehind(ctx context.Context, group, kind string, wanted func(*unstructured.Unstructured) bool) (out []*unstructured.Unstructured) {
-	resource, _, err := s.resourceOfKind(schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind})
-	if err != nil {
-		return nil
-	}
-	list, err := resource.Namespace(s.namespace).List(ctx, fromCache)
+	list, err := s.objects(ctx, schema.GroupVersionKind{Group: group, Version: "v1", Kind: kind})
 	if err != nil {
 		return nil
 	}
@@ -199,7 +212,7 @@ func podCondition(p *corev1.Pod, name corev1.PodConditionType) (corev1.PodCondit
 
 // podsBehind are the pods that belong to the object and that are wanted.
 func (s *search) podsBehind(ctx context.Context, wanted func(*corev1.Pod) bool) (out []*corev1.Pod) {
-	list, err := s.Core.CoreV1().Pods(s.namespace).List(ctx, fromCache)
+	list, err := s.pods(ctx)
 	if err != nil {
 		return nil
 	}
@@ -210,9 +223,6 @@ func (s *search) podsBehind(ctx context.Context, wanted func(*corev1.Pod) bool) 
 	}
 	return out
 }
-
-// fromCache lets the server answer without asking its store.
-var fromCache = metav1.ListOptions{ResourceVersion: "0", Limit: maxBehind}
 
 // isBehind says whether an object is the one that is asked about, or belongs to it
 // through any chain of owners.
@@ -258,11 +268,7 @@ var workloads = schema.GroupVersionKind{Group: "kueue.x-k8s.io", Kind: "Workload
 
 // admissionTroubles are Kueue's workloads of the object that have no quota yet.
 func (s *search) admissionTroubles(ctx context.Context) (out []trouble) {
-	resource, _, err := s.resourceOfKind(workloads)
-	if err != nil {
-		return nil
-	}
-	list, err := resource.Namespace(s.namespace).List(ctx, fromCache)
+	list, err := s.objects(ctx, workloads)
 	if err != nil {
 		return nil
 	}
@@ -338,7 +344,7 @@ func (s *search) makerTrouble(ctx context.Context, u *unstructured.Unstructured)
 // claimTroubles are the claims of the object that have no volume: it is one, owns
 // them, or has pods that use them, which say so themselves.
 func (s *search) claimTroubles(ctx context.Context) (out []trouble) {
-	list, err := s.Core.CoreV1().PersistentVolumeClaims(s.namespace).List(ctx, fromCache)
+	list, err := s.claims(ctx)
 	if err != nil {
 		return nil
 	}
