@@ -80,6 +80,7 @@ func (sr *stateReader) readAll(ctx context.Context) error {
 	sr.facts.Cluster.User = sr.cluster.Identity().User
 	sr.locatePieces()
 	markDefiners(sr.pieces)
+	markTwins(sr.pieces)
 	sr.planned = plannedLabels(sr.pieces)
 	for _, step := range []func(context.Context) error{sr.readClock, sr.inSpaces, sr.findExisting, sr.readDefinitions, sr.findGuards, sr.findDeadWebhooks, sr.checkRights, sr.findEscalations} {
 		if err := step(ctx); err != nil {

@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -53,6 +54,27 @@ func markDefiners(pieces []*piece) {
 		for _, p := range list {
 			if len(list) > 1 {
 				p.part.Defines.Content = markOf(withoutWords(p.object.Object["spec"]))
+			}
+		}
+	}
+}
+
+// markTwins marks what objects say that several manifests of one component have.
+func markTwins(pieces []*piece) {
+	by := map[string][]*piece{}
+	for _, p := range pieces {
+		if p.release == "" && p.part.Defines == nil {
+			gvk := p.object.GroupVersionKind()
+			key := strings.Join([]string{p.component, gvk.Group, gvk.Kind, p.part.Namespace, p.object.GetName()}, "\x00")
+			by[key] = append(by[key], p)
+		}
+	}
+	for _, list := range by {
+		for _, p := range list {
+			if len(list) > 1 {
+				u := p.object.DeepCopy()
+				u.SetNamespace(p.part.Namespace) // one of them may leave it out
+				p.part.Content = markOf(u.Object)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"slices"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -80,6 +81,21 @@ metadata: {name: init, namespace: free}
 	got := sr.facts.Cluster.Guards
 	if len(got) != 1 || got[0].Component != "queue" || got[0].Webhook != "mjob.acme.dev" || len(got[0].Guards) != 1 || len(got[0].Guards["web"]) != 1 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestTwinsAreMarked: manifests of one component that have one object, by all of it.
+func TestTwinsAreMarked(t *testing.T) {
+	manifest := func(namespace, value string) []*piece {
+		list := piecesFrom(t, "web", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m"+namespace+"}\ndata: {k: "+value+"}\n", nil)
+		list[0].part.Namespace = "web"
+		return list
+	}
+	pieces := slices.Concat(manifest("", "a"), manifest(", namespace: web", "a"), manifest("", "b"))
+	markTwins(pieces)
+	marks := []string{pieces[0].part.Content, pieces[1].part.Content, pieces[2].part.Content}
+	if marks[0] == "" || marks[0] != marks[1] || marks[0] == marks[2] {
+		t.Errorf("marks %q", marks)
 	}
 }
 

@@ -22,6 +22,7 @@ type Part struct {
 	Hook       bool         // Helm makes it for a while, beside the release
 	Faults     []string     // fields of a Secret that no API server takes: "data.a is not base64"
 	Defines    *DefinesFact // what a custom resource definition brings; else nil
+	Content    string       // a mark of what it says, where several parts of its component make it
 }
 
 // Container is what one container states, in thousandths by resource name:

@@ -18,7 +18,7 @@ type rivals struct{ first, second Key }
 // checkRivals finds objects that two renderings of the plan make. Namespaces may be
 // several components', and definitions have a check of their own.
 func (m *maker) checkRivals() {
-	makers, shared := map[string]Key{}, map[rivals][]string{}
+	makers, shared := map[string]ownedPart{}, map[rivals][]string{}
 	var order []rivals
 	for _, p := range m.allParts() {
 		if p.Hook || p.Name == "" || p.Defines != nil || p.Kind == "Namespace" && p.APIVersion == "v1" {
@@ -26,12 +26,12 @@ func (m *maker) checkRivals() {
 		}
 		first, known := makers[p.identity()]
 		if !known {
-			makers[p.identity()] = p.made
+			makers[p.identity()] = p
 		}
-		if !known || first == p.made {
+		if !known || first.made == p.made || p.saysTheSame(first) {
 			continue
 		}
-		pair := rivals{first, p.made}
+		pair := rivals{first.made, p.made}
 		if shared[pair] == nil {
 			order = append(order, pair)
 		}
@@ -51,8 +51,28 @@ func (p ownedPart) identity() string {
 	return strings.Join([]string{group, p.Kind, p.Namespace, p.Name}, "\x00")
 }
 
+// saysTheSame says whether two manifests of one component have the same object with the
+// same content: applying both is applying one.
+func (p ownedPart) saysTheSame(other ownedPart) bool {
+	return rivals{other.made, p.made}.areManifests() && p.Content != "" && p.Content == other.Content
+}
+
+// areManifests says whether both are manifests of one component.
+func (r rivals) areManifests() bool {
+	return r.first.Component == r.second.Component && r.first.isManifest() && r.second.isManifest()
+}
+
 func (m *maker) reportRivals(pair rivals, objects []string) {
 	slices.Sort(objects)
+	if pair.areManifests() {
+		m.addFinding(event.Finding{
+			Severity: event.Warn, Code: event.CodeObjectTwice, Item: pair.second.Component,
+			What: fmt.Sprintf("manifests %s and %s of component %s both have %s, and the two differ", pair.first.Name, pair.second.Name, pair.second.Component, listing.Some(objects, maxRivals)),
+			Why:  "they are applied one after the other, so that only what the later one says stays",
+			Hint: "leave the object out of one of the two",
+		})
+		return
+	}
 	m.addFinding(event.Finding{
 		Severity: event.Error, Code: event.CodeObjectTwice, Item: pair.second.Component,
 		What: fmt.Sprintf("%s and %s both make %s", pair.first.whose(), pair.second.whose(), listing.Some(objects, maxRivals)),
@@ -61,9 +81,11 @@ func (m *maker) reportRivals(pair rivals, objects []string) {
 	})
 }
 
+func (k Key) isManifest() bool { return strings.Contains(k.Name, "/") }
+
 // whose says where a rendering comes from.
 func (k Key) whose() string {
-	if strings.Contains(k.Name, "/") {
+	if k.isManifest() {
 		return fmt.Sprintf("component %s (manifest %s)", k.Component, k.Name)
 	}
 	return fmt.Sprintf("component %s (release %s)", k.Component, k.Name)

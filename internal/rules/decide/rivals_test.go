@@ -46,6 +46,36 @@ func TestTwoThatMakeOneObject(t *testing.T) {
 	}
 }
 
+// TestTwoManifestsOfOneComponent: what both say alike is no finding, and where they differ
+// the later one wins.
+func TestTwoManifestsOfOneComponent(t *testing.T) {
+	part := func(content string) Part {
+		return Part{Ref: object.Ref{APIVersion: "v1", Kind: "ConfigMap", Namespace: "web", Name: "settings"}, Content: content}
+	}
+	for name, test := range map[string]struct {
+		first, second string
+		want          []string
+	}{
+		"alike":   {"a", "a", nil},
+		"differ":  {"a", "b", []string{"warn manifests m/a.yaml and m/b.yaml of component web both have ConfigMap web/settings, and the two differ"}},
+		"unknown": {"", "", []string{"warn manifests m/a.yaml and m/b.yaml of component web both have ConfigMap web/settings, and the two differ"}},
+	} {
+		_, found := decide(t, func(l *lock.Lock, _ *plan.Site, r map[Key]Rendered, _ *Facts) {
+			web := slices.IndexFunc(l.Components, func(c lock.Component) bool { return c.Name == "web" })
+			l.Components[web].Manifests = append(l.Components[web].Manifests, "m/a.yaml", "m/b.yaml")
+			r[Key{"web", "m/a.yaml"}] = Rendered{Parts: []Part{part(test.first)}}
+			r[Key{"web", "m/b.yaml"}] = Rendered{Parts: []Part{part(test.second)}}
+		})
+		var got []string
+		for _, f := range foundOf(found, event.CodeObjectTwice) {
+			got = append(got, string(f.Severity)+" "+f.What)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: found %q, want %q", name, got, test.want)
+		}
+	}
+}
+
 // TestSeveralDefiners: a kind is served in time where one of its definers is; what
 // they say must be the same.
 func TestSeveralDefiners(t *testing.T) {
