@@ -2,7 +2,6 @@ package preflight
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -25,10 +24,12 @@ const maxRules = 500
 // checkRights asks whether the operator may do what the plan does: exactly that.
 func (sr *stateReader) checkRights(ctx context.Context) error {
 	var list []kube.Right
+	listed := map[kube.Right]bool{}
 	add := func(r kube.Right, verbs ...string) {
 		for _, v := range verbs {
 			r.Verb = v
-			if !slices.Contains(list, r) {
+			if !listed[r] {
+				listed[r] = true
 				list = append(list, r)
 			}
 		}
@@ -78,8 +79,47 @@ func (sr *stateReader) noteLacking(list []kube.Right) {
 	}
 }
 
+// listedOver is for how many rights in a namespace the server is asked to list all that
+// there are.
+const listedOver = 5
+
+// askGranted answers those rights in namespaces that the server lists.
+func (sr *stateReader) askGranted(ctx context.Context, list []kube.Right) error {
+	in := map[string][]kube.Right{}
+	for _, r := range list {
+		if _, known := sr.answerOf(r); !known && r.Namespace != "" {
+			in[r.Namespace] = append(in[r.Namespace], r)
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for namespace, rights := range in {
+		if len(rights) <= listedOver {
+			continue
+		}
+		g.Go(func() error {
+			granted, err := sr.cluster.Granted(ctx, namespace)
+			if err != nil {
+				return ctx.Err() // each right is asked for then
+			}
+			sr.mu.Lock()
+			defer sr.mu.Unlock()
+			for _, r := range rights {
+				if granted.Allows(r) {
+					sr.answers[r] = true
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
 // askRights asks for the rights that were not asked for yet.
 func (sr *stateReader) askRights(ctx context.Context, list []kube.Right) error {
+	if err := sr.askGranted(ctx, list); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for _, r := range list {
@@ -109,6 +149,9 @@ const rbacGroup = "rbac.authorization.k8s.io"
 // findEscalations finds roles of the plan that give what the operator lacks, and
 // bindings that lead to such.
 func (sr *stateReader) findEscalations(ctx context.Context) error {
+	if err := sr.askRights(ctx, sr.freeRights()); err != nil {
+		return err
+	}
 	for _, p := range sr.pieces {
 		if p.resource.Group != rbacGroup {
 			continue
@@ -135,9 +178,42 @@ func rulesOf(u *unstructured.Unstructured) []rbacv1.PolicyRule {
 	return r.Rules
 }
 
+// freeRights are those that make it needless to look at what roles give, for all roles
+// and bindings of the plan.
+func (sr *stateReader) freeRights() []kube.Right {
+	var out []kube.Right
+	listed := map[kube.Right]bool{}
+	for _, p := range sr.pieces {
+		if p.resource.Group != rbacGroup {
+			continue
+		}
+		verb, kind, name := "escalate", p.part.Kind, p.part.Name
+		if strings.HasSuffix(kind, "Binding") {
+			verb = "bind"
+			kind, name = roleOf(p)
+		}
+		if r := freeRight(p, verb, kind, name); !listed[r] {
+			listed[r] = true
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// freeRight is the right to use verb on a role whatever it gives.
+func freeRight(p *piece, verb, kind, name string) kube.Right {
+	return kube.Right{Verb: verb, Group: rbacGroup, Resource: strings.ToLower(kind) + "s", Namespace: p.part.Namespace, Name: name}
+}
+
+// roleOf is the role that a binding leads to.
+func roleOf(p *piece) (kind, name string) {
+	kind, _, _ = unstructured.NestedString(p.object.Object, "roleRef", "kind")
+	name, _, _ = unstructured.NestedString(p.object.Object, "roleRef", "name")
+	return kind, name
+}
+
 func (sr *stateReader) checkBinding(ctx context.Context, p *piece) error {
-	kind, _, _ := unstructured.NestedString(p.object.Object, "roleRef", "kind")
-	name, _, _ := unstructured.NestedString(p.object.Object, "roleRef", "name")
+	kind, name := roleOf(p)
 	namespace := p.part.Namespace
 	if kind == "ClusterRole" {
 		namespace = ""
@@ -157,7 +233,7 @@ func (sr *stateReader) checkBinding(ctx context.Context, p *piece) error {
 // checkEscalation asks whether the operator may use verb on the role, or has all that
 // its rules give.
 func (sr *stateReader) checkEscalation(ctx context.Context, p *piece, verb, kind, name string, rules []rbacv1.PolicyRule) error {
-	free := kube.Right{Verb: verb, Group: rbacGroup, Resource: strings.ToLower(kind) + "s", Namespace: p.part.Namespace, Name: name}
+	free := freeRight(p, verb, kind, name)
 	if err := sr.askRights(ctx, []kube.Right{free}); err != nil {
 		return err
 	}
