@@ -44,7 +44,15 @@ var (
 type Chart struct {
 	archive  []byte
 	metadata chart.Metadata
-	parsed   *chart.Chart // in a worker: what Load copies
+	work     *chartWork // in a worker
+}
+
+// chartWork is what a worker keeps of the chart that it renders several times.
+type chartWork struct {
+	parsed  *chart.Chart // what Load copies
+	schemas schemas
+	counted map[documentKey]document.Expansion // of documents that it has rendered to
+	bytes   int                                // of them
 }
 
 // LoadArchive opens a packed chart (.tgz). It refuses links, special files,
@@ -97,15 +105,16 @@ func openForRenderings(archive []byte) (*Chart, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.metadata, c.parsed = *parsed.Metadata, parsed
+	c.metadata = *parsed.Metadata
+	c.work = &chartWork{parsed: parsed, counted: map[documentKey]document.Expansion{}}
 	return c, nil
 }
 
 // Load parses the archive anew. Helm's functions change the chart they work on,
 // so each use takes its own.
 func (c *Chart) Load() (*chart.Chart, error) {
-	if c.parsed != nil {
-		return copyChart(c.parsed), nil
+	if c.work != nil {
+		return copyChart(c.work.parsed), nil
 	}
 	loaded, err := loader.LoadArchive(bytes.NewReader(c.archive))
 	if err != nil {

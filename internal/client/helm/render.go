@@ -94,7 +94,7 @@ func renderNow(ctx context.Context, c *Chart, opt RenderOptions) (r Rendering, e
 	if err != nil {
 		return r, err
 	}
-	if r.Documents, err = collect(loaded, files); err != nil {
+	if r.Documents, err = collect(c, loaded, files); err != nil {
 		return r, err
 	}
 	if r.Notes = files[path.Join(loaded.Name(), notesFile)]; len(r.Notes) > maxNotes {
@@ -137,7 +137,11 @@ func prepare(c *Chart, opt RenderOptions) (*chart.Chart, chartutil.Values, error
 		return nil, nil, err
 	}
 	final, _ := top["Values"].(chartutil.Values)
-	return loaded, top, checkSchemas(loaded, final)
+	known := &schemas{}
+	if c.work != nil {
+		known = &c.work.schemas
+	}
+	return loaded, top, known.checkAll(loaded, final)
 }
 
 func releaseOptions(c *Chart, opt RenderOptions) chartutil.ReleaseOptions {
@@ -186,7 +190,7 @@ func Capabilities(kubeVersion string, extra []string) (*chartutil.Capabilities, 
 	return caps, nil
 }
 
-func collect(c *chart.Chart, files map[string]string) ([]document.Document, error) {
+func collect(of *Chart, c *chart.Chart, files map[string]string) ([]document.Document, error) {
 	names := make([]string, 0, len(files))
 	for name := range files {
 		if !strings.HasSuffix(name, "NOTES.txt") {
@@ -207,19 +211,32 @@ func collect(c *chart.Chart, files map[string]string) ([]document.Document, erro
 	}
 	var expanded document.Expansion
 	for _, d := range s.Documents() {
-		if err := checkDocument(&expanded, d); err != nil {
-			return nil, err
+		one, err := of.countDocument(d)
+		if err == nil {
+			err = expanded.AddCounted(one)
+		}
+		if err != nil {
+			return nil, tooLargeDocument(d, err)
 		}
 	}
 	return s.Documents(), nil
 }
 
-// checkDocument counts a document among those of its rendering.
-func checkDocument(of *document.Expansion, d document.Document) error {
-	if err := of.Add(d.Source); err != nil {
-		return tooLargeDocument(d, err)
+// countDocument counts a document alone. A worker remembers what it came to.
+func (c *Chart) countDocument(d document.Document) (one document.Expansion, err error) {
+	if c.work != nil {
+		if known, ok := c.work.counted[keyOf(d)]; ok {
+			return known, nil
+		}
 	}
-	return nil
+	if err := one.Add(d.Source); err != nil {
+		return one, err
+	}
+	if c.work != nil && isKept(c.work.bytes, d) {
+		c.work.counted[keyOf(d)] = one
+		c.work.bytes += len(d.Source)
+	}
+	return one, nil
 }
 
 func tooLargeDocument(d document.Document, err error) error {

@@ -194,8 +194,8 @@ func (c *collected) add(d document.Document) (*keptDocument, error) {
 	kept := c.of.known[keyOf(d)]
 	if kept == nil {
 		kept = &keptDocument{Document: d, rendering: c.of.renderings}
-		if err := checkDocument(&kept.counted, d); err != nil {
-			return nil, err
+		if err := kept.counted.Add(d.Source); err != nil {
+			return nil, tooLargeDocument(d, err)
 		}
 		if isKept(c.of.bytes, d) {
 			c.of.known[keyOf(d)] = kept

@@ -12,13 +12,17 @@ import (
 
 const schemaURL = "caisson:///values.schema.json"
 
-// checkSchemas holds values against the values.schema.json of the chart and of
+// schemas are the compiled ones of a chart that is rendered several times. The zero
+// value is ready.
+type schemas struct{ compiled map[string]*jsonschema.Schema }
+
+// checkAll holds values against the values.schema.json of the chart and of
 // its enabled sub-charts, as Helm does, except that a schema which refers to
 // another document accepts anything there: nothing is downloaded or opened.
-func checkSchemas(c *chart.Chart, values map[string]any) error {
+func (s *schemas) checkAll(c *chart.Chart, values map[string]any) error {
 	var errs []error
 	if c.Schema != nil {
-		if err := checkSchema(values, c.Schema); err != nil {
+		if err := s.check(values, c.Schema); err != nil {
 			errs = append(errs, fmt.Errorf("values of chart %s against its schema: %w", c.Name(), err))
 		}
 	}
@@ -27,31 +31,42 @@ func checkSchemas(c *chart.Chart, values map[string]any) error {
 		if !ok {
 			continue
 		}
-		if err := checkSchemas(sub, v); err != nil {
+		if err := s.checkAll(sub, v); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func checkSchema(values map[string]any, raw []byte) error {
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
-	if err != nil {
-		return err
-	}
-	compiler := jsonschema.NewCompiler()
-	compiler.UseLoader(acceptAnything{})
-	if err := compiler.AddResource(schemaURL, doc); err != nil {
-		return err
-	}
-	schema, err := compiler.Compile(schemaURL)
-	if err != nil {
-		return err
+func (s *schemas) check(values map[string]any, raw []byte) error {
+	schema := s.compiled[string(raw)]
+	if schema == nil {
+		var err error
+		if schema, err = compileSchema(raw); err != nil {
+			return err
+		}
+		if s.compiled == nil {
+			s.compiled = map[string]*jsonschema.Schema{}
+		}
+		s.compiled[string(raw)] = schema
 	}
 	if err := schema.Validate(values); err != nil {
 		return errors.New(strings.TrimPrefix(err.Error(), "jsonschema validation failed with '"+schemaURL+"#'\n"))
 	}
 	return nil
+}
+
+func compileSchema(raw []byte) (*jsonschema.Schema, error) {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.UseLoader(acceptAnything{})
+	if err := compiler.AddResource(schemaURL, doc); err != nil {
+		return nil, err
+	}
+	return compiler.Compile(schemaURL)
 }
 
 // acceptAnything stands for every document that is not at hand.

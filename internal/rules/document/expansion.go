@@ -104,13 +104,11 @@ func (e extent) check() error {
 func textExtent(source string) extent {
 	marks := 1
 	for i := range len(source) {
-		switch source[i] {
-		case ',', ':', '\n', '\r', '[', '{', '?':
+		if !valueMarks[source[i]] {
+			continue
+		}
+		if source[i] != '-' || i+1 < len(source) && (source[i+1] == ' ' || source[i+1] == '\t') {
 			marks++
-		case ' ', '\t':
-			if i > 0 && source[i-1] == '-' {
-				marks++
-			}
 		}
 	}
 	for _, lineEnd := range []string{"\u0085", "\u2028", "\u2029"} {
@@ -118,6 +116,9 @@ func textExtent(source string) extent {
 	}
 	return extent{len(source), marks}
 }
+
+// valueMarks are the bytes that a value may begin after, '-' where a blank follows.
+var valueMarks = [256]bool{',': true, ':': true, '\n': true, '\r': true, '[': true, '{': true, '?': true, '-': true}
 
 // valueStart is what a value of YAML may stand after.
 const valueStart = `(?:^|[\x00-\x20\[{,:?\x7f-\x{10ffff}-])`
