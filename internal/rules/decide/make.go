@@ -78,6 +78,7 @@ type maker struct {
 	found     []event.Finding
 	lacking   map[string][]string // images that components name and the bundle lacks
 	all       tally
+	needs     map[string]map[string]bool // see needsComponent
 }
 
 func (m *maker) addFinding(f event.Finding) { m.found = append(m.found, f) }

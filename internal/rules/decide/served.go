@@ -117,14 +117,35 @@ func (m *maker) checkInTime(p ownedPart, definers []ownedPart) {
 
 // needsComponent says whether component a needs b, through others as well.
 func (m *maker) needsComponent(a, b string) bool {
+	if m.needs == nil {
+		m.needs = map[string]map[string]bool{}
+	}
+	if m.needs[a] == nil {
+		m.needs[a] = m.findNeeds(a)
+	}
+	return m.needs[a][b]
+}
+
+// findNeeds are all components that one needs, through others as well. It goes to each
+// once.
+func (m *maker) findNeeds(name string) map[string]bool {
+	direct := map[string][]string{}
 	for _, c := range m.selection.Components {
-		if c.Component.Name == a {
-			return slices.ContainsFunc(c.Component.Needs, func(n string) bool {
-				return n == b || m.needsComponent(n, b)
-			})
+		direct[c.Component.Name] = c.Component.Needs
+	}
+	found := map[string]bool{}
+	open := []string{name}
+	for len(open) > 0 {
+		next := open[len(open)-1]
+		open = open[:len(open)-1]
+		for _, n := range direct[next] {
+			if !found[n] {
+				found[n] = true
+				open = append(open, n)
+			}
 		}
 	}
-	return false
+	return found
 }
 
 func (m *maker) reportUnserved(p ownedPart) {

@@ -23,7 +23,7 @@ func (m *maker) orderByWebhooks() {
 				continue
 			}
 			c.Component.Needs = sortedSet(append(slices.Clone(c.Component.Needs), g.Component))
-			changed = true
+			changed, m.needs = true, nil
 			m.reportOrder(g, name)
 		}
 	}
