@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // maxReference bounds an image reference, in bytes.
@@ -61,17 +63,47 @@ func isUntaggedImage(name, ref string) bool {
 	return strings.Count(m[1], "/") > 1 || registryHost.MatchString(host)
 }
 
-// isTagOf says whether other is the name of the tag that goes with an image's name:
+// tagStem is the name of a tag without the ending that says so.
+func tagStem(name string) (string, bool) {
+	name = plainName(name)
+	if stem, ok := strings.CutSuffix(name, "tag"); ok {
+		return stem, true
+	}
+	return strings.CutSuffix(name, "version")
+}
+
+// imageStems are what the name of the tag that goes with an image begins with:
 // cacheImageTag or CACHE_TAG with cacheImage, tag with imageName.
-func isTagOf(image, other string) bool {
+func imageStems(image string) []string {
 	stem := plainName(image)
 	bare := strings.TrimSuffix(strings.TrimSuffix(stem, "name"), "image")
-	for _, end := range []string{"tag", "version"} {
-		if before, ok := strings.CutSuffix(plainName(other), end); ok && (before == stem || before == bare || before == bare+"image") {
-			return true
+	return []string{stem, bare, bare + "image"}
+}
+
+// tags are values by the stems of the names that they stand under, the first of each.
+type tags map[string]tag
+
+type tag struct {
+	at    int
+	value string
+}
+
+func (t tags) add(at int, name, value string) {
+	stem, ok := tagStem(name)
+	if _, known := t[stem]; ok && !known {
+		t[stem] = tag{at, value}
+	}
+}
+
+// of is the first value under the name of a tag that goes with an image's name.
+func (t tags) of(image string) string {
+	first := tag{at: -1}
+	for _, stem := range imageStems(image) {
+		if found, ok := t[stem]; ok && (first.at < 0 || found.at < first.at) {
+			first = found
 		}
 	}
-	return false
+	return first.value
 }
 
 // plainName is a name in lower case, without what parts its words.
@@ -170,17 +202,32 @@ func (m mapping) joinRepository(image string) (ref string, versioned bool) {
 // images of a configuration, and stand somewhere above it; "" where they do not.
 func (w *walker) joinHub(image string) string {
 	for i := len(w.maps) - 2; i >= 0; i-- {
-		m := w.maps[i]
-		hub := cmp.Or(m.word("hub"), m.word("registry"), m.word("imageRegistry"), m.word("imageHub"))
-		tag := cmp.Or(m.word("tag"), m.word("imageTag"))
-		if hub == "" || tag == "" {
+		h := w.hubIn(w.maps[i])
+		if h.registry == "" || h.tag == "" {
 			continue
 		}
-		if ref := joinVersion(strings.TrimSuffix(hub, "/")+"/"+image, tag); isComplete(ref) {
+		if ref := joinVersion(h.registry+"/"+image, h.tag); isComplete(ref) {
 			return ref
 		}
 	}
 	return ""
+}
+
+// hub is a registry and a tag that hold for all images below a mapping.
+type hub struct{ registry, tag string }
+
+// hubIn is what a mapping says of a hub. It is read once, however many images are below.
+func (w *walker) hubIn(m mapping) hub {
+	if known, ok := w.hubs[m.node]; ok {
+		return known
+	}
+	registry := cmp.Or(m.word("hub"), m.word("registry"), m.word("imageRegistry"), m.word("imageHub"))
+	found := hub{strings.TrimSuffix(registry, "/"), cmp.Or(m.word("tag"), m.word("imageTag"))}
+	if w.hubs == nil {
+		w.hubs = map[*yaml.Node]hub{}
+	}
+	w.hubs[m.node] = found
+	return found
 }
 
 // afterFlagName is what a flag is given with =, or the word itself.

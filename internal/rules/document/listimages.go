@@ -158,9 +158,9 @@ func (w *walker) listVariable(m mapping, value *yaml.Node, at *position) bool {
 	if !ok {
 		return false
 	}
-	name, beside := at.key, m.wordNamed
+	name, beside := at.key, func(image string) string { return w.tagsIn(m).of(image) }
 	if name == "value" {
-		name, beside = m.word("name"), w.variableNamed
+		name, beside = m.word("name"), func(image string) string { return w.tagVariables().of(image) }
 	}
 	return w.listNamed(name, value, ref, at, beside)
 }
@@ -168,7 +168,7 @@ func (w *walker) listVariable(m mapping, value *yaml.Node, at *position) bool {
 // listNamed lists a reference under a name that holds images, where it is not
 // complete: without a host, or without a tag. Its tag may stand beside it, under a
 // name of its own.
-func (w *walker) listNamed(name string, n *yaml.Node, ref string, at *position, beside func(isTag func(string) bool) string) bool {
+func (w *walker) listNamed(name string, n *yaml.Node, ref string, at *position, beside func(image string) string) bool {
 	switch {
 	case !namesImage(name) || completeReference.MatchString(ref):
 		return false
@@ -184,10 +184,10 @@ func (w *walker) listNamed(name string, n *yaml.Node, ref string, at *position, 
 
 // listUntagged lists a reference with a host and without a tag. One whose tag stands
 // beside it cannot be rewritten: no digest goes where its reader puts the tag.
-func (w *walker) listUntagged(name string, n *yaml.Node, ref string, at *position, beside func(isTag func(string) bool) string) {
+func (w *walker) listUntagged(name string, n *yaml.Node, ref string, at *position, beside func(image string) string) {
 	joined := ""
 	if beside != nil {
-		joined = joinVersion(ref, beside(func(other string) bool { return isTagOf(name, other) }))
+		joined = joinVersion(ref, beside(name))
 	}
 	if joined == "" || joined == ref || !isPlausible(joined) {
 		w.listReference(ref, Likely, n, at)
@@ -196,15 +196,38 @@ func (w *walker) listUntagged(name string, n *yaml.Node, ref string, at *positio
 	w.add(Site{What: Spread, Ref: joined, Certainty: Joined, Kept: true}, n, at)
 }
 
-// variableNamed is the value of the variable, in the list that the walk is in, whose
-// name is such.
-func (w *walker) variableNamed(is func(string) bool) string {
-	for _, n := range w.list {
-		if n = follow(n); n.Kind == yaml.MappingNode && is(mapping{n}.word("name")) {
-			return mapping{n}.word("value")
+// tagsIn are the tags of a mapping, which is read once.
+func (w *walker) tagsIn(m mapping) tags {
+	if w.tags == nil {
+		w.tags = map[*yaml.Node]tags{}
+	}
+	if w.tags[m.node] == nil {
+		w.tags[m.node] = m.tags()
+	}
+	return w.tags[m.node]
+}
+
+// tagVariables are the tags among the variables of the list that the walk is in, which is
+// read once.
+func (w *walker) tagVariables() tags {
+	if len(w.list) == 0 {
+		return nil
+	}
+	if w.listTags == nil {
+		w.listTags = map[*yaml.Node]tags{}
+	}
+	out := w.listTags[w.list[0]]
+	if out != nil {
+		return out
+	}
+	out = tags{}
+	for i, n := range w.list {
+		if n = follow(n); n.Kind == yaml.MappingNode {
+			out.add(i, mapping{n}.word("name"), mapping{n}.word("value"))
 		}
 	}
-	return ""
+	w.listTags[w.list[0]] = out
+	return out
 }
 
 // listArgument handles --x-image=REF and --x-image REF where REF is not complete.

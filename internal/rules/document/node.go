@@ -59,14 +59,15 @@ func (m mapping) word(key string) string {
 	return ""
 }
 
-// wordNamed is the scalar under the first key that is such, trimmed, or "".
-func (m mapping) wordNamed(is func(string) bool) string {
+// tags are the scalars under the names of tags, trimmed.
+func (m mapping) tags() tags {
+	out := tags{}
 	for i := 0; i+1 < len(m.node.Content); i += 2 {
-		if v := follow(m.node.Content[i+1]); is(m.node.Content[i].Value) && v.Kind == yaml.ScalarNode && v.ShortTag() != "!!null" {
-			return strings.TrimSpace(v.Value)
+		if v := follow(m.node.Content[i+1]); v.Kind == yaml.ScalarNode && v.ShortTag() != "!!null" {
+			out.add(i, m.node.Content[i].Value, strings.TrimSpace(v.Value))
 		}
 	}
-	return ""
+	return out
 }
 
 // isOff says whether the mapping describes something that is turned off:

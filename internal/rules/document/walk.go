@@ -58,14 +58,17 @@ type walker struct {
 	whole    Expansion // of the documents
 	inner    Expansion // of the texts within them
 	template string
-	manifest bool         // what is walked is a plain manifest
-	lines    lines        // of what is walked, in the template
-	within   lines        // the same in text
-	text     *text        // the outermost string that what is walked stands in, or nil
-	list     []*yaml.Node // that the walk is in
-	maps     []mapping    // that the walk is in, the innermost last
-	quiet    quiet        // what is not listed here
-	object   *Object      // that is walked, where it can be written
+	manifest bool                // what is walked is a plain manifest
+	lines    lines               // of what is walked, in the template
+	within   lines               // the same in text
+	text     *text               // the outermost string that what is walked stands in, or nil
+	list     []*yaml.Node        // that the walk is in
+	maps     []mapping           // that the walk is in, the innermost last
+	quiet    quiet               // what is not listed here
+	object   *Object             // that is walked, where it can be written
+	tags     map[*yaml.Node]tags // of mappings, see tagsIn
+	listTags map[*yaml.Node]tags // of lists, by their first element, see tagVariables
+	hubs     map[*yaml.Node]hub  // of mappings, see hubIn
 }
 
 // quiet are sites that are not listed where the walk is.
