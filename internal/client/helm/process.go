@@ -85,10 +85,10 @@ func (p *process) end() error {
 // converse sends the request, answers the worker's questions and returns what the
 // rendering came to.
 func (p *process) converse(ctx context.Context, r *Renderer, opt RenderOptions) (Rendering, error) {
-	if err := p.request(r, opt); err != nil {
+	if err := p.sendRequest(r, opt); err != nil {
 		return Rendering{}, err
 	}
-	answers, got := &budgetedLookup{answer: opt.Lookup}, r.begin()
+	answers, got := &budgetedLookup{answer: opt.Lookup}, r.beginRendering()
 	p.from.begin()
 	for {
 		m, err := p.from.next()
@@ -96,7 +96,7 @@ func (p *process) converse(ctx context.Context, r *Renderer, opt RenderOptions) 
 		case err != nil:
 			return Rendering{}, fmt.Errorf("%w: %w", ErrWorker, err)
 		case m.Document != nil || m.Again != nil:
-			if err := p.take(got, m); err != nil {
+			if err := p.takeDocument(got, m); err != nil {
 				return Rendering{}, err
 			}
 			continue
@@ -115,8 +115,8 @@ func (p *process) converse(ctx context.Context, r *Renderer, opt RenderOptions) 
 	}
 }
 
-// request sends what to render, with the chart where the process has another one.
-func (p *process) request(r *Renderer, opt RenderOptions) error {
+// sendRequest sends what to render, with the chart where the process has another one.
+func (p *process) sendRequest(r *Renderer, opt RenderOptions) error {
 	q := renderRequest{Options: opt, Lookups: opt.Lookup != nil}
 	if p.chart != r {
 		q.Archive = r.chart.archive
@@ -132,15 +132,15 @@ func (p *process) request(r *Renderer, opt RenderOptions) error {
 	return nil
 }
 
-// take takes over a document, which may be one that came before.
-func (p *process) take(to *collected, m workerMessage) error {
+// takeDocument takes over a document, which may be one that came before.
+func (p *process) takeDocument(to *collected, m workerMessage) error {
 	if m.Document == nil {
 		if m.Again.Number < 0 || m.Again.Number >= len(p.sent) {
 			return fmt.Errorf("%w: it names a document that it never had", ErrWorker)
 		}
 		return to.addKept(p.sent[m.Again.Number], m.Again.Line)
 	}
-	kept, err := to.add(*m.Document)
+	kept, err := to.addDocument(*m.Document)
 	if err != nil {
 		return err
 	}

@@ -63,8 +63,8 @@ type Renderer struct {
 // Chart is what is rendered.
 func (r *Renderer) Chart() *Chart { return r.chart }
 
-// take waits for a worker.
-func (r *Renderer) take(ctx context.Context) error {
+// takeWorker waits for a worker.
+func (r *Renderer) takeWorker(ctx context.Context) error {
 	if r.working {
 		return nil
 	}
@@ -106,7 +106,7 @@ func (r *Renderer) Close() {
 // Render renders as the function of that name does. Documents that were rendered
 // before share their text.
 func (r *Renderer) Render(ctx context.Context, opt RenderOptions) (Rendering, error) {
-	if err := r.take(ctx); err != nil {
+	if err := r.takeWorker(ctx); err != nil {
 		return Rendering{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, renderTimeout)
@@ -130,9 +130,9 @@ func (r *Renderer) renderHere(ctx context.Context, opt RenderOptions) (Rendering
 	if err != nil {
 		return made, err
 	}
-	got := r.begin()
+	got := r.beginRendering()
 	for _, d := range made.Documents {
-		if _, err := got.add(d); err != nil {
+		if _, err := got.addDocument(d); err != nil {
 			return Rendering{}, err
 		}
 	}
@@ -183,14 +183,14 @@ type collected struct {
 	expanded  document.Expansion
 }
 
-// begin begins another rendering.
-func (r *Renderer) begin() *collected {
+// beginRendering begins another rendering.
+func (r *Renderer) beginRendering() *collected {
 	r.renderings++
 	return &collected{of: r}
 }
 
-// add adds a document. What is kept of it stands for it from then on.
-func (c *collected) add(d document.Document) (*keptDocument, error) {
+// addDocument adds a document. What is kept of it stands for it from then on.
+func (c *collected) addDocument(d document.Document) (*keptDocument, error) {
 	kept := c.of.known[keyOf(d)]
 	if kept == nil {
 		kept = &keptDocument{Document: d, rendering: c.of.renderings}

@@ -22,7 +22,7 @@ type schemas struct{ compiled map[string]*jsonschema.Schema }
 func (s *schemas) checkAll(c *chart.Chart, values map[string]any) error {
 	var errs []error
 	if c.Schema != nil {
-		if err := s.check(values, c.Schema); err != nil {
+		if err := s.checkOne(values, c.Schema); err != nil {
 			errs = append(errs, fmt.Errorf("values of chart %s against its schema: %w", c.Name(), err))
 		}
 	}
@@ -38,7 +38,7 @@ func (s *schemas) checkAll(c *chart.Chart, values map[string]any) error {
 	return errors.Join(errs...)
 }
 
-func (s *schemas) check(values map[string]any, raw []byte) error {
+func (s *schemas) checkOne(values map[string]any, raw []byte) error {
 	schema := s.compiled[string(raw)]
 	if schema == nil {
 		var err error

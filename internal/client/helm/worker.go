@@ -67,7 +67,7 @@ func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("reading what to render: %w", err)
 		}
-		if err := w.answer(ctx, q); err != nil {
+		if err := w.answerRequest(ctx, q); err != nil {
 			return err
 		}
 	}
@@ -102,8 +102,8 @@ func (r *requests) read(q *renderRequest) error {
 	return r.decoder.Decode(q)
 }
 
-// answer renders and hands over what that came to.
-func (w *worker) answer(ctx context.Context, q renderRequest) error {
+// answerRequest renders and hands over what that came to.
+func (w *worker) answerRequest(ctx context.Context, q renderRequest) error {
 	r, err := w.render(ctx, q)
 	if err != nil {
 		return w.out.Encode(workerMessage{Problem: err.Error(), TooLarge: errors.Is(err, ErrTooLarge)})

@@ -167,7 +167,7 @@ func (out *renderings) releases(ctx context.Context, c decide.Chosen, served []s
 	var definitions []*piece
 	for i, r := range c.Releases {
 		var err error
-		if list[i], err = out.open(c, r); err != nil {
+		if list[i], err = out.openRelease(c, r); err != nil {
 			return nil, nil, err
 		}
 		defer list[i].renderer.Close()
@@ -212,7 +212,7 @@ type release struct {
 	made    rendered
 }
 
-func (out *renderings) open(c decide.Chosen, spec lock.Release) (*release, error) {
+func (out *renderings) openRelease(c decide.Chosen, spec lock.Release) (*release, error) {
 	chart, dg, err := out.bundle.Chart(spec.Chart)
 	if err != nil {
 		return nil, err
@@ -222,9 +222,9 @@ func (out *renderings) open(c decide.Chosen, spec lock.Release) (*release, error
 	return &release{out: out, of: c, spec: spec, renderer: out.renderers.Open(chart), asked: known}, nil
 }
 
-// prepare forgets what was rendered, and says what is to be, with the API versions
+// prepareRendering forgets what was rendered, and says what is to be, with the API versions
 // that are served beyond the cluster's.
-func (r *release) prepare(served []string) {
+func (r *release) prepareRendering(served []string) {
 	scope := lookup.Scope{Chart: r.renderer.Chart().Name(), Release: r.spec.Name, Namespace: r.of.Namespace, Rules: r.of.Component.Allow}
 	r.planned = &plan.Rendering{Revision: 1, APIVersions: served}
 	for _, f := range r.out.there {
@@ -247,7 +247,7 @@ func (r *release) prepare(served []string) {
 // renderFirst renders a release as it will be installed. That a chart does not render
 // is a finding; that the bundle cannot be read is an error.
 func (r *release) renderFirst(ctx context.Context, served []string) (err error) {
-	r.prepare(served)
+	r.prepareRendering(served)
 	if r.first, err = r.renderer.Render(ctx, r.opt); err == nil {
 		r.objects, err = r.reader.Objects(r.first)
 	}
