@@ -52,7 +52,7 @@ e2e: build cluster node
 # their own charts. Their binaries are built once, from their modules.
 e2e-controllers: build cluster node controllers
 	CAISSON_TEST_BINARY="$(CURDIR)/$(BIN)/caisson" CAISSON_TEST_CLUSTER_BIN="$$(test/build.sh cluster)" CAISSON_TEST_NODE_BIN="$$(test/build.sh node)" \
-		CAISSON_TEST_CONTROLLERS_BIN="$$(test/build.sh controllers)" $(GO) test -count=1 -v -timeout 25m -run TestRealControllers ./test/e2e
+		CAISSON_TEST_CONTROLLERS_BIN="$$(test/build.sh controllers)" $(GO) test -count=1 -v -timeout 50m -run TestRealControllers ./test/e2e
 
 check: fmt vet lint race imports fuzz
 

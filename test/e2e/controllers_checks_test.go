@@ -195,9 +195,10 @@ var staying = regexp.MustCompile(`(?m)^\s*warning: namespace (\S+) stays: it hol
 
 // checkUninstall checks that uninstall leaves nothing but the namespaces in which
 // a controller keeps something of its own, and names these.
-func (r *road) checkUninstall(t *testing.T, before []string) {
+func (r *road) checkUninstall(t *testing.T, before []string, more ...string) {
 	t.Helper()
-	out := r.mustCaisson(t, installLimit, "uninstall", "--purge", "--state-dir", "state")
+	out := r.mustCaisson(t, installLimit, append([]string{"uninstall", "--purge", "--state-dir", "state"}, more...)...)
+	r.kubectl(t, "delete", "namespace", "science", "--ignore-not-found", "--timeout=60s")
 	for _, found := range staying.FindAllStringSubmatch(out, -1) {
 		t.Logf("namespace %s stays", found[1])
 		r.kubectl(t, "delete", "namespace", found[1], "--timeout=60s")

@@ -15,7 +15,7 @@ func TestRealControllers(t *testing.T) {
 	if os.Getenv(envControllers) == "" {
 		t.Skip("run make e2e-controllers")
 	}
-	runInside(t, "TestControllersInside", 20*time.Minute, func(state string) {
+	runInside(t, "TestControllersInside", 45*time.Minute, func(state string) {
 		packCharts(t, filepath.Join(state, "charts"))
 	})
 }
@@ -66,6 +66,21 @@ func TestControllersInside(t *testing.T) {
 	r.checkSettled(t)
 	step("status and a second installation find nothing to do")
 
+	r.checkQuiet(t)
+
+	r.checkHandChange(t)
+	step("a change by hand is put right, and Kueue, which was away")
+	r.checkHanging(t)
+	step("a webhook that hung was waited for")
+	r.checkFailingVersion(t)
+	step("a version that cannot run went back")
+	r.checkUserObjects(t)
+	r.checkUninstall(t, before, "--remove-user-objects")
+	check(t, same(files, l.mirrors(t)))
+	step("uninstalled, objects of users too")
+	r.checkRoughInstall(t)
+	r.checkTraining(t)
+	step("installed again, with faults in the middle")
 	r.checkUninstall(t, before)
 	check(t, same(files, l.mirrors(t)))
 	step("uninstalled")

@@ -24,6 +24,7 @@ const (
 	envCluster     = "CAISSON_TEST_CLUSTER_BIN"     // directory of kube
 	envNode        = "CAISSON_TEST_NODE_BIN"        // directory of containerd and the network plugins
 	envControllers = "CAISSON_TEST_CONTROLLERS_BIN" // directory of real controllers
+	envQuiet       = "CAISSON_TEST_QUIET"           // how long nobody touches the real controllers' stack, while status looks for drift: 10m
 	envBinary      = "CAISSON_TEST_BINARY"          // the caisson to test, static
 	envState       = "CAISSON_E2E_STATE"            // inside the namespaces: the test's directory
 	envCgroup      = "CAISSON_E2E_CGROUP"           // inside: name of the control groups
