@@ -39,7 +39,7 @@ controllers:
 
 test: cluster tools
 	CAISSON_TEST_REQUIRE=1 CAISSON_TEST_CLUSTER_BIN="$$(test/build.sh cluster)" CAISSON_TEST_TOOLS_BIN="$$(test/build.sh tools)" \
-		$(GO) test -timeout 25m ./...
+		$(GO) test -timeout 45m ./...
 
 # Two nodes in namespaces of their own. It needs root, control groups of
 # version 1, iproute2, iptables and runc; where one is missing it says so and
@@ -66,7 +66,7 @@ lint: tools
 	@"$$(test/build.sh tools)"/staticcheck ./...
 
 race:
-	$(GO) test -race -short -timeout 25m $(RACE_PKGS)
+	$(GO) test -race -short -timeout 45m $(RACE_PKGS)
 
 imports:
 	$(GO) test -run 'Imports' -count=1 ./internal/ui/cli
