@@ -188,13 +188,13 @@ webhooks:
 - {name: open.x, failurePolicy: Ignore, clientConfig: {url: "https://a"}}
 - name: closed.x
   failurePolicy: Fail
-  clientConfig: {service: {name: s, namespace: n}}
+  clientConfig: {service: {name: s, namespace: there}}
   rules:
   - {apiGroups: ["*"], apiVersions: ["*"], operations: [CREATE], resources: ["*"]}
   - {apiGroups: [g.dev], apiVersions: [v1], operations: [UPDATE, CREATE], resources: ["things/status", things]}
 `)[0]
 	got := failClosedWebhooks(u)
-	if len(got) != 1 || got[0].name != "closed.x" || got[0].service != "s" || got[0].resource.Resource != "things" {
+	if len(got) != 1 || got[0].settings.Name != "closed.x" || got[0].settings.ClientConfig.Service.Name != "s" || !got[0].mutates || len(got[0].settings.Rules) != 2 {
 		t.Errorf("%+v", got)
 	}
 	pod := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Pod"}}

@@ -5,20 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/caisson/caisson/internal/api/object"
 )
@@ -28,17 +26,13 @@ var ErrWebhook = errors.New("the webhook does not answer")
 
 // webhook is one entry of a webhook configuration that fails closed.
 type webhook struct {
-	config    object.Ref
-	name      string
-	namespace string // of its Service; "" where it has a URL
-	service   string
-	resource  schema.GroupVersionResource // one of those it is asked about at creation; zero for none
-	spaces    *metav1.LabelSelector       // of namespaces that it guards; nil for all
-	objects   *metav1.LabelSelector       // of objects that it guards; nil for all
+	config   object.Ref
+	mutates  bool
+	settings admissionv1.ValidatingWebhook // a mutating one has these too
 }
 
-// failClosedWebhooks lists the webhooks of a configuration that are asked before something
-// is created and whose silence forbids it. Other kinds of objects have none.
+// failClosedWebhooks lists the webhooks of a configuration whose silence forbids what they
+// guard. Other kinds of objects have none, and one that cannot be read is left out.
 func failClosedWebhooks(u *unstructured.Unstructured) (out []webhook) {
 	if !IsWebhookConfiguration(object.RefOf(u)) {
 		return nil
@@ -46,62 +40,21 @@ func failClosedWebhooks(u *unstructured.Unstructured) (out []webhook) {
 	list, _, _ := unstructured.NestedSlice(u.Object, "webhooks")
 	for _, e := range list {
 		m, _ := e.(map[string]any)
-		if policy, _ := m["failurePolicy"].(string); policy != "Fail" && policy != "" {
+		h := webhook{config: object.RefOf(u), mutates: strings.HasPrefix(u.GetKind(), "Mutating")}
+		if runtime.DefaultUnstructuredConverter.FromUnstructured(m, &h.settings) != nil {
 			continue
 		}
-		h := webhook{config: object.RefOf(u)}
-		h.name, _ = m["name"].(string)
-		h.namespace, _, _ = unstructured.NestedString(m, "clientConfig", "service", "namespace")
-		h.service, _, _ = unstructured.NestedString(m, "clientConfig", "service", "name")
-		h.resource = guardedResource(m)
-		h.spaces, h.objects = readSelector(m, "namespaceSelector"), readSelector(m, "objectSelector")
-		out = append(out, h)
+		if p := h.settings.FailurePolicy; p == nil || *p == admissionv1.Fail {
+			out = append(out, h)
+		}
 	}
 	return out
 }
 
-// readSelector reads a label selector; one that cannot be read selects everything.
-func readSelector(webhook map[string]any, field string) *metav1.LabelSelector {
-	m, _, _ := unstructured.NestedMap(webhook, field)
-	var out metav1.LabelSelector
-	if m == nil || runtime.DefaultUnstructuredConverter.FromUnstructured(m, &out) != nil {
-		return nil
-	}
-	return &out
-}
-
-// guardedResource picks a resource, named in full, at whose creation the webhook is
-// asked.
-func guardedResource(webhook map[string]any) schema.GroupVersionResource {
-	rules, _, _ := unstructured.NestedSlice(webhook, "rules")
-	for _, e := range rules {
-		m, _ := e.(map[string]any)
-		operations, _, _ := unstructured.NestedStringSlice(m, "operations")
-		group, version := firstExactName(m, "apiGroups"), firstExactName(m, "apiVersions")
-		resource := firstExactName(m, "resources")
-		if !slices.Contains(operations, "CREATE") && !slices.Contains(operations, "*") || group == nil || version == nil || resource == nil {
-			continue
-		}
-		return schema.GroupVersionResource{Group: *group, Version: *version, Resource: *resource}
-	}
-	return schema.GroupVersionResource{}
-}
-
-// firstExactName is the first entry of a list of names that is no pattern and no
-// subresource.
-func firstExactName(rule map[string]any, key string) *string {
-	list, _, _ := unstructured.NestedStringSlice(rule, key)
-	for _, s := range list {
-		if !strings.ContainsAny(s, "*/") {
-			return &s
-		}
-	}
-	return nil
-}
-
 // WaitWebhooks waits until every webhook among the named objects that fails
-// closed answers: its Service has a ready endpoint, and creating something it
-// guards, in namespace and as a dry run, does not fail for want of an answer.
+// closed answers: its Service has a ready endpoint, and creating or changing something
+// it guards, in namespace and as a dry run, does not fail for want of an answer. One that
+// nothing on trial reaches is not waited for beyond its endpoint.
 // They are asked side by side. report, which may be nil, hears what is waited for,
 // and with an empty message that it no longer is; it is called from several
 // goroutines. Errors wrap ErrWebhook when ctx ends first.
@@ -179,28 +132,44 @@ func FirstOfEach(list []Unanswered) (out []Unanswered) {
 	return out
 }
 
+// Unasked is one webhook that nothing on trial reaches: it may answer or not.
+type Unasked struct {
+	Config  object.Ref `json:"config"`
+	Webhook string     `json:"webhook"`
+	Why     string     `json:"why"`
+}
+
 // UnansweredWebhooks asks, once and side by side, every webhook among the named
 // objects that fails closed, as WaitWebhooks does, and lists those that do not
 // answer.
 func (c *Client) UnansweredWebhooks(ctx context.Context, configs []object.Ref, namespace string) ([]Unanswered, error) {
+	silent, _, err := c.AskWebhooks(ctx, configs, namespace)
+	return silent, err
+}
+
+// AskWebhooks is UnansweredWebhooks, and lists as well those of which the endpoint is all
+// that is known.
+func (c *Client) AskWebhooks(ctx context.Context, configs []object.Ref, namespace string) (silent []Unanswered, unasked []Unasked, _ error) {
 	hooks, err := c.webhooksOf(ctx, configs)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	why := make([]string, len(hooks))
+	answers := make([]answer, len(hooks))
 	var g errgroup.Group
 	g.SetLimit(waiters)
 	for i, h := range hooks {
-		g.Go(func() error { why[i] = c.whyUnanswered(ctx, h, namespace); return nil })
+		g.Go(func() error { answers[i] = c.askWebhook(ctx, h, namespace); return nil })
 	}
 	_ = g.Wait()
-	var out []Unanswered
 	for i, h := range hooks {
-		if why[i] != "" {
-			out = append(out, Unanswered{Config: h.config, Webhook: h.name, Why: why[i]})
+		switch a := answers[i]; {
+		case a.silent != "":
+			silent = append(silent, Unanswered{Config: h.config, Webhook: h.settings.Name, Why: a.silent})
+		case a.unasked != "":
+			unasked = append(unasked, Unasked{Config: h.config, Webhook: h.settings.Name, Why: a.unasked})
 		}
 	}
-	return out, ctx.Err()
+	return silent, unasked, ctx.Err()
 }
 
 // outwaitWebhooks repeats an attempt while a webhook that is asked about it does not
@@ -253,93 +222,21 @@ const notAsked = "not asked"
 func (c *Client) waitWebhook(ctx context.Context, h webhook, namespace string, report func(object.Ref, string)) error {
 	last := notAsked
 	for {
-		why := c.whyUnanswered(ctx, h, namespace)
+		why := c.askWebhook(ctx, h, namespace).silent
 		switch {
 		case ctx.Err() != nil:
-			return fmt.Errorf("webhook %s of %s: %w: %s: %w", h.name, h.config, ErrWebhook, last, context.Cause(ctx))
+			return fmt.Errorf("webhook %s of %s: %w: %s: %w", h.settings.Name, h.config, ErrWebhook, last, context.Cause(ctx))
 		case why == "":
 			if last != notAsked {
 				report(h.config, "")
 			}
 			return nil
 		case why != last:
-			report(h.config, "webhook "+h.name+": "+why)
+			report(h.config, "webhook "+h.settings.Name+": "+why)
 		}
 		last = why
 		pause(ctx, time.Second)
 	}
-}
-
-// whyUnanswered says why a webhook does not answer, or "".
-func (c *Client) whyUnanswered(ctx context.Context, h webhook, namespace string) string {
-	if h.service != "" && !c.hasReadyEndpoint(ctx, h.namespace, h.service) {
-		return fmt.Sprintf("Service %s/%s has no ready endpoint", h.namespace, h.service)
-	}
-	if h.resource.Resource == "" {
-		return ""
-	}
-	namespace, err := c.guardedNamespace(ctx, h, namespace)
-	if err != nil || namespace == "" {
-		return "" // it guards nothing that there is
-	}
-	if err := c.dryRunCreate(ctx, h, namespace); err != nil && !webhookAnswered(err, h.name) {
-		return err.Error()
-	}
-	return ""
-}
-
-// guardedNamespace is a namespace in which the webhook is asked, the given one if it is
-// among them, or "".
-func (c *Client) guardedNamespace(ctx context.Context, h webhook, given string) (string, error) {
-	if h.spaces == nil {
-		return given, nil
-	}
-	selector, err := metav1.LabelSelectorAsSelector(h.spaces)
-	if err != nil {
-		return given, nil
-	}
-	list, err := c.Core.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
-	if err != nil {
-		return "", err
-	}
-	found := ""
-	for _, ns := range list.Items {
-		if ns.DeletionTimestamp == nil && (found == "" || ns.Name == given) {
-			found = ns.Name
-		}
-	}
-	return found, nil
-}
-
-// selectedLabels are labels that a selector asks for, as far as it says which.
-func selectedLabels(s *metav1.LabelSelector) map[string]string {
-	if s == nil {
-		return nil
-	}
-	out := maps.Clone(s.MatchLabels)
-	if out == nil {
-		out = map[string]string{}
-	}
-	for _, e := range s.MatchExpressions {
-		switch {
-		case e.Operator == metav1.LabelSelectorOpIn && len(e.Values) > 0:
-			out[e.Key] = e.Values[0]
-		case e.Operator == metav1.LabelSelectorOpExists:
-			out[e.Key] = "probe"
-		}
-	}
-	return out
-}
-
-// webhookAnswered says whether the refusal of a probe came after the named webhook was
-// asked, or without its being asked at all.
-func webhookAnswered(err error, name string) bool {
-	var status apierrors.APIStatus
-	switch {
-	case !errors.As(err, &status), apierrors.IsTimeout(err), apierrors.IsServerTimeout(err), apierrors.IsServiceUnavailable(err), apierrors.IsTooManyRequests(err):
-		return false
-	}
-	return !strings.Contains(err.Error(), "failed calling webhook") || !strings.Contains(err.Error(), name)
 }
 
 // hasReadyEndpoint says whether a Service has a ready endpoint. One that names a host
@@ -354,7 +251,7 @@ func (c *Client) hasReadyEndpoint(ctx context.Context, namespace, name string) b
 	}
 	list, err := c.Core.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + name})
 	if err != nil {
-		return true // the dry run tells
+		return true // the trial tells
 	}
 	for _, slice := range list.Items {
 		for _, e := range slice.Endpoints {
@@ -364,23 +261,4 @@ func (c *Client) hasReadyEndpoint(ctx context.Context, namespace, name string) b
 		}
 	}
 	return false
-}
-
-// dryRunCreate creates a minimal object that a webhook guards as a dry run. A refusal
-// is the usual answer, and any answer will do.
-func (c *Client) dryRunCreate(ctx context.Context, h webhook, namespace string) error {
-	kind, err := c.mapper.KindFor(h.resource)
-	if err != nil {
-		return nil // a resource that the server does not have guards nothing yet
-	}
-	u := &unstructured.Unstructured{Object: map[string]any{}}
-	u.SetGroupVersionKind(kind)
-	u.SetName("caisson-probe")
-	u.SetLabels(selectedLabels(h.objects))
-	place, err := c.resourceFor(u, namespace)
-	if err != nil {
-		return nil
-	}
-	_, err = place.Create(ctx, u, metav1.CreateOptions{FieldManager: Manager, DryRun: []string{metav1.DryRunAll}})
-	return err
 }

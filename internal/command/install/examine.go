@@ -234,10 +234,11 @@ func (e *examination) noteState(t *thing) {
 // examineWebhooks asks the component's own webhooks, and adds those that did not answer
 // when its objects were compared: a component is ready when what guards it answers.
 func (e *examination) examineWebhooks(ctx context.Context, c *journal.Installed) error {
-	list, err := e.cluster.UnansweredWebhooks(ctx, broughtWebhooks(c), c.Namespace)
+	list, unasked, err := e.cluster.AskWebhooks(ctx, broughtWebhooks(c), c.Namespace)
 	if err != nil {
 		return err
 	}
+	e.status.Unasked = unasked
 	for _, u := range list {
 		delete(e.silent, u.Webhook)
 	}

@@ -38,6 +38,9 @@ type ComponentStatus struct {
 	Drift   []Drift  `json:"drift,omitempty"`  // by object
 	// Kept are fields that are not compared, since other managers keep them.
 	Kept []KeptFields `json:"kept,omitempty"`
+	// Unasked are webhooks that nothing on trial reaches: their endpoint is ready, and no
+	// more is known of them.
+	Unasked []kube.Unasked `json:"unasked,omitempty"`
 }
 
 // KeptFields are those of one object.
