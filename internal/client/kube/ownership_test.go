@@ -110,15 +110,7 @@ webhooks:
 func TestAdditionsByHandAreDriftAndGoWhenApplied(t *testing.T) {
 	c, ns := connect(t), namespace(t, connect(t))
 	opt := ApplyOptions{Namespace: ns, Owner: "demo/web"}
-	applied := parse(t, `apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  selector: {matchLabels: {a: b}}
-  template:
-    metadata: {labels: {a: b}}
-    spec: {containers: [{name: main, image: "x:1", env: [{name: OURS, value: "1"}]}, {name: side, image: "y:1"}]}
-`)
+	applied := parse(t, deploymentText("web", "labels: {a: b}", `{containers: [{name: main, image: "x:1", env: [{name: OURS, value: "1"}]}, {name: side, image: "y:1"}]}`))
 	done, err := c.Apply(t.Context(), applied, opt)
 	if err != nil {
 		t.Fatal(err)
@@ -165,15 +157,7 @@ spec:
 func TestWhatWasAddedAsAWholeIsNotTold(t *testing.T) {
 	c, ns := connect(t), namespace(t, connect(t))
 	opt := ApplyOptions{Namespace: ns, Owner: "demo/web"}
-	applied := parse(t, `apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  selector: {matchLabels: {a: b}}
-  template:
-    metadata: {labels: {a: b}}
-    spec: {containers: [{name: main, image: "x:1"}]}
-`)
+	applied := parse(t, deploymentText("web", "labels: {a: b}", `{containers: [{name: main, image: "x:1"}]}`))
 	done, err := c.Apply(t.Context(), applied, opt)
 	if err != nil {
 		t.Fatal(err)
@@ -226,27 +210,11 @@ func TestWhatWasThereBeforeStaysInAnAdoptedObject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs := parse(t, `apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  selector: {matchLabels: {a: b}}
-  template:
-    metadata: {labels: {a: b}}
-    spec: {hostNetwork: true, containers: [{name: main, image: "x:1"}, {name: side, image: "y:1"}]}
-`)[0]
+	theirs := parse(t, deploymentText("web", "labels: {a: b}", `{hostNetwork: true, containers: [{name: main, image: "x:1"}, {name: side, image: "y:1"}]}`))[0]
 	if _, err := resource.Create(t.Context(), theirs, metav1.CreateOptions{FieldManager: "kubectl"}); err != nil {
 		t.Fatal(err)
 	}
-	ours := parse(t, `apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  selector: {matchLabels: {a: b}}
-  template:
-    metadata: {labels: {a: b}}
-    spec: {containers: [{name: main, image: "x:1"}]}
-`)
+	ours := parse(t, deploymentText("web", "labels: {a: b}", `{containers: [{name: main, image: "x:1"}]}`))
 	for range 3 {
 		if _, err := c.Apply(t.Context(), ours, opt); err != nil {
 			t.Fatal(err)

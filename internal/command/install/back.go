@@ -95,6 +95,10 @@ func (s *session) restoreComponent(ctx context.Context, c *journal.Installed, wa
 	if err := s.unlabelNodes(ctx, c, r.former.Plan); err != nil {
 		return r.entry, err
 	}
+	var err error
+	if r.objects, err = s.recordedObjects(ctx, r.former.Manifests); err != nil {
+		return r.entry, err
+	}
 	for _, part := range []func(context.Context) error{r.restoreDefinitions, r.removeNewObjects, r.restoreReleases, r.awaitWebhooks, r.restoreObjects, r.awaitWebhooks, r.newDefinitions} {
 		if err := part(ctx); err != nil {
 			return r.entry, err
@@ -124,10 +128,11 @@ func (s *session) releaseLeases(ctx context.Context, component string, leases []
 
 type restorer struct {
 	*session
-	now    *journal.Installed
-	former *journal.Former
-	engine *helm.Engine
-	entry  journal.Installed
+	now     *journal.Installed
+	former  *journal.Former
+	objects []*unstructured.Unstructured // the former plain ones
+	engine  *helm.Engine
+	entry   journal.Installed
 }
 
 // restoreDefinitions brings back the former custom resource definitions. Those that
@@ -229,11 +234,7 @@ func (r *restorer) keptDefinitions(ctx context.Context) (map[string]bool, error)
 // have to free them is.
 func (r *restorer) removeNewObjects(ctx context.Context) error {
 	was := slices.Clone(r.former.Objects)
-	former, err := r.recordedObjects(ctx, r.former.Manifests)
-	if err != nil {
-		return err
-	}
-	for _, u := range former {
+	for _, u := range r.objects {
 		was = append(was, r.cluster.Place(u, r.now.Namespace))
 	}
 	return r.cluster.DeleteOwned(ctx, refsWithout(r.now.Objects, was), r.ownerOf(r.now.Name))
@@ -242,23 +243,13 @@ func (r *restorer) removeNewObjects(ctx context.Context) error {
 // restoreObjects brings back the former plain objects, once the former releases are
 // there: their webhooks may guard them, and what is broken may be what changed.
 func (r *restorer) restoreObjects(ctx context.Context) error {
-	if r.former.Manifests != "" {
-		text, err := r.store.Objects(ctx, r.former.Manifests)
-		if err != nil {
-			return err
-		}
-		objects, err := kube.Parse(text)
-		if err != nil {
-			return err
-		}
-		objects = withoutFinished(r.cluster, objects, r.now.Namespace, r.former.Finished)
-		done, err := r.cluster.Apply(ctx, objects, r.applyOptions(r.now.Name, r.now.Namespace))
-		if err != nil {
-			return err
-		}
-		for _, a := range done {
-			r.entry.Objects = append(r.entry.Objects, a.Object)
-		}
+	objects := withoutFinished(r.cluster, r.objects, r.now.Namespace, r.former.Finished)
+	done, err := r.cluster.Apply(ctx, objects, r.applyOptions(r.now.Name, r.now.Namespace))
+	if err != nil {
+		return err
+	}
+	for _, a := range done {
+		r.entry.Objects = append(r.entry.Objects, a.Object)
 	}
 	r.entry.Objects = unionBy(r.entry.Objects, r.former.Objects, object.Ref.Key)
 	return nil

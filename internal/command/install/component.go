@@ -438,7 +438,7 @@ func (w *work) isHealthy(ctx context.Context, r helm.Release) bool {
 		g.Go(func() error {
 			t := thing{target: object.Target{Object: w.in.cluster.Place(u, w.c.Namespace)}, applied: u, opt: kube.ApplyOptions{Namespace: w.c.Namespace}}
 			err := t.observe(ctx, w.in.cluster, live)
-			if t.err != nil {
+			if t.err != nil && ctx.Err() == nil {
 				w.in.warn(w.c.Name, "%s could not be compared, and stays as it is: %v", t.target.Object, t.err)
 			}
 			if err == nil && (!t.state.Ready && (!t.state.Missing || !isRemovedWhenDone(u)) || len(t.found.Differences) > 0) {

@@ -33,19 +33,24 @@ type examination struct {
 
 // commonLook is what the examinations of all components share.
 type commonLook struct {
-	live     *kube.Comparer
-	from     sources
-	definers map[string]int // how many components bring a definition, by its name
+	live        *kube.Comparer
+	from        sources
+	definitions map[string][]*unstructured.Unstructured // by the component that brings them
+	definers    map[string]int                          // how many components bring a definition, by its name
 }
 
 // newLook gathers what examinations share.
 func (s *session) newLook(ctx context.Context) (*commonLook, error) {
-	l := &commonLook{live: s.cluster.NewComparer(), from: s.allowedSources(ctx), definers: map[string]int{}}
+	l := &commonLook{
+		live: s.cluster.NewComparer(), from: s.allowedSources(ctx),
+		definitions: map[string][]*unstructured.Unstructured{}, definers: map[string]int{},
+	}
 	for _, c := range s.journal.Installed {
 		crds, err := s.recordedObjects(ctx, c.Definitions)
 		if err != nil {
 			return nil, err
 		}
+		l.definitions[c.Name] = crds
 		for _, u := range crds {
 			l.definers[u.GetName()]++
 		}
@@ -156,11 +161,7 @@ func (e *examination) addOwnObjects(ctx context.Context, c *journal.Installed) e
 		u := applied[o.Key()]
 		e.things = append(e.things, thing{target: object.Target{Object: o}, applied: u, opt: kube.ApplyOptions{Namespace: c.Namespace, Owner: owner}, brief: u != nil && isRemovedWhenDone(u) || containsRef(c.Finished, o)})
 	}
-	crds, err := e.recordedObjects(ctx, c.Definitions)
-	if err != nil {
-		return err
-	}
-	for _, u := range crds {
+	for _, u := range e.common.definitions[c.Name] {
 		t := thing{target: object.Target{Object: object.RefOf(u), Condition: "Established"}, opt: kube.ApplyOptions{Owner: owner}}
 		if e.common.definers[u.GetName()] == 1 && containsRef(e.journal.Made, t.target.Object) {
 			t.applied = u // another's, or one that several bring, may rightly be otherwise

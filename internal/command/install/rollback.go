@@ -91,23 +91,6 @@ func named(component string) []string {
 	return []string{component}
 }
 
-// refuseNeeded refuses to remove components that others need which are not chosen.
-func (s *session) refuseNeeded(going, chosen []journal.Installed) (err error) {
-	has := func(list []journal.Installed, name string) bool {
-		return slices.ContainsFunc(list, func(c journal.Installed) bool { return c.Name == name })
-	}
-	s.readJournal(func(j *journal.Journal) {
-		for _, c := range j.Installed {
-			for _, n := range c.Needs {
-				if has(going, n) && !has(chosen, c.Name) {
-					err = fmt.Errorf("removing component %s: %w: %s", n, ErrNeeded, c.Name)
-				}
-			}
-		}
-	})
-	return err
-}
-
 // awaitRestored waits until what went back is ready as it was. Where that fails, the next
 // rollback goes on with the waiting.
 func (s *session) awaitRestored(ctx context.Context) error {

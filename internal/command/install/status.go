@@ -163,7 +163,7 @@ func (s *session) unfinished() *Entry {
 	settled := map[string]bool{}
 	for i, r := range slices.Backward(s.journal.Runs) {
 		whole, last := isWhole(r), i == len(s.journal.Runs)-1
-		if r.State != journal.Done && (last || whole) && (last || !areSettled(r, settled)) {
+		if r.State != journal.Done && (last || whole && !areSettled(r, settled)) {
 			e := entryOf(r)
 			return &e
 		}

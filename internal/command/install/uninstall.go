@@ -86,15 +86,30 @@ func (s *session) listRemovable(name string) (out []journal.Installed, err error
 		for _, c := range slices.Backward(j.Installed) {
 			if name == "" || c.Name == name {
 				out = append(out, c)
-			} else if slices.Contains(c.Needs, name) {
-				err = fmt.Errorf("removing component %s: %w: %s", name, ErrNeeded, c.Name)
 			}
 		}
 	})
-	if err == nil && len(out) == 0 && name != "" {
-		err = fmt.Errorf("removing component %s: %w", name, journal.ErrNone)
+	if len(out) == 0 && name != "" {
+		return nil, fmt.Errorf("removing component %s: %w", name, journal.ErrNone)
 	}
-	return out, err
+	return out, s.refuseNeeded(out, out)
+}
+
+// refuseNeeded refuses to remove components that others need which are not chosen.
+func (s *session) refuseNeeded(going, chosen []journal.Installed) (err error) {
+	has := func(list []journal.Installed, name string) bool {
+		return slices.ContainsFunc(list, func(c journal.Installed) bool { return c.Name == name })
+	}
+	s.readJournal(func(j *journal.Journal) {
+		for _, c := range j.Installed {
+			for _, n := range c.Needs {
+				if has(going, n) && !has(chosen, c.Name) {
+					err = fmt.Errorf("removing component %s: %w: %s", n, ErrNeeded, c.Name)
+				}
+			}
+		}
+	})
+	return err
 }
 
 func (s *session) removeAll(ctx context.Context, list []journal.Installed) error {

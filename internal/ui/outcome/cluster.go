@@ -121,7 +121,7 @@ func Status(r install.StatusResult) (p output.Page) {
 		kept += countKept(c)
 	}
 	if kept > 0 {
-		p.Say("  %s kept by controllers not compared; --json names them", output.Count(kept, "field"))
+		p.Say("  %s kept by controllers not compared; --output json names them", output.Count(kept, "field"))
 	}
 	return p
 }
@@ -210,7 +210,7 @@ func Removal(r install.Removal) (p output.Page) {
 			p.Say("    %s", output.Clean(o.String()))
 		}
 		if more := len(u.Objects) - mostObjects; more > 0 {
-			p.Say("    and %d more; --json names them", more)
+			p.Say("    and %d more; --output json names them", more)
 		}
 	}
 	p.Say("uninstall asks for one of --remove-user-objects, which deletes them first, and --leave-user-objects")
