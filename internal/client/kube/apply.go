@@ -69,7 +69,8 @@ type ApplyOptions struct {
 	// Force takes every conflicting field whoever holds it.
 	Force bool
 	// Patience is how long an object that a webhook guards is tried again while
-	// that webhook does not answer.
+	// that webhook does not answer. What a webhook denies is tried again for ten
+	// seconds of it.
 	Patience time.Duration
 	// Report, which may be nil, hears what is waited for.
 	Report func(object.Ref, string)

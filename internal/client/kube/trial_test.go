@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,22 +27,30 @@ import (
 
 // allowing is the server of a webhook that allows everything. The other certificate is not
 // its own.
-type allowing struct{ url, ca, other string }
+type allowing struct {
+	url, ca, other string
+	denies         *atomic.Int64 // requests that are denied before
+}
 
 func newAllowing(t *testing.T) allowing {
 	t.Helper()
+	denies := &atomic.Int64{}
 	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		_, uid, _ := strings.Cut(string(body), `"uid":"`)
 		uid, _, _ = strings.Cut(uid, `"`)
 		w.Header().Set("Content-Type", "application/json")
+		if denies.Add(-1) >= 0 {
+			fmt.Fprintf(w, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":%q,"allowed":false,"status":{"message":"what it names is not found"}}}`, uid)
+			return
+		}
 		fmt.Fprintf(w, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":%q,"allowed":true}}`, uid)
 	})
 	server := httptest.NewUnstartedServer(answer)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	return allowing{server.URL, encodeCertificate(server.Certificate().Raw), encodeCertificate(newCertificate(t))}
+	return allowing{server.URL, encodeCertificate(server.Certificate().Raw), encodeCertificate(newCertificate(t)), denies}
 }
 
 func encodeCertificate(raw []byte) string {
@@ -62,8 +71,8 @@ func newCertificate(t *testing.T) []byte {
 	return raw
 }
 
-// applyHook installs a webhook configuration of one webhook and returns what asking says.
-func applyHook(t *testing.T, c *Client, kind, namespace string, s allowing, trusted bool, rules string) (silent []Unanswered, unasked []Unasked) {
+// applyHook installs a webhook configuration of one webhook.
+func applyHook(t *testing.T, c *Client, kind, namespace string, s allowing, trusted bool, rules string) []object.Ref {
 	t.Helper()
 	ca := s.other
 	if trusted {
@@ -86,9 +95,15 @@ webhooks:
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := []object.Ref{done[0].Object}
+	return []object.Ref{done[0].Object}
+}
+
+// askHook installs a webhook configuration of one webhook and returns what asking says.
+func askHook(t *testing.T, c *Client, kind, namespace string, s allowing, trusted bool, rules string) (silent []Unanswered, unasked []Unasked) {
+	t.Helper()
+	config := applyHook(t, c, kind, namespace, s, trusted, rules)
 	defer func() { _ = c.Delete(context.Background(), config) }()
-	silent, unasked, err = c.AskWebhooks(t.Context(), config, namespace)
+	silent, unasked, err := c.AskWebhooks(t.Context(), config, namespace)
 	for range 50 { // the server reads the configuration a moment later
 		if err != nil || len(silent)+len(unasked) > 0 || trusted {
 			break
@@ -125,10 +140,10 @@ func TestWebhooksAreAskedByWhatGetsThrough(t *testing.T) {
 	ask := func(name, rules string) {
 		t.Helper()
 		for _, kind := range []string{"ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"} {
-			if silent, unasked := applyHook(t, c, kind, ns, server, false, rules); len(silent) != 1 || !strings.Contains(silent[0].Why, "certificate") {
+			if silent, unasked := askHook(t, c, kind, ns, server, false, rules); len(silent) != 1 || !strings.Contains(silent[0].Why, "certificate") {
 				t.Errorf("%s, %s that is not trusted: silent %v, not asked %v", name, kind, silent, unasked)
 			}
-			if silent, unasked := applyHook(t, c, kind, ns, server, true, rules); len(silent)+len(unasked) > 0 {
+			if silent, unasked := askHook(t, c, kind, ns, server, true, rules); len(silent)+len(unasked) > 0 {
 				t.Errorf("%s, %s: silent %v, not asked %v", name, kind, silent, unasked)
 			}
 		}
@@ -137,7 +152,7 @@ func TestWebhooksAreAskedByWhatGetsThrough(t *testing.T) {
 		ask(name, rules)
 	}
 	guarded := rule("test.caisson.dev", "CREATE", "guardeds")
-	if silent, unasked := applyHook(t, c, "ValidatingWebhookConfiguration", ns, server, false, guarded); len(silent) != 0 || len(unasked) != 1 || !strings.Contains(unasked[0].Why, "spec") {
+	if silent, unasked := askHook(t, c, "ValidatingWebhookConfiguration", ns, server, false, guarded); len(silent) != 0 || len(unasked) != 1 || !strings.Contains(unasked[0].Why, "spec") {
 		t.Errorf("without an object: silent %v, not asked %v", silent, unasked)
 	}
 	if _, err := c.Apply(t.Context(), parse(t, "apiVersion: test.caisson.dev/v1\nkind: Guarded\nmetadata: {name: one}\nspec: {}\n"), ApplyOptions{Namespace: ns}); err != nil {
@@ -146,7 +161,7 @@ func TestWebhooksAreAskedByWhatGetsThrough(t *testing.T) {
 	ask("custom resources", guarded)
 	ask("custom resources that change", rule("test.caisson.dev", "UPDATE", "guardeds"))
 	ask("a group", rule("test.caisson.dev", "CREATE", "*"))
-	if silent, unasked := applyHook(t, c, "ValidatingWebhookConfiguration", ns, server, false, rule("", "DELETE", "pods")); len(silent) != 0 || len(unasked) != 1 {
+	if silent, unasked := askHook(t, c, "ValidatingWebhookConfiguration", ns, server, false, rule("", "DELETE", "pods")); len(silent) != 0 || len(unasked) != 1 {
 		t.Errorf("deleting: silent %v, not asked %v", silent, unasked)
 	}
 }
@@ -164,8 +179,44 @@ func TestAWebhookThatCannotBeAskedIsNoAnswer(t *testing.T) {
 	nobody.Core = core
 	server := newAllowing(t)
 	rules := `{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [configmaps]}`
-	silent, unasked := applyHook(t, &nobody, "ValidatingWebhookConfiguration", ns, server, false, rules)
+	silent, unasked := askHook(t, &nobody, "ValidatingWebhookConfiguration", ns, server, false, rules)
 	if len(silent) != 0 || len(unasked) != 1 || !strings.Contains(unasked[0].Why, "namespaces") {
 		t.Errorf("silent %v, not asked %v", silent, unasked)
+	}
+}
+
+// A webhook that decides by its cache denies for a moment what names an object that was
+// made just before.
+func TestWhatIsDeniedForAMomentIsTriedAgain(t *testing.T) {
+	c, ns := connect(t), namespace(t, connect(t))
+	hook := newAllowing(t)
+	config := applyHook(t, c, "ValidatingWebhookConfiguration", ns, hook, true, `{apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [configmaps]}`)
+	t.Cleanup(func() { _ = c.Delete(context.Background(), config) })
+	told := ""
+	opt := ApplyOptions{Namespace: ns, Report: func(_ object.Ref, text string) { told += text }}
+	configMap := func(name string) error {
+		_, err := c.Apply(t.Context(), parse(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "+name+"}\n"), opt)
+		return err
+	}
+	hook.denies.Store(1 << 30)
+	eventually(t, "the webhook to be asked", func() string {
+		if err := configMap("early"); err != nil {
+			return ""
+		}
+		return "it is not"
+	})
+	opt.Patience = time.Minute
+	hook.denies.Store(2)
+	if err := configMap("soon"); err != nil || !strings.Contains(told, "is denied by webhook trial.caisson.dev") {
+		t.Errorf("told was %q, %v", told, err)
+	}
+	hook.denies.Store(1 << 30)
+	if err := configMap("never"); err == nil || !strings.Contains(err.Error(), "what it names is not found") {
+		t.Errorf("what is denied for good gives %v", err)
+	}
+	opt.Patience = 0
+	before := hook.denies.Load()
+	if err := configMap("at-once"); err == nil || before-hook.denies.Load() != 1 {
+		t.Errorf("without patience it was asked %d times", before-hook.denies.Load())
 	}
 }

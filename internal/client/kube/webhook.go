@@ -174,27 +174,51 @@ func (c *Client) AskWebhooks(ctx context.Context, configs []object.Ref, namespac
 
 // outwaitWebhooks repeats an attempt while a webhook that is asked about it does not
 // answer, for as long as opt allows: while its pods start or are replaced, what it
-// guards is refused although nothing is wrong with it.
+// guards is refused although nothing is wrong with it. What a webhook denies is tried
+// again for a moment.
 func outwaitWebhooks(ctx context.Context, o object.Ref, opt ApplyOptions, attempt func() error) error {
 	waiting, cancel := context.WithTimeout(ctx, opt.Patience)
 	defer cancel()
-	last := ""
+	last, began := "", time.Now()
 	for {
 		err := attempt()
-		name, silent := SilentWebhook(err)
-		if !silent || waiting.Err() != nil {
+		trouble := webhookTrouble(err, time.Since(began))
+		if trouble == "" || waiting.Err() != nil {
 			if opt.Report != nil && last != "" {
 				opt.Report(o, "")
 			}
 			return err
 		}
-		if opt.Report != nil && name != last {
-			opt.Report(o, "waits for webhook "+name+", which does not answer: "+err.Error())
+		if opt.Report != nil && trouble != last {
+			opt.Report(o, trouble+": "+err.Error())
 		}
-		last = name
+		last = trouble
 		pause(waiting, webhookInterval)
 	}
 }
+
+// webhookTrouble says of an error, after so long, for which webhook's sake it is worth
+// trying again; "" for none.
+func webhookTrouble(err error, after time.Duration) string {
+	if name, silent := SilentWebhook(err); silent {
+		return "waits for webhook " + name + ", which does not answer"
+	}
+	if err == nil || after >= deniedFor {
+		return ""
+	}
+	if found := denied.FindStringSubmatch(err.Error()); found != nil {
+		return "is denied by webhook " + found[1] + ", which may not know yet what was made just before"
+	}
+	return ""
+}
+
+// deniedFor is how long what a webhook denies is tried again. Many decide by what they
+// have in their cache, where a new object arrives a moment after it was made.
+const deniedFor = 10 * time.Second
+
+// denied is how the API server says that a webhook said no, and how that reads where it
+// was about a Secret.
+var denied = regexp.MustCompile(`admission webhook "([^"]*)" (?:denied the request|refuses it)`)
 
 // webhookInterval is the time between two attempts that a silent webhook refuses.
 const webhookInterval = time.Second
