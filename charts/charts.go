@@ -9,7 +9,7 @@ import (
 
 // files are the charts, a folder each. "all:" takes their _helpers.tpl too.
 //
-//go:embed all:gpu-queues all:model-serving
+//go:embed all:gpu-probe all:gpu-queues all:model-serving all:node-agent
 var files embed.FS
 
 // Names are the charts' names, sorted.
@@ -33,15 +33,3 @@ func FS(name string) (fs.FS, bool) {
 	folder, err := fs.Sub(files, name)
 	return folder, err == nil
 }
-
-// Mirror is the node agent of the reference strategy mirror: a ConfigMap and a
-// DaemonSet. Words that begin with $ are filled in by package install.
-//
-//go:embed mirror.yaml
-var Mirror []byte
-
-// Probe is what reads a node's own files for the nodes command: a DaemonSet.
-// Words that begin with $ are filled in by package nodes.
-//
-//go:embed probe.yaml
-var Probe []byte

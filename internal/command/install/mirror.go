@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/caisson/caisson/charts"
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/api/plan"
@@ -29,9 +28,8 @@ var ErrAuthority = errors.New("the registry's CA file changed since the plan was
 
 // Names inside the agent's objects.
 const (
-	mirrorConfigKey = "mirror.json"
-	mirrorLabel     = "caisson.dev/agent=mirror,caisson.dev/stack="
-	removeArgument  = "--remove"
+	mirrorLabel    = "caisson.dev/agent=mirror,caisson.dev/stack="
+	removeArgument = "--remove"
 )
 
 // changeNodes brings what the plan changes on nodes, before any component. The
@@ -40,7 +38,7 @@ func (in *installer) changeNodes(ctx context.Context) error {
 	if in.plan.Nodes == nil {
 		return nil
 	}
-	objects, err := in.nodeObjects()
+	objects, err := in.nodeObjects(ctx)
 	if err != nil {
 		return err
 	}
@@ -56,7 +54,7 @@ func (in *installer) changeNodes(ctx context.Context) error {
 }
 
 // nodeObjects are the objects of the site's strategy.
-func (in *installer) nodeObjects() ([]*unstructured.Unstructured, error) {
+func (in *installer) nodeObjects(ctx context.Context) ([]*unstructured.Unstructured, error) {
 	ca, err := readAuthority(in.plan)
 	if err != nil {
 		return nil, err
@@ -69,7 +67,7 @@ func (in *installer) nodeObjects() ([]*unstructured.Unstructured, error) {
 		}
 		return out, nil
 	}
-	if out, err = agentObjects(config, in.plan.Nodes); err != nil {
+	if out, err = agentObjects(ctx, config, in.plan.Nodes); err != nil {
 		return nil, err
 	}
 	for _, u := range out { // adds the pull secret
@@ -95,68 +93,36 @@ func readAuthority(p *plan.Plan) ([]byte, error) {
 	return data, nil
 }
 
-// agentObjects fills in the agent's manifest: the ConfigMap, then the DaemonSet.
-func agentObjects(c mirror.Config, n *plan.NodeChange) ([]*unstructured.Unstructured, error) {
+// agentObjects renders the agent's chart: the ConfigMap, then the DaemonSet.
+func agentObjects(ctx context.Context, c mirror.Config, n *plan.NodeChange) ([]*unstructured.Unstructured, error) {
 	data, err := json.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the agent's configuration: %w", err)
 	}
-	text := strings.NewReplacer("$STACK", c.Stack, "$IMAGE", string(n.Agent), "$DIGEST", digest.FromBytes(data).String()).Replace(string(charts.Mirror))
-	objects, err := kube.Parse([]byte(text))
-	if err != nil {
-		return nil, fmt.Errorf("reading the agent's manifest: %w", err)
+	var directories []any // of the nodes' runtimes, and no other
+	for _, r := range n.Runtimes {
+		directories = append(directories, runtimeDirectories(r)...)
 	}
-	for _, u := range objects {
-		switch u.GetKind() {
-		case "ConfigMap":
-			err = unstructured.SetNestedField(u.Object, string(data), "data", mirrorConfigKey)
-		case "DaemonSet":
-			err = mountDirectories(u, n.Runtimes)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading the agent's manifest: %w", err)
-		}
-	}
-	return objects, nil
+	return helm.RenderOurs(ctx, "node-agent", map[string]any{
+		"stack": c.Stack, "image": string(n.Agent), "config": string(data), "directories": directories,
+	})
 }
 
-// nodeDirectory is a directory of the node that the agent sees.
-type nodeDirectory struct {
-	flag, name, path string
-	readOnly         bool
-}
-
-// runtimeDirectories are those that the agent needs for a runtime.
-func runtimeDirectories(runtime string) []nodeDirectory {
+// runtimeDirectories are the node's directories that the agent needs for a runtime.
+func runtimeDirectories(runtime string) []any {
+	directory := func(flag, name, path string, readOnly bool) any {
+		return map[string]any{"flag": flag, "name": name, "path": path, "readOnly": readOnly}
+	}
 	if runtime == "containerd" {
-		return []nodeDirectory{
-			{"--containerd", "certs", mirror.ContainerdDir, false},
-			{"--containerd-config", "containerd", "/etc/containerd", true},
+		return []any{
+			directory("--containerd", "certs", mirror.ContainerdDir, false),
+			directory("--containerd-config", "containerd", "/etc/containerd", true),
 		}
 	}
-	return []nodeDirectory{
-		{"--crio", "registries", mirror.CRIODir, false},
-		{"--crio-certs", "authorities", mirror.CRIOCertsDir, false},
+	return []any{
+		directory("--crio", "registries", mirror.CRIODir, false),
+		directory("--crio-certs", "authorities", mirror.CRIOCertsDir, false),
 	}
-}
-
-// mountDirectories gives the agent the directories of the node's runtimes and no other.
-func mountDirectories(set *unstructured.Unstructured, runtimes []string) error {
-	pod, _, err := unstructured.NestedMap(set.Object, "spec", "template", "spec")
-	if err != nil {
-		return err
-	}
-	containers, _ := pod["containers"].([]any)
-	main, _ := containers[0].(map[string]any)
-	for _, r := range runtimes {
-		for _, d := range runtimeDirectories(r) {
-			inside := "/node/" + d.name
-			main["args"] = append(main["args"].([]any), d.flag+"="+inside)
-			main["volumeMounts"] = append(main["volumeMounts"].([]any), map[string]any{"name": d.name, "mountPath": inside, "readOnly": d.readOnly})
-			pod["volumes"] = append(pod["volumes"].([]any), map[string]any{"name": d.name, "hostPath": map[string]any{"path": d.path, "type": "DirectoryOrCreate"}})
-		}
-	}
-	return unstructured.SetNestedMap(set.Object, pod, "spec", "template", "spec")
 }
 
 // clearTimeout bounds the wait until every node is cleared.

@@ -67,7 +67,7 @@ func TestMirrorStrategy(t *testing.T) {
 		t.Fatal(err)
 	}
 	var c mirror.Config
-	text, _, _ := unstructured.NestedString(u.Object, "data", mirrorConfigKey)
+	text, _, _ := unstructured.NestedString(u.Object, "data", "mirror.json")
 	if err := json.Unmarshal([]byte(text), &c); err != nil || c.Registry != strings.TrimSuffix(base, "/") || !c.PlainHTTP {
 		t.Errorf("%s, %v", text, err)
 	}

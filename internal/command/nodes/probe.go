@@ -11,11 +11,11 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/caisson/caisson/charts"
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/client/agent"
+	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/gpu"
@@ -116,7 +116,7 @@ func reportLeftover(name string, err error) event.Finding {
 
 // makeQuestion makes the DaemonSet and how to hear it.
 func (p *prober) makeQuestion(ctx context.Context, c *gpu.Catalogue, client *kube.Client) (kube.Question, error) {
-	set, err := p.makeSet()
+	set, err := p.makeSet(ctx)
 	if err != nil {
 		return kube.Question{}, err
 	}
@@ -127,17 +127,17 @@ func (p *prober) makeQuestion(ctx context.Context, c *gpu.Catalogue, client *kub
 	}}, err
 }
 
-// makeSet fills in the probe's manifest, under a name of its own.
-func (p *prober) makeSet() (*unstructured.Unstructured, error) {
+// makeSet renders the chart of the probe, under a name of its own.
+func (p *prober) makeSet(ctx context.Context) (*unstructured.Unstructured, error) {
 	name := "caisson-probe-" + strings.ToLower(rand.Text()[:8])
-	objects, err := kube.Parse([]byte(strings.NewReplacer("$NAME", name, "$IMAGE", string(p.image)).Replace(string(charts.Probe))))
+	objects, err := helm.RenderOurs(ctx, "gpu-probe", map[string]any{
+		"name": name, "image": string(p.image), "arch": p.arch,
+		"networkPolicy": map[string]any{"enabled": false}, // it is gone before one would count
+	})
 	if err != nil || len(objects) != 1 {
-		return nil, fmt.Errorf("reading the probe's manifest: %d objects, %w", len(objects), err)
+		return nil, fmt.Errorf("making the probe's DaemonSet: %d objects, %w", len(objects), err)
 	}
-	if p.arch != "" {
-		err = unstructured.SetNestedField(objects[0].Object, p.arch, "spec", "template", "spec", "nodeSelector", "kubernetes.io/arch")
-	}
-	return objects[0], err
+	return objects[0], nil
 }
 
 // makeSecret lets the set's pods pull as the site says: with a copy of its secret, or
