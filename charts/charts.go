@@ -9,7 +9,7 @@ import (
 
 // files are the charts, a folder each. "all:" takes their _helpers.tpl too.
 //
-//go:embed all:gpu-probe all:gpu-queues all:model-serving all:node-agent all:site-hub all:training-runtimes
+//go:embed all:feature-store all:gpu-probe all:gpu-queues all:model-serving all:node-agent all:site-hub all:training-runtimes
 var files embed.FS
 
 // Names are the charts' names, sorted.
