@@ -377,3 +377,17 @@ func TestTrainingNeedsNoInstaller(t *testing.T) {
 		}
 	}
 }
+
+// TestModelsWithNamesThatKServeRefuses: they stop the chart only where they are served.
+func TestModelsWithNamesThatKServeRefuses(t *testing.T) {
+	named := maps.Clone(tiny)
+	named["name"] = "7b.chat"
+	_, err := render(t, "model-serving", "trial", servingValues(manyKinds, named, nil), kubernetes[0])
+	if err == nil || !strings.Contains(err.Error(), "7b.chat") || !strings.Contains(err.Error(), "serve: false") {
+		t.Error(err)
+	}
+	left := servingValues(manyKinds, named, map[string]any{"serve": false})
+	if _, err := render(t, "model-serving", "trial", left, kubernetes[0]); err != nil {
+		t.Error(err)
+	}
+}

@@ -91,7 +91,7 @@ resources:
         matchLabels: {kubernetes.io/metadata.name: {{ .namespace }}}
       podSelector:
         matchLabels:
-          {{- toYaml .podLabels | nindent 10 }}
+          {{- default (dict "k8s-app" "kube-dns") .podLabels | toYaml | nindent 10 }}
     {{- range .cidrs }}
     - ipBlock: {cidr: {{ . | quote }}}
     {{- end }}
@@ -116,7 +116,7 @@ resources:
         matchLabels: {kubernetes.io/metadata.name: {{ default $.Release.Namespace .namespace }}}
       podSelector:
         matchLabels:
-          {{- toYaml .podLabels | nindent 10 }}
+          {{- default (dict "app.kubernetes.io/name" "valkey") .podLabels | toYaml | nindent 10 }}
     {{- range .cidrs }}
     - ipBlock: {cidr: {{ . | quote }}}
     {{- end }}

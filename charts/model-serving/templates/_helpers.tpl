@@ -53,6 +53,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- fail (printf "model-serving: there is no model %s in the bundle; it has: %s" .name (keys $facts | sortAlpha | join ", ")) -}}
 {{- end -}}
 {{- if and (hasKey $facts .name) (ternary .serve true (hasKey . "serve")) -}}
+{{- if not (regexMatch "^[a-z][-a-z0-9]{0,49}$" .name) -}}
+{{- fail (printf "model-serving: model %s: the name of an InferenceService is a letter and then letters, digits and hyphens, 50 at most; name the model otherwise in the stack, or leave it out with serve: false" .name) -}}
+{{- end -}}
 {{- $model := mergeOverwrite (deepCopy (get $facts .name)) (deepCopy .) -}}
 {{- with .draft -}}
 {{- if not (hasKey $facts .) -}}{{- fail (printf "model-serving: model %s has the draft model %s, which the bundle does not have" $model.name .) -}}{{- end -}}
@@ -157,10 +160,13 @@ one node, where they can divide the model's attention heads.
 {{/* Says that a model fits nowhere: what it takes, what there is, and what to do. */}}
 {{- define "model-serving.refuse" -}}
 {{- $model := .model -}}
+{{- $runtimes := .runtimes -}}
 {{- $there := list -}}
 {{- range .gpus -}}
-{{- $what := printf "%d x %s (%d GiB%s)" (int64 .count) .name (int64 .memoryGiB) (ternary (printf ", shared by %d" (int64 .shared)) "" (gt (int64 .shared) 0)) -}}
-{{- $there = append $there $what -}}
+{{- $more := "" -}}
+{{- if .shared -}}{{- $more = printf ", shared by %d" (int64 .shared) -}}{{- end -}}
+{{- if not (get (get $runtimes .vendor) "enabled") -}}{{- $more = printf "%s, without a runtime: see runtimes.%s" $more .vendor -}}{{- end -}}
+{{- $there = append $there (printf "%d x %s (%d GiB%s)" (int64 .count) .name (int64 .memoryGiB) $more) -}}
 {{- end -}}
 {{- $need := printf "%s GiB (%s GiB of weights, %s GiB of KV cache for %d tokens) and %d GiB on each GPU" (include "model-serving.gib" (add .need.weights .need.cache)) (include "model-serving.gib" .need.weights) (include "model-serving.gib" .need.cache) (int64 .need.tokens) (int64 .sizing.overheadGiB) -}}
 {{- $pods := "" -}}
@@ -187,7 +193,7 @@ one node, where they can divide the model's attention heads.
 {{- $chosen := include "model-serving.choose" (dict "model" $model "need" $need "candidates" $candidates "sizing" $sizing "taken" $taken) | fromJson -}}
 {{- $small := le (add $need.weights $need.cache) (mul (int64 $sizing.cpuMaxGiB) 1024) -}}
 {{- if and (not $chosen) (not (and $root.Values.runtimes.cpu.enabled $small (or (eq $gpu "none") $model.cpu))) -}}
-{{- include "model-serving.refuse" (dict "model" $model "need" $need "gpus" $root.Values.site.gpus "gpu" $gpu "sizing" $sizing) -}}
+{{- include "model-serving.refuse" (dict "model" $model "need" $need "gpus" $root.Values.site.gpus "gpu" $gpu "sizing" $sizing "runtimes" $root.Values.runtimes) -}}
 {{- end -}}
 {{- if $chosen -}}
 {{- $used := add (int64 (default 0 (get $taken $chosen.kind.name))) (mul (int64 (default 1 $model.replicas)) (int64 $chosen.gpus)) -}}
@@ -223,7 +229,7 @@ one node, where they can divide the model's attention heads.
         matchLabels: {kubernetes.io/metadata.name: {{ .namespace }}}
       podSelector:
         matchLabels:
-          {{- toYaml .podLabels | nindent 10 }}
+          {{- default (dict "k8s-app" "kube-dns") .podLabels | toYaml | nindent 10 }}
     {{- range .cidrs }}
     - ipBlock: {cidr: {{ . | quote }}}
     {{- end }}
