@@ -162,8 +162,11 @@ known, it is more than there can be: then Kubernetes alone says what fits.
     - name: {{ $flavor.name }}
       resources:
         {{- range $offer := $flavor.offers }}
+        {{- $part := 0 }}
+        {{- if $offer.key }}
         {{- $parted := include "gpu-queues.parts" (dict "offer" $offer "teams" $teams) | fromJson }}
-        {{- $part := ternary $parted.pool (get $parted.parts (default "" $team.name)) (empty $team) }}
+        {{- $part = ternary $parted.pool (get $parted.parts (default "" $team.name)) (empty $team) }}
+        {{- end }}
         {{- $unlimited := ternary "0" "100000" (empty $team) }}
         - name: {{ $offer.name | quote }}
           nominalQuota: {{ include "gpu-queues.quantity" (dict "offer" $offer "part" $part "unlimited" $unlimited) | quote }}
