@@ -9,7 +9,8 @@ import (
 
 // files are the charts, a folder each. "all:" takes their _helpers.tpl too.
 //
-//go:embed all:feature-store all:gpu-probe all:gpu-queues all:model-serving all:node-agent all:site-hub all:training-runtimes
+//go:embed all:feature-store all:gpu-probe all:gpu-queues all:model-serving
+//go:embed all:node-agent all:site-hub all:training-runtimes
 var files embed.FS
 
 // Names are the charts' names, sorted.

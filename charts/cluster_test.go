@@ -22,12 +22,17 @@ var definitions = []struct {
 	files        []string
 }{
 	{"controllers", "sigs.k8s.io/kueue", []string{
-		"config/components/crd/bases/kueue.x-k8s.io_clusterqueues.yaml", "config/components/crd/bases/kueue.x-k8s.io_cohorts.yaml",
-		"config/components/crd/bases/kueue.x-k8s.io_localqueues.yaml", "config/components/crd/bases/kueue.x-k8s.io_resourceflavors.yaml",
+		"config/components/crd/bases/kueue.x-k8s.io_clusterqueues.yaml",
+		"config/components/crd/bases/kueue.x-k8s.io_cohorts.yaml",
+		"config/components/crd/bases/kueue.x-k8s.io_localqueues.yaml",
+		"config/components/crd/bases/kueue.x-k8s.io_resourceflavors.yaml",
 	}},
-	{"controllers", "github.com/kubeflow/trainer/v2", []string{"manifests/base/crds/trainer.kubeflow.org_clustertrainingruntimes.yaml"}},
+	{"controllers", "github.com/kubeflow/trainer/v2", []string{
+		"manifests/base/crds/trainer.kubeflow.org_clustertrainingruntimes.yaml",
+	}},
 	{"controllers/kserve", "github.com/kserve/kserve", []string{
-		"config/crd/full/serving.kserve.io_clusterservingruntimes.yaml", "config/crd/full/serving.kserve.io_inferenceservices.yaml",
+		"config/crd/full/serving.kserve.io_clusterservingruntimes.yaml",
+		"config/crd/full/serving.kserve.io_inferenceservices.yaml",
 		"config/crd/full/clusterstoragecontainer/serving.kserve.io_clusterstoragecontainers.yaml",
 	}},
 }
@@ -62,7 +67,8 @@ func (s *stock) run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	command := exec.Command(s.helm, args...)
 	home := t.TempDir()
-	command.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig, "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
+	command.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig,
+		"HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
 	out, err := command.CombinedOutput()
 	return string(out), err
 }
@@ -148,7 +154,8 @@ func (s *stock) tryUse(t *testing.T, u use) {
 		t.Fatal(err)
 	}
 	if strings.Contains(rendered, "kind:") {
-		s.cluster.Kubectl(t, "--namespace", "there", "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", file)
+		s.cluster.Kubectl(t, "--namespace", "there", "apply", "--server-side", "--force-conflicts",
+			"--dry-run=server", "--validate=strict", "-f", file)
 	}
 	if out, err := s.run(t, append([]string{"upgrade", "trial"}, args...)...); err != nil {
 		t.Errorf("the same again: %v: %s", err, out)

@@ -50,7 +50,9 @@ type madeQueues struct {
 
 func readQueues(t *testing.T, objects []*unstructured.Unstructured) madeQueues {
 	t.Helper()
-	made := madeQueues{flavors: map[string]string{}, queues: map[string]quotas{}, weights: map[string]string{}, local: map[string]string{}}
+	made := madeQueues{
+		flavors: map[string]string{}, queues: map[string]quotas{}, weights: map[string]string{}, local: map[string]string{},
+	}
 	for _, u := range objects {
 		if !strings.HasPrefix(u.GetAPIVersion(), "kueue.x-k8s.io/") {
 			continue
@@ -233,7 +235,9 @@ func TestTeamsThatMayNotBorrow(t *testing.T) {
 
 // inventory makes a site and teams by chance.
 func inventory(r *rand.Rand) (gpus []any, values map[string]any) {
-	vendors := map[string]string{"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/i915", "habana": "habana.ai/gaudi"}
+	vendors := map[string]string{
+		"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/i915", "habana": "habana.ai/gaudi",
+	}
 	names := slices.Sorted(maps.Keys(vendors))
 	for i := range r.IntN(9) {
 		vendor := names[r.IntN(len(names))]

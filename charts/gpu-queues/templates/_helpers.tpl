@@ -51,7 +51,9 @@ of their own, so that a job gets them from any node; each vendor's GPUs are one 
 {{- range $kinds -}}{{- $_ := set $names .resource true -}}{{- end -}}
 {{- $resources := keys $names | sortAlpha -}}
 {{- if or (gt (len $kinds) 64) (gt (len $resources) 64) (gt (mul (len $kinds) (len $resources)) 512) -}}
-{{- fail (printf "gpu-queues: the site has %d kinds of %s GPUs with %d resources; Kueue takes 64 of each in a group, and 512 pairs" (len $kinds) $vendor (len $resources)) -}}
+{{- fail (printf (print
+  "gpu-queues: the site has %d kinds of %s GPUs with %d resources; "
+  "Kueue takes 64 of each in a group, and 512 pairs") (len $kinds) $vendor (len $resources)) -}}
 {{- end -}}
 {{- $flavors := list -}}
 {{- range $kind := $kinds -}}
@@ -62,7 +64,8 @@ of their own, so that a job gets them from any node; each vendor's GPUs are one 
 {{- $offers := list -}}
 {{- range $resource := $resources -}}
 {{- $total := ternary $left 0 (eq $resource $kind.resource) -}}
-{{- $offers = append $offers (dict "name" $resource "key" (ternary $kind.name "" (eq $resource $kind.resource)) "unit" "" "unlimited" false "total" $total) -}}
+{{- $key := ternary $kind.name "" (eq $resource $kind.resource) -}}
+{{- $offers = append $offers (dict "name" $resource "key" $key "unit" "" "unlimited" false "total" $total) -}}
 {{- end -}}
 {{- $flavors = append $flavors (dict "name" $kind.name "offers" $offers) -}}
 {{- end -}}

@@ -54,7 +54,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- if and (hasKey $facts .name) (ternary .serve true (hasKey . "serve")) -}}
 {{- if not (regexMatch "^[a-z][-a-z0-9]{0,49}$" .name) -}}
-{{- fail (printf "model-serving: model %s: the name of an InferenceService is a letter and then letters, digits and hyphens, 50 at most; name the model otherwise in the stack, or leave it out with serve: false" .name) -}}
+{{- fail (printf (print
+  "model-serving: model %s: the name of an InferenceService is a letter and then letters, digits and hyphens, "
+  "50 at most; name the model otherwise in the stack, or leave it out with serve: false") .name) -}}
 {{- end -}}
 {{- $model := mergeOverwrite (deepCopy (get $facts .name)) (deepCopy .) -}}
 {{- with .draft -}}
@@ -168,7 +170,11 @@ one node, where they can divide the model's attention heads.
 {{- if not (get (get $runtimes .vendor) "enabled") -}}{{- $more = printf "%s, without a runtime: see runtimes.%s" $more .vendor -}}{{- end -}}
 {{- $there = append $there (printf "%d x %s (%d GiB%s)" (int64 .count) .name (int64 .memoryGiB) $more) -}}
 {{- end -}}
-{{- $need := printf "%s GiB (%s GiB of weights, %s GiB of KV cache for %d tokens) and %d GiB on each GPU" (include "model-serving.gib" (add .need.weights .need.cache)) (include "model-serving.gib" .need.weights) (include "model-serving.gib" .need.cache) (int64 .need.tokens) (int64 .sizing.overheadGiB) -}}
+{{- $need := printf "%s GiB (%s GiB of weights, %s GiB of KV cache for %d tokens) and %d GiB on each GPU"
+  (include "model-serving.gib" (add .need.weights .need.cache))
+  (include "model-serving.gib" .need.weights)
+  (include "model-serving.gib" .need.cache)
+  (int64 .need.tokens) (int64 .sizing.overheadGiB) -}}
 {{- $pods := "" -}}
 {{- if gt (int64 $model.replicas) 1 -}}{{- $pods = printf ", in %d pods" (int64 $model.replicas) -}}{{- end -}}
 {{- $heads := "" -}}
@@ -177,7 +183,11 @@ one node, where they can divide the model's attention heads.
 {{- if and (ne .gpu "auto") (ne .gpu "none") -}}{{- $wanted = printf " of %s" .gpu -}}{{- end -}}
 {{- $site := printf "the site has: %s" (join ", " $there) -}}
 {{- if not $there -}}{{- $site = "the site has no GPU" -}}{{- end -}}
-{{- fail (printf "model-serving: no free GPU%s is fit for model %s: it takes %s%s%s; %s. Servers use %d%% of a GPU, whole GPUs alone are put together, and a shared one has to be named. Try a smaller contextLength, fewer replicas, another gpu, serve: false, or cpu: true, which serves up to %d GiB on CPU" $wanted $model.name $need $pods $heads $site (int64 .sizing.utilization) (int64 .sizing.cpuMaxGiB)) -}}
+{{- fail (printf (print
+  "model-serving: no free GPU%s is fit for model %s: it takes %s%s%s; %s. Servers use %d%% of a GPU, whole GPUs "
+  "alone are put together, and a shared one has to be named. Try a smaller contextLength, fewer replicas, another "
+  "gpu, serve: false, or cpu: true, which serves up to %d GiB on CPU")
+  $wanted $model.name $need $pods $heads $site (int64 .sizing.utilization) (int64 .sizing.cpuMaxGiB)) -}}
 {{- end -}}
 
 {{/* Where every wanted model runs, as JSON. */}}
@@ -211,7 +221,9 @@ one node, where they can divide the model's attention heads.
 {{- else if .Values.modelImagesHaveShell -}}modelcar
 {{- else if .Values.site.hub -}}hub
 {{- else -}}
-{{- fail "model-serving: pods get no models: the cluster cannot mount images (site.kubernetes.imageVolumes), model images have no shell (modelImagesHaveShell), and there is no hub (site.hub); set the one that is so" -}}
+{{- fail (print
+  "model-serving: pods get no models: the cluster cannot mount images (site.kubernetes.imageVolumes), model images "
+  "have no shell (modelImagesHaveShell), and there is no hub (site.hub); set the one that is so") -}}
 {{- end -}}
 {{- end -}}
 
