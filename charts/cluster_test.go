@@ -2,7 +2,6 @@ package charts_test
 
 import (
 	"encoding/json"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -124,7 +123,7 @@ var needs = map[string]string{
 func TestStockHelm(t *testing.T) {
 	s := newStock(t)
 	for name, kind := range needs {
-		out, err := s.run(t, "install", "early", filepath.Join(s.dir, name), "--namespace", "default")
+		out, err := s.run(t, "install", "early", filepath.Join(s.dir, name))
 		if err == nil || !strings.Contains(out, `no matches for kind "`+kind+`"`) {
 			t.Errorf("%s without what it needs: %v: %s", name, err, out)
 		}
@@ -136,31 +135,30 @@ func TestStockHelm(t *testing.T) {
 }
 
 // tryUse installs a chart as somebody would, holds its objects strictly against what the
-// API server knows, and removes it.
+// API server knows, installs it once more and removes it.
 func (s *stock) tryUse(t *testing.T, u use) {
-	args := []string{filepath.Join(s.dir, u.chart), "--namespace", "there", "--create-namespace"}
+	args := []string{"trial", filepath.Join(s.dir, u.chart)}
 	if u.values != nil {
 		args = append(args, "--values", filepath.Join("testdata", "values", u.chart, u.name+".yaml"))
 	}
-	if out, err := s.run(t, append([]string{"install", "trial"}, args...)...); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	rendered, err := s.run(t, append([]string{"get", "manifest", "trial"}, "--namespace", "there")...)
-	if err != nil {
-		t.Fatalf("%v: %s", err, rendered)
-	}
+	s.mustRun(t, append([]string{"install"}, args...)...)
+	t.Cleanup(func() { s.mustRun(t, "uninstall", "trial") })
+	rendered := s.mustRun(t, "get", "manifest", "trial")
 	file := filepath.Join(t.TempDir(), "objects.yaml")
-	if err := os.WriteFile(file, []byte(rendered), fs.FileMode(0o600)); err != nil {
+	if err := os.WriteFile(file, []byte(rendered), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(rendered, "kind:") {
-		s.cluster.Kubectl(t, "--namespace", "there", "apply", "--server-side", "--force-conflicts",
-			"--dry-run=server", "--validate=strict", "-f", file)
+		s.cluster.Kubectl(t, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f", file)
 	}
-	if out, err := s.run(t, append([]string{"upgrade", "trial"}, args...)...); err != nil {
-		t.Errorf("the same again: %v: %s", err, out)
+	s.mustRun(t, append([]string{"upgrade"}, args...)...)
+}
+
+func (s *stock) mustRun(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := s.run(t, args...)
+	if err != nil {
+		t.Fatalf("helm %s: %v: %s", args[0], err, out)
 	}
-	if out, err := s.run(t, "uninstall", "trial", "--namespace", "there"); err != nil {
-		t.Errorf("%v: %s", err, out)
-	}
+	return out
 }
