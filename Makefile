@@ -2,6 +2,7 @@
 # make test   every test
 # make e2e    install on real Kubernetes nodes, with no way out (root, Linux)
 # make e2e-controllers  install real charts and their controllers there
+# make e2e-mission      install the stack that comes with caisson there
 # make check  what must hold before a commit
 # make bench  side by side with skopeo, crane, oras and curl
 # make bench-scale  resolve and plan of stacks with 150 and 1,000 images
@@ -16,7 +17,7 @@ GOFLAGS_BUILD := -trimpath -ldflags "$(LDFLAGS)"
 RACE_PKGS  := ./bundle/... ./internal/event/... ./internal/client/fetch/... ./internal/client/registry/... ./internal/command/pack/... ./internal/command/verify/... ./internal/command/serve/... ./internal/command/load/...
 FUZZTIME   ?= 1000x
 
-.PHONY: all build demo test check bench bench-scale fmt vet lint race imports fuzz tools cluster node controllers e2e e2e-controllers clean
+.PHONY: all build demo test check bench bench-scale fmt vet lint race imports fuzz tools cluster node controllers e2e e2e-controllers e2e-mission clean
 
 all: build
 
@@ -53,6 +54,12 @@ e2e: build cluster node
 e2e-controllers: build cluster node controllers
 	CAISSON_TEST_BINARY="$(CURDIR)/$(BIN)/caisson" CAISSON_TEST_CLUSTER_BIN="$$(test/build.sh cluster)" CAISSON_TEST_NODE_BIN="$$(test/build.sh node)" \
 		CAISSON_TEST_CONTROLLERS_BIN="$$(test/build.sh controllers)" $(GO) test -count=1 -v -timeout 50m -run TestRealControllers ./test/e2e
+
+# The stack that comes with caisson, on the same nodes by the same controllers: its
+# profiles minimal and training, with a model that answers and a TrainJob.
+e2e-mission: build cluster node controllers
+	CAISSON_TEST_BINARY="$(CURDIR)/$(BIN)/caisson" CAISSON_TEST_CLUSTER_BIN="$$(test/build.sh cluster)" CAISSON_TEST_NODE_BIN="$$(test/build.sh node)" \
+		CAISSON_TEST_CONTROLLERS_BIN="$$(test/build.sh controllers)" $(GO) test -count=1 -v -timeout 25m -run TestMission ./test/e2e
 
 check: fmt vet lint race imports fuzz
 

@@ -402,3 +402,17 @@ func TestModelsWithNamesThatKServeRefuses(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestSmallModelsAreServedOnCPUAnyway(t *testing.T) {
+	values := servingValues(nil, tiny, nil)
+	values["sizing"] = map[string]any{"cpuAnywayGiB": 2}
+	files, err := render(t, "model-serving", "trial", values, kubernetes[0])
+	if err != nil || !strings.Contains(files["model-serving/templates/services.yaml"]+files["templates/services.yaml"], "runtime: caisson-vllm-cpu") {
+		t.Errorf("a model of 1 GiB: %v", err)
+	}
+	values = servingValues(nil, seven, nil)
+	values["sizing"] = map[string]any{"cpuAnywayGiB": 2}
+	if _, err := render(t, "model-serving", "trial", values, kubernetes[0]); err == nil || !strings.Contains(err.Error(), "cpu: true") {
+		t.Errorf("a model of 15 GiB: %v", err)
+	}
+}

@@ -1,4 +1,4 @@
-package manifests
+package manifests_test
 
 import (
 	"bytes"
@@ -20,6 +20,7 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/api/stack"
+	"github.com/caisson/caisson/manifests"
 )
 
 var update = flag.Bool("update", false, "write the schemas")
@@ -92,12 +93,12 @@ func TestSchemasAreGenerated(t *testing.T) {
 			}
 			continue
 		}
-		if got, ok := Schema(kind); !ok || !bytes.Equal(got, want) {
+		if got, ok := manifests.Schema(kind); !ok || !bytes.Equal(got, want) {
 			t.Errorf("%s is not what the types give; run: go test ./manifests -update", path)
 		}
 	}
-	if !*update && len(Kinds()) != len(kinds) {
-		t.Errorf("schemas of %v", Kinds())
+	if !*update && len(manifests.Kinds()) != len(kinds) {
+		t.Errorf("schemas of %v", manifests.Kinds())
 	}
 }
 
@@ -130,7 +131,7 @@ func TestSchemasJudgeFiles(t *testing.T) {
 
 func validateText(t *testing.T, kind, text string) error {
 	t.Helper()
-	raw, _ := Schema(kind)
+	raw, _ := manifests.Schema(kind)
 	schema, err := check.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
 		t.Fatal(err)

@@ -47,6 +47,12 @@ const (
 	// what is another each time a chart is rendered; a stack's allow names it as well
 	CodeChance = "chance"
 
+	// what is unwise in a stack
+	CodeMovingTag      = "moving-tag"
+	CodeMovingRevision = "moving-revision"
+	CodeNoReady        = "no-ready"
+	CodeNoProfile      = "no-profile"
+
 	// the stack and the site file
 	CodeUnknownComponent        = "unknown-component"
 	CodeComponentNotOptional    = "component-not-optional"
@@ -164,6 +170,11 @@ var codes = []CodeInfo{
 
 	{CodeLookup, Error, "Turn the lookup off in the chart's values, or allow it in the stack with a reason."},
 	{CodeChance, Error, "Give the field in the chart's values, or allow it in the stack with a reason."},
+
+	{CodeMovingTag, Warn, "Name a version or a digest of the image in the stack."},
+	{CodeMovingRevision, Warn, "Name a commit of the model in the stack."},
+	{CodeNoReady, Warn, "Say under ready in the stack when the component is."},
+	{CodeNoProfile, Warn, "Add the component to a profile of the stack."},
 
 	{CodeUnknownComponent, Error, "Correct the component's name in the site file."},
 	{CodeComponentNotOptional, Error, "Enable the component in the site file, or make it optional in the stack."},

@@ -24,11 +24,11 @@ import (
 	"github.com/caisson/caisson/internal/testkit/upstreamtest"
 )
 
-// writeControllerStack makes a road's directory with the stack of controllers/.
-func writeControllerStack(t *testing.T, dir, upstream string, model *upstreamtest.Upstream) {
+// writeStackOf makes a road's directory with the stack of a folder.
+func writeStackOf(t *testing.T, folder, dir, upstream string, model *upstreamtest.Upstream) {
 	t.Helper()
 	check(t, os.Mkdir(dir, 0o700))
-	files, err := filepath.Glob("controllers/*.yaml")
+	files, err := filepath.Glob(folder + "/*.yaml")
 	check(t, err)
 	for _, file := range files {
 		text, err := os.ReadFile(file)

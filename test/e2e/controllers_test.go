@@ -44,7 +44,7 @@ func TestControllersInside(t *testing.T) {
 	step("nodes are ready")
 
 	r := &road{lab: l, endpoint: plainRegistry, strategy: "mirror", dir: filepath.Join(state, "controllers")}
-	writeControllerStack(t, r.dir, upstream, model)
+	writeStackOf(t, "controllers", r.dir, upstream, model)
 	r.pack(t)
 	step("resolved, packed and verified")
 	startSiteRegistry(t, filepath.Join(state, "site"))

@@ -66,6 +66,7 @@ var standIns = []struct{ ref, mode string }{
 	{"docker.io/kserve/router:v0.20.0", "pause"},
 	{"docker.io/kserve/storage-initializer:v0.20.0", "pause"},
 	{"docker.io/kserve/art-explainer:v0.20.0", "pause"},
+	{"docker.io/vllm/vllm-openai-cpu:v0.30.0", "python3"},
 }
 
 // startControllerUpstream starts the connected side on loopback and returns its
@@ -82,8 +83,11 @@ func startControllerUpstream(t *testing.T, state string) string {
 	check(t, err)
 	for _, s := range standIns {
 		files := map[string][]byte{"app": app, "name": []byte(s.ref)}
-		if s.mode == "sh" {
+		switch s.mode {
+		case "sh":
 			files["bin/sh"] = app
+		case "python3":
+			files["usr/bin/python3"] = app
 		}
 		push(t, address, s.ref, scratch(t, files, v1.Config{Entrypoint: []string{"/app", s.mode}, User: userOf(s.mode == "sh")}))
 	}

@@ -130,10 +130,11 @@ func (r *road) situation(t *testing.T) string {
 	return b.String()
 }
 
-func (r *road) pack(t *testing.T) {
+// pack makes a bundle of the stack; how says more to resolve.
+func (r *road) pack(t *testing.T, how ...string) {
 	t.Helper()
 	r.caisson(t, "keys", "generate", "--out", "keys")
-	r.caisson(t, "resolve", "-f", "stack.yaml", "--upstreams", "upstreams.yaml", "-o", "stack.lock.yaml")
+	r.caisson(t, append([]string{"resolve", "-f", "stack.yaml", "--upstreams", "upstreams.yaml", "-o", "stack.lock.yaml"}, how...)...)
 	r.caisson(t, "pack", "stack.lock.yaml", "--upstreams", "upstreams.yaml", "-o", "out", "--signing-key", "keys/caisson.key", "--sequence", strconv.Itoa(r.sequence))
 	r.caisson(t, "verify", "out", "--key", "keys/caisson.pub")
 	var err error

@@ -202,7 +202,8 @@ one node, where they can divide the model's attention heads.
 {{- $candidates := include "model-serving.candidates" (dict "gpu" $gpu "gpus" $root.Values.site.gpus "runtimes" $root.Values.runtimes) | fromJsonArray -}}
 {{- $chosen := include "model-serving.choose" (dict "model" $model "need" $need "candidates" $candidates "sizing" $sizing "taken" $taken) | fromJson -}}
 {{- $small := le (add $need.weights $need.cache) (mul (int64 $sizing.cpuMaxGiB) 1024) -}}
-{{- if and (not $chosen) (not (and $root.Values.runtimes.cpu.enabled $small (or (eq $gpu "none") $model.cpu))) -}}
+{{- $tiny := le (add $need.weights $need.cache) (mul (int64 $sizing.cpuAnywayGiB) 1024) -}}
+{{- if and (not $chosen) (not (and $root.Values.runtimes.cpu.enabled $small (or (eq $gpu "none") $model.cpu (and $tiny (eq $gpu "auto"))))) -}}
 {{- include "model-serving.refuse" (dict "model" $model "need" $need "gpus" $root.Values.site.gpus "gpu" $gpu "sizing" $sizing "runtimes" $root.Values.runtimes) -}}
 {{- end -}}
 {{- if $chosen -}}

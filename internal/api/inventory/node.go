@@ -18,6 +18,8 @@ type Node struct {
 	Cgroup int `yaml:"cgroup,omitempty" json:"cgroup,omitempty"`
 	// GPUs are the accelerators, like ones counted together.
 	GPUs []GPU `yaml:"gpus,omitempty" json:"gpus,omitempty"`
+	// Product is the label in which the vendor's own labeller names the GPUs, as it is.
+	Product string `yaml:"product,omitempty" json:"product,omitempty"`
 	// Switches is the number of NVSwitch bridges, which are no GPUs.
 	Switches int `yaml:"switches,omitempty" json:"switches,omitempty"`
 	// Driver is the driver of the node's GPUs.

@@ -19,15 +19,34 @@ var chartKind = KindInfo{
 
 var chartForm = Form{
 	Field: "helmChart", Content: (*HelmChart)(nil),
-	About: "a chart from an HTTP repository, wrapped by us",
+	About: "a chart from an HTTP repository or of the program's own, wrapped by us",
 }
 
-// HelmChart is a chart archive that came from an HTTP repository.
+// AnnotationSiteFacts is the annotation of a Chart.yaml that names, with spaces between,
+// the facts of the site that the plan gives the chart as its value site.
+const AnnotationSiteFacts = "caisson.dev/site-facts"
+
+// Facts of a site that a chart may ask for.
+const (
+	FactGPUs       = "gpus"         // the kinds of accelerators that nodes offer
+	FactModels     = "models"       // the models of the bundle
+	FactKubernetes = "kubernetes"   // what the cluster can do
+	FactHub        = "hub"          // the address of the site's model hub
+	FactStorage    = "storageClass" // the site's storage class
+)
+
+// SiteFacts lists the facts that a chart may ask for, sorted.
+func SiteFacts() []string {
+	return []string{FactGPUs, FactHub, FactKubernetes, FactModels, FactStorage}
+}
+
+// HelmChart is a chart archive that came from an HTTP repository or with the program.
 type HelmChart struct {
 	Name       string        `yaml:"name"`
 	Version    string        `yaml:"version"`
-	URL        string        `yaml:"url"`
-	Digest     digest.Digest `yaml:"digest"` // sha256 of the .tgz
+	URL        string        `yaml:"url,omitempty"`
+	Shipped    string        `yaml:"shipped,omitempty"` // the name of a chart that comes with the program
+	Digest     digest.Digest `yaml:"digest"`            // sha256 of the .tgz
 	Size       int64         `yaml:"size"`
 	Provenance *Blob         `yaml:"provenance,omitempty"` // of URL + ".prov"
 	Config     string        `yaml:"config"`               // Chart.yaml's metadata as the OCI config JSON
@@ -39,7 +58,14 @@ func (h *HelmChart) clone() Content { return h }
 func (h *HelmChart) check(c *checker, at string) {
 	c.checkText(at+".name", h.Name, true)
 	c.checkText(at+".version", h.Version, true)
-	c.checkURL(at+".url", h.URL)
+	switch {
+	case countGiven(h.URL, h.Shipped) != 1:
+		c.problem(at, "needs either url or shipped")
+	case h.Shipped != "":
+		c.checkPath(at+".shipped", h.Shipped)
+	default:
+		c.checkURL(at+".url", h.URL)
+	}
 	c.checkBlob(at, h.Digest, h.Size)
 	if h.Provenance != nil {
 		c.typedBlob(at+".provenance", h.Provenance)
@@ -54,7 +80,11 @@ func (h *HelmChart) heads(*Item) []HeadBlob { return nil }
 func (h *HelmChart) archive() Blob { return Blob{h.Digest, MediaTypeHelmChart, h.Size} }
 
 func (h *HelmChart) slots(*Item) []Slot {
-	out := []Slot{blobSlot(h.archive(), Source{Kind: FromURL, URL: h.URL, Digest: h.Digest})}
+	src := Source{Kind: FromURL, URL: h.URL, Digest: h.Digest}
+	if h.Shipped != "" {
+		src = Source{Kind: FromShipped, Path: shippedCharts + h.Shipped, Digest: h.Digest}
+	}
+	out := []Slot{blobSlot(h.archive(), src)}
 	if p := h.Provenance; p != nil {
 		signed := Blob{p.Digest, MediaTypeProvenance, p.Size}
 		out = append(out, blobSlot(signed, Source{Kind: FromURL, URL: h.URL + ".prov", Digest: p.Digest}))

@@ -159,12 +159,8 @@ func (c *checker) checkComponent(at string, comp *Component) {
 	if comp.Namespace != "" {
 		c.checkName(at+".namespace", comp.Namespace)
 	}
-	sortedNames(c, at+".needs", comp.Needs)
-	for i, n := range comp.Needs {
-		if _, ok := c.names[n]; !ok || n == comp.Name {
-			c.problem(fmt.Sprintf("%s.needs[%d]", at, i), "%q is not another component", n)
-		}
-	}
+	c.checkOrder(at+".needs", comp.Name, comp.Needs)
+	c.checkOrder(at+".after", comp.Name, comp.After)
 	releases := map[string]bool{}
 	for i, r := range comp.Releases {
 		p := fmt.Sprintf("%s.releases[%d]", at, i)
@@ -173,6 +169,12 @@ func (c *checker) checkComponent(at string, comp *Component) {
 			c.problem(p+".name", "is used twice in the component")
 		}
 		releases[r.Name] = true
+		sortedNames(c, p+".facts", r.Facts)
+		for k, fact := range r.Facts {
+			if !slices.Contains(SiteFacts(), fact) {
+				c.problem(fmt.Sprintf("%s.facts[%d]", p, k), "%q is not one of %s", fact, strings.Join(SiteFacts(), ", "))
+			}
+		}
 		if !plainKeys(r.Values) {
 			c.problem(p+".values", "has a key with control characters")
 		}
@@ -292,11 +294,21 @@ func (c *checker) typedBlob(at string, b *Blob) {
 	c.mediaType(at+".mediaType", b.MediaType, false)
 }
 
+// checkOrder checks what a component needs or comes after.
+func (c *checker) checkOrder(at, component string, list []string) {
+	sortedNames(c, at, list)
+	for i, n := range list {
+		if _, ok := c.names[n]; !ok || n == component {
+			c.problem(fmt.Sprintf("%s[%d]", at, i), "%q is not another component", n)
+		}
+	}
+}
+
 // checkCycles reports the first circle of needs.
 func (c *checker) checkCycles() {
 	graph := make(map[string][]string, len(c.l.Components))
 	for _, comp := range c.l.Components {
-		graph[comp.Name] = comp.Needs
+		graph[comp.Name] = slices.Concat(comp.Needs, comp.After)
 	}
 	if circle := Cycle(graph); circle != nil {
 		c.problem(fmt.Sprintf("components[%d].needs", c.names[circle[0]]), "goes in a circle: %s", strings.Join(circle, " needs "))

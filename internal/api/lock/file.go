@@ -32,7 +32,8 @@ var fileForm = Form{Field: "rawFile", Content: (*RawFile)(nil), About: "file or 
 type RawFile struct {
 	Name      string        `yaml:"name"`
 	URL       string        `yaml:"url,omitempty"`
-	Path      string        `yaml:"path,omitempty"` // manifests: relative to the lock file, slash-separated
+	Path      string        `yaml:"path,omitempty"`    // manifests: relative to the lock file, slash-separated
+	Shipped   string        `yaml:"shipped,omitempty"` // manifests: among the files of the stacks that ship with the program
 	Digest    digest.Digest `yaml:"digest"`
 	Size      int64         `yaml:"size"`
 	MediaType string        `yaml:"mediaType"`
@@ -46,8 +47,11 @@ func (f *RawFile) check(c *checker, at string) {
 	if strings.ContainsAny(f.Name, `/\`) || f.Name == ".." || f.Name == "." {
 		c.problem(at+".name", "%q is not a file name", f.Name)
 	}
-	if (f.URL == "") == (f.Path == "") {
-		c.problem(at, "needs either url or path")
+	if given := countGiven(f.URL, f.Path, f.Shipped); given != 1 {
+		c.problem(at, "needs one of url, path and shipped, and has %d", given)
+	}
+	if f.Shipped != "" {
+		c.checkPath(at+".shipped", f.Shipped)
 	}
 	if f.URL != "" {
 		c.checkURL(at+".url", f.URL)
@@ -57,6 +61,15 @@ func (f *RawFile) check(c *checker, at string) {
 	}
 	c.checkBlob(at, f.Digest, f.Size)
 	c.mediaType(at+".mediaType", f.MediaType, true)
+}
+
+func countGiven(values ...string) (n int) {
+	for _, v := range values {
+		if v != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // belowLock drops the steps that lead from the lock's folder to the stack's.
@@ -72,8 +85,11 @@ func (f *RawFile) heads(*Item) []HeadBlob { return nil }
 
 func (f *RawFile) slots(*Item) []Slot {
 	src := Source{Kind: FromURL, URL: f.URL, Digest: f.Digest}
-	if f.URL == "" {
+	switch {
+	case f.Path != "":
 		src = Source{Kind: FromPath, Path: f.Path, Digest: f.Digest}
+	case f.Shipped != "":
+		src = Source{Kind: FromShipped, Path: shippedFiles + f.Shipped, Digest: f.Digest}
 	}
 	return []Slot{blobSlot(f.blob(), src)}
 }

@@ -52,7 +52,9 @@ type Kubernetes struct {
 // Component is one unit of installation.
 type Component struct {
 	Name      string         `yaml:"name"`
-	Needs     []string       `yaml:"needs,omitempty"` // component names, sorted
+	License   string         `yaml:"license,omitempty"` // of the software, an SPDX expression
+	Needs     []string       `yaml:"needs,omitempty"`   // component names, sorted
+	After     []string       `yaml:"after,omitempty"`   // that come first where they are installed; sorted, none of Needs
 	Namespace string         `yaml:"namespace,omitempty"`
 	Optional  bool           `yaml:"optional,omitempty"`
 	Releases  []Release      `yaml:"releases,omitempty"`  // in the stack's order
@@ -74,6 +76,7 @@ type Release struct {
 	Name   string         `yaml:"name"`
 	Chart  imageref.Ref   `yaml:"chart"`            // item ref
 	Values map[string]any `yaml:"values,omitempty"` // values files and values, merged
+	Facts  []string       `yaml:"facts,omitempty"`  // of the site, that the chart is told as values; sorted
 }
 
 // Condition is one thing that must hold before a component counts as ready.

@@ -19,6 +19,10 @@ func (l *Lock) Normalize() error {
 	slices.Sort(l.Platforms)
 	for i := range l.Components {
 		slices.Sort(l.Components[i].Needs)
+		slices.Sort(l.Components[i].After)
+		for j := range l.Components[i].Releases {
+			slices.Sort(l.Components[i].Releases[j].Facts)
+		}
 		slices.Sort(l.Components[i].Items)
 	}
 	for i := range l.Items {

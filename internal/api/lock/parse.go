@@ -96,7 +96,7 @@ func (l *Lock) clone() *Lock {
 	c.Components = slices.Clone(l.Components)
 	for i := range c.Components {
 		comp := &c.Components[i]
-		comp.Needs, comp.Items = slices.Clone(comp.Needs), slices.Clone(comp.Items)
+		comp.Needs, comp.After, comp.Items = slices.Clone(comp.Needs), slices.Clone(comp.After), slices.Clone(comp.Items)
 	}
 	c.Drivers = slices.Clone(l.Drivers)
 	for i := range c.Drivers {

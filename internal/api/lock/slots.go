@@ -1,6 +1,8 @@
 package lock
 
 import (
+	"strings"
+
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/opencontainers/go-digest"
 )
@@ -17,8 +19,26 @@ const (
 	FromURL      SourceKind = "url"      // URL
 	FromHub      SourceKind = "hub"      // the files of Repository at Commit
 	FromPath     SourceKind = "path"     // Path, relative to the lock file
+	FromShipped  SourceKind = "shipped"  // Path, among what comes with the program
 	FromTool     SourceKind = "tool"     // the running binary, as package agent makes an image of it
 )
+
+// Folders of what comes with the program, in a Source's Path.
+const (
+	shippedCharts = "charts/"
+	shippedFiles  = "stacks/"
+)
+
+// ShippedCharts is the host that charts which come with the program are named by.
+const ShippedCharts = "charts.caisson.dev"
+
+// ShippedChart is the name of the chart that comes with the program, where s is one.
+func (s Source) ShippedChart() (name string, ok bool) {
+	return strings.CutPrefix(s.Path, shippedCharts)
+}
+
+// ShippedFile is the path of the file among those of shipped stacks, where s is one.
+func (s Source) ShippedFile() (path string, ok bool) { return strings.CutPrefix(s.Path, shippedFiles) }
 
 // SourceTool is the source of the item that package agent makes.
 const SourceTool = "caisson:agent"

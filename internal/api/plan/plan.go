@@ -76,6 +76,7 @@ type Site struct {
 	References    []string          `json:"references"`
 	ReferencesWhy string            `json:"referencesWhy,omitempty"` // where the site file names none
 	StorageClass  string            `json:"storageClass,omitempty"`
+	Hub           string            `json:"hub,omitempty"`
 	Components    map[string]Choice `json:"components,omitempty"`
 	GPU           *site.Policy      `json:"gpu,omitempty"`
 }

@@ -2,6 +2,7 @@ package site
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -41,6 +42,9 @@ func checkSite(doc *yamlfile.Document, s *Site) {
 	}
 	if s.StorageClass != "" && !dnsRule.MatchString(s.StorageClass) {
 		doc.Problemf("storageClass", "%q is not a storage class's name", s.StorageClass)
+	}
+	if u, err := url.Parse(s.Hub); s.Hub != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil) {
+		doc.Problemf("hub", "%q is not an http or https address without a login", s.Hub)
 	}
 }
 

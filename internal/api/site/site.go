@@ -53,6 +53,9 @@ type Site struct {
 	// StorageClass is a storage class that the cluster must have, or the stack
 	// bring. Which class a volume gets is set in the components' values.
 	StorageClass string `yaml:"storageClass,omitempty"`
+	// Hub is the address of the site's model hub, such as http://hub.site:8080, for
+	// charts that ask for it.
+	Hub string `yaml:"hub,omitempty" jsonschema:"pattern=^https?://"`
 	// GPU says what is wanted of the nodes with GPUs.
 	GPU *GPU `yaml:"gpu,omitempty"`
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/caisson/caisson/charts"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/yamlfile"
 	"github.com/caisson/caisson/internal/event"
@@ -34,21 +35,47 @@ const (
 
 // checker looks at one stack and reports to its document.
 type checker struct {
-	doc   *yamlfile.Document
+	doc   reporter
 	names []string
 }
 
+// reporter reports problems of a stack where they were written. What stands in another
+// file is reported at the field that names it.
+type reporter struct {
+	doc   *yamlfile.Document
+	stack *Stack
+}
+
+// Problemf reports a problem with a field of the stack.
+func (r reporter) Problemf(field, format string, args ...any) {
+	o := r.stack.Origin(field)
+	if o.File == r.stack.file {
+		r.doc.Problemf(o.Field, format, args...)
+		return
+	}
+	r.doc.Problemf("extends", "%s: %s: %s", o.File.Name, o.Field, fmt.Sprintf(format, args...))
+}
+
+// Missing reports a field that is not there.
+func (r reporter) Missing(field string) {
+	if o := r.stack.Origin(field); o.File == r.stack.file {
+		r.doc.Missing(o.Field)
+		return
+	}
+	r.Problemf(field, "is missing")
+}
+
 func checkStack(doc *yamlfile.Document, s *Stack) {
-	c := checker{doc: doc}
+	c := checker{doc: reporter{doc, s}}
 	c.checkMetadata(s.Metadata)
 	c.checkPlatforms(s.Platforms)
 	for i, v := range s.Kubernetes.Versions {
 		if !kubeRule.MatchString(v) {
-			doc.Problemf(fmt.Sprintf("kubernetes.versions[%d]", i), "%q is not a Kubernetes version like 1.33", v)
+			c.doc.Problemf(fmt.Sprintf("kubernetes.versions[%d]", i), "%q is not a Kubernetes version like 1.33", v)
 		}
 	}
 	if len(s.Components) == 0 {
-		doc.Missing("components")
+		c.doc.Missing("components")
 	}
 	for _, comp := range s.Components {
 		c.names = append(c.names, comp.Name)
@@ -57,6 +84,24 @@ func checkStack(doc *yamlfile.Document, s *Stack) {
 		c.checkComponent(fmt.Sprintf("components[%d]", i), i, &s.Components[i])
 	}
 	c.checkCircle(s)
+	c.checkProfiles(s)
+}
+
+func (c *checker) checkProfiles(s *Stack) {
+	seen := names{}
+	for i, p := range s.Profiles {
+		at := fmt.Sprintf("profiles[%d]", i)
+		c.checkLabel(at+".name", p.Name, maxLabel)
+		c.checkUnique(at, p.Name, seen)
+		if len(p.Components) == 0 {
+			c.doc.Missing(at + ".components")
+		}
+		for j, name := range p.Components {
+			if !slices.Contains(c.names, name) && !slices.Contains(s.Remove, name) {
+				c.doc.Problemf(fmt.Sprintf("%s.components[%d]", at, j), "unknown component %q%s", name, yamlfile.Suggest(name, c.names))
+			}
+		}
+	}
 }
 
 func (c *checker) checkMetadata(m Metadata) {
@@ -88,7 +133,8 @@ func (c *checker) checkComponent(at string, i int, comp *Component) {
 	if comp.Namespace != "" {
 		c.checkLabel(at+".namespace", comp.Namespace, maxLabel)
 	}
-	c.checkNeeds(at, comp)
+	c.checkOrder(at+".needs", comp.Needs, comp)
+	c.checkOrder(at+".after", comp.After, comp)
 	for j, image := range comp.Images {
 		if _, err := comp.Image(j); err != nil {
 			c.doc.Problemf(fmt.Sprintf("%s.images[%d]", at, j), "%q is not an image reference", image)
@@ -124,13 +170,14 @@ func (c *checker) checkOneLine(at, s string) {
 	}
 }
 
-func (c *checker) checkNeeds(at string, comp *Component) {
-	for j, n := range comp.Needs {
-		p := fmt.Sprintf("%s.needs[%d]", at, j)
+// checkOrder checks what a component needs or comes after.
+func (c *checker) checkOrder(at string, list []string, comp *Component) {
+	for j, n := range list {
+		p := fmt.Sprintf("%s[%d]", at, j)
 		switch {
 		case n == comp.Name:
 			c.doc.Problemf(p, "a component cannot need itself")
-		case slices.Index(comp.Needs, n) < j:
+		case slices.Index(list, n) < j:
 			c.doc.Problemf(p, "%q is listed twice", n)
 		case !slices.Contains(c.names, n):
 			c.doc.Problemf(p, "unknown component %q%s", n, yamlfile.Suggest(n, c.names))
@@ -173,7 +220,8 @@ func (c *checker) checkUnique(at, name string, seen names) {
 
 func (c *checker) checkChart(at string, ch *Chart) {
 	c.checkLabel(at+".name", ch.Name, maxReleaseName)
-	if c.requireGiven(at+".version", ch.Version) && !versionRule.MatchString(ch.Version) {
+	shipped, ours := ch.Shipped()
+	if (!ours || ch.Version != "") && c.requireGiven(at+".version", ch.Version) && !versionRule.MatchString(ch.Version) {
 		c.doc.Problemf(at+".version", "%q is not one exact version like 1.2.3", ch.Version)
 	}
 	for j, f := range ch.ValuesFiles {
@@ -183,11 +231,23 @@ func (c *checker) checkChart(at string, ch *Chart) {
 		return
 	}
 	rest, oci := strings.CutPrefix(ch.Source, ociScheme)
-	if !oci {
-		c.checkAddress(at+".source", ch.Source, "oci://, https:// or http://")
-		return
+	switch {
+	case ours:
+		c.checkShipped(at, shipped, ch)
+	case oci:
+		c.checkOCISource(at, rest, ch)
+	default:
+		c.checkAddress(at+".source", ch.Source, "oci://, https://, http:// or caisson://")
 	}
-	c.checkOCISource(at, rest, ch)
+}
+
+func (c *checker) checkShipped(at, name string, ch *Chart) {
+	if !slices.Contains(charts.Names(), name) {
+		c.doc.Problemf(at+".source", "no chart %q comes with caisson%s", name, yamlfile.Suggest(name, charts.Names()))
+	}
+	if ch.Chart != "" {
+		c.doc.Problemf(at+".chart", "goes with an HTTP repository; a caisson:// source ends with the chart's name")
+	}
 }
 
 func (c *checker) checkOCISource(at, rest string, ch *Chart) {
@@ -227,7 +287,7 @@ func (c *checker) checkFile(at string, f *File) {
 func (c *checker) checkCircle(s *Stack) {
 	graph := map[string][]string{}
 	for _, comp := range s.Components {
-		graph[comp.Name] = withoutName(comp.Needs, comp.Name)
+		graph[comp.Name] = withoutName(comp.Before(), comp.Name)
 	}
 	if circle := lock.Cycle(graph); circle != nil {
 		i := slices.Index(c.names, circle[0])

@@ -6,7 +6,10 @@ import (
 	"github.com/caisson/caisson/internal/api/imageref"
 )
 
-const ociScheme = "oci://"
+const (
+	ociScheme     = "oci://"
+	shippedScheme = "caisson://"
+)
 
 // Image is the j-th of the component's images in its whole form. [Parse] has
 // found it to be a reference.
@@ -14,6 +17,9 @@ func (c *Component) Image(j int) (imageref.Ref, error) { return imageref.Parse(c
 
 // InRegistry says whether a registry has the chart, and not an HTTP repository.
 func (ch *Chart) InRegistry() bool { return strings.HasPrefix(ch.Source, ociScheme) }
+
+// Shipped is the name of the chart where it comes with the program.
+func (ch *Chart) Shipped() (name string, ok bool) { return strings.CutPrefix(ch.Source, shippedScheme) }
 
 // Repository is where the chart lies in a registry; its versions are the tags.
 func (ch *Chart) Repository() (imageref.Ref, error) {

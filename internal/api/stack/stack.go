@@ -7,9 +7,13 @@
 package stack
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/caisson/caisson/internal/api/yamlfile"
+	"github.com/caisson/caisson/manifests"
 )
 
 // The kinds of this package.
@@ -26,18 +30,30 @@ type Stack struct {
 	Kind string `yaml:"kind" jsonschema:"required,enum=Stack"`
 	// Metadata names the stack.
 	Metadata Metadata `yaml:"metadata" jsonschema:"required"`
-	// Platforms are those whose images are carried: os/arch or os/arch/variant.
-	Platforms []string `yaml:"platforms,omitempty" jsonschema:"required,minItems=1,example=linux/amd64"`
+	// Extends is the stack whose components are taken over: the name of a shipped one, or
+	// the path of a file that begins with ./ or ../.
+	Extends string `yaml:"extends,omitempty" jsonschema:"example=sovereign-ai"`
+	// Remove are components of the extended stack that are left out, also where others
+	// need them.
+	Remove []string `yaml:"remove,omitempty"`
+	// Profiles are parts of the stack that can be carried alone. One of the same name as in
+	// the extended stack adds components to that.
+	Profiles []Profile `yaml:"profiles,omitempty"`
+	// Platforms are those whose images are carried: os/arch or os/arch/variant. Those of
+	// the extended stack where absent.
+	Platforms []string `yaml:"platforms,omitempty" jsonschema:"minItems=1,example=linux/amd64"`
 	// Kubernetes is the range of versions that charts are rendered for.
 	Kubernetes Kubernetes `yaml:"kubernetes,omitempty"`
 	// Agent carries caisson itself as an image, for what runs on the site's nodes:
 	// the reference strategy mirror needs it.
 	Agent bool `yaml:"agent,omitempty"`
-	// Components are the units of installation.
-	Components []Component `yaml:"components" jsonschema:"required,minItems=1"`
+	// Components are the units of installation. One of the same name as in the extended
+	// stack adds to that: lists grow, charts, models and files of the same name are merged,
+	// and values as Helm merges them.
+	Components []Component `yaml:"components" jsonschema:"minItems=1"`
 
-	// Dir is where the stack lies; paths in it are relative to here.
-	Dir string `yaml:"-"`
+	file    *SourceFile
+	origins origins // of fields that do not stand in file where they stand here
 }
 
 // Metadata names a stack. Bundle files are named after it.
@@ -63,8 +79,12 @@ type Kubernetes struct {
 type Component struct {
 	// Name is a DNS label, unique in the stack.
 	Name string `yaml:"name" jsonschema:"required,pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$,maxLength=63"`
+	// License is that of the software, as an SPDX expression.
+	License string `yaml:"license,omitempty" jsonschema:"example=Apache-2.0"`
 	// Needs are components that must be ready first.
 	Needs []string `yaml:"needs,omitempty"`
+	// After are components that come first where they are part of the stack.
+	After []string `yaml:"after,omitempty"`
 	// Namespace is where the component is installed; its name where absent.
 	Namespace string `yaml:"namespace,omitempty" jsonschema:"pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$,maxLength=63"`
 	// Images are carried beyond those that the charts reveal.
@@ -102,13 +122,14 @@ type Allow struct {
 type Chart struct {
 	// Name is the release's name.
 	Name string `yaml:"name" jsonschema:"required,pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$,maxLength=53"`
-	// Source is oci://REGISTRY/PATH of the chart, or the address of an HTTP
-	// chart repository.
-	Source string `yaml:"source" jsonschema:"required,pattern=^(oci|https?)://"`
+	// Source is oci://REGISTRY/PATH of the chart, the address of an HTTP chart
+	// repository, or caisson://NAME for a chart that comes with the program.
+	Source string `yaml:"source,omitempty" jsonschema:"pattern=^(oci|https?|caisson)://"`
 	// Chart is its name in an HTTP repository; the release's name where absent.
 	Chart string `yaml:"chart,omitempty"`
-	// Version is the chart's exact version.
-	Version string `yaml:"version" jsonschema:"required,minLength=1"`
+	// Version is the chart's exact version. A chart that comes with the program has one
+	// version, that may be left out.
+	Version string `yaml:"version,omitempty" jsonschema:"minLength=1"`
 	// Values override the chart's own and those of ValuesFiles.
 	Values map[string]any `yaml:"values,omitempty"`
 	// ValuesFiles are files beside the stack; later ones override earlier ones.
@@ -120,7 +141,7 @@ type Model struct {
 	// Name is what the stack calls the model.
 	Name string `yaml:"name" jsonschema:"required,pattern=^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$,maxLength=63"`
 	// Source is hf://OWNER/NAME.
-	Source string `yaml:"source" jsonschema:"required,pattern=^hf://[^/]+/[^/]+$"`
+	Source string `yaml:"source,omitempty" jsonschema:"pattern=^hf://[^/]+/[^/]+$"`
 	// Revision is a branch, tag or commit; main where absent.
 	Revision string `yaml:"revision,omitempty"`
 	// Include are patterns of files to carry, such as *.safetensors; all where
@@ -155,43 +176,100 @@ type Condition struct {
 	Condition string `yaml:"condition,omitempty"`
 }
 
-// ReadStack reads the Stack document of the file at path and checks it. The
-// error is a *yamlfile.Error that lists every problem, or
+// ReadStack reads the Stack document of the file at path, with what it extends, and
+// checks it. The error is a *yamlfile.Error that lists every problem, or
 // yamlfile.ErrNoDocument.
-func ReadStack(path string) (*Stack, error) {
-	doc, err := yamlfile.ReadFile(path, KindStack, yamlfile.MaxBytes)
-	if err != nil {
-		return nil, err
+func ReadStack(path string) (*Stack, error) { return readStack(path, 0) }
+
+// Read is ReadStack for a path, and ReadShipped for the name of a stack that comes with
+// the program. A file of that name goes before it.
+func Read(name string) (*Stack, error) {
+	if _, err := os.Stat(name); err != nil && slices.Contains(manifests.Stacks(), name) {
+		return ReadShipped(name)
 	}
-	s, err := decodeStack(doc)
-	if err != nil {
-		return nil, err
-	}
-	s.Dir = filepath.Dir(path)
-	return s, nil
+	return ReadStack(name)
 }
 
-// ParseStack is ReadStack for bytes; name stands for the file in messages. Dir
-// is left empty.
+// ReadShipped reads a stack that comes with the program. Errors wrap ErrNoStack.
+func ReadShipped(name string) (*Stack, error) {
+	text, found := manifests.Stack(name)
+	if !found {
+		return nil, fmt.Errorf("reading stack %s: %w%s", name, ErrNoStack, yamlfile.Suggest(name, manifests.Stacks()))
+	}
+	return parseStack(&SourceFile{Name: name + ".yaml", Text: text}, 0)
+}
+
+func readStack(path string, depth int) (*Stack, error) {
+	text, err := yamlfile.ReadText(path, yamlfile.MaxBytes)
+	if err != nil {
+		return nil, err
+	}
+	return parseStack(&SourceFile{Name: path, Dir: filepath.Dir(path), Text: text}, depth)
+}
+
+// ParseStack is ReadStack for bytes; name stands for the file in messages. Paths in it are
+// relative to the working directory.
 func ParseStack(name string, data []byte) (*Stack, error) {
-	doc, err := yamlfile.Parse(name, data, KindStack)
+	return parseStack(&SourceFile{Name: name, Dir: ".", Text: data}, 0)
+}
+
+func parseStack(from *SourceFile, depth int) (*Stack, error) {
+	doc, err := yamlfile.Parse(from.Name, from.Text, KindStack)
 	if err != nil {
 		return nil, err
 	}
-	return decodeStack(doc)
-}
-
-func decodeStack(doc *yamlfile.Document) (*Stack, error) {
-	var s Stack
-	doc.Decode(&s)
-	checkStack(doc, &s)
+	from.doc = doc
+	own := &Stack{file: from}
+	doc.Decode(own)
+	whole := own
+	if own.Extends != "" && !doc.Failed() {
+		if whole = extendStack(doc, own, depth); whole == nil {
+			return nil, doc.Err()
+		}
+	}
+	checkStack(doc, whole)
 	if err := doc.Err(); err != nil {
 		return nil, err
 	}
-	return &s, nil
+	return whole, nil
 }
 
-// Path leads to a file that the stack names.
-func (s *Stack) Path(name string) string {
-	return filepath.Join(s.Dir, filepath.FromSlash(name))
+// Others are those that c comes after and does not need.
+func (c *Component) Others() []string {
+	return slices.DeleteFunc(slices.Clone(c.After), func(n string) bool { return slices.Contains(c.Needs, n) })
+}
+
+// Before are all components that come before c: those that it needs, and those that it
+// comes after.
+func (c *Component) Before() []string { return union(c.Needs, c.After) }
+
+// extendStack is own with what it extends, or nil where that cannot be had: doc says why.
+func extendStack(doc *yamlfile.Document, own *Stack, depth int) *Stack {
+	base, err := readBase(own.file, own.Extends, depth+1)
+	if err != nil {
+		doc.Problemf("extends", "%v", err)
+		return nil
+	}
+	for i, name := range own.Remove {
+		if !slices.ContainsFunc(base.Components, func(c Component) bool { return c.Name == name }) {
+			doc.Problemf(fmt.Sprintf("remove[%d]", i), "stack %s has no component %q%s", own.Extends, name, yamlfile.Suggest(name, base.componentNames()))
+		}
+	}
+	for i, c := range own.Components {
+		if first := slices.IndexFunc(own.Components, func(o Component) bool { return o.Name == c.Name }); first < i {
+			doc.Problemf(fmt.Sprintf("components[%d].name", i), "%q is already the name of components[%d]", c.Name, first)
+		}
+	}
+	return mergeStacks(base, own)
+}
+
+// File is the file that the stack was read from.
+func (s *Stack) File() *SourceFile { return s.file }
+
+func (s *Stack) componentNames() []string {
+	out := make([]string, len(s.Components))
+	for i, c := range s.Components {
+		out[i] = c.Name
+	}
+	return out
 }

@@ -51,7 +51,7 @@ func TestReadStack(t *testing.T) {
 		t.Fatal(err)
 	}
 	web := s.Components[0]
-	if s.Path("./extra.yaml") != filepath.Join(filepath.Dir(path), "extra.yaml") || !web.Optional || web.Charts[1].Chart != "old" {
+	if s.File().Path("./extra.yaml") != filepath.Join(filepath.Dir(path), "extra.yaml") || !web.Optional || web.Charts[1].Chart != "old" {
 		t.Errorf("got %+v", s)
 	}
 	if s.Kubernetes.Versions[1] != "1.36" {
@@ -90,7 +90,7 @@ func TestStackMistakes(t *testing.T) {
 		{"circle", "  - name: certs\n", "  - name: certs\n    needs: [web]\n", "goes in a circle: certs needs web needs certs"},
 		{"two of a name", "  - name: certs\n", "  - name: certs\n  - name: web\n", `"web" is already the name of components[0]`},
 		{"image", "ghcr.io/acme/web:1.2.3]", "GHCR.io/Acme]", "is not an image reference"},
-		{"chart source", "oci://ghcr.io/acme/charts/web", "ghcr.io/acme/charts/web", "does not begin with oci://, https:// or http://"},
+		{"chart source", "oci://ghcr.io/acme/charts/web", "ghcr.io/acme/charts/web", "does not begin with oci://, https://, http:// or caisson://"},
 		{"chart tag", "charts/web,", "charts/web:1.2.3,", "ends with a tag or digest"},
 		{"chart of oci", "web, source", "web, chart: x, source", "goes with an HTTP repository"},
 		{"version range", "version: 1.2.3", `version: "^1.2"`, "is not one exact version"},

@@ -94,14 +94,20 @@ type Document struct {
 
 // ReadFile reads at most limit bytes of path and returns its document of kind.
 func ReadFile(path, kind string, limit int64) (*Document, error) {
-	data, err := atomicfile.ReadFile(path, limit)
-	if errors.As(err, new(*atomicfile.TooLargeError)) {
-		return nil, fileError(path, "is larger than %d bytes", limit)
-	}
+	data, err := ReadText(path, limit)
 	if err != nil {
 		return nil, err
 	}
 	return Parse(path, data, kind)
+}
+
+// ReadText reads at most limit bytes of path. A larger file is an *Error.
+func ReadText(path string, limit int64) ([]byte, error) {
+	data, err := atomicfile.ReadFile(path, limit)
+	if errors.As(err, new(*atomicfile.TooLargeError)) {
+		return nil, fileError(path, "is larger than %d bytes", limit)
+	}
+	return data, err
 }
 
 // CheckBounds says whether ReadFile with that limit would take data for larger
@@ -329,6 +335,14 @@ func (d *Document) Problemf(field, format string, args ...any) {
 		return
 	}
 	d.addProblem(d.nearestNode(field), field, format, args...)
+}
+
+// Line is the line of field, or that of the nearest parent that is there; 0 for neither.
+func (d *Document) Line(field string) int {
+	if n := d.nearestNode(field); n != nil {
+		return n.Line
+	}
+	return 0
 }
 
 // Missing records that a required field is absent, unless a misspelt

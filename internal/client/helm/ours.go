@@ -50,12 +50,17 @@ func RenderOurs(ctx context.Context, name string, values map[string]any) ([]*uns
 	return out, nil
 }
 
-// packFolder packs a chart's folder, sorted and without dates.
+// packFolder packs a chart's folder, sorted, without dates and without compression: what
+// comes of it does not depend on a version of a compressor, so that a lock of one build
+// can be packed by another.
 func packFolder(name string, folder fs.FS) ([]byte, error) {
 	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
+	z, err := gzip.NewWriterLevel(&packed, gzip.NoCompression)
+	if err != nil {
+		return nil, err
+	}
 	t := tar.NewWriter(z)
-	err := fs.WalkDir(folder, ".", func(path string, d fs.DirEntry, err error) error {
+	err = fs.WalkDir(folder, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}

@@ -7,6 +7,9 @@ import (
 
 	"helm.sh/helm/v3/pkg/chartutil"
 	"sigs.k8s.io/yaml"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/stack"
 )
 
 // maxValues bounds a values file.
@@ -63,4 +66,24 @@ func wholeNumbers(v any) any {
 		}
 	}
 	return v
+}
+
+// ReadValues are the values of a chart of a stack: its values files, later over earlier,
+// and what the stack says over them.
+func ReadValues(s *stack.Stack, component, chart int) (map[string]any, error) {
+	ch := &s.Components[component].Charts[chart]
+	merged := map[string]any{}
+	for j, name := range ch.ValuesFiles {
+		o := s.Origin(fmt.Sprintf("components[%d].charts[%d].valuesFiles[%d]", component, chart, j))
+		data, err := o.File.Read(name, maxValues)
+		if err != nil {
+			return nil, fmt.Errorf("reading values file: %w", err)
+		}
+		v, err := ParseValues(data)
+		if err != nil {
+			return nil, fmt.Errorf("reading values file %s: %w", name, err)
+		}
+		merged = lock.MergeValues(merged, v)
+	}
+	return lock.MergeValues(merged, ch.Values), nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,9 +17,11 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/agent"
 	"github.com/caisson/caisson/internal/client/fetch"
+	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/hub"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/manifests"
 )
 
 // wrongTries bounds how often one source is asked again after it sent content
@@ -123,7 +126,7 @@ func (a *attempt) streamBlob(ctx context.Context, src lock.Source) error {
 		return a.assembleLayer(ctx, src)
 	}
 	switch src.Kind {
-	case lock.FromPath:
+	case lock.FromPath, lock.FromShipped:
 		return a.copyLocal(src)
 	case lock.FromTool:
 		return a.writeAgentLayer(src)
@@ -148,9 +151,24 @@ func (a *attempt) blobRequest(ctx context.Context, src lock.Source) (fetch.Reque
 	return r, nil
 }
 
-// copyLocal copies a file that lies beside the lock.
+// readFile reads a file that lies beside the lock or ships with the program.
+func (a *attempt) readFile(src lock.Source) ([]byte, error) {
+	if name, ours := src.ShippedChart(); ours && src.Kind == lock.FromShipped {
+		c, err := helm.OpenOurs(name)
+		if err != nil {
+			return nil, err
+		}
+		return c.Archive(), nil
+	}
+	if name, ours := src.ShippedFile(); ours && src.Kind == lock.FromShipped {
+		return fs.ReadFile(manifests.Files(), name)
+	}
+	return readLocal(filepath.Join(a.dir, filepath.FromSlash(src.Path)), a.slot.Size)
+}
+
+// copyLocal copies a file that lies beside the lock, or that ships with the program.
 func (a *attempt) copyLocal(src lock.Source) error {
-	data, err := readLocal(filepath.Join(a.dir, filepath.FromSlash(src.Path)), a.slot.Size)
+	data, err := a.readFile(src)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,10 @@ func decideGPUs(ctx context.Context, c *kube.Client, s *decide.Selection, stack,
 	if f.GPU, err = gpuFacts(ctx, c, stack, file); err != nil {
 		return err
 	}
-	if err := s.Configure(f.GPU); err != nil || s.GPU() == nil {
+	if err := s.Configure(f.GPU); err != nil {
+		return err
+	}
+	if err := s.TellSite(f.Version, f.GPU.Nodes); err != nil || s.GPU() == nil {
 		return err
 	}
 	lacking, err := c.Denied(ctx, gpuRights(s.GPU(), s.Operator()))

@@ -192,7 +192,7 @@ func readSite(opt Options) (_ plan.Site, nodes string, _ error) {
 	}
 	out := plan.Site{
 		Name: s.Metadata.Name, Digest: digest.FromBytes(raw), Context: s.Cluster.Context,
-		References: s.References, StorageClass: s.StorageClass, Components: map[string]plan.Choice{},
+		References: s.References, StorageClass: s.StorageClass, Hub: s.Hub, Components: map[string]plan.Choice{},
 		Registry: s.Registry,
 	}
 	for name, c := range s.Components {

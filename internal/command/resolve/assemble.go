@@ -31,7 +31,7 @@ func (s *session) assembleLock() *lock.Lock {
 func (s *session) lockComponent(i int, items []lock.Item) lock.Component {
 	comp := &s.stack.Components[i]
 	c := lock.Component{
-		Name: comp.Name, Needs: slices.Clone(comp.Needs), Namespace: comp.Namespace, Optional: comp.Optional,
+		Name: comp.Name, License: comp.License, Needs: slices.Clone(comp.Needs), After: comp.Others(), Namespace: comp.Namespace, Optional: comp.Optional,
 	}
 	for j := range comp.Charts {
 		c.Releases = append(c.Releases, s.found.releases[[2]int{i, j}])

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -15,7 +15,6 @@ import (
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/stack"
-	"github.com/caisson/caisson/internal/atomicfile"
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/rules/lint"
@@ -25,7 +24,6 @@ import (
 
 const (
 	maxProvenance = 1 << 20
-	maxValuesFile = 8 << 20
 	legacyChart   = "application/tar+gzip" // of charts pushed by Helm before 3.7
 )
 
@@ -52,11 +50,15 @@ func (s *session) chart(ctx context.Context, i, j int) {
 			return 0, evidence{}, err
 		}
 		s.found.addItem(pulled.item, comp.Name)
-		values, err := s.values(ch)
+		values, err := helm.ReadValues(s.stack, i, j)
 		if err != nil {
 			return 0, evidence{}, err
 		}
-		s.found.addRelease(i, j, lock.Release{Name: ch.Name, Chart: pulled.item.Ref, Values: values})
+		facts, err := factsWanted(pulled.Chart)
+		if err != nil {
+			return 0, evidence{}, err
+		}
+		s.found.addRelease(i, j, lock.Release{Name: ch.Name, Chart: pulled.item.Ref, Values: values, Facts: facts})
 		if err := s.render(ctx, pulled.Chart, comp, ch, values, at); err != nil {
 			return 0, evidence{}, err
 		}
@@ -68,11 +70,28 @@ func (s *session) chart(ctx context.Context, i, j int) {
 	})
 }
 
+// factsWanted are the facts of a site that a chart asks for, sorted.
+func factsWanted(c *helm.Chart) ([]string, error) {
+	facts := strings.Fields(c.Metadata().Annotations[lock.AnnotationSiteFacts])
+	slices.Sort(facts)
+	facts = slices.Compact(facts)
+	for _, f := range facts {
+		if !slices.Contains(lock.SiteFacts(), f) {
+			return nil, fmt.Errorf("chart %s asks for the fact %q of a site (annotation %s); known: %s",
+				c.Name(), f, lock.AnnotationSiteFacts, strings.Join(lock.SiteFacts(), ", "))
+		}
+	}
+	return facts, nil
+}
+
 // chartName is what events call a chart before it is read: its reference, as
 // far as the stack tells.
 func chartName(ch *stack.Chart) string {
 	if source, ok := strings.CutPrefix(ch.Source, "oci://"); ok {
 		return source + ":" + strings.ReplaceAll(ch.Version, "+", "_")
+	}
+	if name, ours := ch.Shipped(); ours {
+		return name
 	}
 	return repositoryRef(ch.Source, nameInRepository(ch), ch.Version).String()
 }
@@ -194,44 +213,41 @@ func lookups(questions *helm.Questions) []lint.Finding {
 	return out
 }
 
-// values are a release's values files, later over earlier, and its values over
-// them.
-func (s *session) values(ch *stack.Chart) (map[string]any, error) {
-	merged := map[string]any{}
-	for _, name := range ch.ValuesFiles {
-		data, err := readFile(s.stack.Path(name), maxValuesFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading values file: %w", err)
-		}
-		v, err := helm.ParseValues(data)
-		if err != nil {
-			return nil, fmt.Errorf("reading values file %s: %w", name, err)
-		}
-		merged = lock.MergeValues(merged, v)
-	}
-	return lock.MergeValues(merged, ch.Values), nil
-}
-
-// readFile reads a local file of at most max bytes.
-func readFile(path string, max int64) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > max {
-		return nil, fmt.Errorf("%s: not a file of at most %d bytes", path, max)
-	}
-	return atomicfile.ReadFile(path, max)
-}
-
 // pullChart fetches a chart once, however many releases use it.
 func (s *session) pullChart(ctx context.Context, ch *stack.Chart) (*pulledChart, error) {
 	return s.charts.do(chartName(ch)+" "+ch.Source, func() (*pulledChart, error) {
+		if name, ours := ch.Shipped(); ours {
+			return shippedChart(name, ch.Version)
+		}
 		if ch.InRegistry() {
 			return s.registryChart(ctx, ch)
 		}
 		return s.repositoryChart(ctx, ch.Source, nameInRepository(ch), ch.Version)
 	})
+}
+
+// shippedChart is a chart that comes with the program. A version that is not its own
+// is an error; "" is its own.
+func shippedChart(name, version string) (*pulledChart, error) {
+	c, err := helm.OpenOurs(name)
+	if err != nil {
+		return nil, err
+	}
+	if version != "" && version != c.Version() {
+		return nil, fmt.Errorf("this caisson has chart %s %s, not %s", name, c.Version(), version)
+	}
+	config, err := c.Config()
+	if err != nil {
+		return nil, err
+	}
+	return &pulledChart{c, lock.Item{
+		Ref:  imageref.Ref(lock.ShippedCharts + "/" + name).WithTag(strings.ReplaceAll(c.Version(), "+", "_")),
+		Kind: lock.Chart, Source: "caisson:charts/" + name,
+		Content: &lock.HelmChart{
+			Name: c.Name(), Version: c.Version(), Shipped: name,
+			Digest: digest.FromBytes(c.Archive()), Size: int64(len(c.Archive())), Config: config,
+		},
+	}}, nil
 }
 
 // registryChart fetches a chart from a registry.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"github.com/caisson/caisson/internal/api/imageref"
@@ -75,12 +76,24 @@ func (s *session) egress() {
 				Fields: map[string]any{"code": x.Finding.Code, "reason": x.Rule.Reason}})
 		}
 		for _, r := range out.Stale {
-			if !isOfTheSite(r.Code) {
-				s.warn(comp.Name, fmt.Sprintf("component %s: allow of %s for %q matches nothing; take it out of %s", comp.Name, r.Code, r.Match, s.source.name))
+			if !isOfTheSite(r.Code) && !s.isShippedRule(i, r) {
+				s.warn(comp.Name, fmt.Sprintf("component %s: allow of %s for %q matches nothing; take it out of %s", comp.Name, r.Code, r.Match, s.stackName()))
 			}
 		}
 		s.reportOpen(i, out.Open)
 	}
+}
+
+// stackName is what messages call the stack file.
+func (s *session) stackName() string { return filepath.Base(s.stack.File().Name) }
+
+// isShippedRule says whether a rule stands in a stack that comes with the program, where
+// nobody can take it out.
+func (s *session) isShippedRule(component int, rule lock.Allow) bool {
+	j := slices.IndexFunc(s.stack.Components[component].Allow, func(a stack.Allow) bool {
+		return a.Code == rule.Code && a.Match == rule.Match
+	})
+	return s.stack.Origin(fmt.Sprintf("components[%d].allow[%d]", component, j)).File.Shipped()
 }
 
 // isOfTheSite says whether what a code finds depends on the site, so that a rule
@@ -175,7 +188,7 @@ func (s *session) speak(component string, open []lint.Finding) (failures int) {
 		s.events.Emit(event.Event{Verb: verb, Kind: event.FindingKind, Item: component, Finding: &event.Finding{
 			Severity: event.Notice, Code: event.CodeEgressImage, Item: component,
 			What:  fmt.Sprintf("component %s: these lines bring %s", component, countImages(len(lacking))),
-			Hint:  fmt.Sprintf("put them under component %s in %s; what is no image, accept there with allow and a reason", component, s.source.name),
+			Hint:  fmt.Sprintf("put them under component %s in %s; what is no image, accept there with allow and a reason", component, s.stackName()),
 			Paste: lint.ImageList(lacking),
 		}})
 	}
@@ -193,7 +206,7 @@ func countImages(n int) string {
 // said once for all of them.
 func (s *session) findingOf(component string, f lint.Finding) *event.Finding {
 	out := &event.Finding{
-		Severity: event.Error, Code: f.Code, Item: component, Why: f.Why, Hint: f.Advice(s.source.name),
+		Severity: event.Error, Code: f.Code, Item: component, Why: f.Why, Hint: f.Advice(s.stackName()),
 		What: fmt.Sprintf("component %s: %s: %s", component, f.Places(), f.What),
 	}
 	if f.Warning {

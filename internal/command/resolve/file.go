@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"hash"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -101,27 +102,38 @@ func (s *session) resolveManifest(i, j int) {
 		what:  fmt.Sprintf("component %s: manifest %s", comp.Name, name),
 	}
 	s.resolveItem(lock.Manifest, name, at, func() (int64, evidence, error) {
-		data, err := readFile(s.stack.Path(name), maxManifestFile)
+		data, err := s.stack.Origin(at.field).File.Read(name, maxManifestFile)
 		if err != nil {
 			return 0, evidence{}, err
 		}
-		path, err := s.fromLock(s.stack.Path(name))
+		raw := &lock.RawFile{Name: filepath.Base(name), Digest: digest.FromBytes(data), Size: int64(len(data)), MediaType: lock.MediaTypeManifest}
+		source, err := s.locateManifest(raw, at.field, name)
 		if err != nil {
 			return 0, evidence{}, err
 		}
+		_, path, _ := strings.Cut(source, ":")
 		docs, err := document.Split(path, string(data))
 		if err != nil {
 			return 0, evidence{}, err
 		}
 		s.discoverImages(docs, comp.Name, "manifest "+filepath.ToSlash(filepath.Clean(name)), at)
-		raw := &lock.RawFile{
-			Name: filepath.Base(name), Path: path, Digest: digest.FromBytes(data), Size: int64(len(data)), MediaType: lock.MediaTypeManifest,
-		}
-		it := rawItem(lock.Manifest, comp.Name, raw, "file:"+path)
+		it := rawItem(lock.Manifest, comp.Name, raw, source)
 		s.found.addItem(it, comp.Name)
 		s.found.addManifest(i, j, it.Ref)
 		return raw.Size, evidence{}, nil
 	})
+}
+
+// locateManifest notes in raw where the manifest lies that a field names, and returns the
+// same as the item's source.
+func (s *session) locateManifest(raw *lock.RawFile, field, name string) (source string, err error) {
+	file := s.stack.Origin(field).File
+	if file.Shipped() {
+		raw.Shipped = path.Clean(name)
+		return "caisson:stacks/" + raw.Shipped, nil
+	}
+	raw.Path, err = s.fromLock(file.Path(name))
+	return "file:" + raw.Path, err
 }
 
 // fromLock is the slash-separated path from the lock file's folder to a file.

@@ -1,17 +1,11 @@
 package resolve
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
 	"sync"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // What a Problem can be about, beside the errors of registry, hub, helm and
@@ -104,61 +98,6 @@ type stackField struct {
 
 // addProblem records err at a field of the stack.
 func (s *session) addProblem(at stackField, err error) {
-	line := s.source.lineOf(at.field)
-	where := s.source.name
-	if line > 0 {
-		where = fmt.Sprintf("%s:%d", where, line)
-	}
-	s.problems.add(Problem{Line: line, Place: where + ": " + at.what, Err: err})
+	o := s.stack.Origin(at.field)
+	s.problems.add(Problem{Line: o.File.Line(o.Field), Place: o.Place() + ": " + at.what, Err: err})
 }
-
-// source finds the lines of a stack file's fields.
-type source struct {
-	name  string
-	lines map[string]int
-}
-
-// readSource reads a file that stack.ReadStack has accepted. What it cannot
-// find has no line.
-func readSource(path string) source {
-	s := source{name: filepath.Base(path), lines: map[string]int{}}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return s
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	for {
-		var n yaml.Node
-		if dec.Decode(&n) != nil || len(n.Content) == 0 {
-			return s
-		}
-		if root := n.Content[0]; kindOf(root) == "Stack" {
-			s.noteLines(root, "")
-		}
-	}
-}
-
-func kindOf(n *yaml.Node) string {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Kind == yaml.MappingNode && n.Content[i].Value == "kind" {
-			return n.Content[i+1].Value
-		}
-	}
-	return ""
-}
-
-func (s source) noteLines(n *yaml.Node, field string) {
-	s.lines[field] = n.Line
-	switch n.Kind {
-	case yaml.MappingNode:
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			s.noteLines(n.Content[i+1], strings.TrimPrefix(field+"."+n.Content[i].Value, "."))
-		}
-	case yaml.SequenceNode:
-		for i, c := range n.Content {
-			s.noteLines(c, fmt.Sprintf("%s[%d]", field, i))
-		}
-	}
-}
-
-func (s source) lineOf(field string) int { return s.lines[field] }

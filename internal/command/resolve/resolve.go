@@ -35,6 +35,7 @@ type Options struct {
 	Stack     string   // path of the stack file
 	Output    string   // path of the lock file to write
 	Upstreams string   // path of an upstreams file; "": none
+	Profiles  []string // of the stack, whose components alone are resolved with what they need; nil: all
 	Platforms []string // in place of the stack's
 	// AllPlatforms carries every platform that an image has, for registries that
 	// take no index with parts missing. The stack's must be among them all the same.
@@ -111,7 +112,6 @@ func runResolve(ctx context.Context, opt Options, sink event.Sink) (Result, erro
 // session is one run.
 type session struct {
 	stack     *stack.Stack
-	source    source // of problems: the stack file
 	output    string // folder of the lock file
 	platforms []platform
 	workers   int
@@ -139,11 +139,16 @@ type session struct {
 }
 
 func newSession(opt Options, sink event.Sink) (*session, error) {
-	st, err := stack.ReadStack(opt.Stack)
+	st, err := stack.Read(opt.Stack)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{stack: st, source: readSource(opt.Stack), output: filepath.Dir(opt.Output), workers: opt.Workers, allPlatforms: opt.AllPlatforms, withTests: opt.WithTests, agent: opt.Agent, events: sink}
+	if len(opt.Profiles) > 0 {
+		if st, err = st.Cut(opt.Profiles); err != nil {
+			return nil, err
+		}
+	}
+	s := &session{stack: st, output: filepath.Dir(opt.Output), workers: opt.Workers, allPlatforms: opt.AllPlatforms, withTests: opt.WithTests, agent: opt.Agent, events: sink}
 	s.renderers = helm.NewWorkers(opt.Renderer, runtime.GOMAXPROCS(0))
 	if s.workers <= 0 {
 		s.workers = defaultWorkers

@@ -22,6 +22,7 @@ type Selection struct {
 	operator   *gpu.Operator // of gpu
 	gpuFound   []event.Finding
 	offers     map[string]gpu.Offer // of the nodes, by name
+	kinds      []gpu.Kind           // of accelerators that the nodes offer
 }
 
 // Chosen is one component that will be installed.
@@ -43,6 +44,7 @@ func Select(l *lock.Lock, site plan.Site) (*Selection, []event.Finding) {
 			continue
 		}
 		found = append(found, s.missingNeeds(c, on)...)
+		c.Needs = sortedSet(slices.Concat(c.Needs, slices.DeleteFunc(slices.Clone(c.After), func(n string) bool { return !on[n] })))
 		chosen, more := s.chooseComponent(c)
 		found = append(found, more...)
 		s.Components = append(s.Components, chosen)

@@ -14,6 +14,8 @@ const AMD = "1002"
 const (
 	amdModule   = "amdgpu"
 	amdResource = "amd.com/gpu"
+	// labelAMDProduct is one of AMD's node labeller.
+	labelAMDProduct = "amd.com/gpu.product-name"
 	// amdRepository is where an image of AMD's driver is looked for unless the site
 	// says otherwise; none is published there.
 	amdRepository = "docker.io/rocm/amdgpu-driver"
@@ -22,12 +24,13 @@ const (
 func amd() Vendor {
 	return Vendor{
 		ID: AMD, Name: "AMD", Lines: []string{"Instinct "},
-		Displays:    true,
-		Resources:   Resources{Prefix: "amd.com/", Whole: []string{amdResource}, PerNode: amdResource},
-		Modules:     amdModules(),
-		LabelGPUs:   amdByLabels,
-		LabelDriver: amdDriverByLabels,
-		Match:       matchAMD,
+		Displays:     true,
+		Resources:    Resources{Prefix: "amd.com/", Whole: []string{amdResource}, PerNode: amdResource},
+		Modules:      amdModules(),
+		LabelGPUs:    amdByLabels,
+		LabelDriver:  amdDriverByLabels,
+		ProductLabel: labelAMDProduct,
+		Match:        matchAMD,
 		NoOperator: "its driver is the kernel's own, or one that its operator builds in the cluster, " +
 			"and what the operator deploys the stack's own values say",
 		Ready: []Readiness{{
@@ -52,7 +55,7 @@ func amdByLabels(c *Catalogue, o Observed) []inventory.GPU {
 		g = c.describe(g)
 	}
 	if g.Product == "" {
-		g.Product = strings.ReplaceAll(o.Labels["amd.com/gpu.product-name"], "_", " ")
+		g.Product = strings.ReplaceAll(o.Labels[labelAMDProduct], "_", " ")
 	}
 	return []inventory.GPU{g}
 }

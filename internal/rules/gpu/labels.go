@@ -50,6 +50,9 @@ func FromCluster(c *Catalogue, o Observed) (inventory.Node, []event.Finding) {
 	}
 	for _, v := range Vendors() {
 		n.GPUs = append(n.GPUs, v.LabelGPUs(c, o)...)
+		if v.ProductLabel != "" {
+			n.Product = cmp.Or(n.Product, o.Labels[v.ProductLabel])
+		}
 	}
 	n.Driver = o.driver(n.GPUs)
 	found := append(o.differences(), unhealthyDevices(n)...)

@@ -41,6 +41,8 @@ type Vendor struct {
 	// LabelDriver reads the driver from labels and resources; a module of the
 	// kernel's own counts only on a node with GPUs of the vendor.
 	LabelDriver func(Observed) inventory.Driver
+	// ProductLabel is the label in which its labeller names the product; empty: none does.
+	ProductLabel string
 	// CountLabel says how many GPUs there are, and LabelOffer how many the node
 	// therefore offers as Whole and Shared, where that can be told.
 	CountLabel string

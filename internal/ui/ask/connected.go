@@ -14,6 +14,7 @@ type Resolve struct {
 	Upstreams    string
 	AllPlatforms bool
 	WithTests    bool
+	Profile      []string
 	Platform     []string
 	Nodes        string
 	Workers      string
@@ -26,12 +27,13 @@ func (a *Resolve) Form() Form {
 	nodes := textField(&a.Nodes, "nodes",
 		"`SITE-NODES.yaml` that caisson nodes export wrote: carry these nodes' drivers and platforms")
 	return Form{Fields: []Field{
-		textField(&a.File, "file", "the stack: `STACK.yaml`").short("f").required(),
+		textField(&a.File, "file", "the stack: `STACK.yaml`, or the name of one that comes with caisson").short("f").required(),
 		textField(&a.Out, "out", "the lock to write: `LOCK.yaml`").short("o").required(),
 		upstreamsField(&a.Upstreams),
 		flagField(&a.AllPlatforms, "all-platforms",
 			"carry every platform of each image, for a registry that takes no index with parts missing"),
 		flagField(&a.WithTests, "with-tests", "carry and lint what only `helm test` runs as well"),
+		profileField(&a.Profile, "carry"),
 		platforms,
 		nodes.formerly("site"),
 		workersField(&a.Workers, "items"),
@@ -43,8 +45,8 @@ func (a *Resolve) Options(p Program) (resolve.Options, error) {
 	c := checkForm(a.Form())
 	return finish(c, resolve.Options{
 		Stack: a.File, Output: a.Out, Upstreams: a.Upstreams, Platforms: a.Platform, AllPlatforms: a.AllPlatforms,
-		WithTests: a.WithTests,
-		Nodes:     a.Nodes, Workers: int(numberOf(a.Workers)), Renderer: p.Renderer, Now: p.sourceDate(c), HubToken: p.hubToken(),
+		WithTests: a.WithTests, Profiles: a.Profile,
+		Nodes: a.Nodes, Workers: int(numberOf(a.Workers)), Renderer: p.Renderer, Now: p.sourceDate(c), HubToken: p.hubToken(),
 	})
 }
 

@@ -36,7 +36,7 @@ func (a *app) rootCommand() *cobra.Command {
 		&cobra.Group{ID: groupOther, Title: "About caisson:"},
 	)
 	a.globalFlags(root.PersistentFlags())
-	a.addGroup(root, groupConnected, a.resolveCommand(), a.packCommand())
+	a.addGroup(root, groupConnected, a.stackCommand(), a.resolveCommand(), a.packCommand())
 	a.addGroup(root, groupBoth, a.keysCommand(), a.signCommand(), a.verifyCommand(), a.inspectCommand(), a.diffCommand())
 	a.addGroup(root, groupSite,
 		a.serveCommand(), a.loadCommand(), a.nodesCommand(), a.preflightCommand(), a.planCommand(), a.installCommand(), a.statusCommand(),

@@ -6,6 +6,8 @@
 //	app write FILE  writes a file
 //	app predict     answers with the digests of the model's files
 //	app train       adds up over all processes of a TrainJob
+//	app complete URL MODEL  asks a model as OpenAI's clients do, and prints the answer
+//	python3 -m ... in the place of vLLM: answers as OpenAI's API with what the model says
 //	sh SCRIPT       in the place of a shell: SCRIPT is setup or teardown of a volume
 package main
 
@@ -23,8 +25,11 @@ import (
 
 func main() {
 	mode := os.Args[1]
-	if filepath.Base(os.Args[0]) == "sh" {
+	switch filepath.Base(os.Args[0]) {
+	case "sh":
 		mode = filepath.Base(os.Args[1])
+	case "python3":
+		mode = "vllm"
 	}
 	var err error
 	switch mode {
@@ -40,6 +45,12 @@ func main() {
 		err = os.WriteFile(os.Args[2], []byte("written\n"), 0o600)
 	case "predict":
 		err = predict(modelDir)
+	case "vllm":
+		err = serveModel(os.Args[1:])
+	case "complete":
+		var text string
+		text, err = complete(os.Args[2], os.Args[3])
+		fmt.Print(text)
 	case "train":
 		err = train()
 	case "setup":

@@ -1,0 +1,406 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/yamlfile"
+	"github.com/caisson/caisson/internal/atomicfile"
+	"github.com/caisson/caisson/manifests"
+)
+
+// maxDepth bounds how many stacks extend one another.
+const maxDepth = 8
+
+// SourceFile is a file that a stack, or a part of it, is written in.
+type SourceFile struct {
+	Name string // as messages name it
+	Dir  string // where it lies; paths in it are relative to here; "" for a shipped one
+	Text []byte
+
+	doc *yamlfile.Document // of the stack in it
+}
+
+// Read reads at most most bytes of a file that this one names.
+func (f *SourceFile) Read(name string, most int64) ([]byte, error) {
+	if f.Shipped() {
+		return fs.ReadFile(manifests.Files(), path.Clean(name))
+	}
+	info, err := os.Stat(f.Path(name))
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > most {
+		return nil, fmt.Errorf("%s: not a file of at most %d bytes", f.Path(name), most)
+	}
+	return atomicfile.ReadFile(f.Path(name), most)
+}
+
+// Line is where a field of the stack stands in the file, or the nearest field around it.
+func (f *SourceFile) Line(field string) int { return f.doc.Line(field) }
+
+// Place names the file, and the line of a field in it: stack.yaml:12.
+func (o Origin) Place() string {
+	return fmt.Sprintf("%s:%d", filepath.Base(o.File.Name), o.File.Line(o.Field))
+}
+
+// Shipped says whether the file is part of the program.
+func (f *SourceFile) Shipped() bool { return f.Dir == "" }
+
+// Path leads to a file on disk that this one names.
+func (f *SourceFile) Path(name string) string {
+	return filepath.Join(f.Dir, filepath.FromSlash(name))
+}
+
+// Origin is where a part of a stack was written.
+type Origin struct {
+	File  *SourceFile
+	Field string // components[2].charts[0]
+}
+
+// Origin says where a field of the stack was written: that of a component which extends
+// another's is where its last part was.
+func (s *Stack) Origin(field string) Origin {
+	for prefix := field; prefix != ""; prefix = parentField(prefix) {
+		if o, known := s.origins[prefix]; known {
+			return Origin{o.File, o.Field + field[len(prefix):]}
+		}
+	}
+	return Origin{s.file, field}
+}
+
+// parentField cuts the last step of a path: components[2].charts[0] to
+// components[2].charts, and that to components[2].
+func parentField(field string) string {
+	return field[:max(strings.LastIndexAny(field, ".["), 0)]
+}
+
+// origins are those of fields that were merged.
+type origins map[string]Origin
+
+// merger merges a stack into the one that it extends.
+type merger struct {
+	base, own *Stack
+	out       *Stack
+}
+
+// mergeStacks is own with all of base that own does not say otherwise: components of own
+// are added, or merged into those of the same name.
+func mergeStacks(base, own *Stack) *Stack {
+	m := merger{base: base, own: own}
+	out := *own
+	m.out = &out
+	out.origins = origins{}
+	out.Components = nil
+	if len(own.Platforms) == 0 {
+		out.Platforms = base.Platforms
+	}
+	if len(own.Kubernetes.Versions) == 0 {
+		out.Kubernetes.Versions = base.Kubernetes.Versions
+	}
+	out.Kubernetes.APIVersions = union(base.Kubernetes.APIVersions, own.Kubernetes.APIVersions)
+	out.Agent = base.Agent || own.Agent
+	out.Profiles = mergeProfiles(base.Profiles, own.Profiles)
+	for i := range base.Components {
+		if c := &base.Components[i]; !slices.Contains(own.Remove, c.Name) {
+			m.addComponent(i, slices.IndexFunc(own.Components, func(o Component) bool { return o.Name == c.Name }))
+		}
+	}
+	for i := range own.Components {
+		if !slices.ContainsFunc(out.Components, func(c Component) bool { return c.Name == own.Components[i].Name }) {
+			m.addComponent(-1, i)
+		}
+	}
+	for i := range out.Components {
+		out.Components[i].forget(own.Remove)
+	}
+	return m.out
+}
+
+// mergeProfiles adds the profiles of own: to one of the same name its components.
+func mergeProfiles(base, own []Profile) []Profile {
+	out := slices.Clone(base)
+	for _, p := range own {
+		i := slices.IndexFunc(out, func(b Profile) bool { return b.Name == p.Name })
+		if i < 0 {
+			out = append(out, p)
+			continue
+		}
+		out[i].Components = union(out[i].Components, p.Components)
+		if p.About != "" {
+			out[i].About = p.About
+		}
+	}
+	return out
+}
+
+// forget takes components that are not there out of what c needs and comes after.
+func (c *Component) forget(names []string) {
+	gone := func(name string) bool { return slices.Contains(names, name) }
+	c.Needs = slices.DeleteFunc(slices.Clone(c.Needs), gone)
+	c.After = slices.DeleteFunc(slices.Clone(c.After), gone)
+}
+
+// addComponent adds a component of base, of own (the other index is -1) or of both.
+func (m *merger) addComponent(base, own int) {
+	at := fmt.Sprintf("components[%d]", len(m.out.Components))
+	switch {
+	case own < 0:
+		m.out.origins[at] = m.base.Origin(fmt.Sprintf("components[%d]", base))
+		m.out.Components = append(m.out.Components, m.base.Components[base])
+	case base < 0:
+		m.out.origins[at] = m.own.Origin(fmt.Sprintf("components[%d]", own))
+		m.out.Components = append(m.out.Components, m.own.Components[own])
+	default:
+		m.out.origins[at] = m.own.Origin(fmt.Sprintf("components[%d]", own))
+		m.out.Components = append(m.out.Components, m.mergeComponents(at, base, own))
+	}
+}
+
+func (m *merger) mergeComponents(at string, base, own int) Component {
+	b, o := m.base.Components[base], m.own.Components[own]
+	l := lists{m, at, fmt.Sprintf("components[%d]", base), fmt.Sprintf("components[%d]", own)}
+	out := b
+	if o.Namespace != "" {
+		out.Namespace = o.Namespace
+	}
+	if o.License != "" {
+		out.License = o.License
+	}
+	out.Optional = b.Optional || o.Optional
+	out.Needs, out.After = union(b.Needs, o.Needs), union(b.After, o.After)
+	out.Images = joinLists(l, "images", b.Images, o.Images)
+	out.Manifests = joinLists(l, "manifests", b.Manifests, o.Manifests)
+	out.Ready = joinLists(l, "ready", b.Ready, o.Ready)
+	out.Allow = joinLists(l, "allow", b.Allow, o.Allow)
+	out.Models = mergeNamed(l, "models", b.Models, o.Models, func(m Model) string { return m.Name }, mergeModels)
+	out.Files = mergeNamed(l, "files", b.Files, o.Files, func(f File) string { return f.Name }, func(_, own File) File { return own })
+	out.Charts = mergeNamed(l, "charts", b.Charts, o.Charts, func(c Chart) string { return c.Name }, mergeCharts)
+	l.noteValuesFiles(out.Charts, b.Charts, o.Charts)
+	return out
+}
+
+// noteValuesFiles says where values files of merged charts were written.
+func (l lists) noteValuesFiles(merged, base, own []Chart) {
+	index := func(list []Chart, name string) int {
+		return slices.IndexFunc(list, func(c Chart) bool { return c.Name == name })
+	}
+	for i, c := range merged {
+		b, o := index(base, c.Name), index(own, c.Name)
+		if b < 0 || o < 0 {
+			continue
+		}
+		for j := range c.ValuesFiles {
+			at := fmt.Sprintf("%s.charts[%d].valuesFiles[%d]", l.at, i, j)
+			if before := len(base[b].ValuesFiles); j < before {
+				l.out.origins[at] = l.merger.base.Origin(fmt.Sprintf("%s.charts[%d].valuesFiles[%d]", l.base, b, j))
+			} else {
+				l.out.origins[at] = l.merger.own.Origin(fmt.Sprintf("%s.charts[%d].valuesFiles[%d]", l.own, o, j-before))
+			}
+		}
+	}
+}
+
+// lists is where lists of one merged component come from.
+type lists struct {
+	*merger
+	at, base, own string
+}
+
+// note says where an entry of a list was written: j of own, or of base where j is less
+// than 0.
+func (l lists) note(list string, to, base, own int) {
+	at := fmt.Sprintf("%s.%s[%d]", l.at, list, to)
+	if own >= 0 {
+		l.out.origins[at] = l.merger.own.Origin(fmt.Sprintf("%s.%s[%d]", l.own, list, own))
+		return
+	}
+	l.out.origins[at] = l.merger.base.Origin(fmt.Sprintf("%s.%s[%d]", l.base, list, base))
+}
+
+// joinLists adds the entries of own to those of base.
+func joinLists[T any](l lists, list string, base, own []T) []T {
+	for i := range base {
+		l.note(list, i, i, -1)
+	}
+	for i := range own {
+		l.note(list, len(base)+i, -1, i)
+	}
+	return slices.Concat(base, own)
+}
+
+// mergeNamed merges entries of the same name and adds the others.
+func mergeNamed[T any](l lists, list string, base, own []T, name func(T) string, merge func(base, own T) T) []T {
+	out := slices.Clone(base)
+	for i := range base {
+		l.note(list, i, i, -1)
+	}
+	for i, o := range own {
+		at := slices.IndexFunc(base, func(b T) bool { return name(b) == name(o) })
+		if at < 0 {
+			at, out = len(out), append(out, o)
+		} else {
+			out[at] = merge(base[at], o)
+		}
+		l.note(list, at, -1, i)
+	}
+	return out
+}
+
+func mergeCharts(base, own Chart) Chart {
+	out := base
+	if own.Source != "" {
+		out.Source, out.Chart = own.Source, own.Chart
+	}
+	if own.Version != "" {
+		out.Version = own.Version
+	}
+	out.ValuesFiles = slices.Concat(base.ValuesFiles, own.ValuesFiles)
+	out.Values = lock.MergeValues(base.Values, own.Values)
+	return out
+}
+
+func mergeModels(base, own Model) Model {
+	out := base
+	if own.Source != "" {
+		out.Source = own.Source
+	}
+	if own.Revision != "" {
+		out.Revision = own.Revision
+	}
+	if len(own.Include) > 0 {
+		out.Include = own.Include
+	}
+	out.Exclude = union(base.Exclude, own.Exclude)
+	return out
+}
+
+// union is a with what b has besides.
+func union(a, b []string) []string {
+	out := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// ErrNoStack: a stack extends one that is neither shipped nor a file beside it.
+var ErrNoStack = errors.New("there is no such stack")
+
+// readBase reads the stack that a file extends: a shipped one by its name, or a file by
+// its path, which begins with "./" or "../".
+func readBase(from *SourceFile, name string, depth int) (*Stack, error) {
+	if depth >= maxDepth {
+		return nil, fmt.Errorf("reading stack %s: more than %d stacks extend one another", name, maxDepth)
+	}
+	if strings.HasPrefix(name, "./") || strings.HasPrefix(name, "../") {
+		if from.Shipped() {
+			return nil, fmt.Errorf("reading stack %s: %w: a shipped stack extends shipped ones", name, ErrNoStack)
+		}
+		return readStack(filepath.Join(from.Dir, filepath.FromSlash(name)), depth)
+	}
+	text, found := manifests.Stack(name)
+	if !found {
+		return nil, fmt.Errorf("reading stack %s: %w%s", name, ErrNoStack, yamlfile.Suggest(name, manifests.Stacks()))
+	}
+	return parseStack(&SourceFile{Name: name + ".yaml", Text: text}, depth)
+}
+
+// Profile is a part of a stack that can be carried alone.
+type Profile struct {
+	// Name is a DNS label, unique in the stack.
+	Name string `yaml:"name" jsonschema:"required,pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$,maxLength=63"`
+	// About says in a few words what it is for.
+	About string `yaml:"about,omitempty"`
+	// Components are those that it names; what they need comes along.
+	Components []string `yaml:"components" jsonschema:"required,minItems=1"`
+}
+
+// ErrNoProfile: a profile was asked for that the stack does not have.
+var ErrNoProfile = errors.New("there is no such profile")
+
+// Cut leaves the components of the named profiles and what they need. Places in the stack
+// stay where they were.
+func (s *Stack) Cut(profiles []string) (*Stack, error) {
+	kept := map[string]bool{}
+	for _, name := range profiles {
+		i := slices.IndexFunc(s.Profiles, func(p Profile) bool { return p.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("cutting stack %s: %w: %q%s", s.Metadata.Name, ErrNoProfile, name, yamlfile.Suggest(name, s.profileNames()))
+		}
+		for _, c := range s.Profiles[i].Components {
+			s.keepNeeded(c, kept)
+		}
+	}
+	out := *s
+	out.Components, out.origins = nil, origins{}
+	out.Profiles = slices.DeleteFunc(slices.Clone(s.Profiles), func(p Profile) bool { return !slices.Contains(profiles, p.Name) })
+	var gone []string
+	for i, c := range s.Components {
+		if !kept[c.Name] {
+			gone = append(gone, c.Name)
+			continue
+		}
+		s.moveOrigins(out.origins, i, len(out.Components))
+		out.Components = append(out.Components, c)
+	}
+	for i := range out.Components {
+		out.Components[i].forget(gone)
+	}
+	return &out, nil
+}
+
+// keepNeeded keeps a component and all that it needs.
+func (s *Stack) keepNeeded(name string, kept map[string]bool) {
+	if kept[name] {
+		return
+	}
+	kept[name] = true
+	for _, c := range s.Components {
+		if c.Name == name {
+			for _, n := range c.Needs {
+				s.keepNeeded(n, kept)
+			}
+		}
+	}
+}
+
+// moveOrigins notes where the fields of component from were written, for the component
+// that it becomes.
+func (s *Stack) moveOrigins(into origins, from, to int) {
+	was, is := fmt.Sprintf("components[%d]", from), fmt.Sprintf("components[%d]", to)
+	into[is] = s.Origin(was)
+	for field, o := range s.origins {
+		if rest, below := strings.CutPrefix(field, was+"."); below {
+			into[is+"."+rest] = o
+		}
+	}
+}
+
+// ProfilesOf names the profiles that list a component.
+func (s *Stack) ProfilesOf(component string) []string {
+	var out []string
+	for _, p := range s.Profiles {
+		if slices.Contains(p.Components, component) {
+			out = append(out, p.Name)
+		}
+	}
+	return out
+}
+
+func (s *Stack) profileNames() []string {
+	out := make([]string, len(s.Profiles))
+	for i, p := range s.Profiles {
+		out[i] = p.Name
+	}
+	return out
+}

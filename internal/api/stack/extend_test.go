@@ -1,0 +1,165 @@
+package stack
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const baseText = `apiVersion: caisson.dev/v1alpha1
+kind: Stack
+metadata: {name: base, version: 1.0.0}
+platforms: [linux/amd64]
+kubernetes: {versions: ["1.33"]}
+profiles:
+  - {name: core, components: [certs]}
+  - {name: web, components: [web]}
+components:
+  - name: certs
+    charts:
+      - {name: certs, source: "oci://ghcr.io/acme/charts/certs", version: 1.0.0, values: {crds: {enabled: true}, keep: 1}}
+  - name: web
+    needs: [certs]
+    images: [ghcr.io/acme/side:1]
+    manifests: [base/web.yaml]
+    charts:
+      - {name: web, source: "oci://ghcr.io/acme/charts/web", version: 1.0.0, valuesFiles: [base/values.yaml]}
+  - name: guard
+    after: [web]
+    needs: [certs]
+    charts:
+      - {name: guard, source: "oci://ghcr.io/acme/charts/guard", version: 1.0.0}
+`
+
+// written writes files into a folder and returns the path of one of them.
+func written(t *testing.T, files map[string]string, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for file, text := range files {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, name)
+}
+
+const ownHead = "apiVersion: caisson.dev/v1alpha1\nkind: Stack\nmetadata: {name: own, version: 2.0.0}\nextends: ./shared/base.yaml\n"
+
+func readOwn(t *testing.T, own string) (*Stack, error) {
+	t.Helper()
+	return ReadStack(written(t, map[string]string{"shared/base.yaml": baseText, "own.yaml": ownHead + own}, "own.yaml"))
+}
+
+func TestExtend(t *testing.T) {
+	s, err := readOwn(t, `remove: [guard]
+components:
+  - name: extra
+    needs: [web]
+    manifests: [extra.yaml]
+  - name: web
+    optional: true
+    images: [ghcr.io/acme/more:1]
+    manifests: [mine.yaml]
+    charts:
+      - {name: web, version: 1.1.0, values: {replicas: 3}, valuesFiles: [mine-values.yaml]}
+      - {name: more, source: "oci://ghcr.io/acme/charts/more", version: 0.1.0}
+  - name: certs
+    charts:
+      - {name: certs, values: {crds: {keep: false}, keep: null}}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.componentNames(); !slices.Equal(got, []string{"certs", "web", "extra"}) {
+		t.Fatalf("components are %q", got)
+	}
+	if s.Metadata.Name != "own" || !slices.Equal(s.Platforms, []string{"linux/amd64"}) || !slices.Equal(s.Kubernetes.Versions, []string{"1.33"}) {
+		t.Errorf("%+v", s)
+	}
+	certs, web := s.Components[0].Charts[0], s.Components[1]
+	if want := map[string]any{"crds": map[string]any{"enabled": true, "keep": false}, "keep": nil}; !reflect.DeepEqual(certs.Values, want) {
+		t.Errorf("values are %v", certs.Values)
+	}
+	if !web.Optional || !slices.Equal(web.Images, []string{"ghcr.io/acme/side:1", "ghcr.io/acme/more:1"}) || len(web.Charts) != 2 {
+		t.Errorf("%+v", web)
+	}
+	if c := web.Charts[0]; c.Version != "1.1.0" || c.Source != "oci://ghcr.io/acme/charts/web" || !slices.Equal(c.ValuesFiles, []string{"base/values.yaml", "mine-values.yaml"}) {
+		t.Errorf("%+v", c)
+	}
+}
+
+// Whatever is wrong or missing is told at the place where it was written.
+func TestExtendedFieldsKnowTheirPlace(t *testing.T) {
+	s, err := readOwn(t, "components:\n  - name: web\n    manifests: [mine.yaml]\n    charts: [{name: web, valuesFiles: [mine-values.yaml]}]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for field, want := range map[string]string{
+		"components[1].manifests[0]":             "base.yaml components[1].manifests[0]",
+		"components[1].manifests[1]":             "own.yaml components[0].manifests[0]",
+		"components[1].charts[0].valuesFiles[0]": "base.yaml components[1].charts[0].valuesFiles[0]",
+		"components[1].charts[0].valuesFiles[1]": "own.yaml components[0].charts[0].valuesFiles[0]",
+		"components[2]":                          "base.yaml components[2]",
+		"metadata.name":                          "own.yaml metadata.name",
+	} {
+		o := s.Origin(field)
+		if got := filepath.Base(o.File.Name) + " " + o.Field; got != want {
+			t.Errorf("%s is %s, want %s", field, got, want)
+		}
+	}
+}
+
+func TestExtendRefuses(t *testing.T) {
+	for name, c := range map[string]struct{ own, says string }{
+		"a component that is not there": {"remove: [gard]\n", `no component "gard", did you mean "guard"?`},
+		"two of the same name":          {"components: [{name: web}, {name: web}]\n", `"web" is already the name of components[0]`},
+		"a need that nobody has":        {"components: [{name: web, needs: [nobody]}]\n", `unknown component "nobody"`},
+		"a circle":                      {"components: [{name: certs, needs: [web]}]\n", "goes in a circle"},
+		"an added chart without source": {"components: [{name: web, charts: [{name: new, version: 1.0.0}]}]\n", "components[0].charts[0].source"},
+	} {
+		_, err := readOwn(t, c.own)
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := ReadStack(written(t, map[string]string{"own.yaml": strings.Replace(ownHead, "./shared/base.yaml", "sovreign-ai", 1)}, "own.yaml"))
+	if err == nil || !strings.Contains(err.Error(), `did you mean "sovereign-ai"?`) {
+		t.Errorf("a stack that is not there: %v", err)
+	}
+	_, err = ReadStack(written(t, map[string]string{"own.yaml": strings.Replace(ownHead, "./shared/base.yaml", "./own.yaml", 1)}, "own.yaml"))
+	if err == nil || !strings.Contains(err.Error(), "stacks extend one another") {
+		t.Errorf("a stack that extends itself: %v", err)
+	}
+}
+
+// A profile is its components and what they need; what they only come after stays away.
+func TestCut(t *testing.T) {
+	s, err := readOwn(t, "profiles: [{name: guarded, components: [guard]}]\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for profiles, want := range map[string]string{"core": "certs", "web": "certs web", "guarded": "certs guard", "core web guarded": "certs web guard"} {
+		cut, err := s.Cut(strings.Fields(profiles))
+		if err != nil || strings.Join(cut.componentNames(), " ") != want {
+			t.Errorf("%s is %q, %v", profiles, cut.componentNames(), err)
+			continue
+		}
+		last := cut.Components[len(cut.Components)-1]
+		if profiles == "guarded" && len(last.Before()) != 1 {
+			t.Errorf("guard comes after %q", last.Before())
+		}
+		if o := cut.Origin("components[0].charts[0]"); filepath.Base(o.File.Name) != "base.yaml" || o.Field != "components[0].charts[0]" {
+			t.Errorf("%+v", o)
+		}
+	}
+	if _, err := s.Cut([]string{"webb"}); !errors.Is(err, ErrNoProfile) || !strings.Contains(err.Error(), `did you mean "web"?`) {
+		t.Errorf("error is %v", err)
+	}
+}

@@ -1,0 +1,97 @@
+package stacks
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/caisson/caisson/internal/api/stack"
+	"github.com/caisson/caisson/internal/atomicfile"
+	"github.com/caisson/caisson/internal/event"
+)
+
+// InitOptions say what a new stack file holds.
+type InitOptions struct {
+	Name     string
+	Version  string
+	Extends  string   // a stack that comes with the program
+	Profiles []string // of it; nil: all
+	Output   string   // the file to write
+}
+
+// ErrExists: the file to write is there already.
+var ErrExists = errors.New("the file is there already")
+
+// Created is a stack file that was written.
+type Created struct {
+	Path       string
+	Stack      *stack.Stack
+	Components []string
+}
+
+// Init writes a stack file that extends a stack which comes with the program. It
+// replaces no file.
+func Init(opt InitOptions, sink event.Sink) (Created, error) {
+	base, err := stack.ReadShipped(opt.Extends)
+	if err != nil {
+		return Created{}, err
+	}
+	cut := base
+	if len(opt.Profiles) > 0 {
+		if cut, err = base.Cut(opt.Profiles); err != nil {
+			return Created{}, err
+		}
+	}
+	text := writeStack(opt, base, cut)
+	s, err := stack.ParseStack(opt.Output, []byte(text))
+	if err != nil {
+		return Created{}, err
+	}
+	if _, err := os.Lstat(opt.Output); err == nil {
+		return Created{}, fmt.Errorf("writing %s: %w", opt.Output, ErrExists)
+	}
+	if err := atomicfile.Write(opt.Output, []byte(text), 0o644); err != nil {
+		return Created{}, err
+	}
+	out := Created{Path: opt.Output, Stack: s}
+	for _, c := range s.Components {
+		out.Components = append(out.Components, c.Name)
+	}
+	sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Item: opt.Name, Message: opt.Output,
+		Fields: map[string]any{"path": opt.Output, "extends": opt.Extends, "components": out.Components}})
+	return out, nil
+}
+
+// writeStack is the text of a stack that extends base and has no more of it than cut.
+func writeStack(opt InitOptions, base, cut *stack.Stack) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "apiVersion: caisson.dev/v1alpha1\nkind: Stack\nmetadata: {name: %s, version: %s}\n", opt.Name, opt.Version)
+	fmt.Fprintf(&b, "extends: %s # caisson stack show %s\n", opt.Extends, opt.Extends)
+	if removed := missingNames(base, cut); len(removed) > 0 {
+		fmt.Fprintf(&b, "\n# What of it is not carried.\nremove:\n")
+		for _, name := range removed {
+			fmt.Fprintf(&b, "  - %s\n", name)
+		}
+	}
+	example := cut.Components[0]
+	b.WriteString("\n# What differs: a component of the same name adds to the one above, and values merge as Helm's do.\n")
+	b.WriteString("# components:\n")
+	fmt.Fprintf(&b, "#   - name: %s\n", example.Name)
+	if len(example.Charts) > 0 {
+		fmt.Fprintf(&b, "#     charts:\n#       - name: %s\n#         values: {}\n", example.Charts[0].Name)
+	}
+	return b.String()
+}
+
+// missingNames lists the components of base that cut does not have.
+func missingNames(base, cut *stack.Stack) []string {
+	var out []string
+	for _, c := range base.Components {
+		if !slices.ContainsFunc(cut.Components, func(o stack.Component) bool { return o.Name == c.Name }) {
+			out = append(out, c.Name)
+		}
+	}
+	return out
+}

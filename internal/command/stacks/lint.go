@@ -1,0 +1,92 @@
+package stacks
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+
+	"github.com/caisson/caisson/internal/api/stack"
+	"github.com/caisson/caisson/internal/event"
+)
+
+// Lint looks for what in a stack can be read and is still unwise, without asking anybody.
+// A stack that cannot be read is an error.
+func Lint(name string, sink event.Sink) ([]event.Finding, error) {
+	s, err := stack.Read(name)
+	if err != nil {
+		return nil, err
+	}
+	l := linter{stack: s}
+	for i := range s.Components {
+		l.lintComponent(i, &s.Components[i])
+	}
+	for _, f := range l.found {
+		sink.Emit(event.Event{Verb: Verb, Kind: event.FindingKind, Item: f.Item, Finding: &f})
+	}
+	return l.found, nil
+}
+
+// linter gathers findings about one stack.
+type linter struct {
+	stack *stack.Stack
+	found []event.Finding
+}
+
+// addFinding notes a finding at a field of the stack.
+func (l *linter) addFinding(code, component, field, hint, format string, args ...any) {
+	l.found = append(l.found, event.Finding{
+		Severity: event.Warn, Code: code, Item: component,
+		What: l.stack.Origin(field).Place() + ": component " + component + ": " + fmt.Sprintf(format, args...), Hint: hint,
+	})
+}
+
+func (l *linter) lintComponent(i int, c *stack.Component) {
+	at := fmt.Sprintf("components[%d]", i)
+	for j := range c.Images {
+		l.lintImage(c, j, fmt.Sprintf("%s.images[%d]", at, j))
+	}
+	for j := range c.Models {
+		if m := &c.Models[j]; !commit.MatchString(m.Revision) {
+			l.addFinding(event.CodeMovingRevision, c.Name, fmt.Sprintf("%s.models[%d]", at, j),
+				"write the commit as its revision: 40 hex digits, as the hub shows it",
+				"model %s is taken from %s, which moves", m.Name, orMain(m.Revision))
+		}
+	}
+	if len(c.Ready) == 0 && len(c.Charts)+len(c.Manifests) > 0 {
+		l.addFinding(event.CodeNoReady, c.Name, at,
+			"name under ready what must hold before others begin, such as {kind: Deployment, name: web, condition: Available}",
+			"nothing says when it is ready")
+	}
+	if len(l.stack.Profiles) > 0 && !l.isNeeded(c.Name) {
+		l.addFinding(event.CodeNoProfile, c.Name, at, "add it to a profile, or leave it: then only the whole stack carries it",
+			"no profile holds it and nothing in one needs it")
+	}
+}
+
+var commit = regexp.MustCompile(`^[0-9a-f]{40}$`)
+
+func orMain(revision string) string {
+	if revision == "" {
+		return "main"
+	}
+	return revision
+}
+
+func (l *linter) lintImage(c *stack.Component, j int, at string) {
+	ref, err := c.Image(j)
+	if err != nil {
+		return
+	}
+	if tag := ref.Tag(); ref.Digest() == "" && (tag == "" || tag == "latest") {
+		l.addFinding(event.CodeMovingTag, c.Name, at, "name a version or a digest",
+			"image %s has a tag that moves with each release", ref)
+	}
+}
+
+// isNeeded says whether a profile holds a component, or something that needs it.
+func (l *linter) isNeeded(name string) bool {
+	return slices.ContainsFunc(l.stack.Profiles, func(p stack.Profile) bool {
+		cut, err := l.stack.Cut([]string{p.Name})
+		return err == nil && slices.ContainsFunc(cut.Components, func(c stack.Component) bool { return c.Name == name })
+	})
+}

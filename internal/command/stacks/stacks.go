@@ -1,0 +1,85 @@
+// Package stacks tells of stacks before anything is resolved: those that come with the
+// program, and those that people write over them.
+//
+// It reads stack files and locks, and the network of nobody.
+package stacks
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/caisson/caisson/internal/api/stack"
+	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/manifests"
+)
+
+// Verb names the events of this package.
+const Verb = "stack"
+
+// Summary is one stack that comes with the program.
+type Summary struct {
+	Name, Version string
+	Components    int
+	Profiles      []string
+}
+
+// List summarises the stacks that come with the program, sorted by name.
+func List(sink event.Sink) ([]Summary, error) {
+	var out []Summary
+	for _, name := range manifests.Stacks() {
+		s, err := stack.ReadShipped(name)
+		if err != nil {
+			return nil, err
+		}
+		one := Summary{Name: name, Version: s.Metadata.Version, Components: len(s.Components)}
+		for _, p := range s.Profiles {
+			one.Profiles = append(one.Profiles, p.Name)
+		}
+		sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Item: name, Message: one.Version,
+			Fields: map[string]any{"name": name, "version": one.Version, "components": one.Components, "profiles": one.Profiles}})
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+// Show reads a stack and cuts it to the named profiles; none is the whole. Name is one
+// that comes with the program, or a path.
+func Show(name string, profiles []string, sink event.Sink) (*stack.Stack, error) {
+	s, err := stack.Read(name)
+	if err != nil {
+		return nil, err
+	}
+	if len(profiles) > 0 {
+		if s, err = s.Cut(profiles); err != nil {
+			return nil, err
+		}
+	}
+	for i := range s.Components {
+		c := &s.Components[i]
+		sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Item: c.Name, Message: strings.Join(Charts(c), ", "),
+			Fields: map[string]any{"name": c.Name, "charts": Charts(c), "images": c.Images, "needs": c.Needs, "after": c.After,
+				"profiles": s.ProfilesOf(c.Name), "optional": c.Optional, "writtenAt": s.Origin(fmt.Sprintf("components[%d]", i)).Place()}})
+	}
+	return s, nil
+}
+
+// Charts names the charts of a component with their versions.
+func Charts(c *stack.Component) []string {
+	var out []string
+	for i := range c.Charts {
+		ch := &c.Charts[i]
+		out = append(out, strings.TrimSpace(chartName(ch)+" "+ch.Version))
+	}
+	return out
+}
+
+// chartName is what a chart is called upstream.
+func chartName(ch *stack.Chart) string {
+	if ch.Chart != "" {
+		return ch.Chart
+	}
+	if strings.HasPrefix(ch.Source, "http") {
+		return ch.Name
+	}
+	return ch.Source[strings.LastIndex(ch.Source, "/")+1:]
+}

@@ -1,0 +1,179 @@
+package decide
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/caisson/caisson/internal/api/imageref"
+	"github.com/caisson/caisson/internal/api/inventory"
+	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/api/site"
+	"github.com/caisson/caisson/internal/rules/gpu"
+)
+
+// siteFacts are what charts are told of the site, as their value site.
+type siteFacts struct {
+	GPUs         []gpu.Kind      `json:"gpus,omitempty"`
+	Models       []carriedModel  `json:"models,omitempty"`
+	Kubernetes   *kubernetesFact `json:"kubernetes,omitempty"`
+	Hub          string          `json:"hub,omitempty"`
+	StorageClass string          `json:"storageClass,omitempty"`
+}
+
+// kubernetesFact is what the cluster can do.
+type kubernetesFact struct {
+	ImageVolumes bool `json:"imageVolumes"` // pods can mount images
+}
+
+// carriedModel is a model of the bundle.
+type carriedModel struct {
+	Name       string `json:"name"`       // a DNS label
+	Repository string `json:"repository"` // of the hub
+	Revision   string `json:"revision"`   // its commit
+	Image      string `json:"image"`      // the reference of its OCI image
+	Bytes      int64  `json:"bytes"`      // of all its files
+}
+
+// TellSite lays the facts that charts ask for beneath the site's own values. It comes
+// after Configure, with the version of Kubernetes and all nodes.
+func (s *Selection) TellSite(version string, nodes []inventory.Node) error {
+	for i := range s.Components {
+		c := &s.Components[i]
+		for k := range c.Releases {
+			r := &c.Releases[k]
+			if len(r.Facts) == 0 {
+				continue
+			}
+			facts, err := s.factsFor(r.Facts, version, nodes)
+			if err != nil {
+				return fmt.Errorf("telling release %s of the site: %w", r.Name, err)
+			}
+			told := lock.MergeValues(c.Component.Releases[k].Values, map[string]any{"site": facts})
+			r.Values = lock.MergeValues(told, s.site.Components[c.Component.Name].Values[r.Name])
+		}
+	}
+	return nil
+}
+
+// factsFor are the named facts, as values.
+func (s *Selection) factsFor(names []string, version string, nodes []inventory.Node) (map[string]any, error) {
+	wants := func(name string) bool { return slices.Contains(names, name) }
+	var f siteFacts
+	if wants(lock.FactGPUs) {
+		f.GPUs = s.kinds
+	}
+	if wants(lock.FactModels) {
+		f.Models = s.carriedModels()
+	}
+	if wants(lock.FactKubernetes) {
+		f.Kubernetes = &kubernetesFact{ImageVolumes: canMountImages(version, nodes)}
+	}
+	if wants(lock.FactHub) {
+		f.Hub = s.site.Hub
+	}
+	if wants(lock.FactStorage) {
+		f.StorageClass = s.site.StorageClass
+	}
+	text, err := json.Marshal(f)
+	if err != nil {
+		return nil, err
+	}
+	var out map[string]any
+	err = json.Unmarshal(text, &out)
+	return wholeNumbers(out).(map[string]any), err
+}
+
+// wholeNumbers makes whole numbers what a values file gives: int64.
+func wholeNumbers(v any) any {
+	switch v := v.(type) {
+	case float64:
+		if v == float64(int64(v)) {
+			return int64(v)
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = wholeNumbers(v[k])
+		}
+	case []any:
+		for i := range v {
+			v[i] = wholeNumbers(v[i])
+		}
+	}
+	return v
+}
+
+// carriedModels are the models of the selection, in the lock's order.
+func (s *Selection) carriedModels() []carriedModel {
+	var out []carriedModel
+	for _, it := range s.modelItems() {
+		m, ok := lock.As[*lock.HubModel](it)
+		if !ok {
+			continue
+		}
+		one := carriedModel{Name: modelName(it), Repository: m.Repository, Revision: m.Commit, Image: s.pulledModel(it.Ref)}
+		for _, f := range m.Files {
+			one.Bytes += f.Size
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+// modelName is a DNS label for a model: the last part of its repository.
+func modelName(it *lock.Item) string {
+	name := strings.Trim(notInLabels.ReplaceAllString(strings.ToLower(it.Ref.Name()), "-"), "-")
+	return site.LabelValue(name)
+}
+
+var notInLabels = regexp.MustCompile(`[^a-z0-9]+`)
+
+// pulledModel is the reference by which nodes pull a model's image.
+func (s *Selection) pulledModel(ref imageref.Ref) string {
+	if !s.site.Rewrites() {
+		return string(ref)
+	}
+	return s.site.Registry.Base() + "/" + ref.SitePath() + ":" + ref.Tag()
+}
+
+// Versions from which pods can mount images without a feature gate.
+const (
+	mountsImages           = ">=1.35-0"
+	containerdMountsImages = ">=2.1-0"
+	crioMountsImages       = ">=1.33-0"
+)
+
+// canMountImages says whether the pods of every node can mount images as volumes.
+func canMountImages(version string, nodes []inventory.Node) bool {
+	if !fits(version, mountsImages) || len(nodes) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(nodes, func(n inventory.Node) bool { return !runtimeMountsImages(n.Runtime) })
+}
+
+// runtimeMountsImages says whether a container runtime such as "containerd 2.1.4" does.
+func runtimeMountsImages(runtime string) bool {
+	name, version, _ := strings.Cut(runtime, " ")
+	switch name {
+	case "containerd":
+		return fits(version, containerdMountsImages)
+	case "cri-o":
+		return fits(version, crioMountsImages)
+	}
+	return false
+}
+
+// fits says whether a version is one that a constraint allows; one that cannot be read
+// is none.
+func fits(version, constraint string) bool {
+	v, err := semver.NewVersion(version)
+	if err != nil {
+		return false
+	}
+	c, err := semver.NewConstraint(constraint)
+	return err == nil && c.Check(v)
+}

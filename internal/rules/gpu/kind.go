@@ -1,0 +1,246 @@
+package gpu
+
+import (
+	"cmp"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/caisson/caisson/internal/api/inventory"
+	"github.com/caisson/caisson/internal/api/site"
+)
+
+// Kind is one kind of accelerator that pods can ask for: a product, or parts of it, under
+// one resource.
+type Kind struct {
+	// Name is a DNS label, unique among the kinds of a cluster.
+	Name string `json:"name"`
+	// Vendor in lower case, such as nvidia.
+	Vendor string `json:"vendor"`
+	// Product as the nodes' labels write it.
+	Product string `json:"product"`
+	// Resource is what pods ask for, such as nvidia.com/mig-1g.10gb.
+	Resource string `json:"resource"`
+	// MemoryGiB of one; of the whole GPU where pods take turns; 0 where unknown.
+	MemoryGiB int `json:"memoryGiB"`
+	// Count of the resource over all nodes, and PerNode the most that one node has.
+	Count   int64 `json:"count"`
+	Nodes   int   `json:"nodes"`
+	PerNode int64 `json:"perNode"`
+	// Profile of MIG; empty for whole GPUs.
+	Profile string `json:"profile,omitempty"`
+	// Shared is how many pods take turns on one; 0 where none do.
+	Shared int `json:"shared,omitempty"`
+	// NodeLabels choose the nodes; none where no label tells them.
+	NodeLabels map[string]string `json:"nodeLabels,omitempty"`
+}
+
+// Kinds lists what a cluster's nodes come to offer under a policy, sorted by name.
+// Assigned says what the policy gives a node. What nobody can count is left out.
+func (c *Catalogue) Kinds(nodes []inventory.Node, p site.Policy, assigned map[string]Assigned, operator bool) []Kind {
+	k := kindMaker{catalogue: c, policy: p, operator: operator, kinds: map[string]*Kind{}}
+	for _, n := range nodes {
+		got, ok := assigned[n.Name]
+		if !ok {
+			got = nothing
+		}
+		k.addNode(n, got)
+	}
+	var out []Kind
+	for _, name := range slices.Sorted(maps.Keys(k.kinds)) {
+		out = append(out, *k.kinds[name])
+	}
+	return out
+}
+
+// kindMaker gathers kinds.
+type kindMaker struct {
+	catalogue *Catalogue
+	policy    site.Policy
+	operator  bool
+	kinds     map[string]*Kind
+}
+
+// addNode adds what one node offers.
+func (k *kindMaker) addNode(n inventory.Node, got Assigned) {
+	here := map[string]Kind{}
+	for _, g := range n.Physical() {
+		v := vendorOffering(g)
+		if v.Graphics && !g.Known() {
+			continue
+		}
+		for _, kind := range k.kindsOf(n, g, v, got) {
+			old := here[kind.Name]
+			kind.Count += old.Count
+			here[kind.Name] = kind
+		}
+	}
+	for name, kind := range here {
+		k.join(name, kind)
+	}
+}
+
+// join adds one node's share of a kind to what others have.
+func (k *kindMaker) join(name string, here Kind) {
+	if here.Count <= 0 {
+		return
+	}
+	all := k.kinds[name]
+	if all == nil {
+		all = &Kind{}
+		*all = here
+		all.Count = 0
+		k.kinds[name] = all
+	}
+	all.Count += here.Count
+	all.Nodes++
+	all.PerNode = max(all.PerNode, here.Count)
+	if !maps.Equal(all.NodeLabels, here.NodeLabels) {
+		all.NodeLabels = nil // no label chooses all of these nodes
+	}
+}
+
+// kindsOf are those that the like GPUs g of a node come to.
+func (k *kindMaker) kindsOf(n inventory.Node, g inventory.GPU, v Vendor, got Assigned) []Kind {
+	whole := Kind{
+		Vendor: strings.ToLower(v.Name), Product: k.productOf(n, g), MemoryGiB: g.MemoryGiB, NodeLabels: k.labelsOf(n, g, v),
+	}
+	if v.Offer == nil || !k.operator {
+		return k.offeredKinds(n, g, v, whole)
+	}
+	parts := partsOf(g, k.policy, got)
+	if len(parts) == 0 {
+		whole.Resource, whole.Count = site.WholeGPU, k.countOf(n, g, site.WholeGPU)
+		return []Kind{k.share(whole, got)}
+	}
+	var out []Kind
+	for _, profile := range slices.Sorted(maps.Keys(parts)) {
+		part := whole
+		part.Profile, part.NodeLabels = profile, maps.Clone(whole.NodeLabels)
+		_, part.MemoryGiB = profileSize(profile)
+		part.Resource, part.Count = MIGResource(profile), int64(parts[profile]*g.Count)
+		if k.policy.MIG.EffectiveStrategy() == site.MIGSingle {
+			part.Resource = site.WholeGPU
+			suffixLabel(part.NodeLabels, "-MIG-"+strings.ReplaceAll(profile, "+", "."))
+		}
+		out = append(out, k.share(part, got))
+	}
+	return out
+}
+
+// offeredKinds are those that a device plugin offers already, as the node's status says.
+// Where it says nothing yet, the vendor's own resource counts the GPUs.
+func (k *kindMaker) offeredKinds(n inventory.Node, g inventory.GPU, v Vendor, whole Kind) []Kind {
+	var out []Kind
+	for _, r := range n.Resources {
+		if !v.Resources.has(r.Name) || r.Allocatable <= 0 {
+			continue
+		}
+		kind := whole
+		kind.Resource, kind.Count = r.Name, r.Allocatable
+		if parts := v.Resources.Parts; parts != "" && strings.HasPrefix(r.Name, parts) {
+			kind.Profile = strings.TrimPrefix(r.Name, parts)
+			_, kind.MemoryGiB = profileSize(kind.Profile)
+		}
+		if times := r.Allocatable / int64(max(g.Count, 1)); kind.Profile == "" && g.Count > 0 && times > 1 {
+			kind.Shared = int(times)
+		}
+		out = append(out, named(kind))
+	}
+	if len(out) == 0 && len(v.Resources.Whole) == 1 {
+		whole.Resource, whole.Count = v.Resources.Whole[0], int64(g.Count)
+		out = append(out, named(whole))
+	}
+	return out
+}
+
+// countOf is how many GPUs there are: as was read, or else as the node offers.
+func (k *kindMaker) countOf(n inventory.Node, g inventory.GPU, resource string) int64 {
+	if g.Count > 0 {
+		return int64(g.Count)
+	}
+	for _, r := range n.Resources {
+		if r.Name == resource {
+			return r.Allocatable
+		}
+	}
+	return 0
+}
+
+// share lets pods take turns where the policy says so, and names the kind.
+func (k *kindMaker) share(kind Kind, got Assigned) Kind {
+	if got.Slicing >= 0 {
+		if s := k.policy.TimeSlicing[got.Slicing]; s.Shared() == kind.Resource {
+			kind.Shared, kind.Count = s.Replicas, kind.Count*int64(s.Replicas)
+			kind.NodeLabels = maps.Clone(kind.NodeLabels)
+			if kind.Resource == site.WholeGPU {
+				suffixLabel(kind.NodeLabels, "-SHARED")
+			}
+		}
+	}
+	return named(kind)
+}
+
+// suffixLabel adds to the product that GPU feature discovery writes.
+func suffixLabel(labels map[string]string, suffix string) {
+	if product, ok := labels[labelNVIDIAProduct]; ok {
+		labels[labelNVIDIAProduct] = product + suffix
+	}
+}
+
+var notInLabels = regexp.MustCompile(`[^a-z0-9]+`)
+
+// named gives a kind its name.
+func named(kind Kind) Kind {
+	words := []string{kind.Product}
+	if !strings.HasPrefix(strings.ToLower(kind.Product), kind.Vendor) {
+		words = []string{kind.Vendor, kind.Product}
+	}
+	if kind.Profile != "" {
+		words = append(words, "mig", kind.Profile)
+	}
+	if kind.Shared > 0 {
+		words = append(words, "shared")
+	}
+	name := notInLabels.ReplaceAllString(strings.ToLower(strings.Join(words, "-")), "-")
+	kind.Name = site.LabelValue(strings.Trim(name, "-"))
+	return kind
+}
+
+// productOf is what labels call the product: as the driver does, with dashes.
+func (k *kindMaker) productOf(n inventory.Node, g inventory.GPU) string {
+	name := g.Product
+	if d, ok := k.catalogue.Device(g.Vendor, g.Device); ok && len(d.Names) > 0 {
+		name = d.Names[0]
+	} else if d, ok := k.catalogue.Named(g.Product); ok {
+		name = d.Names[0]
+	}
+	name = cmp.Or(name, strings.TrimSpace(g.Vendor+" "+g.Device), g.Architecture)
+	return strings.ReplaceAll(name, " ", "-")
+}
+
+// labelsOf are the labels that choose the nodes with a GPU: what GPU feature discovery
+// will write where the operator brings it, and else what is there.
+func (k *kindMaker) labelsOf(n inventory.Node, g inventory.GPU, v Vendor) map[string]string {
+	if v.ID == NVIDIA && k.operator {
+		if d, ok := k.catalogue.Device(g.Vendor, g.Device); !ok && n.Product == "" || ok && len(d.Names) != 1 && n.Product == "" {
+			return nil
+		}
+		product := k.productOf(n, g)
+		if n.Product != "" {
+			product = baseProduct(n.Product)
+		}
+		return map[string]string{labelNVIDIAProduct: product}
+	}
+	if v.ProductLabel == "" || n.Product == "" {
+		return nil
+	}
+	return map[string]string{v.ProductLabel: n.Product}
+}
+
+// baseProduct takes off what GPU feature discovery adds for MIG and sharing.
+func baseProduct(label string) string {
+	label, _, _ = strings.Cut(label, "-MIG-")
+	return strings.TrimSuffix(label, "-SHARED")
+}

@@ -1,0 +1,112 @@
+package outcome
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/caisson/caisson/internal/api/stack"
+	"github.com/caisson/caisson/internal/command/stacks"
+	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/ui/output"
+)
+
+// Stacks lists the stacks that come with the program.
+func Stacks(list []stacks.Summary) (p output.Page) {
+	rows := [][]string{{"STACK", "VERSION", "COMPONENTS", "PROFILES"}}
+	for _, s := range list {
+		rows = append(rows, []string{s.Name, s.Version, fmt.Sprint(s.Components), strings.Join(s.Profiles, " ")})
+	}
+	p.Add(output.Table{Rows: rows, Right: []int{2}})
+	if len(list) > 0 {
+		p.Next("caisson stack show %s", list[0].Name)
+	}
+	return p
+}
+
+// Stack shows what a stack is made of.
+func Stack(s *stack.Stack, name string) (p output.Page) {
+	p.Line(output.Name(s.Metadata.Name), output.Say(" %s, %s", s.Metadata.Version, output.Count(len(s.Components), "component")))
+	if s.Extends != "" {
+		p.Say("  extends %s", s.Extends)
+	}
+	if len(s.Profiles) > 0 {
+		p.Heading("profiles")
+		for _, profile := range s.Profiles {
+			addText(&p, "  ", "%s: %s (%s)", profile.Name, profile.About, strings.Join(profile.Components, ", "))
+		}
+	}
+	p.Heading("components")
+	for i := range s.Components {
+		addStackComponent(&p, &s.Components[i])
+	}
+	p.Next("caisson resolve -f %s -o LOCK.yaml", name)
+	return p
+}
+
+func addStackComponent(p *output.Page, c *stack.Component) {
+	mark := ""
+	if c.Optional {
+		mark = " (a site may leave it out)"
+	}
+	p.Line(output.Say("  "), output.Name(c.Name), output.Say("%s", mark))
+	for _, chart := range stacks.Charts(c) {
+		addText(p, "    ", "chart %s", chart)
+	}
+	for _, m := range c.Manifests {
+		addText(p, "    ", "manifest %s", m)
+	}
+	for _, m := range c.Models {
+		addText(p, "    ", "model %s at %s", m.Source, m.Revision)
+	}
+	for _, image := range c.Images {
+		addText(p, "    ", "image %s", image)
+	}
+	if len(c.Needs) > 0 {
+		addText(p, "    ", "needs %s", strings.Join(c.Needs, ", "))
+	}
+	if others := c.Others(); len(others) > 0 {
+		addText(p, "    ", "after %s", strings.Join(others, ", "))
+	}
+}
+
+// StackLinted shows what is unwise in a stack.
+func StackLinted(name string, found []event.Finding) (p output.Page) {
+	if len(found) == 0 {
+		p.Say("%s: nothing to say", name)
+	} else {
+		p.Say("%s: %s", name, output.Count(len(found), "finding"))
+	}
+	p.Next("caisson resolve -f %s -o LOCK.yaml", name)
+	return p
+}
+
+// StackCreated says what a new stack file holds.
+func StackCreated(c stacks.Created) (p output.Page) {
+	p.Line(output.Name(c.Path), output.Say(": %s %s, %s of %s", c.Stack.Metadata.Name, c.Stack.Metadata.Version,
+		output.Count(len(c.Components), "component"), c.Stack.Extends))
+	addText(&p, "  ", "%s", strings.Join(c.Components, ", "))
+	p.Next("caisson resolve -f %s -o %s.lock.yaml", c.Path, c.Stack.Metadata.Name)
+	return p
+}
+
+// StackUpgraded says what a stack has become since its lock was written.
+func StackUpgraded(u stacks.Upgrade, file string) (p output.Page) {
+	p.Line(output.Name(u.Stack.Metadata.Name), output.Say(" %s > %s", u.Before.Version, u.Stack.Metadata.Version))
+	for _, name := range u.Added {
+		p.Say("  + %s", name)
+	}
+	for _, name := range u.Removed {
+		p.Say("  - %s", name)
+	}
+	for _, c := range u.Changed {
+		p.Line(output.Say("  "), output.Name(c.Name))
+		for _, change := range c.Changes {
+			addText(&p, "    ", "%s", change)
+		}
+	}
+	if len(u.Added)+len(u.Removed)+len(u.Changed) == 0 {
+		p.Say("  nothing changes")
+	}
+	p.Next("caisson resolve -f %s -o LOCK.yaml", file)
+	return p
+}
