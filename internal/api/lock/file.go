@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -28,27 +29,58 @@ var manifestKind = KindInfo{
 
 var fileForm = Form{Field: "rawFile", Content: (*RawFile)(nil), About: "file or manifest"}
 
-// RawFile is a file by URL, or a manifest beside the stack.
+// RawFile is a file by URL, or a manifest: beside the stack, by URL, or built of what its
+// project publishes.
 type RawFile struct {
 	Name      string        `yaml:"name"`
 	URL       string        `yaml:"url,omitempty"`
 	Path      string        `yaml:"path,omitempty"`    // manifests: relative to the lock file, slash-separated
 	Shipped   string        `yaml:"shipped,omitempty"` // manifests: among the files of the stacks that ship with the program
+	Build     *Build        `yaml:"build,omitempty"`   // manifests: how it is made of what its project publishes
 	Digest    digest.Digest `yaml:"digest"`
 	Size      int64         `yaml:"size"`
 	MediaType string        `yaml:"mediaType"`
 }
 
-func (f *RawFile) normalize()     {}
-func (f *RawFile) clone() Content { return f }
+func (f *RawFile) normalize() {
+	if f.Build != nil {
+		f.Build.normalize()
+	}
+}
+
+func (f *RawFile) clone() Content {
+	if f.Build == nil {
+		return f
+	}
+	c, b := *f, *f.Build
+	b.Remotes = slices.Clone(b.Remotes)
+	c.Build = &b
+	return &c
+}
+
+// Written is what the stack calls a manifest, in rules about what it holds.
+func (f *RawFile) Written() string {
+	switch {
+	case f.Path != "":
+		return f.Path
+	case f.Shipped != "":
+		return shippedFiles + f.Shipped
+	}
+	return f.Name
+}
 
 func (f *RawFile) check(c *checker, at string) {
 	c.checkText(at+".name", f.Name, true)
 	if strings.ContainsAny(f.Name, `/\`) || f.Name == ".." || f.Name == "." {
 		c.problem(at+".name", "%q is not a file name", f.Name)
 	}
-	if given := countGiven(f.URL, f.Path, f.Shipped); given != 1 {
-		c.problem(at, "needs one of url, path and shipped, and has %d", given)
+	given := countGiven(f.URL, f.Path, f.Shipped)
+	if f.Build != nil {
+		f.Build.check(c, at+".build")
+		given++
+	}
+	if given != 1 {
+		c.problem(at, "needs one of url, path, shipped and build, and has %d", given)
 	}
 	if f.Shipped != "" {
 		c.checkPath(at+".shipped", f.Shipped)
@@ -90,6 +122,8 @@ func (f *RawFile) slots(*Item) []Slot {
 		src = Source{Kind: FromPath, Path: f.Path, Digest: f.Digest}
 	case f.Shipped != "":
 		src = Source{Kind: FromShipped, Path: shippedFiles + f.Shipped, Digest: f.Digest}
+	case f.Build != nil:
+		src = Source{Kind: FromBuild, URL: f.Build.Source.URL, Build: f.Build, Digest: f.Digest}
 	}
 	return []Slot{blobSlot(f.blob(), src)}
 }

@@ -20,6 +20,7 @@ const (
 	FromHub      SourceKind = "hub"      // the files of Repository at Commit
 	FromPath     SourceKind = "path"     // Path, relative to the lock file
 	FromShipped  SourceKind = "shipped"  // Path, among what comes with the program
+	FromBuild    SourceKind = "build"    // made by Build of what URL and its remotes give
 	FromTool     SourceKind = "tool"     // the running binary, as package agent makes an image of it
 )
 
@@ -64,6 +65,7 @@ type Source struct {
 	URL        string
 	Commit     string
 	Path       string
+	Build      *Build // build
 	Digest     digest.Digest
 }
 

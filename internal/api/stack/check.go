@@ -206,6 +206,12 @@ func (c *checker) checkContent(at string, comp *Component) {
 	for j, m := range comp.Manifests {
 		c.checkLocalFile(fmt.Sprintf("%s.manifests[%d]", at, j), m)
 	}
+	upstream := names{}
+	for j := range comp.UpstreamManifests {
+		p := fmt.Sprintf("%s.upstreamManifests[%d]", at, j)
+		c.checkUpstreamManifest(p, &comp.UpstreamManifests[j])
+		c.checkUnique(p, comp.UpstreamManifests[j].Name, upstream)
+	}
 }
 
 type names map[string]string // name → where it was first given

@@ -184,25 +184,42 @@ func (m *merger) mergeComponents(at string, base, own int) Component {
 	out.Files = mergeNamed(l, "files", b.Files, o.Files, func(f File) string { return f.Name }, func(_, own File) File { return own })
 	out.Charts = mergeNamed(l, "charts", b.Charts, o.Charts, func(c Chart) string { return c.Name }, mergeCharts)
 	l.noteValuesFiles(out.Charts, b.Charts, o.Charts)
+	out.UpstreamManifests = mergeNamed(l, "upstreamManifests", b.UpstreamManifests, o.UpstreamManifests,
+		func(m UpstreamManifest) string { return m.Name }, mergeUpstreamManifests)
+	l.notePatches(out.UpstreamManifests, b.UpstreamManifests, o.UpstreamManifests)
 	return out
 }
 
 // noteValuesFiles says where values files of merged charts were written.
 func (l lists) noteValuesFiles(merged, base, own []Chart) {
-	index := func(list []Chart, name string) int {
-		return slices.IndexFunc(list, func(c Chart) bool { return c.Name == name })
+	name := func(c Chart) string { return c.Name }
+	noteJoined(l, "charts", "valuesFiles", merged, base, own, name, func(c Chart) int { return len(c.ValuesFiles) })
+}
+
+// notePatches says where patches of merged manifests were written.
+func (l lists) notePatches(merged, base, own []UpstreamManifest) {
+	name := func(m UpstreamManifest) string { return m.Name }
+	noteJoined(l, "upstreamManifests", "patches", merged, base, own, name, func(m UpstreamManifest) int { return len(m.Patches) })
+}
+
+// noteJoined says where the entries of a list below merged entries were written: those of
+// base come first.
+func noteJoined[T any](l lists, list, below string, merged, base, own []T, name func(T) string, count func(T) int) {
+	index := func(in []T, of T) int {
+		return slices.IndexFunc(in, func(x T) bool { return name(x) == name(of) })
 	}
-	for i, c := range merged {
-		b, o := index(base, c.Name), index(own, c.Name)
+	for i, m := range merged {
+		b, o := index(base, m), index(own, m)
 		if b < 0 || o < 0 {
 			continue
 		}
-		for j := range c.ValuesFiles {
-			at := fmt.Sprintf("%s.charts[%d].valuesFiles[%d]", l.at, i, j)
-			if before := len(base[b].ValuesFiles); j < before {
-				l.out.origins[at] = l.merger.base.Origin(fmt.Sprintf("%s.charts[%d].valuesFiles[%d]", l.base, b, j))
+		before := count(base[b])
+		for j := range count(m) {
+			at := fmt.Sprintf("%s.%s[%d].%s[%d]", l.at, list, i, below, j)
+			if j < before {
+				l.out.origins[at] = l.merger.base.Origin(fmt.Sprintf("%s.%s[%d].%s[%d]", l.base, list, b, below, j))
 			} else {
-				l.out.origins[at] = l.merger.own.Origin(fmt.Sprintf("%s.charts[%d].valuesFiles[%d]", l.own, o, j-before))
+				l.out.origins[at] = l.merger.own.Origin(fmt.Sprintf("%s.%s[%d].%s[%d]", l.own, list, o, below, j-before))
 			}
 		}
 	}

@@ -97,6 +97,9 @@ type Component struct {
 	Files []File `yaml:"files,omitempty"`
 	// Manifests are plain Kubernetes YAML files beside the stack.
 	Manifests []string `yaml:"manifests,omitempty"`
+	// UpstreamManifests are Kubernetes YAML that projects publish elsewhere than in a
+	// chart: files by their URL, or kustomizations in an archive.
+	UpstreamManifests []UpstreamManifest `yaml:"upstreamManifests,omitempty"`
 	// Optional says that a site may leave the component out.
 	Optional bool `yaml:"optional,omitempty"`
 	// Ready lists what must hold before the component counts as ready.

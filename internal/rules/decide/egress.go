@@ -99,16 +99,16 @@ func (m *maker) carriesImage(s document.Site) bool {
 	return m.set.hasExtended(ref)
 }
 
-// writtenName is what the stack calls a template: of a manifest, the file's path.
+// writtenName is what the stack calls a template: of a manifest, the file's path or name.
 func (m *maker) writtenName(template string) string { return cmp.Or(m.paths[template], template) }
 
-// manifestPaths are the paths of manifest files in the stack, by item.
+// manifestPaths are what the stack calls manifests, by item.
 func manifestPaths(l *lock.Lock) map[string]string {
 	out := map[string]string{}
 	for i := range l.Items {
 		it := &l.Items[i]
 		if f, ok := lock.As[*lock.RawFile](it); ok && it.Kind == lock.Manifest {
-			out[string(it.Ref)] = f.Path
+			out[string(it.Ref)] = f.Written()
 		}
 	}
 	return out
