@@ -23,13 +23,14 @@ type Build struct {
 	Builder   string          `yaml:"builder"` // what builds it: kustomize v0.21.1
 	Source    BuildSource     `yaml:"source"`
 	Files     []string        `yaml:"files,omitempty"`   // in the archive, in their order; of no kustomization
-	Remotes   []BuildRemote   `yaml:"remotes,omitempty"` // what kustomizations name outside the archive, sorted by name
+	Remotes   []BuildSource   `yaml:"remotes,omitempty"` // what kustomizations name outside the archive, sorted by name
 	Namespace string          `yaml:"namespace,omitempty"`
 	Patches   []ManifestPatch `yaml:"patches,omitempty"` // in the stack's order
 }
 
 // BuildSource is a file, or an archive of files.
 type BuildSource struct {
+	Name   string        `yaml:"name,omitempty"` // of a remote: as the kustomization has it
 	URL    string        `yaml:"url"`
 	Digest digest.Digest `yaml:"digest"` // of the file; of an archive that of the tar in it, which hosts compress now and then anew
 	Size   int64         `yaml:"size"`   // of the same
@@ -37,12 +38,6 @@ type BuildSource struct {
 	Folder  string `yaml:"folder,omitempty"`
 	Archive bool   `yaml:"archive,omitempty"`
 	Commit  string `yaml:"commit,omitempty"` // that the archive says it is of
-}
-
-// BuildRemote is a source that a kustomization names.
-type BuildRemote struct {
-	Name        string `yaml:"name"` // as it stands there
-	BuildSource `yaml:",inline"`
 }
 
 // ManifestPatch changes objects as a patch of a kustomization does.
@@ -71,8 +66,8 @@ func (b *Build) Origin() string {
 }
 
 // Remote is what the build has for a name that a kustomization gives, or nil.
-func (b *Build) Remote(name string) *BuildRemote {
-	i := slices.IndexFunc(b.Remotes, func(r BuildRemote) bool { return r.Name == name })
+func (b *Build) Remote(name string) *BuildSource {
+	i := slices.IndexFunc(b.Remotes, func(r BuildSource) bool { return r.Name == name })
 	if i < 0 {
 		return nil
 	}
@@ -80,7 +75,7 @@ func (b *Build) Remote(name string) *BuildRemote {
 }
 
 func (b *Build) normalize() {
-	slices.SortFunc(b.Remotes, func(x, y BuildRemote) int { return strings.Compare(x.Name, y.Name) })
+	slices.SortFunc(b.Remotes, func(x, y BuildSource) int { return strings.Compare(x.Name, y.Name) })
 }
 
 func (b *Build) check(c *checker, at string) {

@@ -1,35 +1,25 @@
 package helm
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
-	"strings"
-	"sync"
 
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/subprocess"
 )
 
 // ErrWorker: the process that renders charts ended without an answer, as it does
 // when a chart's templates use up its memory or its stack.
 var ErrWorker = errors.New("rendering ended without an answer")
 
-const (
-	programName = "caisson" // what a worker is called, whatever its file is
-	maxLastWord = 16 << 10  // bytes kept of a worker's error stream
-)
-
 // process is a worker as the program sees it that asks.
 type process struct {
-	cmd      *exec.Cmd
-	in       io.Closer
+	started  *subprocess.Process
 	to       *json.Encoder
 	from     *messages
-	last     *lastWord
 	chart    *Renderer       // whose chart it has
 	sent     []*keptDocument // what that chart's documents with a number are
 	bytes    int             // of them
@@ -38,32 +28,18 @@ type process struct {
 }
 
 func startProcess(command []string) (*process, error) {
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Args[0] = programName
-	cmd.Env = []string{} // nothing of the operator's
-	cmd.Dir = "/"
-	p := &process{cmd: cmd, last: &lastWord{max: maxLastWord}}
-	cmd.Stderr = p.last
-	in, err := cmd.StdinPipe()
+	started, err := subprocess.Start(command)
 	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrWorker, err)
 	}
-	p.in, p.to, p.from = in, newEncoder(in), newMessages(out)
-	return p, nil
+	return &process{started: started, to: newEncoder(started.In), from: newMessages(started.Out)}, nil
 }
 
 // render asks for one rendering. Without an answer the process is of no more use. It
 // is killed when ctx ends.
 func (p *process) render(ctx context.Context, r *Renderer, opt RenderOptions) (Rendering, error) {
-	stop := context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })
-	p.last.forget()
+	stop := context.AfterFunc(ctx, p.started.Kill)
+	p.started.Forget()
 	made, err := p.converse(ctx, r, opt)
 	p.rendered = true
 	if !stop() && err == nil {
@@ -73,14 +49,7 @@ func (p *process) render(ctx context.Context, r *Renderer, opt RenderOptions) (R
 }
 
 // end ends the process and says, of one that ended by itself, why.
-func (p *process) end() error {
-	_ = p.in.Close()
-	_ = p.cmd.Process.Kill() // or it would wait for somebody to read
-	if err := p.cmd.Wait(); err != nil {
-		return fmt.Errorf("%w%s", err, p.last.said())
-	}
-	return nil
-}
+func (p *process) end() error { return p.started.End() }
 
 // converse sends the request, answers the worker's questions and returns what the
 // rendering came to.
@@ -197,35 +166,4 @@ func (e workerProblem) Unwrap() error {
 		return ErrTooLarge
 	}
 	return nil
-}
-
-// lastWord keeps the beginning of what is written to it.
-type lastWord struct {
-	mu   sync.Mutex
-	kept bytes.Buffer
-	max  int
-}
-
-func (w *lastWord) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.kept.Write(p[:min(len(p), max(w.max-w.kept.Len(), 0))])
-	return len(p), nil
-}
-
-func (w *lastWord) forget() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.kept.Reset()
-}
-
-// said is the first line of an error stream: Go's own word for why it ended.
-func (w *lastWord) said() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	line, _, _ := strings.Cut(strings.TrimSpace(w.kept.String()), "\n")
-	if line == "" {
-		return ""
-	}
-	return ": " + line
 }

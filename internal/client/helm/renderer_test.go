@@ -82,7 +82,7 @@ func TestWhatOneChartUsesUpHarmsNoOther(t *testing.T) {
 	w := workers(t)
 	r := w.Open(good)
 	mustRender(t, r, RenderOptions{})
-	_ = r.process.cmd.Process.Kill() // as if the chart before had used up its time
+	r.process.started.Kill() // as if the chart before had used up its time
 	if docs := mustRender(t, r, RenderOptions{}).Documents; len(docs) != 1 {
 		t.Errorf("a fresh process renders %d documents", len(docs))
 	}

@@ -96,10 +96,6 @@ func TestAnswersAreBounded(t *testing.T) {
 			t.Errorf("%q: %v", answer, err)
 		}
 	}
-	b := lastWord{max: 4}
-	if n, err := b.Write([]byte("123456")); n != 6 || err != nil || b.said() != ": 1234" {
-		t.Errorf("kept %q, %d, %v", b.said(), n, err)
-	}
 }
 
 // converse is what comes of a rendering that is answered so.
