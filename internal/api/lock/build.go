@@ -124,5 +124,8 @@ func (s *BuildSource) check(c *checker, at string) {
 // FileName is what the source's file is called, for who reads it.
 func (s *BuildSource) FileName() string {
 	address, _, _ := strings.Cut(s.URL, "?")
-	return path.Base(address)
+	if name := path.Base(address); name != ".." && name != "." && name != "/" {
+		return name
+	}
+	return "file"
 }
