@@ -162,6 +162,9 @@ func (c *conversation) build(ctx context.Context, q request) ([]byte, error) {
 		return nil, ctx.Err()
 	}
 	defer func() { <-c.builder.free }()
+	if len(c.builder.command) == 0 {
+		return nil, fmt.Errorf("%w: no program is known that builds", ErrWorker)
+	}
 	p, err := subprocess.Start(c.builder.command)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrWorker, err)

@@ -19,6 +19,7 @@ import (
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/hub"
+	"github.com/caisson/caisson/internal/client/kustomize"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/manifests"
@@ -34,14 +35,15 @@ const smallPart = 1 << 20
 
 // filler fetches content from wherever the lock says it comes from.
 type filler struct {
-	stock  *stock // older bundles
-	client *fetch.Client
-	puller *registry.Puller
-	hub    *hub.Client
-	dir    string // of the lock file: paths are relative to it
-	meter  *meter
-	sink   event.Sink
-	tool   func() (*agent.Image, error) // of the running binary
+	stock   *stock // older bundles
+	client  *fetch.Client
+	puller  *registry.Puller
+	hub     *hub.Client
+	builder *kustomize.Builder
+	dir     string // of the lock file: paths are relative to it
+	meter   *meter
+	sink    event.Sink
+	tool    func() (*agent.Image, error) // of the running binary
 }
 
 // fillSlot fills one slot of w, unless it is filled already.
@@ -128,6 +130,8 @@ func (a *attempt) streamBlob(ctx context.Context, src lock.Source) error {
 	switch src.Kind {
 	case lock.FromPath, lock.FromShipped:
 		return a.copyLocal(src)
+	case lock.FromBuild:
+		return a.buildManifest(ctx, src)
 	case lock.FromTool:
 		return a.writeAgentLayer(src)
 	}
@@ -175,11 +179,7 @@ func (a *attempt) copyLocal(src lock.Source) error {
 	if got := digest.FromBytes(data); got != src.Digest {
 		return &changedFile{path: src.Path, want: string(src.Digest), got: string(got)}
 	}
-	if err := a.dst.Reset(); err != nil {
-		return err
-	}
-	_, err = a.dst.Write(data)
-	return err
+	return a.rewrite(data)
 }
 
 // readLocal reads a regular file that must have exactly size bytes.
@@ -280,7 +280,7 @@ func (a *attempt) decideRetry(ctx context.Context, err error, src lock.Source, t
 	if wrong {
 		last = try+1 >= wrongTries*len(a.slot.Sources)
 	}
-	if last || errors.Is(err, ErrLocalChanged) {
+	if last || errors.Is(err, ErrLocalChanged) || errors.Is(err, ErrBuiltOtherwise) {
 		return a.explainFailure(err, src, wrong)
 	}
 	a.sink.Emit(event.Event{Kind: event.Retry, Item: ownerOf(a.slot), Message: err.Error(), Fields: map[string]any{"try": try + 1}})
@@ -318,8 +318,13 @@ func (a *attempt) explainFailure(err error, src lock.Source, wrong bool) error {
 	}
 	return &UpstreamError{
 		Item: ownerOf(a.slot), Upstream: a.upstreamOf(src), Blob: string(a.slot.Digest), Size: a.slot.Size,
-		Stack: src.Kind == lock.FromURL && strings.HasPrefix(ownerOf(a.slot), lock.FilesHost), Err: err,
+		Stack: a.isStackDigest(src), Err: err,
 	}
+}
+
+// isStackDigest says whether the stack itself names the slot's digest, as it does of files.
+func (a *attempt) isStackDigest(src lock.Source) bool {
+	return src.Kind == lock.FromURL && strings.HasPrefix(ownerOf(a.slot), lock.FilesHost) && a.slot.MediaType != lock.MediaTypeManifest
 }
 
 // upstreamOf is where a source really is, without secrets.
@@ -329,7 +334,7 @@ func (f *filler) upstreamOf(src lock.Source) string {
 		return fetch.Redact(f.client.URL(src.Repository)) + "@" + string(src.Digest)
 	case lock.FromHub:
 		return fetch.Redact(f.client.URL(hub.FileURL(src.Repository, src.Commit, "")))
-	case lock.FromURL:
+	case lock.FromURL, lock.FromBuild:
 		return fetch.Redact(f.client.URL(src.URL))
 	case lock.FromTool:
 		return ownBinary

@@ -30,6 +30,7 @@ import (
 	"github.com/caisson/caisson/internal/client/agent"
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/client/hub"
+	"github.com/caisson/caisson/internal/client/kustomize"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/event"
@@ -53,6 +54,7 @@ type Options struct {
 	Agent      string        // binary of the node agent's image; empty: the running one
 	Reuse      []string      // paths that hold older bundles: what they have of the lock is not fetched
 	HubToken   string        // for the model hub; empty: none
+	Builder    []string      // command line of a process that builds manifests, see kustomize.NewBuilder; nil: none can be built
 	Fetch      fetch.Options // retries, limits and waits; Upstreams and Sink are set by Run
 }
 
@@ -163,7 +165,7 @@ func newFiller(opt Options, sink event.Sink, slots []lock.Slot) (*filler, error)
 		return nil, err
 	}
 	return &filler{
-		stock: older, client: client, puller: registry.NewPuller(client), hub: models,
+		stock: older, client: client, puller: registry.NewPuller(client), hub: models, builder: kustomize.NewBuilder(client, opt.Builder),
 		dir: filepath.Dir(opt.Lock), meter: newMeter(sink, slots), sink: sink,
 		tool: sync.OnceValues(func() (*agent.Image, error) { return agent.Build(opt.Agent) }),
 	}, nil
@@ -187,6 +189,7 @@ func (p *packing) payloadSize() (total int64) {
 
 func (p *packing) runPacking(ctx context.Context) (Result, error) {
 	defer p.fill.client.CloseIdle()
+	defer p.fill.builder.Close()
 	defer p.fill.stock.Close()
 	unchanged, err := p.buildVolumes(ctx)
 	if err != nil {

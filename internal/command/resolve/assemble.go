@@ -36,7 +36,7 @@ func (s *session) lockComponent(i int, items []lock.Item) lock.Component {
 	for j := range comp.Charts {
 		c.Releases = append(c.Releases, s.found.releases[[2]int{i, j}])
 	}
-	for j := range comp.Manifests {
+	for j := range len(comp.Manifests) + len(comp.UpstreamManifests) {
 		c.Manifests = append(c.Manifests, s.found.listed[[2]int{i, j}])
 	}
 	for _, it := range items {

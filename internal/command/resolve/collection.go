@@ -20,7 +20,7 @@ type collection struct {
 	owners   map[imageref.Ref]map[string]bool // item reference → components
 	images   map[imageref.Ref]*wantedImage
 	releases map[[2]int]lock.Release // by component and chart
-	listed   map[[2]int]imageref.Ref // manifests: item reference by component and position
+	listed   map[[2]int]imageref.Ref // manifests, then those of upstreams: item reference by component and position
 	suspects []suspect
 	guesses  map[imageref.Ref]bool // normalised references put together from fields, that do not exist
 	linted   map[string][]lint.Finding

@@ -21,6 +21,7 @@ import (
 	"github.com/caisson/caisson/internal/client/fetch"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/hub"
+	"github.com/caisson/caisson/internal/client/kustomize"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/event"
 )
@@ -46,6 +47,7 @@ type Options struct {
 	Now          time.Time // says which drivers have support; zero: the machine's clock
 	HubToken     string    // for the model hub; empty: none
 	Agent        string    // binary of the node agent's image; "": the running one
+	Builder      []string  // command line of a process that builds manifests, see kustomize.NewBuilder; nil: none can be built
 	Renderer     []string  // command line of a process that renders charts, see helm.Workers; nil renders them here
 
 	backoff time.Duration // tests shorten it
@@ -91,7 +93,7 @@ func runResolve(ctx context.Context, opt Options, sink event.Sink) (Result, erro
 	if err != nil {
 		return Result{}, err
 	}
-	defer s.renderers.Close()
+	defer s.close()
 	if err := s.checkNodes(opt); err != nil {
 		return Result{}, err
 	}
@@ -118,7 +120,8 @@ type session struct {
 
 	allPlatforms bool
 	withTests    bool
-	agent        string        // binary
+	agent        string // binary
+	builder      *kustomize.Builder
 	renderers    *helm.Workers // as many as there are processors: more side by side take memory and are not done earlier
 
 	fetch  *fetch.Client
@@ -159,6 +162,12 @@ func newSession(opt Options, sink event.Sink) (*session, error) {
 	return s, s.connectUpstreams(opt)
 }
 
+// close ends what the session started and drops what it fetched.
+func (s *session) close() {
+	s.renderers.Close()
+	s.builder.Close()
+}
+
 // connectUpstreams makes the clients of the upstreams.
 func (s *session) connectUpstreams(o Options) error {
 	opt := fetch.Options{PerHost: max(s.workers, fetch.DefaultPerHost), Backoff: o.backoff, Sink: event.Named(s.events, verb)}
@@ -173,6 +182,7 @@ func (s *session) connectUpstreams(o Options) error {
 	if s.fetch, err = fetch.New(opt); err != nil {
 		return err
 	}
+	s.builder = kustomize.NewBuilder(s.fetch, o.Builder)
 	s.puller = registry.NewPuller(s.fetch)
 	s.hub, err = hub.New(s.fetch, hub.Options{Token: o.HubToken})
 	return err
@@ -241,6 +251,9 @@ func (s *session) discoveryTasks(i int) []task {
 	}
 	for j := range comp.Manifests {
 		out = append(out, func(context.Context) { s.resolveManifest(i, j) })
+	}
+	for j := range comp.UpstreamManifests {
+		out = append(out, func(ctx context.Context) { s.resolveUpstreamManifest(ctx, i, j) })
 	}
 	return out
 }

@@ -56,7 +56,7 @@ func TestWhoAsksAClusterTakesItsFlags(t *testing.T) {
 // TestFlagsAndAnswersGiveTheSameOptions: what a wizard fills in gives the Options
 // that flags give.
 func TestFlagsAndAnswersGiveTheSameOptions(t *testing.T) {
-	program := Program{Version: "v1", Renderer: []string{"caisson", "render"}, Lookup: environment(map[string]string{
+	program := Program{Version: "v1", Renderer: []string{"caisson", "render"}, Builder: []string{"caisson", "build"}, Lookup: environment(map[string]string{
 		"SOURCE_DATE_EPOCH": "1767225600", "HF_TOKEN": "token",
 	})}
 	made := time.Unix(1767225600, 0).UTC()
@@ -67,7 +67,7 @@ func TestFlagsAndAnswersGiveTheSameOptions(t *testing.T) {
 	}
 	want := resolve.Options{
 		Stack: "s.yaml", Output: "l.yaml", Platforms: typed.Platform, Nodes: "n.yaml", Workers: 3,
-		Renderer: program.Renderer, Now: made, HubToken: "token",
+		Renderer: program.Renderer, Builder: program.Builder, Now: made, HubToken: "token",
 	}
 	for who, a := range map[string]*Resolve{"flags": &flagged, "a wizard": &typed} {
 		if got, err := a.Options(program); err != nil || !reflect.DeepEqual(got, want) {
@@ -83,7 +83,7 @@ func TestFlagsAndAnswersGiveTheSameOptions(t *testing.T) {
 	got.Password = nil
 	if want := (pack.Options{
 		Lock: "l.yaml", Output: "out", Key: "k.key", VolumeSize: 4 << 30, Sequence: 7, Expires: 90 * 24 * time.Hour,
-		Tool: []string{"a", "b"}, Now: made, HubToken: "token",
+		Tool: []string{"a", "b"}, Builder: program.Builder, Now: made, HubToken: "token",
 	}); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("pack: %+v, %v", got, err)
 	}

@@ -46,7 +46,7 @@ func (a *Resolve) Options(p Program) (resolve.Options, error) {
 	return finish(c, resolve.Options{
 		Stack: a.File, Output: a.Out, Upstreams: a.Upstreams, Platforms: a.Platform, AllPlatforms: a.AllPlatforms,
 		WithTests: a.WithTests, Profiles: a.Profile,
-		Nodes: a.Nodes, Workers: int(numberOf(a.Workers)), Renderer: p.Renderer, Now: p.sourceDate(c), HubToken: p.hubToken(),
+		Nodes: a.Nodes, Workers: int(numberOf(a.Workers)), Renderer: p.Renderer, Builder: p.Builder, Now: p.sourceDate(c), HubToken: p.hubToken(),
 	})
 }
 
@@ -87,6 +87,6 @@ func (a *Pack) Options(p Program) (pack.Options, error) {
 	return finish(c, pack.Options{
 		Lock: a.Lock, Output: a.Out, Key: a.SigningKey, Password: p.password(false), Upstreams: a.Upstreams,
 		VolumeSize: sizeOf(a.VolumeSize), Workers: int(numberOf(a.Workers)), Sequence: numberOf(a.Sequence),
-		Expires: spanOf(a.Expires), Tool: a.Tool, Reuse: a.Reuse, Now: p.sourceDate(c), HubToken: p.hubToken(),
+		Expires: spanOf(a.Expires), Tool: a.Tool, Reuse: a.Reuse, Builder: p.Builder, Now: p.sourceDate(c), HubToken: p.hubToken(),
 	})
 }

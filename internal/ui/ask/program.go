@@ -12,6 +12,7 @@ import (
 type Program struct {
 	Version  string
 	Renderer []string // command line of a process that renders charts, see helm.Workers
+	Builder  []string // command line of a process that builds manifests, see kustomize.NewBuilder
 	// Lookup finds a variable of the environment, as os.LookupEnv does.
 	Lookup func(name string) (string, bool)
 	// Password asks the operator for a key's password, for a new key twice.

@@ -22,7 +22,7 @@ func (a *app) agentCommand() *cobra.Command {
 		Args:   a.unknownCommand,
 		RunE:   func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.agentMirrorCommand(), a.agentProbeCommand(), a.agentRenderCommand(), a.agentStatusCommand())
+	cmd.AddCommand(a.agentMirrorCommand(), a.agentProbeCommand(), a.agentBuildCommand(), a.agentRenderCommand(), a.agentStatusCommand())
 	return cmd
 }
 

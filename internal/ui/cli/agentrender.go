@@ -8,15 +8,34 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caisson/caisson/internal/client/helm"
+	"github.com/caisson/caisson/internal/client/kustomize"
 )
 
-// Bounds of a process that renders a chart.
+// Bounds of a process that renders a chart or builds a manifest.
 const (
 	renderStack  = 64 << 20 // bytes of one goroutine's stack
 	renderHeap   = 1 << 30  // from where memory is given back eagerly
 	renderMemory = 2 << 30  // where the process ends
 	renderCPU    = 120      // seconds
 )
+
+// agentBuildCommand builds one manifest for a caisson that asks on standard input, in a
+// process that a hostile kustomization may bring down.
+func (a *app) agentBuildCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "build",
+		Short:   "Build a manifest for another caisson",
+		Long:    "Build the manifest of a kustomization that another caisson sends, within bounds of\nmemory and time, without a network and without any other program.",
+		Example: "  caisson agent build <question.json",
+		Args:    checkArgs(0, 0, ""),
+		RunE: func(*cobra.Command, []string) error {
+			if err := boundProcess(); err != nil {
+				return err
+			}
+			return kustomize.Work(a.streams.In, a.streams.Out)
+		},
+	}
+}
 
 // agentRenderCommand renders one chart for a caisson that asks on standard input, in a
 // process that hostile templates may bring down.
@@ -28,9 +47,7 @@ func (a *app) agentRenderCommand() *cobra.Command {
 		Example: "  caisson agent render <question.json",
 		Args:    checkArgs(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			debug.SetMaxStack(renderStack)
-			debug.SetMemoryLimit(renderHeap)
-			if err := limitProcess(); err != nil {
+			if err := boundProcess(); err != nil {
 				return err
 			}
 			return helm.Work(cmd.Context(), a.streams.In, a.streams.Out)
@@ -38,14 +55,21 @@ func (a *app) agentRenderCommand() *cobra.Command {
 	}
 }
 
-// renderCommand is the command line of a process that renders charts. Where this
-// program's own file is not known, as err says, it is the one that was called:
-// charts are never rendered in the process that installs them.
-func renderCommand(self string, err error, called string) []string {
+// boundProcess bounds what this process may use from now on.
+func boundProcess() error {
+	debug.SetMaxStack(renderStack)
+	debug.SetMemoryLimit(renderHeap)
+	return limitProcess()
+}
+
+// ownFile is the file of this program, for processes that do hostile work. Where it is not
+// known, as err says, it is the one that was called: charts are never rendered in the
+// process that installs them.
+func ownFile(self string, err error, called string) string {
 	if err != nil {
-		self = calledFile(called)
+		return calledFile(called)
 	}
-	return []string{self, "agent", "render"}
+	return self
 }
 
 // calledFile is the whole path of the program called by that name, for the process

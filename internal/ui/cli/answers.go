@@ -40,5 +40,5 @@ func asWrongCall(cmd *cobra.Command, err error) error {
 
 // program is what the answers are completed with.
 func (a *app) program() ask.Program {
-	return ask.Program{Version: version, Renderer: a.worker, Lookup: a.lookup, Password: a.askPassword}
+	return ask.Program{Version: version, Renderer: a.worker, Builder: a.builder, Lookup: a.lookup, Password: a.askPassword}
 }

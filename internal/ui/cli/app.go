@@ -26,6 +26,7 @@ type app struct {
 	lookup  func(name string) (string, bool) // finds a variable of the environment
 	args    []string                         // the command line
 	worker  []string                         // command line of a process that renders charts; nil, in tests alone, renders them here
+	builder []string                         // command line of a process that builds manifests; nil, in tests alone: none are built
 	format  string                           // text or json
 	quiet   bool
 	noColor bool

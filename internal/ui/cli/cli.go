@@ -39,14 +39,16 @@ func Main() int {
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
 	self, err := os.Executable()
+	program := ownFile(self, err, os.Args[0])
 	return run(ctx, &app{
 		streams: Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, lookup: os.LookupEnv,
-		args: os.Args[1:], worker: renderCommand(self, err, os.Args[0]),
+		args: os.Args[1:], worker: []string{program, "agent", "render"}, builder: []string{program, "agent", "build"},
 	})
 }
 
 // Run runs one command line and returns its exit code. An ended context is an
-// interruption. Charts are rendered in this process.
+// interruption. Charts are rendered in this process, and
+// nothing is built.
 func Run(ctx context.Context, args []string, s Streams) int {
 	return run(ctx, &app{streams: s, lookup: os.LookupEnv, args: args})
 }

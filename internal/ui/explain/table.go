@@ -21,6 +21,7 @@ import (
 	"github.com/caisson/caisson/internal/client/hub"
 	"github.com/caisson/caisson/internal/client/keeper"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/client/kustomize"
 	"github.com/caisson/caisson/internal/client/registry"
 	"github.com/caisson/caisson/internal/client/sign"
 	"github.com/caisson/caisson/internal/command/install"
@@ -102,6 +103,13 @@ var table = []row{
 
 	{is: helm.ErrWorker, sentence: "A chart brought down the process that renders it", code: Failed,
 		hint: "its templates use more memory, stack or time than any chart should: look at what their author changed, or take another version"},
+
+	{is: kustomize.ErrWorker, sentence: "A kustomization brought down the process that builds it", code: Failed,
+		hint: "it uses more memory, stack or time than any should: look at what its author changed, or take another version"},
+	{is: kustomize.ErrRemote, sentence: "A kustomization names something outside its archive", code: Failed,
+		hint: "say under remotes of that manifest in the stack where it comes from, and resolve again"},
+	{is: pack.ErrBuiltOtherwise, sentence: "This caisson builds a manifest otherwise than the lock says", code: Failed,
+		hint: "resolve again with this caisson, or pack with the version that resolved; --reuse DIR takes it from a bundle that has it"},
 
 	{as: isAny(lock.ErrTooLarge, ledger.ErrTooLarge), sentence: "The stack is too large for one bundle", code: Failed,
 		hint: "carry it as several stacks: each gives a lock and a bundle of its own"},
