@@ -124,6 +124,7 @@ func (q *request) changes() bool {
 
 func run(files filesys.FileSystem, root string) (resmap.ResMap, error) {
 	opt := krusty.MakeDefaultOptions()
+	opt.Reorder = krusty.ReorderOptionUnspecified // as the command kustomize build has it: namespaces and definitions first
 	opt.LoadRestrictions = types.LoadRestrictionsRootOnly
 	opt.PluginConfig = types.DisabledPluginConfig()
 	return krusty.MakeKustomizer(opt).Run(files, root)
