@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -91,11 +92,17 @@ func (m *UpstreamManifest) Place() (url, folder string) {
 	if m.URL != "" || m.Kustomize == "" {
 		return m.URL, cleanFolder(m.Kustomize)
 	}
-	ref, err := ParseGitReference(m.Kustomize)
-	if err != nil {
-		return "", ""
+	url, folder, _ = RemotePlace(m.Kustomize, false)
+	return url, folder
+}
+
+// Origin names where it comes from: an address, and after # a folder.
+func (m *UpstreamManifest) Origin() string {
+	url, folder := m.Place()
+	if folder == "" {
+		return url
 	}
-	return ref.Archive(), cleanFolder(ref.Folder)
+	return url + "#" + folder
 }
 
 // Place is where the thing comes from that a kustomization names.
@@ -103,11 +110,10 @@ func (r *Remote) Place() (url, folder string) {
 	if r.Kustomize != "" {
 		return r.URL, cleanFolder(r.Kustomize)
 	}
-	ref, err := ParseGitReference(r.Match)
-	if err != nil {
-		return r.URL, ""
+	if ref, err := ParseGitReference(r.Match); err == nil && !isFileURL(r.Match, false) {
+		return r.URL, cmp.Or(ref.Folder, ".")
 	}
-	return r.URL, cleanFolder(ref.Folder)
+	return r.URL, ""
 }
 
 // cleanFolder is the shortest form of a folder's path; that of the top folder is ".", and

@@ -17,6 +17,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/caisson/caisson/internal/api/yamlfile"
 )
 
 // Bounds of an archive.
@@ -354,11 +356,47 @@ func (a *Archive) matchOne(pattern string) ([]string, error) {
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%w: %q", ErrNoFile, pattern)
+		return nil, fmt.Errorf("%w file %s", ErrNoFile, pattern)
 	}
 	slices.Sort(out)
 	return out, nil
 }
 
-// ErrNoFile: an archive has nothing where files were said to be.
-var ErrNoFile = errors.New("the archive has no such file")
+// ErrNoFile: an archive has nothing where something was said to be.
+var ErrNoFile = errors.New("the archive has no")
+
+// checkFolder wants a kustomization in a folder; "" is none.
+func (a *Archive) checkFolder(folder string) error {
+	if folder == "" {
+		return nil
+	}
+	real, e, ok, err := a.find(folder)
+	switch {
+	case err != nil:
+		return err
+	case !ok || e.kind != isFolder:
+		return fmt.Errorf("%w folder %s%s", ErrNoFile, folder, yamlfile.Suggest(folder, a.kustomizations()))
+	case !a.hasKustomization(real):
+		return fmt.Errorf("%w kustomization in %s%s", ErrNoFile, folder, yamlfile.Suggest(folder, a.kustomizations()))
+	}
+	return nil
+}
+
+func (a *Archive) hasKustomization(folder string) bool {
+	return slices.ContainsFunc(kustomizationNames, func(name string) bool {
+		_, there := a.entries[path.Join(folder, name)]
+		return there
+	})
+}
+
+// kustomizations lists folders that have one, to suggest one of them.
+func (a *Archive) kustomizations() []string {
+	var out []string
+	for name := range a.entries {
+		if len(name) <= 200 && slices.Contains(kustomizationNames, path.Base(name)) {
+			out = append(out, path.Dir(name))
+		}
+	}
+	slices.Sort(out)
+	return out[:min(len(out), 2000)]
+}

@@ -125,6 +125,9 @@ func (b *Builder) Build(ctx context.Context, r Recipe) ([]byte, *lock.Build, err
 	if r.Sum != "" && r.Sum != source.Sum && r.Sum != source.Digest {
 		return nil, nil, &DiffersError{made.Source.URL, r.Sum, source.Sum}
 	}
+	if err := source.checkFolder(made.Source.Folder); err != nil {
+		return nil, nil, err
+	}
 	q := request{Folder: made.Source.Folder, Namespace: made.Namespace, Patches: made.Patches}
 	if len(made.Files) > 0 {
 		if made.Files, err = source.match(made.Files); err != nil {

@@ -52,7 +52,10 @@ func (l *linter) lintComponent(i int, c *stack.Component) {
 				"model %s is taken from %s, which moves", m.Name, orMain(m.Revision))
 		}
 	}
-	if len(c.Ready) == 0 && len(c.Charts)+len(c.Manifests) > 0 {
+	for j := range c.UpstreamManifests {
+		l.lintUpstreamManifest(c, &c.UpstreamManifests[j], fmt.Sprintf("%s.upstreamManifests[%d]", at, j))
+	}
+	if len(c.Ready) == 0 && len(c.Charts)+len(c.Manifests)+len(c.UpstreamManifests) > 0 {
 		l.addFinding(event.CodeNoReady, c.Name, at,
 			"name under ready what must hold before others begin, such as {kind: Deployment, name: web, condition: Available}",
 			"nothing says when it is ready")
@@ -80,6 +83,16 @@ func (l *linter) lintImage(c *stack.Component, j int, at string) {
 	if tag := ref.Tag(); ref.Digest() == "" && (tag == "" || tag == "latest") {
 		l.addFinding(event.CodeMovingTag, c.Name, at, "name a version or a digest",
 			"image %s has a tag that moves with each release", ref)
+	}
+}
+
+// moving is a branch, or whatever is newest, in the address of a file or archive.
+var moving = regexp.MustCompile(`/(main|master|HEAD|refs/heads/[^/]+|releases/latest/download)(/|\.tar\.gz)`)
+
+func (l *linter) lintUpstreamManifest(c *stack.Component, m *stack.UpstreamManifest, at string) {
+	if url, _ := m.Place(); m.SHA256 == "" && moving.MatchString(url) {
+		l.addFinding(event.CodeMovingRevision, c.Name, at, "name a tag or a commit in its address",
+			"manifest %s is taken from %s, which moves", m.Name, url)
 	}
 }
 

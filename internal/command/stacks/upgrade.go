@@ -2,6 +2,7 @@ package stacks
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -104,6 +105,7 @@ func compareComponent(s *stack.Stack, i int, l *lock.Lock, former *lock.Componen
 			out = append(out, "chart "+r.Name+" is gone")
 		}
 	}
+	out = append(out, compareManifests(c, l, former)...)
 	return append(out, compareImages(c, l)...), nil
 }
 
@@ -131,6 +133,33 @@ func compareRelease(s *stack.Stack, i, j int, l *lock.Lock, former *lock.Compone
 
 // chartVersion undoes what a reference does to a chart's version.
 func chartVersion(ref imageref.Ref) string { return strings.ReplaceAll(ref.Tag(), "_", "+") }
+
+// compareManifests compares what a component takes from upstreams with what a lock has of
+// them.
+func compareManifests(c *stack.Component, l *lock.Lock, former *lock.Component) []string {
+	before := map[string]string{} // origins by file name
+	for i := range l.Items {
+		it := &l.Items[i]
+		if f, ok := lock.As[*lock.RawFile](it); ok && slices.Contains(former.Manifests, it.Ref) && (f.URL != "" || f.Build != nil) {
+			before[f.Name] = it.Source
+		}
+	}
+	var out []string
+	for j := range c.UpstreamManifests {
+		m := &c.UpstreamManifests[j]
+		switch source, known := before[m.FileName()]; {
+		case !known:
+			out = append(out, "manifest "+m.Name+" is new: "+m.Origin())
+		case source != m.Origin():
+			out = append(out, fmt.Sprintf("manifest %s: %s > %s", m.Name, source, m.Origin()))
+		}
+		delete(before, m.FileName())
+	}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		out = append(out, "manifest "+name+" is gone")
+	}
+	return out
+}
 
 // compareImages compares the images that a component declares with those that it declared.
 func compareImages(c *stack.Component, l *lock.Lock) []string {

@@ -1,6 +1,7 @@
 package upstreamtest
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"sync"
@@ -34,6 +35,12 @@ func (s *fileServer) putFile(path string, f servedFile) {
 		s.files = map[string]servedFile{}
 	}
 	s.files[path] = f
+}
+
+// PutFile publishes a file, in place of what was there. Path begins with a slash; what is
+// below /HOST/ answers for https://HOST/, where UpstreamsYAML says so.
+func (u *Upstream) PutFile(path string, data []byte) {
+	u.files.putFile(path, servedFile{content: bytes.NewReader(data), sha256: hexSum(data)})
 }
 
 func (s *fileServer) getFile(path string) (servedFile, bool) {

@@ -110,6 +110,9 @@ func (u *Upstream) UpstreamsYAML() []byte {
 	rewrite("https://huggingface.co", u.addr.Hub)
 	rewrite("https://charts.acme.example", u.addr.Charts)
 	rewrite("https://dl.acme.example", u.addr.Files)
+	for _, host := range []string{"github.com", "raw.githubusercontent.com"} {
+		rewrite("https://"+host, u.addr.Files+"/"+host)
+	}
 	if u.workload != nil {
 		rewrite(WorkloadHost, u.addr.Workload+"/"+WorkloadHost)
 	}

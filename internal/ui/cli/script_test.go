@@ -76,6 +76,7 @@ func scriptParams(dir string, env map[string]string) testscript.Params {
 			"freeport": freeport,
 			"answers":  answers,
 			"until":    until,
+			"publish":  publish,
 			"envsubst": envsubst,
 		},
 	}

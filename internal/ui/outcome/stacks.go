@@ -55,6 +55,9 @@ func addStackComponent(p *output.Page, c *stack.Component) {
 	for _, m := range c.Manifests {
 		addText(p, "    ", "manifest %s", m)
 	}
+	for i := range c.UpstreamManifests {
+		addText(p, "    ", "manifest %s of %s", c.UpstreamManifests[i].Name, c.UpstreamManifests[i].Origin())
+	}
 	for _, m := range c.Models {
 		addText(p, "    ", "model %s at %s", m.Source, m.Revision)
 	}
