@@ -65,7 +65,7 @@ type Source struct {
 	URL        string
 	Commit     string
 	Path       string
-	Build      *Build // build
+	Build      *Build `json:",omitempty"` // build
 	Digest     digest.Digest
 }
 

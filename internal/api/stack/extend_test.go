@@ -2,6 +2,7 @@ package stack
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -161,5 +162,48 @@ func TestCut(t *testing.T) {
 	}
 	if _, err := s.Cut([]string{"webb"}); !errors.Is(err, ErrNoProfile) || !strings.Contains(err.Error(), `did you mean "web"?`) {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// TestExtendUpstreamManifests: entries of the same name are merged, and what belongs to an
+// address goes with it.
+func TestExtendUpstreamManifests(t *testing.T) {
+	const head = "apiVersion: caisson.dev/v1alpha1\nkind: Stack\nplatforms: [linux/amd64]\n"
+	base := head + `metadata: {name: base, version: 1.0.0}
+components:
+  - name: flows
+    upstreamManifests:
+      - name: flows
+        url: https://github.com/acme/flows/archive/v1.tar.gz
+        sha256: "` + strings.Repeat("1", 64) + `"
+        kustomize: deploy
+        remotes: [{match: a, url: "https://acme.example/a"}, {match: b, url: "https://acme.example/b"}]
+        patches: [{path: base.yaml}]
+      - {name: crds, url: "https://acme.example/crds.yaml"}
+`
+	for own, want := range map[string]UpstreamManifest{
+		"{name: flows, url: \"https://acme.example/v2.tar.gz\"}":                        {URL: "https://acme.example/v2.tar.gz", Kustomize: "deploy"},
+		"{name: flows, kustomize: other}":                                               {URL: "https://github.com/acme/flows/archive/v1.tar.gz", Kustomize: "other"},
+		"{name: flows, kustomize: \"github.com/acme/flows//deploy?ref=v2\"}":            {Kustomize: "github.com/acme/flows//deploy?ref=v2"},
+		"{name: flows, remotes: [{match: a, url: \"https://acme.example/other\"}]}":     {URL: "https://github.com/acme/flows/archive/v1.tar.gz", Kustomize: "deploy"},
+		"{name: flows, namespace: flows, patches: [{path: own.yaml}, {path: o2.yaml}]}": {URL: "https://github.com/acme/flows/archive/v1.tar.gz", Kustomize: "deploy", Namespace: "flows"},
+	} {
+		s, err := ReadStack(written(t, map[string]string{"base/base.yaml": base, "own.yaml": head + "metadata: {name: own, version: 1.0.0}\nextends: ./base/base.yaml\ncomponents:\n  - name: flows\n    upstreamManifests:\n      - " + own + "\n"}, "own.yaml"))
+		if err != nil {
+			t.Fatalf("%s: %v", own, err)
+		}
+		m := s.Components[0].UpstreamManifests
+		if len(m) != 2 || m[0].URL != want.URL || m[0].Kustomize != want.Kustomize || m[0].Namespace != want.Namespace || len(m[0].Remotes) != 2 {
+			t.Errorf("%s: %+v", own, m)
+		}
+		if kept := m[0].SHA256 != ""; kept != (m[0].URL == "https://github.com/acme/flows/archive/v1.tar.gz") {
+			t.Errorf("%s: the digest is %q", own, m[0].SHA256)
+		}
+		for k, p := range m[0].Patches {
+			o := s.Origin(fmt.Sprintf("components[0].upstreamManifests[0].patches[%d]", k))
+			if from := filepath.Base(o.File.Name); from != map[bool]string{true: "base.yaml", false: "own.yaml"}[p.Path == "base.yaml"] {
+				t.Errorf("%s: patch %s is of %s", own, p.Path, from)
+			}
+		}
 	}
 }

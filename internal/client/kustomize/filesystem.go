@@ -1,6 +1,7 @@
 package kustomize
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +20,7 @@ var kustomizationNames = []string{"kustomization.yaml", "kustomization.yml", "Ku
 type fileSystem struct {
 	worker *worker
 	own    map[string][]byte // by absolute path
+	failed error             // what a kustomization was refused for: kustomize says that there is none
 }
 
 var errReadOnly = errors.New("nothing is written in a build")
@@ -60,6 +62,7 @@ func (f *fileSystem) ReadFile(name string) ([]byte, error) {
 	}
 	text, err := f.placeRemotes(name, r.Data)
 	if err != nil {
+		f.failed = cmp.Or(f.failed, err)
 		return nil, err
 	}
 	f.own[name] = text

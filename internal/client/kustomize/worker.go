@@ -2,6 +2,7 @@ package kustomize
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -103,7 +104,7 @@ func (w *worker) build(q request) (built []byte, err error) {
 	}
 	made, err := run(files, root)
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(files.failed, err)
 	}
 	built, err = made.AsYaml()
 	switch {
@@ -145,7 +146,7 @@ func (w *worker) checkTargets(files *fileSystem, q request) error {
 				return err
 			}
 			if made, err = run(files, root); err != nil {
-				return err
+				return cmp.Or(files.failed, err)
 			}
 		}
 		s := selectorOf(p.Target)

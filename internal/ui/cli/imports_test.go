@@ -39,6 +39,7 @@ var doors = map[string][]string{
 	"helm.sh/helm":                           {"internal/client/helm"},
 	"k8s.io/client-go":                       {"internal/client/kube", "internal/client/helm"},
 	"github.com/sigstore/":                   {"internal/client/sign"},
+	"sigs.k8s.io/kustomize/":                 {"internal/client/kustomize"},
 	"github.com/distribution/distribution":   {},
 }
 

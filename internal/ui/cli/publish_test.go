@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -69,8 +70,8 @@ func archiveFolder(dir string, level int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.Close(); err != nil {
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
 		return nil, err
 	}
-	return out.Bytes(), z.Close()
+	return out.Bytes(), nil
 }
