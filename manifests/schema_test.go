@@ -113,6 +113,9 @@ func TestSchemasJudgeFiles(t *testing.T) {
 		{"stack", strings.Replace(sampleStack, "oci://", "ftp://", 1), false},
 		{"stack", strings.Replace(sampleStack, "optional: true", "optional: maybe", 1), false},
 		{"stack", strings.Replace(sampleStack, "kind: Stack", "kind: Stock", 1), false},
+		{"stack", strings.Replace(sampleStack, "serve: chat", "serve: talk", 1), false},
+		{"stack", strings.Replace(sampleStack, ", reason: reviewed", "", 1), false},
+		{"stack", strings.Replace(sampleStack, "path: draft, ", "", 1), false},
 		{"upstreams", sampleUpstreams, true},
 		{"upstreams", strings.Replace(sampleUpstreams, "from:", "form:", 1), false},
 		{"site", sampleSite, true},
@@ -178,6 +181,11 @@ components:
       - {name: old, source: "https://charts.acme.example/stable", chart: old, version: 0.9.0}
     models:
       - {name: tiny, source: hf://acme/tiny-llm, revision: main, include: ["*.safetensors", "*.json"]}
+      - name: chat
+        source: hf://acme/chat
+        serve: chat
+        allow: [{file: modeling_x.py, reason: reviewed}]
+        extras: [{path: tiktoken/x.tiktoken, url: "https://dl.acme.example/x", sha256: "0000000000000000000000000000000000000000000000000000000000000000"}, {path: draft, source: hf://acme/draft}]
     files:
       - {name: driver, url: "https://dl.acme.example/driver.run", sha256: "0000000000000000000000000000000000000000000000000000000000000000"}
     manifests: [./extra.yaml]

@@ -18,8 +18,8 @@ func TestCatalogOfABundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Entries) != len(b.Lock.Items) {
-		t.Errorf("%d entries for %d items", len(c.Entries), len(b.Lock.Items))
+	if len(c.Entries) != b.References() {
+		t.Errorf("%d entries for %d references", len(c.Entries), b.References())
 	}
 	web := c.Repositories["ghcr.io/acme/web"]
 	if web == nil || web.Tags["1.2.3"] != b.WebIndex || len(web.Referrers[b.WebIndex]) != 1 || web.Referrers[b.WebIndex][0].Digest != b.SBOM {

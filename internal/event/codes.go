@@ -118,6 +118,7 @@ const (
 	CodeGPUCapacity        = "gpu-capacity"
 	CodeGPURequest         = "gpu-request"
 	CodeModelMemory        = "model-memory"
+	CodeModelContext       = "model-context"
 	CodeNoGPUNodes         = "no-gpu-nodes"
 	CodeGPUBySite          = "gpu-by-site"
 	CodeDriverNotInBundle  = "driver-not-in-bundle"
@@ -237,6 +238,7 @@ var codes = []CodeInfo{
 	{CodeGPUCapacity, Warn, "Lower the replicas, share GPUs, or add nodes."},
 	{CodeGPURequest, Warn, "Lower what the pod asks for, or add a node with as many GPUs."},
 	{CodeModelMemory, Warn, "Serve the model over several nodes, or carry a smaller one."},
+	{CodeModelContext, Notice, "Bound the length of requests in the model's server, or add a GPU with more memory."},
 	{CodeNoGPUNodes, Notice, "Write an inventory with caisson nodes and name it under gpu.nodes in the site file."},
 	{CodeGPUBySite, Notice, "Nothing, if the site's values are meant."},
 	{CodeDriverNotInBundle, Error, "Resolve with the site's node inventory and pack again."},

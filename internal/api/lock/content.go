@@ -58,6 +58,7 @@ type Description struct {
 	Checksum digest.Digest // of what the upstream gives
 	Digest   digest.Digest // by which people know it
 	Files    []NamedDigest // parts that have names of their own
+	Notes    []string      // what else people should know of it, each a phrase
 }
 
 // NamedDigest is one file of an item.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/caisson/caisson/internal/bytesize"
 )
 
 // Model is a model: of a hub, wrapped by us, or verbatim from a registry.
@@ -31,9 +33,58 @@ type HubModel struct {
 	Revision   string       `yaml:"revision"`   // what the stack asked for
 	Commit     string       `yaml:"commit"`     // 40 hex digits
 	License    string       `yaml:"license,omitempty"`
-	Platform   string       `yaml:"platform,omitempty"` // named in its image config; empty means linux/amd64
-	Files      []ModelFile  `yaml:"files"`              // sorted by path
-	Layers     []ModelLayer `yaml:"layers"`             // see ModelLayers
+	Terms      *ModelTerms  `yaml:"terms,omitempty"`     // beside the licence's name, where there is more to say
+	Serve      string       `yaml:"serve,omitempty"`     // what it was checked to serve: chat, completion, embed
+	Weights    ModelWeights `yaml:"weights,omitempty"`   // what its files say of its weights
+	ModelPack  bool         `yaml:"modelPack,omitempty"` // has a second manifest, see PackRef
+	Platform   string       `yaml:"platform,omitempty"`  // named in its image config; empty means linux/amd64
+	Allow      []ModelAllow `yaml:"allow,omitempty"`     // files with code that the stack accepts, sorted by file
+	LeftOut    []LeftOut    `yaml:"leftOut,omitempty"`   // of the repository, sorted by reason
+	Files      []ModelFile  `yaml:"files"`               // sorted by path
+	Layers     []ModelLayer `yaml:"layers"`              // see ModelLayers
+}
+
+// ModelTerms is under what terms a model is given, as its card says.
+type ModelTerms struct {
+	Name  string `yaml:"name,omitempty"`  // of a licence that the hub has no word for
+	Link  string `yaml:"link,omitempty"`  // to its text
+	Gated string `yaml:"gated,omitempty"` // auto or manual: who asks must be let in first, and how
+}
+
+// ModelWeights is what the headers of a model's weights and its config.json say.
+// What they do not say is empty or 0.
+type ModelWeights struct {
+	Parameters      int64  `yaml:"parameters,omitempty"`
+	WeightsBytes    int64  `yaml:"weightsBytes,omitempty"` // that a server loads
+	DType           string `yaml:"dtype,omitempty"`        // of most of these bytes, as safetensors call it: BF16
+	Quantization    string `yaml:"quantization,omitempty"` // method: gptq, awq, fp8
+	Architecture    string `yaml:"architecture,omitempty"` // class: LlamaForCausalLM
+	MaxContext      int64  `yaml:"maxContext,omitempty"`   // tokens
+	KVBytesPerToken int64  `yaml:"kvBytesPerToken,omitempty"`
+}
+
+// ModelAllow is a file that may run code, or contradicts others, and why it is
+// accepted.
+type ModelAllow struct {
+	File   string `yaml:"file"`
+	Reason string `yaml:"reason"`
+}
+
+// LeftOut are files of a repository that are not carried, for one reason.
+type LeftOut struct {
+	Why   string   `yaml:"why"`
+	Count int      `yaml:"count"`
+	Bytes int64    `yaml:"bytes"`
+	Files []string `yaml:"files"` // the first of them, sorted, at most 100
+}
+
+// String is a phrase: 2 files, 3.1 GiB, because they repeat the weights.
+func (l LeftOut) String() string {
+	files := fmt.Sprintf("%d files", l.Count)
+	if l.Count == 1 {
+		files = "1 file"
+	}
+	return files + ", " + bytesize.Text(l.Bytes) + ", because " + l.Why
 }
 
 // ModelFile is one file of a model repository. SHA256 is always known: from the
@@ -44,6 +95,15 @@ type ModelFile struct {
 	SHA256  digest.Digest `yaml:"sha256"`
 	GitSHA1 string        `yaml:"gitSHA1,omitempty"` // non-LFS files
 	LFS     bool          `yaml:"lfs,omitempty"`
+	URL     string        `yaml:"url,omitempty"`  // where it comes from, if not from the repository
+	Head    *ModelHead    `yaml:"head,omitempty"` // what of it resolve looked into
+}
+
+// ModelHead is the beginning of a large file. Resolve judged the model by it
+// without the rest, so packing holds the file against it too.
+type ModelHead struct {
+	Size   int64         `yaml:"size"`
+	SHA256 digest.Digest `yaml:"sha256"`
 }
 
 // ModelLayer is one uncompressed tar layer holding Files (paths, sorted). Digest
@@ -204,6 +264,8 @@ func literalPart(b []byte) Part { return Part{Literal: b, Size: int64(len(b))} }
 
 func (m *HubModel) normalize() {
 	sort.Slice(m.Files, func(i, j int) bool { return m.Files[i].Path < m.Files[j].Path })
+	sort.Slice(m.Allow, func(i, j int) bool { return m.Allow[i].File < m.Allow[j].File })
+	sort.Slice(m.LeftOut, func(i, j int) bool { return m.LeftOut[i].Why < m.LeftOut[j].Why })
 	if m.Layers == nil {
 		m.Layers = ModelLayers(m.Files)
 	}
@@ -212,6 +274,7 @@ func (m *HubModel) normalize() {
 func (m *HubModel) clone() Content {
 	c := *m
 	c.Files, c.Layers = slices.Clone(m.Files), slices.Clone(m.Layers)
+	c.Allow, c.LeftOut = slices.Clone(m.Allow), slices.Clone(m.LeftOut)
 	return &c
 }
 
@@ -288,12 +351,9 @@ func (m *HubModel) wrap(layer func(key string) digest.Digest) (manifest, config 
 	image := ocispec.Image{Platform: m.platform(), RootFS: ocispec.RootFS{Type: "layers"}}
 	var layers []ocispec.Descriptor
 	for i, l := range m.Layers {
-		dg := l.Digest
-		if dg == "" && layer != nil {
-			dg = layer(m.Key(i))
-		}
-		if dg == "" {
-			return nil, nil, fmt.Errorf("wrapping model %s: the digest of layer %d is not known", m.Repository, i)
+		dg, err := m.layerDigest(i, layer)
+		if err != nil {
+			return nil, nil, err
 		}
 		image.RootFS.DiffIDs = append(image.RootFS.DiffIDs, dg)
 		layers = append(layers, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: dg, Size: l.Size})
@@ -303,6 +363,18 @@ func (m *HubModel) wrap(layer func(key string) digest.Digest) (manifest, config 
 		return nil, nil, fmt.Errorf("wrapping model %s: %w", m.Repository, err)
 	}
 	return assembleManifest(ocispec.Manifest{Layers: layers}, ocispec.MediaTypeImageConfig, c)
+}
+
+// layerDigest is the digest of a layer: the lock's, or what layer gives for its key.
+func (m *HubModel) layerDigest(i int, layer func(key string) digest.Digest) (digest.Digest, error) {
+	dg := m.Layers[i].Digest
+	if dg == "" && layer != nil {
+		dg = layer(m.Key(i))
+	}
+	if dg == "" {
+		return "", fmt.Errorf("wrapping model %s: the digest of layer %d is not known", m.Repository, i)
+	}
+	return dg, nil
 }
 
 func (m *HubModel) platform() ocispec.Platform {
@@ -321,11 +393,52 @@ func (m *HubModel) annotations() map[string]string {
 }
 
 func (m *HubModel) describe(_ *Item, d *Description) {
-	d.Version, d.License = m.Commit, m.License
+	d.Version, d.License = m.Commit, m.LicenseName()
 	d.PURL = "pkg:huggingface/" + escapeEach(m.Repository) + "@" + m.Commit
+	d.Notes = m.notes()
 	for _, f := range m.Files {
 		d.Files = append(d.Files, NamedDigest{f.Path, f.SHA256})
 	}
+}
+
+// notes say under what terms the model is given, what its weights take, and what
+// of it was accepted or left out.
+func (m *HubModel) notes() []string {
+	var out []string
+	if t := m.Terms; t != nil {
+		if t.Gated != "" {
+			out = append(out, "gated: its owner lets people in ("+t.Gated+")")
+		}
+		if t.Link != "" {
+			out = append(out, "licence text: "+t.Link)
+		}
+	}
+	if w := m.Weights; w.WeightsBytes > 0 {
+		said := fmt.Sprintf("weights: %s of %s", bytesize.Text(w.WeightsBytes), w.DType)
+		if size := packSize(w.Parameters); size != "" {
+			said += ", " + size + " parameters"
+		}
+		if w.KVBytesPerToken > 0 && w.MaxContext > 0 {
+			said += fmt.Sprintf(", and %s for each of at most %d tokens", bytesize.Text(w.KVBytesPerToken), w.MaxContext)
+		}
+		out = append(out, said)
+	}
+	for _, a := range m.Allow {
+		out = append(out, "allowed: "+a.File+": "+a.Reason)
+	}
+	for _, l := range m.LeftOut {
+		out = append(out, "left out: "+l.String())
+	}
+	return out
+}
+
+// LicenseName is how the licence is called: "other" is the hub's word for one
+// that it has none for, and whose name the card gives.
+func (m *HubModel) LicenseName() string {
+	if m.Terms != nil && m.Terms.Name != "" && (m.License == "" || m.License == "other") {
+		return m.Terms.Name
+	}
+	return m.License
 }
 
 func escapeEach(path string) string {
@@ -337,15 +450,25 @@ func escapeEach(path string) string {
 }
 
 func (m *HubModel) facts() []Fact {
-	out := make([]Fact, len(m.Files))
-	for i, f := range m.Files {
-		rule := "sha256 stated by the hub at commit " + m.Commit
-		if !f.LFS {
-			rule = "sha256 of the content whose git blob id " + f.GitSHA1 + " the hub stated at commit " + m.Commit
+	var out []Fact
+	for _, f := range m.Files {
+		out = append(out, Fact{"model file " + f.Path, m.ruleOf(f), Blob{Digest: f.SHA256, Size: f.Size}})
+		if f.Head != nil {
+			rule := "sha256 of what resolve read and judged the model by"
+			out = append(out, Fact{"the beginning of model file " + f.Path, rule, Blob{Digest: f.Head.SHA256, Size: f.Head.Size}})
 		}
-		out[i] = Fact{"model file " + f.Path, rule, Blob{Digest: f.SHA256, Size: f.Size}}
 	}
 	return out
+}
+
+func (m *HubModel) ruleOf(f ModelFile) string {
+	switch {
+	case f.URL != "":
+		return "sha256 stated by the stack or by the hub, for " + f.URL
+	case f.LFS:
+		return "sha256 stated by the hub at commit " + m.Commit
+	}
+	return "sha256 of the content whose git blob id " + f.GitSHA1 + " the hub stated at commit " + m.Commit
 }
 
 func (m *HubModel) check(c *checker, at string) {
@@ -357,6 +480,7 @@ func (m *HubModel) check(c *checker, at string) {
 		c.problem(at+".commit", "%q is not 40 hex digits", m.Commit)
 	}
 	c.checkText(at+".license", m.License, false)
+	m.checkDescription(c, at)
 	if m.Platform != "" && !platformRule.MatchString(m.Platform) {
 		c.problem(at+".platform", "%q is not os/arch or os/arch/variant", m.Platform)
 	}
@@ -370,9 +494,66 @@ func (m *HubModel) check(c *checker, at string) {
 	m.checkLayers(c, at+".layers")
 }
 
+// checkDescription checks what is said of the model beside its files.
+func (m *HubModel) checkDescription(c *checker, at string) {
+	if t := m.Terms; t != nil {
+		c.checkText(at+".terms.name", t.Name, false)
+		c.checkText(at+".terms.link", t.Link, false)
+		c.checkText(at+".terms.gated", t.Gated, false)
+	}
+	c.checkText(at+".serve", m.Serve, false)
+	w := m.Weights
+	for _, text := range []string{w.DType, w.Quantization, w.Architecture} {
+		c.checkText(at+".weights", text, false)
+	}
+	for _, n := range []int64{w.Parameters, w.WeightsBytes, w.MaxContext, w.KVBytesPerToken} {
+		c.checkSize(at+".weights", n)
+	}
+	if len(m.Allow) > maxModelFiles || len(m.LeftOut) > maxLeftOut {
+		c.problem(at+".allow", "has more than %d entries, or leftOut more than %d", maxModelFiles, maxLeftOut)
+		return
+	}
+	for i, a := range m.Allow {
+		c.checkPath(fmt.Sprintf("%s.allow[%d].file", at, i), a.File)
+		c.checkText(fmt.Sprintf("%s.allow[%d].reason", at, i), a.Reason, true)
+		if i > 0 && m.Allow[i-1].File >= a.File {
+			c.problem(fmt.Sprintf("%s.allow[%d].file", at, i), "is out of order or repeated")
+		}
+	}
+	for i, l := range m.LeftOut {
+		l.check(c, fmt.Sprintf("%s.leftOut[%d]", at, i))
+	}
+}
+
+// Bounds of what is said of files that are not carried.
+const (
+	maxLeftOut      = 100
+	MaxLeftOutFiles = 100
+)
+
+func (l LeftOut) check(c *checker, at string) {
+	c.checkText(at+".why", l.Why, true)
+	c.checkSize(at+".bytes", l.Bytes)
+	if len(l.Files) > MaxLeftOutFiles || l.Count < len(l.Files) {
+		c.problem(at+".files", "has %d entries; at most %d of the %d counted are listed", len(l.Files), MaxLeftOutFiles, l.Count)
+	}
+	for i, f := range l.Files {
+		c.checkPath(fmt.Sprintf("%s.files[%d]", at, i), f)
+	}
+}
+
 func (m *HubModel) checkFile(c *checker, at string, i int) {
 	f := &m.Files[i]
 	c.checkPath(at+".path", f.Path)
+	if f.URL != "" {
+		c.checkURL(at+".url", f.URL)
+	}
+	if h := f.Head; h != nil {
+		c.checkDigest(at+".head.sha256", h.SHA256)
+		if h.Size < 1 || h.Size > f.Size {
+			c.problem(at+".head.size", "is %d, want 1 to %d", h.Size, f.Size)
+		}
+	}
 	if i > 0 && m.Files[i-1].Path >= f.Path {
 		c.problem(at+".path", "is out of order or repeated")
 	}

@@ -144,6 +144,13 @@ func (l *Lock) headDigests() map[digest.Digest]bool {
 			head[digest.FromBytes(manifest)] = true
 			head[digest.FromBytes(config)] = true
 		}
+		if it.PackRef() == "" {
+			continue
+		}
+		if manifest, config, err := it.WrapPack(nil); err == nil {
+			head[digest.FromBytes(manifest)] = true
+			head[digest.FromBytes(config)] = true
+		}
 	}
 	return head
 }

@@ -66,8 +66,9 @@ func assembleManifest(m ocispec.Manifest, configType string, config []byte) ([]b
 }
 
 // Descriptors lists the entries of a bundle's index, one for each item in the
-// lock's order. Wrapped gives, by item reference, the digest and size of those
-// manifests that the lock leaves open; it may be nil where nothing is pending.
+// lock's order, and after a model's the one of its ModelPack manifest. Wrapped
+// gives, by reference, the digest and size of those manifests that the lock
+// leaves open; it may be nil where nothing is pending.
 func (l *Lock) Descriptors(wrapped map[imageref.Ref]ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	out := make([]ocispec.Descriptor, 0, len(l.Items))
 	for i := range l.Items {
@@ -76,8 +77,29 @@ func (l *Lock) Descriptors(wrapped map[imageref.Ref]ocispec.Descriptor) ([]ocisp
 			return nil, err
 		}
 		out = append(out, d)
+		if it := &l.Items[i]; it.PackRef() != "" {
+			if d, err = it.packDescriptor(wrapped); err != nil {
+				return nil, err
+			}
+			out = append(out, d)
+		}
 	}
 	return out, nil
+}
+
+// packDescriptor describes the ModelPack manifest of a model.
+func (it *Item) packDescriptor(wrapped map[imageref.Ref]ocispec.Descriptor) (ocispec.Descriptor, error) {
+	d, ok := wrapped[it.PackRef()]
+	if !ok {
+		manifest, _, err := it.WrapPack(nil)
+		if err != nil {
+			return d, err
+		}
+		d.Digest, d.Size = digest.FromBytes(manifest), int64(len(manifest))
+	}
+	d.MediaType, d.ArtifactType, d.Annotations = ocispec.MediaTypeImageManifest, ArtifactTypeModelPack, it.annotations()
+	d.Annotations[ocispec.AnnotationRefName] = string(it.PackRef())
+	return d, nil
 }
 
 func (it *Item) rootDescriptor(wrapped map[imageref.Ref]ocispec.Descriptor) (ocispec.Descriptor, error) {

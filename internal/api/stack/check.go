@@ -274,8 +274,55 @@ func (c *checker) checkModel(at string, m *Model) {
 	if c.requireGiven(at+".source", m.Source) && !hubRule.MatchString(m.Source) {
 		c.doc.Problemf(at+".source", "%q is not hf://OWNER/NAME", m.Source)
 	}
-	if strings.ContainsAny(m.Revision, "?#%\\ ") || strings.Contains(m.Revision, "..") {
-		c.doc.Problemf(at+".revision", "%q is not a branch, tag or commit", m.Revision)
+	c.checkRevision(at+".revision", m.Revision)
+	if uses := []string{"", ServeChat, ServeCompletion, ServeEmbed, ServeNone}; !slices.Contains(uses, m.Serve) {
+		c.doc.Problemf(at+".serve", "%q is not %s", m.Serve, strings.Join(uses[1:], ", "))
+	}
+	for i, a := range m.Allow {
+		c.checkModelAllow(fmt.Sprintf("%s.allow[%d]", at, i), a)
+	}
+	for i := range m.Extras {
+		c.checkExtra(fmt.Sprintf("%s.extras[%d]", at, i), &m.Extras[i])
+	}
+}
+
+func (c *checker) checkRevision(at, revision string) {
+	if strings.ContainsAny(revision, "?#%\\ ") || strings.Contains(revision, "..") {
+		c.doc.Problemf(at, "%q is not a branch, tag or commit", revision)
+	}
+}
+
+func (c *checker) checkModelAllow(at string, a ModelAllow) {
+	if c.requireGiven(at+".file", a.File) {
+		switch {
+		case strings.ContainsAny(a.File, "*?["):
+			c.doc.Problemf(at+".file", "%q is a pattern; a file is allowed by its own name", a.File)
+		case !lock.CleanPath(a.File):
+			c.doc.Problemf(at+".file", "%q is not the path of a file of the model", a.File)
+		}
+	}
+	c.checkOneLine(at+".reason", a.Reason)
+}
+
+// checkExtra wants a file by URL or another model, not both.
+func (c *checker) checkExtra(at string, e *ModelExtra) {
+	if c.requireGiven(at+".path", e.Path) && !lock.CleanPath(e.Path) {
+		c.doc.Problemf(at+".path", "%q is not a path below the model's folder", e.Path)
+	}
+	if (e.URL == "") == (e.Source == "") {
+		c.doc.Problemf(at, "needs either url, of a file, or source, of another model")
+		return
+	}
+	if e.Source != "" {
+		if !hubRule.MatchString(e.Source) {
+			c.doc.Problemf(at+".source", "%q is not hf://OWNER/NAME", e.Source)
+		}
+		c.checkRevision(at+".revision", e.Revision)
+		return
+	}
+	c.checkAddress(at+".url", e.URL, "https:// or http://")
+	if c.requireGiven(at+".sha256", e.SHA256) && !sha256Rule.MatchString(e.SHA256) {
+		c.doc.Problemf(at+".sha256", "%q is not 64 lower-case hex digits", e.SHA256)
 	}
 }
 

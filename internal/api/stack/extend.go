@@ -285,17 +285,21 @@ func mergeCharts(base, own Chart) Chart {
 }
 
 func mergeModels(base, own Model) Model {
-	out := base
-	if own.Source != "" {
-		out.Source = own.Source
+	if own.Source != "" && own.Source != base.Source {
+		return own // what is said of another model's files says nothing of this one's
 	}
+	out := base
 	if own.Revision != "" {
 		out.Revision = own.Revision
 	}
 	if len(own.Include) > 0 {
 		out.Include = own.Include
 	}
+	if own.Serve != "" {
+		out.Serve = own.Serve
+	}
 	out.Exclude = union(base.Exclude, own.Exclude)
+	out.Allow, out.Extras = slices.Concat(base.Allow, own.Allow), slices.Concat(base.Extras, own.Extras)
 	return out
 }
 

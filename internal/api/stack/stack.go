@@ -152,7 +152,51 @@ type Model struct {
 	Include []string `yaml:"include,omitempty"`
 	// Exclude are patterns of files to leave out, stronger than Include.
 	Exclude []string `yaml:"exclude,omitempty"`
+	// Serve says what the model will be asked for, and so which files it must
+	// have: chat (tokenizer and chat template), completion or embed (tokenizer);
+	// none, or absent, demands nothing.
+	Serve string `yaml:"serve,omitempty" jsonschema:"enum=chat,enum=completion,enum=embed,enum=none"`
+	// Allow accepts, file by file, what would be refused: code (pickled weights,
+	// Python, archives), which is then carried, and an index or a configuration
+	// that contradicts the other files.
+	Allow []ModelAllow `yaml:"allow,omitempty"`
+	// Extras are what clients of the model would download otherwise: encodings of
+	// a tokenizer, a draft model. They lie among the model's files.
+	Extras []ModelExtra `yaml:"extras,omitempty"`
 }
+
+// ModelAllow accepts one file of a model.
+type ModelAllow struct {
+	// File is the file's path, without patterns: pytorch_model.bin.
+	File string `yaml:"file" jsonschema:"required,minLength=1,maxLength=1024"`
+	// Reason says why it is accepted, for whoever reads the report.
+	Reason string `yaml:"reason" jsonschema:"required,minLength=1,maxLength=1024"`
+}
+
+// ModelExtra is one file by URL, or another model in a folder.
+type ModelExtra struct {
+	// Path is where it lies among the model's files: a file for URL, a folder for
+	// Source.
+	Path string `yaml:"path" jsonschema:"required,minLength=1,maxLength=1024,example=tiktoken/o200k_base.tiktoken"`
+	// URL is where the file comes from.
+	URL string `yaml:"url,omitempty" jsonschema:"pattern=^https?://"`
+	// SHA256 is the digest of the file's content, 64 hex digits.
+	SHA256 string `yaml:"sha256,omitempty" jsonschema:"pattern=^(sha256:)?[0-9a-f]{64}$"`
+	// Source is hf://OWNER/NAME of the other model, such as a draft model.
+	Source string `yaml:"source,omitempty" jsonschema:"pattern=^hf://[^/]+/[^/]+$"`
+	// Revision of the other model is a branch, tag or commit; main where absent.
+	Revision string `yaml:"revision,omitempty"`
+	// Include are patterns of the other model's files; the usual ones where absent.
+	Include []string `yaml:"include,omitempty"`
+}
+
+// What a model may be asked for.
+const (
+	ServeChat       = "chat"
+	ServeCompletion = "completion"
+	ServeEmbed      = "embed"
+	ServeNone       = "none"
+)
 
 // File is anything that can be downloaded.
 type File struct {

@@ -92,6 +92,43 @@ func (c *Client) Header() http.Header {
 	return h
 }
 
+// Request asks for a file of a repository at a commit. The hub's refusals, at its
+// own host, are this package's errors.
+func (c *Client) Request(repository, commit string, f File) fetch.Request {
+	return c.RequestURL(FileURL(repository, commit, f.Path), f.Size, repository+"/"+f.Path)
+}
+
+// RequestURL asks for content of size bytes at an upstream address, of the hub or
+// of another host; only the hub is shown the token. Errors and events call it
+// item.
+func (c *Client) RequestURL(address string, size int64, item string) fetch.Request {
+	r := fetch.Request{URL: address, Size: size, Item: item}
+	if strings.HasPrefix(address, Endpoint+"/") {
+		r.Header, r.RoundTripper = c.Header(), gate{c}
+	}
+	return r
+}
+
+// gate turns what the hub says to who may not read a file into ErrGated or
+// ErrDenied. Everything else, redirects included, passes as it is.
+type gate struct{ client *Client }
+
+func (g gate) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := g.client.upstream.Transport().RoundTrip(req)
+	if err != nil || !g.client.isHome(req.URL) {
+		return res, err
+	}
+	refused := res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden
+	kind := g.client.refusalOf(req, res)
+	if !refused || kind == nil {
+		return res, nil
+	}
+	res.Body.Close()
+	return nil, fmt.Errorf("%w: %w", kind, &fetch.StatusError{
+		URL: fetch.Redact(req.URL.String()), Status: res.StatusCode, Detail: errorCode(res.Header),
+	})
+}
+
 // FileURL is the upstream address (before rewriting) of a file at a commit.
 func FileURL(repository, commit, path string) string {
 	return Endpoint + "/" + escapePath(repository) + "/resolve/" + url.PathEscape(commit) + "/" + escapePath(path)

@@ -152,6 +152,52 @@ func TestInfoFallsBackToSiblings(t *testing.T) {
 	}
 }
 
+// TestTerms reads licence and gate as cards and tags give them.
+func TestTerms(t *testing.T) {
+	for more, want := range map[string]Model{
+		`"gated":false,"cardData":{"license":"mit"}`:                                                                 {License: "mit"},
+		`"cardData":null,"tags":["pytorch","license:apache-2.0"]`:                                                    {License: "apache-2.0"},
+		`"gated":"auto","cardData":{"license":"other","license_name":"acme\n-1","license_link":"https://x.example"}`: {License: "other", Terms: Terms{"acme-1", "https://x.example", "auto"}},
+		`"gated":"manual"`: {Terms: Terms{Gated: "manual"}},
+		`"gated":true`:     {Terms: Terms{Gated: "manual"}},
+		`"gated":{"x":1},"cardData":{"license":{"x":1},"license_name":7}`: {},
+	} {
+		srv := httptest.NewServer(fakeHub{
+			infoPath: answer(`{"id":"a/b","sha":"` + commit + `",` + more + `}`),
+			treePath: answer(`[{"type":"file","path":"a","size":3,"oid":"` + oid + `"}]`),
+		})
+		got, err := info(t, newClient(t, srv.URL, "hf_token"), "a/b", "main")
+		if err != nil || got.License != want.License || got.Terms != want.Terms {
+			t.Errorf("%s: %+v, %v", more, got, err)
+		}
+		_, err = info(t, newClient(t, srv.URL, ""), "a/b", "main")
+		if gated := want.Terms.Gated != ""; gated != errors.Is(err, ErrGated) || gated && !strings.Contains(err.Error(), "no token was given: https://huggingface.co/a/b") {
+			t.Errorf("%s without a token: %v", more, err)
+		}
+		srv.Close()
+	}
+}
+
+// TestFilesOfTheHubAreAskedForWithTheToken and no others.
+func TestFilesOfTheHubAreAskedForWithTheToken(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Error-Code", "GatedRepo")
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer srv.Close()
+	c := newClient(t, srv.URL, "hf_token")
+	r := c.Request("a/b", commit, File{Path: "x y.json", Size: 3})
+	if r.Header.Get("Authorization") != "Bearer hf_token" || r.URL != Endpoint+"/a/b/resolve/"+commit+"/x%20y.json" || r.Size != 3 {
+		t.Errorf("%+v", r)
+	}
+	if _, _, err := c.upstream.Read(t.Context(), r, 10); !errors.Is(err, ErrGated) {
+		t.Errorf("a file of a gated model: %v", err)
+	}
+	if r := c.RequestURL("https://huggingface.co.evil.example/x", 3, "x"); r.Header != nil || r.RoundTripper != nil {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestInfoRefuses(t *testing.T) {
 	file := func(path, more string) string {
 		p, _ := json.Marshal(path)

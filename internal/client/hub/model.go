@@ -21,7 +21,16 @@ type Model struct {
 	ID      string // as the hub spells it: Org/Name
 	Commit  string // 40 hex digits
 	License string // as its card declares it, "" when it does not
+	Terms   Terms
 	Files   []File // sorted by path
+}
+
+// Terms is what a model's card says of its licence beside its name, and whether
+// who asks must be let in first.
+type Terms struct {
+	LicenseName string // of a licence that the hub has no word for
+	LicenseLink string
+	Gated       string // auto or manual: how the owner lets people in; "" where anybody may read
 }
 
 // File is one file of a model. Exactly one of SHA256 and GitSHA1 is set: the
@@ -66,6 +75,9 @@ func (c *Client) readInfo(ctx context.Context, repository, revision string) (*Mo
 	if err != nil {
 		return nil, err
 	}
+	if m.Terms.Gated != "" && c.token == "" {
+		return nil, fmt.Errorf("%w, %s, and no token was given: %s", ErrGated, gates[m.Terms.Gated], Endpoint+"/"+m.ID)
+	}
 	m.Files, err = c.readTree(ctx, repository, m.Commit)
 	if errors.Is(err, ErrNotFound) { // a hub without the tree call lists the files with the commit
 		m.Files, err = head.listFiles()
@@ -108,11 +120,18 @@ type infoAnswer struct {
 	ID       string `json:"id"`
 	ModelID  string `json:"modelId"`
 	SHA      string `json:"sha"`
+	Gated    any    `json:"gated"` // false, or how: "auto", "manual"
 	CardData struct {
-		License any `json:"license"` // a word, or a list of words
+		License     any `json:"license"` // a word, or a list of words
+		LicenseName any `json:"license_name"`
+		LicenseLink any `json:"license_link"`
 	} `json:"cardData"`
+	Tags     []string  `json:"tags"`
 	Siblings []sibling `json:"siblings"`
 }
+
+// gates is how the owner of a gated model lets people in.
+var gates = map[string]string{"auto": "which its owner grants to whoever accepts its terms", "manual": "which its owner grants to each who asks"}
 
 type sibling struct {
 	Name   string `json:"rfilename"`
@@ -152,7 +171,32 @@ func (a *infoAnswer) readModel(repository, revision string) (*Model, error) {
 	case !strings.EqualFold(id, repository):
 		return nil, fmt.Errorf("%w under that name: it is called %.200q", ErrNotFound, id)
 	}
-	return &Model{ID: id, Commit: a.SHA, License: licenseName(a.CardData.License)}, nil
+	return &Model{ID: id, Commit: a.SHA, License: a.readLicense(), Terms: Terms{
+		LicenseName: licenseName(a.CardData.LicenseName), LicenseLink: licenseName(a.CardData.LicenseLink), Gated: a.readGate(),
+	}}, nil
+}
+
+// readLicense is the licence of the card, or of the tags that the hub makes of it.
+func (a *infoAnswer) readLicense() string {
+	if name := licenseName(a.CardData.License); name != "" {
+		return name
+	}
+	for _, tag := range a.Tags {
+		if name, ok := strings.CutPrefix(tag, "license:"); ok {
+			return makePrintable(name)
+		}
+	}
+	return ""
+}
+
+func (a *infoAnswer) readGate() string {
+	switch a.Gated {
+	case "auto", "manual":
+		return a.Gated.(string)
+	case true:
+		return "manual"
+	}
+	return ""
 }
 
 func licenseName(v any) string {

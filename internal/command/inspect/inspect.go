@@ -90,6 +90,8 @@ type Item struct {
 	Source     string        `json:"source"`
 	Digest     digest.Digest `json:"digest"`
 	Size       int64         `json:"size"`
+	License    string        `json:"license,omitempty"`
+	Notes      []string      `json:"notes,omitempty"` // what else its lock says of it
 }
 
 // Run reads the head of every bundle in opt.Paths. Without keys every bundle is
@@ -221,9 +223,10 @@ func listItems(h *cargo.Head, l *lock.Lock) []Item {
 	out := make([]Item, 0, len(l.Items))
 	for _, it := range l.Items {
 		d, _ := h.Find(string(it.Ref))
+		said := it.Describe(d.Digest)
 		out = append(out, Item{
 			Ref: it.Ref, Kind: it.Kind, Components: it.Components, Source: it.Source,
-			Digest: d.Digest, Size: sizes[it.Ref],
+			Digest: d.Digest, Size: sizes[it.Ref], License: said.License, Notes: said.Notes,
 		})
 	}
 	return out

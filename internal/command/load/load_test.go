@@ -85,7 +85,7 @@ func TestLoadWhereSparseIndexesAreWelcome(t *testing.T) {
 	r := bundletest.NewRegistry(t, true)
 	opt := options(r, b)
 	res, _ := run(t, opt)
-	if len(res.Children) != 0 || res.References != len(b.Lock.Items) {
+	if len(res.Children) != 0 || res.References != b.References() {
 		t.Errorf("%+v", res)
 	}
 	p := pusher(t, r)
@@ -103,6 +103,11 @@ func TestLoadWhereSparseIndexesAreWelcome(t *testing.T) {
 		if got := at(t, p, c.repository, c.reference); got != c.want {
 			t.Errorf("%s %s: %s, want %s", c.repository, c.reference, got, c.want)
 		}
+	}
+	repository, commit, _ := strings.Cut(bundletest.Model, ":")
+	pack, _, err := p.ReadManifest(t.Context(), repository, commit+"-modelpack")
+	if err != nil || !bytes.Contains(pack, []byte("application/vnd.cncf.model.manifest.v1+json")) {
+		t.Errorf("ModelPack: %s, %v", pack, err)
 	}
 	// The referrers tag came as upstream had it.
 	raw, _, err := p.ReadManifest(t.Context(), "ghcr.io/acme/web", tag)

@@ -19,11 +19,12 @@ type assembly struct {
 	at    int   // part that the next byte belongs to
 	pos   int64 // bytes of it already there
 	hash  hash.Hash
-	bad   error // the first file whose content is wrong
+	head  hash.Hash // of the file's beginning, where the lock says what that is
+	bad   error     // the first file whose content is wrong
 }
 
 func newAssembly(parts []lock.Part) *assembly {
-	a := &assembly{parts: parts, hash: sha256.New()}
+	a := &assembly{parts: parts, hash: sha256.New(), head: sha256.New()}
 	a.closeParts()
 	return a
 }
@@ -32,6 +33,7 @@ func newAssembly(parts []lock.Part) *assembly {
 func (a *assembly) resetToStart() {
 	a.at, a.pos, a.bad = 0, 0, nil
 	a.hash.Reset()
+	a.head.Reset()
 	a.closeParts()
 }
 
@@ -46,8 +48,9 @@ func (a *assembly) Write(p []byte) (int, error) {
 	total := len(p)
 	for len(p) > 0 && !a.isComplete() {
 		n := min(int64(len(p)), a.currentPart().Size-a.pos)
-		if a.currentPart().File != nil {
+		if f := a.currentPart().File; f != nil {
 			a.hash.Write(p[:n])
+			a.hashHead(f, p[:n])
 		}
 		a.pos += n
 		p = p[n:]
@@ -62,8 +65,25 @@ func (a *assembly) closeParts() {
 		if f := a.currentPart().File; f != nil {
 			a.compareFile(f)
 			a.hash.Reset()
+			a.head.Reset()
 		}
 		a.at, a.pos = a.at+1, 0
+	}
+}
+
+// hashHead takes the next bytes of a file as far as they belong to its beginning,
+// and compares that as soon as it is there.
+func (a *assembly) hashHead(f *lock.ModelFile, p []byte) {
+	if f.Head == nil || a.pos >= f.Head.Size {
+		return
+	}
+	p = p[:min(int64(len(p)), f.Head.Size-a.pos)]
+	a.head.Write(p)
+	if a.pos+int64(len(p)) < f.Head.Size {
+		return
+	}
+	if got := digest.NewDigest(digest.SHA256, a.head); got != f.Head.SHA256 && a.bad == nil {
+		a.bad = &wrongContent{what: "the beginning of " + f.Path, want: string(f.Head.SHA256), got: string(got)}
 	}
 }
 
@@ -123,6 +143,9 @@ func (w *window) put(p []byte) error {
 	}()
 	_, err := w.layer.Write(p)
 	<-hashed
+	if err == nil {
+		err = w.sum.bad // a wrong beginning ends the file: there may be gigabytes to come
+	}
 	return err
 }
 

@@ -234,12 +234,11 @@ func (a *attempt) putProven(p []byte) error {
 }
 
 func (a *attempt) fileRequest(src lock.Source, file lock.ModelFile) fetch.Request {
-	return fetch.Request{
-		URL:    hub.FileURL(src.Repository, src.Commit, file.Path),
-		Header: a.hub.Header(),
-		Size:   file.Size,
-		Item:   ownerOf(a.slot) + " " + file.Path,
+	address := file.URL
+	if address == "" {
+		address = hub.FileURL(src.Repository, src.Commit, file.Path)
 	}
+	return a.hub.RequestURL(address, file.Size, ownerOf(a.slot)+" "+file.Path)
 }
 
 func (a *attempt) smallFile(ctx context.Context, src lock.Source, file lock.ModelFile) error {

@@ -295,22 +295,35 @@ func (p *packing) wrapManifests(w *bundle.Writer) (map[imageref.Ref]ocispec.Desc
 		}
 	}
 	wrapped := map[imageref.Ref]ocispec.Descriptor{}
-	for i := range p.lock.Items {
-		it := &p.lock.Items[i]
-		if !it.Wrapped() {
-			continue
-		}
-		manifest, config, err := it.Wrap(func(key string) digest.Digest { return layers[key] })
+	put := func(ref imageref.Ref, wrap wrapping) error {
+		manifest, config, err := wrap(func(key string) digest.Digest { return layers[key] })
 		if err != nil {
-			return nil, err
+			return err
 		}
 		w.PutMeta(config)
-		wrapped[it.Ref] = ocispec.Descriptor{
+		wrapped[ref] = ocispec.Descriptor{
 			MediaType: ocispec.MediaTypeImageManifest, Digest: w.PutMeta(manifest), Size: int64(len(manifest)),
+		}
+		return nil
+	}
+	for i := range p.lock.Items {
+		it := &p.lock.Items[i]
+		if it.Wrapped() {
+			if err := put(it.Ref, it.Wrap); err != nil {
+				return nil, err
+			}
+		}
+		if ref := it.PackRef(); ref != "" {
+			if err := put(ref, it.WrapPack); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return wrapped, nil
 }
+
+// wrapping makes a manifest and its config, given the digests of layers by key.
+type wrapping func(layer func(key string) digest.Digest) (manifest, config []byte, err error)
 
 // finishBundle adds what is bound to time or to a signer: binaries, ledger, signature.
 func (p *packing) finishBundle(unchanged bool) (Result, error) {

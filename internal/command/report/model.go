@@ -80,6 +80,7 @@ type Item struct {
 	Source     string        `json:"source"`
 	FoundBy    []string      `json:"foundBy,omitempty"`
 	License    string        `json:"license,omitempty"`
+	Notes      []string      `json:"notes,omitempty"`   // what else its lock says of it
 	Subject    digest.Digest `json:"subject,omitempty"` // of a referrer: what it speaks of
 }
 
@@ -204,6 +205,6 @@ func item(it lock.Item, size int64) Item {
 	d := it.Describe(it.Digest)
 	return Item{
 		Ref: it.Ref, Kind: it.Kind, Components: it.Components, Size: size, Digest: d.Digest,
-		Source: it.Source, FoundBy: it.FoundBy, License: d.License, Subject: it.Subject,
+		Source: it.Source, FoundBy: it.FoundBy, License: d.License, Notes: d.Notes, Subject: it.Subject,
 	}
 }

@@ -127,7 +127,7 @@ func (c *collection) addEvidence(e evidence) {
 	}
 }
 
-func sortedKeys(set map[string]bool) []string {
+func sortedKeys[V any](set map[string]V) []string {
 	out := make([]string, 0, len(set))
 	for k := range set {
 		out = append(out, k)

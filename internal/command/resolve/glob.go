@@ -1,7 +1,6 @@
 package resolve
 
 import (
-	"path"
 	"strings"
 	"unicode/utf8"
 )
@@ -89,29 +88,3 @@ func inSet(set string, c rune) bool {
 
 // isLiteral says whether a pattern is a plain name.
 func isLiteral(pattern string) bool { return !strings.ContainsAny(pattern, "*?[") }
-
-// isPickle says whether a file's name is that of a format that runs code when it
-// is loaded.
-func isPickle(name string) bool {
-	switch strings.ToLower(path.Ext(name)) {
-	case ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib":
-		return true
-	}
-	return false
-}
-
-// duplicates are the patterns of files that repeat a repository's safetensors in
-// another format.
-var duplicates = []string{
-	"original/", "onnx/", "openvino/", "coreml/", "*.gguf", "*.ggml", "*.onnx", "*.onnx_data", "*.h5", "*.msgpack",
-	"*.tflite", "*.ot", "*.mlmodel", "*.mlpackage/", "openvino_*", "consolidated*.safetensors",
-}
-
-func isDuplicate(name string) bool {
-	for _, pattern := range duplicates {
-		if matchFile(pattern, name) {
-			return true
-		}
-	}
-	return false
-}

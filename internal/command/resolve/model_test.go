@@ -60,8 +60,8 @@ func TestModelDefaultFiles(t *testing.T) {
 	}
 	stats := s.Stats()
 	for path, count := range stats.Paths {
-		if strings.HasSuffix(path, ".safetensors") && count.Gets > 0 {
-			t.Errorf("%s was downloaded", path)
+		if strings.HasPrefix(path, "/cdn/") && (count.Ranged != count.Gets || count.Bytes > firstPart) {
+			t.Errorf("%s was downloaded: %+v", path, count)
 		}
 	}
 }
@@ -69,7 +69,7 @@ func TestModelDefaultFiles(t *testing.T) {
 // TestModelSmallLayer downloads the small files itself and packs them.
 func TestModelSmallLayer(t *testing.T) {
 	s := newSite(t, upstreamtest.Options{})
-	s.write("stack.yaml", modelStack(`{name: tiny, source: hf://acme/tiny-llm, include: ["*.json", pytorch_model.bin]}`))
+	s.write("stack.yaml", modelStack(`{name: tiny, source: hf://acme/tiny-llm, include: ["*.json", pytorch_model.bin], allow: [{file: pytorch_model.bin, reason: only an old server reads it}]}`))
 	r, _ := s.mustResolve(s.options("l.yaml"))
 	m := modelsOf(r.Lock)[0]
 	if len(m.Layers) != 1 || r.Lock.Items[0].Digest == "" {
@@ -111,6 +111,9 @@ func TestModelSmallLayer(t *testing.T) {
 	if !warned(s, "carrying pytorch_model.bin") {
 		t.Error("nobody warned of the pickle")
 	}
+	if len(m.Allow) != 1 || m.Allow[0] != (lock.ModelAllow{File: "pytorch_model.bin", Reason: "only an old server reads it"}) {
+		t.Errorf("the lock says that %+v are allowed", m.Allow)
+	}
 }
 
 func TestModelsOfOneCommitBecomeOneItem(t *testing.T) {
@@ -138,7 +141,9 @@ func TestModelRefusals(t *testing.T) {
 		is    error
 		want  string
 	}{
-		"pickle by pattern": {`{name: a, source: hf://acme/tiny-llm, include: ["*"]}`, ErrPickle, "pytorch_model.bin"},
+		"pickle by pattern": {`{name: a, source: hf://acme/tiny-llm, include: ["*"]}`, ErrCode, "pytorch_model.bin (a pickle"},
+		"pickle by name":    {`{name: a, source: hf://acme/tiny-llm, include: [pytorch_model.bin]}`, ErrCode, "pytorch_model.bin (a pickle"},
+		"nothing to allow":  {`{name: a, source: hf://acme/tiny-llm, allow: [{file: gone.bin, reason: x}]}`, ErrNoMatch, `"gone.bin"`},
 		"nothing matches":   {`{name: a, source: hf://acme/tiny-llm, include: ["*.json", "*.nothing"]}`, ErrNoMatch, `"*.nothing"`},
 		"nothing left":      {`{name: a, source: hf://acme/tiny-llm, include: ["*.json"], exclude: ["*"]}`, ErrNoMatch, "leave"},
 		"gated":             {`{name: a, source: hf://acme/gated-llm}`, hub.ErrGated, "GatedRepo"},
@@ -161,7 +166,7 @@ func TestModelFromALyingHub(t *testing.T) {
 	} {
 		s := newSite(t, upstreamtest.Options{})
 		armed := s.Fault(f)
-		s.write("stack.yaml", modelStack(`{name: tiny, source: hf://acme/tiny-llm, include: ["config.json", pytorch_model.bin]}`))
+		s.write("stack.yaml", modelStack(`{name: tiny, source: hf://acme/tiny-llm, include: ["config.json", pytorch_model.bin], allow: [{file: pytorch_model.bin, reason: x}]}`))
 		if _, err := s.resolve(s.options("l.yaml")); err == nil || armed.Hits() == 0 {
 			t.Errorf("%s: resolved, %d hits", f.Kind, armed.Hits())
 		}
@@ -186,26 +191,59 @@ func TestChooseFiles(t *testing.T) {
 		return out
 	}
 	tests := []struct {
-		files, include, exclude, want string
-		err                           error
+		files, include, exclude, allow, want string
+		err                                  error
 	}{
-		{"a.safetensors b.bin c.json original/x.safetensors onnx/m.onnx m.gguf", "", "", "a.safetensors c.json", nil},
-		{"m.gguf README.md", "", "", "m.gguf README.md", nil},
-		{"consolidated.safetensors params.json", "", "", "consolidated.safetensors params.json", nil},
-		{"consolidated.safetensors model.safetensors", "", "", "model.safetensors", nil},
-		{"pytorch_model.bin config.json", "", "", "", ErrPickle},
-		{"pytorch_model.bin config.json", "", "*.bin", "config.json", nil},
-		{"pytorch_model.bin config.json", "pytorch_model.bin config.json", "", "pytorch_model.bin config.json", nil},
-		{"a/pytorch_model.bin config.json", "a/", "", "", ErrPickle},
-		{"a/x.json a/y/z.json b.json", "a/", "", "a/x.json a/y/z.json", nil},
-		{"a.safetensors m.gguf", "*.gguf", "", "m.gguf", nil},
-		{"a.safetensors", "", "*", "", ErrNoMatch},
-		{"", "", "", "", ErrNoMatch},
+		{"a.safetensors b.bin c.json original/x.safetensors onnx/m.onnx m.gguf", "", "", "", "a.safetensors c.json", nil},
+		{"m.gguf README.md", "", "", "", "m.gguf README.md", nil},
+		{"m.gguf pytorch_model.bin", "", "", "", "m.gguf", nil},
+		{"m-Q4_K_M.gguf m-Q8_0.gguf", "", "", "", "", ErrManyGGUF},
+		{"m-Q4_K_M.gguf m-Q8_0.gguf README.md", "*Q4_K_M*", "", "", "m-Q4_K_M.gguf", nil},
+		{"m-Q4_K_M.gguf m-Q8_0.gguf README.md", "", "*Q8*", "", "m-Q4_K_M.gguf README.md", nil},
+		{"m-00001-of-00002.gguf m-00002-of-00002.gguf mmproj-f16.gguf", "", "", "", "m-00001-of-00002.gguf m-00002-of-00002.gguf mmproj-f16.gguf", nil},
+		{"consolidated.safetensors params.json", "", "", "", "consolidated.safetensors params.json", nil},
+		{"consolidated.safetensors model.safetensors", "", "", "", "model.safetensors", nil},
+		{"model.safetensors checkpoint-5/model.safetensors checkpoint-5/optimizer.pt runs/x", "", "", "", "model.safetensors", nil},
+		{"checkpoint-5/model.safetensors config.json", "", "", "", "checkpoint-5/model.safetensors config.json", nil},
+		{"pytorch_model.bin config.json", "", "", "", "", ErrCode},
+		{"model.keras config.json", "", "", "", "", ErrCode},
+		{"model.zip config.json", "", "", "", "", ErrCode},
+		{"pytorch_model.bin config.json", "", "*.bin", "", "config.json", nil},
+		{"pytorch_model.bin config.json", "pytorch_model.bin config.json", "", "", "", ErrCode},
+		{"pytorch_model.bin config.json", "", "", "pytorch_model.bin", "pytorch_model.bin config.json", nil},
+		{"pytorch_model.bin config.json", "*.json", "", "pytorch_model.bin", "pytorch_model.bin config.json", nil},
+		{"pytorch_model.bin config.json", "", "*.bin", "pytorch_model.bin", "config.json", nil},
+		{"a/pytorch_model.bin config.json", "a/", "", "", "", ErrCode},
+		{"model.safetensors modeling_x.py run.sh", "", "", "", "model.safetensors", nil},
+		{"model.safetensors modeling_x.py run.sh", "", "", "modeling_x.py", "model.safetensors modeling_x.py", nil},
+		{"model.safetensors modeling_x.py", "*", "", "", "", ErrCode},
+		{"a/x.json a/y/z.json b.json", "a/", "", "", "a/x.json a/y/z.json", nil},
+		{"a.safetensors m.gguf", "*.gguf", "", "", "m.gguf", nil},
+		{"a.safetensors", "", "*", "", "", ErrNoMatch},
+		{"a.safetensors", "", "", "b.bin", "", ErrNoMatch},
+		{"", "", "", "", "", ErrNoMatch},
 	}
 	for _, test := range tests {
-		got, err := chooseFiles(repo(test.files), &stack.Model{Include: strings.Fields(test.include), Exclude: strings.Fields(test.exclude)})
-		if strings.Join(got, " ") != test.want || !errors.Is(err, test.err) {
-			t.Errorf("%s with %q without %q: %q, %v", test.files, test.include, test.exclude, got, err)
+		m := &stack.Model{Include: strings.Fields(test.include), Exclude: strings.Fields(test.exclude)}
+		for _, file := range strings.Fields(test.allow) {
+			m.Allow = append(m.Allow, stack.ModelAllow{File: file, Reason: "x"})
+		}
+		got, err := chooseFiles(repo(test.files), m)
+		if !errors.Is(err, test.err) {
+			t.Errorf("%s with %q without %q: %v", test.files, test.include, test.exclude, err)
+		}
+		if err != nil {
+			continue
+		}
+		var names []string
+		for _, f := range got.files {
+			names = append(names, f.Path)
+		}
+		if strings.Join(names, " ") != test.want {
+			t.Errorf("%s with %q without %q: %q", test.files, test.include, test.exclude, names)
+		}
+		if len(got.files)+len(got.leftOut) != len(strings.Fields(test.files)) {
+			t.Errorf("%s: %d files carried, %d left out", test.files, len(got.files), len(got.leftOut))
 		}
 	}
 }

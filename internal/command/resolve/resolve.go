@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caisson/caisson/internal/api/lock"
@@ -139,6 +140,8 @@ type session struct {
 	images   memo[pinnedImage]
 	evidence memo[evidence]
 	files    memo[int64]
+
+	largeHeaders sync.Mutex // of safetensors: one is in memory at a time
 }
 
 func newSession(opt Options, sink event.Sink) (*session, error) {

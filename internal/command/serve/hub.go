@@ -270,12 +270,25 @@ func (r *hubRepository) serveInfo(w http.ResponseWriter, req *http.Request, revi
 		"tags": []string{}, "siblings": siblings,
 	}
 	if m.spec.License != "" {
-		doc["cardData"] = map[string]string{"license": m.spec.License}
+		doc["cardData"] = m.describeLicense()
 		doc["tags"] = []string{"license:" + m.spec.License}
 	}
 	w.Header().Set("X-Repo-Commit", m.spec.Commit)
 	writeJSON(w, http.StatusOK, doc)
 	return nil
+}
+
+// describeLicense is what the model's card says of its licence. That its owner lets
+// people in is not repeated: at the site nobody is asked.
+func (m *hubModel) describeLicense() map[string]string {
+	card := map[string]string{"license": m.spec.License}
+	if t := m.spec.Terms; t != nil && t.Name != "" {
+		card["license_name"] = t.Name
+	}
+	if t := m.spec.Terms; t != nil && t.Link != "" {
+		card["license_link"] = t.Link
+	}
+	return card
 }
 
 func isTruthy(s string) bool { return s == "1" || strings.EqualFold(s, "true") }

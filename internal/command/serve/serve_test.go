@@ -25,6 +25,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2"
+	ocicontent "oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/content/memory"
 	orasremote "oras.land/oras-go/v2/registry/remote"
 
@@ -144,6 +145,45 @@ func TestStockClientPullsImages(t *testing.T) {
 	}
 	if d, _ := idx.Digest(); d.String() != b.FullIndex.String() {
 		t.Errorf("digest %s", d)
+	}
+}
+
+// TestModelPackReadersPullTheModel pulls the model by the tag that readers of
+// ModelPack take: other types, the same layers.
+func TestModelPackReadersPullTheModel(t *testing.T) {
+	b := bundletest.Make(t, bundletest.Options{})
+	s := newSite(t, b)
+	repository, tag, _ := strings.Cut(bundletest.Model, ":")
+	repo, err := orasremote.NewRepository(s.host + "/" + repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo.PlainHTTP = true
+	layers := map[string][]ocispec.Descriptor{}
+	for _, name := range []string{tag, tag + "-modelpack"} {
+		dst := memory.New()
+		d, err := oras.Copy(t.Context(), repo, name, dst, name, oras.DefaultCopyOptions)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		raw, err := ocicontent.FetchAll(t.Context(), dst, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m ocispec.Manifest
+		if err := json.Unmarshal(raw, &m); err != nil {
+			t.Fatal(err)
+		}
+		layers[m.ArtifactType] = m.Layers
+	}
+	image, pack := layers[""], layers["application/vnd.cncf.model.manifest.v1+json"]
+	if len(image) == 0 || len(image) != len(pack) {
+		t.Fatalf("layers %+v", layers)
+	}
+	for i := range image {
+		if image[i].Digest != pack[i].Digest || !strings.HasPrefix(pack[i].MediaType, "application/vnd.cncf.model.") {
+			t.Errorf("layer %d: %+v and %+v", i, image[i], pack[i])
+		}
 	}
 }
 

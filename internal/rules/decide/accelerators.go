@@ -136,7 +136,7 @@ func (s *Selection) modelItems() []*lock.Item {
 // modelMemory holds a model against the memory of the nodes' GPUs.
 func (m *maker) modelMemory(it *lock.Item) {
 	model, _ := lock.As[*lock.HubModel](it)
-	weights := weightsOf(model.Files)
+	weights := weightsOf(model)
 	need := weights + weights/headroom
 	var one, node int64
 	for _, o := range m.selection.offers {
@@ -145,7 +145,11 @@ func (m *maker) modelMemory(it *lock.Item) {
 		}
 		one, node = max(one, int64(o.LargestGiB)<<30), max(node, int64(o.TotalGiB)<<30)
 	}
-	if need <= one || node == 0 { // without any GPU it runs on processors, or nowhere
+	if node == 0 { // without any GPU it runs on processors, or nowhere
+		return
+	}
+	if need <= one {
+		m.modelContext(it, model, one, weights)
 		return
 	}
 	f := event.Finding{
@@ -163,6 +167,33 @@ func (m *maker) modelMemory(it *lock.Item) {
 	m.addFinding(f)
 }
 
+// modelContext holds the longest request that a model takes against the memory
+// that its weights leave of a GPU: its server starts with room for one such
+// request, or does not start.
+func (m *maker) modelContext(it *lock.Item, model *lock.HubModel, one, weights int64) {
+	w := model.Weights
+	if model.Serve == "" || model.Serve == "embed" || w.KVBytesPerToken <= 0 || w.MaxContext <= 0 {
+		return
+	}
+	room := one - one/reserved - weights
+	fits := room / w.KVBytesPerToken
+	if fits >= w.MaxContext {
+		return
+	}
+	m.addFinding(event.Finding{
+		Severity: event.Notice, Code: event.CodeModelContext, Item: string(it.Ref),
+		What: fmt.Sprintf("a request of %d tokens, the longest that model %s takes, needs more memory than its weights leave of one GPU with %s: there is room for about %d tokens", w.MaxContext, model.Repository, bytesize.Text(one), fits),
+		Why:  "a server that makes room for the longest request ends when it starts",
+		Hint: fmt.Sprintf("bound its requests (vLLM: --max-model-len %d, or less), or spread it over several GPUs", roundTokens(fits)),
+	})
+}
+
+// reserved: servers leave a tenth of a GPU's memory to others.
+const reserved = 10
+
+// roundTokens is a number that people would choose: a multiple of 1024.
+func roundTokens(n int64) int64 { return max(n/1024*1024, min(n, 1024)) }
+
 // headroom: beside its weights a model takes a fifth of them for requests at
 // least, as servers reserve a tenth of a GPU and need room for keys and values.
 const headroom = 5
@@ -173,8 +204,13 @@ var shard = regexp.MustCompile(`[-.][0-9]{1,6}(-of-[0-9]{1,6})?$`)
 // weightsOf is the size of what a server of the model loads, in bytes: of its
 // safetensors, where there are any; else of the smallest GGUF, as one
 // repository has many; else of PyTorch's files. In one folder the same weights
-// may lie twice, whole and in shards.
-func weightsOf(files []lock.ModelFile) int64 {
+// may lie twice, whole and in shards. Where resolve read the headers, the lock
+// says it.
+func weightsOf(model *lock.HubModel) int64 {
+	if n := model.Weights.WeightsBytes; n > 0 {
+		return n
+	}
+	files := model.Files
 	sets := map[string]map[string]int64{} // extension, folder and name: bytes
 	for _, f := range files {
 		ext := path.Ext(f.Path)

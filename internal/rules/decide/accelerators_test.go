@@ -23,10 +23,13 @@ func model(files map[string]int64) lock.Item {
 	return it
 }
 
+// gpuBox is a cluster with GPUs in one of its nodes.
+func gpuBox(product string, each, count int) GPUFacts {
+	return GPUFacts{Nodes: []inventory.Node{{Name: "plain"}, {Name: "box", GPUs: []inventory.GPU{{Vendor: gpu.AMD, Architecture: "cdna3", Product: product, MemoryGiB: each, Count: count}}}}}
+}
+
 func TestModelsAndTheMemoryOfGPUs(t *testing.T) {
-	box := func(product string, each, count int) GPUFacts {
-		return GPUFacts{Nodes: []inventory.Node{{Name: "plain"}, {Name: "box", GPUs: []inventory.GPU{{Vendor: gpu.AMD, Architecture: "cdna3", Product: product, MemoryGiB: each, Count: count}}}}}
-	}
+	box := gpuBox
 	shards := map[string]int64{"model-00001-of-00002.safetensors": 70, "model-00002-of-00002.safetensors": 70, "consolidated.safetensors": 140, "original/consolidated.00.pth": 140}
 	for name, tc := range map[string]struct {
 		files map[string]int64
@@ -56,6 +59,44 @@ func TestModelsAndTheMemoryOfGPUs(t *testing.T) {
 		severity, part, _ := strings.Cut(tc.want, ": ")
 		if (got == "") != (tc.want == "") || !strings.HasPrefix(got, severity) || !strings.Contains(got, part) {
 			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+// TestLongestRequest: what the headers say goes before the sizes of files, and the
+// longest request must fit beside the weights.
+func TestLongestRequest(t *testing.T) {
+	llama := lock.ModelWeights{WeightsBytes: 16 << 30, MaxContext: 131072, KVBytesPerToken: 131072}
+	for name, tc := range map[string]struct {
+		serve string
+		w     lock.ModelWeights
+		gib   int
+		want  string
+	}{
+		"fits":        {"chat", llama, 80, ""},
+		"too long":    {"chat", llama, 24, "room for about 45875 tokens|--max-model-len 45056"},
+		"not served":  {"", llama, 24, ""},
+		"embeddings":  {"embed", llama, 24, ""},
+		"not known":   {"chat", lock.ModelWeights{WeightsBytes: 16 << 30, MaxContext: 131072}, 24, ""},
+		"short":       {"completion", lock.ModelWeights{WeightsBytes: 16 << 30, MaxContext: 4096, KVBytesPerToken: 131072}, 24, ""},
+		"hardly room": {"chat", lock.ModelWeights{WeightsBytes: 20 << 30, MaxContext: 4096, KVBytesPerToken: 16 << 20}, 24, "room for about 102 tokens|--max-model-len 102"},
+	} {
+		l := sample()
+		it := model(map[string]int64{"model.safetensors": 500})
+		it.Content.(*lock.HubModel).Weights, it.Content.(*lock.HubModel).Serve = tc.w, tc.serve
+		l.Items = append(l.Items, it)
+		l.Components = append(l.Components, lock.Component{Name: "gpu", Namespace: "gpu"})
+		_, found := gpuPlan(t, l, lab(), gpuBox("a", tc.gib, 1))
+		got := ""
+		if f := of(found, "model-context"); f != nil {
+			got = f.What + " " + f.Hint
+		}
+		what, hint, _ := strings.Cut(tc.want, "|")
+		if (got == "") != (tc.want == "") || !strings.Contains(got, what) || !strings.Contains(got, hint) {
+			t.Errorf("%s: %q", name, got)
+		}
+		if f := of(found, "model-memory"); f != nil {
+			t.Errorf("%s: %+v", name, f)
 		}
 	}
 }

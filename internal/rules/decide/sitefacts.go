@@ -37,6 +37,12 @@ type carriedModel struct {
 	Revision   string `json:"revision"`   // its commit
 	Image      string `json:"image"`      // the reference of its OCI image
 	Bytes      int64  `json:"bytes"`      // of all its files
+	// What its files say of its weights; absent where they say nothing.
+	WeightsBytes    int64  `json:"weightsBytes,omitempty"`
+	Parameters      int64  `json:"parameters,omitempty"`
+	DType           string `json:"dtype,omitempty"`
+	MaxContext      int64  `json:"maxContext,omitempty"`
+	KVBytesPerToken int64  `json:"kvBytesPerToken,omitempty"`
 }
 
 // TellSite lays the facts that charts ask for beneath the site's own values. It comes
@@ -115,7 +121,11 @@ func (s *Selection) carriedModels() []carriedModel {
 		if !ok {
 			continue
 		}
-		one := carriedModel{Name: modelName(it), Repository: m.Repository, Revision: m.Commit, Image: s.pulledModel(it.Ref)}
+		w := m.Weights
+		one := carriedModel{
+			Name: modelName(it), Repository: m.Repository, Revision: m.Commit, Image: s.pulledModel(it.Ref),
+			WeightsBytes: w.WeightsBytes, Parameters: w.Parameters, DType: w.DType, MaxContext: w.MaxContext, KVBytesPerToken: w.KVBytesPerToken,
+		}
 		for _, f := range m.Files {
 			one.Bytes += f.Size
 		}

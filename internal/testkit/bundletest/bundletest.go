@@ -185,6 +185,18 @@ func (b *Bundle) layerOf(parts []lock.Part) []byte {
 	return out.Bytes()
 }
 
+// References is how many references the bundle's index has: one for each item, and
+// for a model the one of its ModelPack manifest.
+func (b *Bundle) References() int {
+	n := len(b.Lock.Items)
+	for i := range b.Lock.Items {
+		if b.Lock.Items[i].PackRef() != "" {
+			n++
+		}
+	}
+	return n
+}
+
 // wrapItems puts manifests and configs into the head and describes every item.
 func (b *Bundle) wrapItems(tb testing.TB, w *bundle.Writer, pending map[string]digest.Digest) []ocispec.Descriptor {
 	tb.Helper()
@@ -201,6 +213,13 @@ func (b *Bundle) wrapItems(tb testing.TB, w *bundle.Writer, pending map[string]d
 		requireNoError(tb, err)
 		b.putMeta(w, config)
 		wrapped[it.Ref] = ocispec.Descriptor{Digest: b.putMeta(w, manifest), Size: int64(len(manifest))}
+		if it.PackRef() == "" {
+			continue
+		}
+		manifest, config, err = it.WrapPack(func(key string) digest.Digest { return pending[key] })
+		requireNoError(tb, err)
+		b.putMeta(w, config)
+		wrapped[it.PackRef()] = ocispec.Descriptor{Digest: b.putMeta(w, manifest), Size: int64(len(manifest))}
 	}
 	descriptors, err := b.Lock.Descriptors(wrapped)
 	requireNoError(tb, err)

@@ -229,7 +229,7 @@ func (b *builder) addCharts() {
 }
 
 func (b *builder) addModel() {
-	spec := &lock.HubModel{Repository: ModelID, Revision: "main", Commit: Commit, License: "apache-2.0"}
+	spec := &lock.HubModel{Repository: ModelID, Revision: "main", Commit: Commit, License: "apache-2.0", ModelPack: true}
 	add := func(path string, data []byte, lfs bool) {
 		b.Files[path] = data
 		f := lock.ModelFile{Path: path, Size: int64(len(data)), SHA256: digest.FromBytes(data), LFS: lfs}

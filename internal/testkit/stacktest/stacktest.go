@@ -291,6 +291,12 @@ func (p *packer) writeHead(tb testing.TB, w *bundle.Writer, l *lock.Lock) []ocis
 			w.PutMeta(manifest)
 			w.PutMeta(config)
 		}
+		if it := &l.Items[i]; it.PackRef() != "" {
+			manifest, config, err := it.WrapPack(nil)
+			requireNoError(tb, err)
+			w.PutMeta(manifest)
+			w.PutMeta(config)
+		}
 	}
 	descriptors, err := l.Descriptors(nil)
 	requireNoError(tb, err)

@@ -38,6 +38,15 @@ func (h *modelHub) addCommit(id, token string, files []hubFile, refs ...string) 
 	return repo.addCommit(files, refs...)
 }
 
+// describe sets the card of a repository, and how who asks is let in.
+func (h *modelHub) describe(id string, card map[string]string, gated string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	repo := *h.repos[strings.ToLower(id)]
+	repo.card, repo.gated = card, gated
+	h.repos[strings.ToLower(id)] = &repo
+}
+
 // lookupRepo returns a repository that will not change any more, or nil.
 func (h *modelHub) lookupRepo(id string) *hubRepo {
 	h.mu.RLock()
@@ -80,7 +89,15 @@ func pathParts(u *url.URL) ([]string, error) {
 	return parts, nil
 }
 
-// requireRepo finds a repository that the request may see, or refuses it.
+// requireListing finds a repository whose listing the request may see, or refuses it.
+func (h *modelHub) requireListing(w http.ResponseWriter, r *http.Request, id string) *hubRepo {
+	if repo := h.lookupRepo(id); repo != nil && repo.gated != "" {
+		return repo
+	}
+	return h.requireRepo(w, r, id)
+}
+
+// requireRepo finds a repository that the request may read, or refuses it.
 func (h *modelHub) requireRepo(w http.ResponseWriter, r *http.Request, id string) *hubRepo {
 	repo := h.lookupRepo(id)
 	if repo == nil {
@@ -110,7 +127,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 
 // serveAPI answers below /api/models/{id}.
 func (h *modelHub) serveAPI(w http.ResponseWriter, r *http.Request, id string, rest []string) {
-	repo := h.requireRepo(w, r, id)
+	repo := h.requireListing(w, r, id)
 	if repo == nil {
 		return
 	}
@@ -160,16 +177,27 @@ func (h *modelHub) serveInfo(w http.ResponseWriter, r *http.Request, repo *hubRe
 		"id": repo.id, "modelId": repo.id, "author": author, "sha": commit, "siblings": siblings,
 		"private": false, "gated": repo.gateKind(), "disabled": false, "lastModified": "2024-01-02T03:04:05.000Z",
 		"tags": []string{"safetensors", "license:apache-2.0"}, "pipeline_tag": "text-generation",
-		"cardData": map[string]string{"license": "apache-2.0"},
+		"cardData": repo.readCard(),
 	})
 }
 
 // gateKind returns what the hub says: false or the kind of gate.
 func (r *hubRepo) gateKind() any {
-	if r.token == "" {
+	switch {
+	case r.gated != "":
+		return r.gated
+	case r.token == "":
 		return false
 	}
 	return "manual"
+}
+
+// readCard returns what the repository's card says.
+func (r *hubRepo) readCard() map[string]string {
+	if r.card == nil {
+		return map[string]string{"license": "apache-2.0"}
+	}
+	return r.card
 }
 
 // sizeLie returns what a listing adds to a file's size because of a fault.

@@ -17,6 +17,8 @@ type hubRepo struct {
 	token   string               // who asks must present it; "" means anybody may
 	commits map[string]hubCommit // by 40 hex digits
 	refs    map[string]string    // branch or tag → commit
+	card    map[string]string    // nil: the usual one
+	gated   string               // how who asks is let in; its listing is open to anybody
 }
 
 // hubCommit is a set of files, sorted by path.

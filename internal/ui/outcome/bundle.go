@@ -210,6 +210,9 @@ func addBundle(p *output.Page, b inspect.Bundle, keyGiven bool) {
 	for _, c := range groupByComponent(b.Items, b.Parts) {
 		p.Heading(output.Clean(c.name))
 		p.Add(output.Table{Rows: c.rows, Right: []int{2}})
+		for _, note := range c.notes {
+			p.Say("  %s", output.Clean(note))
+		}
 	}
 }
 
@@ -244,8 +247,9 @@ func describeSigner(s inspect.Signer) string {
 
 // section is the items of one component as table rows.
 type section struct {
-	name string
-	rows [][]string
+	name  string
+	rows  [][]string
+	notes []string // about models, each with its name
 }
 
 // groupByComponent groups items by their components, in the stack's order; what
@@ -266,9 +270,22 @@ func groupByComponent(items []inspect.Item, order []string) []section {
 			out = append(out, section{name: name})
 		}
 		out[i].rows = append(out[i].rows, []string{string(it.Ref), string(it.Kind), bytesize.Text(it.Size)})
+		out[i].notes = append(out[i].notes, notesOf(it)...)
 	}
 	slices.SortStableFunc(out, func(a, b section) int { return rank[a.name] - rank[b.name] })
 	return out
+}
+
+// notesOf says under what licence an item is, and what else its lock says of it.
+func notesOf(it inspect.Item) (notes []string) {
+	name := it.Ref.Repository()
+	if it.License != "" {
+		notes = append(notes, name+": licence "+it.License)
+	}
+	for _, n := range it.Notes {
+		notes = append(notes, name+": "+n)
+	}
+	return notes
 }
 
 // Compared lists what changed between two bundles.
