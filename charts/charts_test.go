@@ -24,6 +24,7 @@ import (
 
 	"github.com/caisson/caisson/charts"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -345,4 +346,77 @@ func TestImagesArePinned(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestImagesAreSeen: the walk by which caisson resolve finds images sees those that a
+// chart's own values name. What a site says comes later, and must need no other image.
+func TestImagesAreSeen(t *testing.T) {
+	for _, u := range uses(t) {
+		seen := imagesSeen(t, u)
+		for _, image := range imagesSet(t, u) {
+			if !slices.Contains(seen, image) {
+				t.Errorf("%s/%s: %s is not seen", u.chart, u.name, image)
+			}
+		}
+	}
+}
+
+func imagesSeen(t *testing.T, u use) (refs []string) {
+	t.Helper()
+	files, err := render(t, u.chart, "trial", u.values, kubernetes[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var docs []document.Document
+	for name, body := range files {
+		if strings.HasSuffix(name, ".txt") {
+			continue
+		}
+		found, err := document.Split(name, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs = append(docs, found...)
+	}
+	sites, err := document.Read(docs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range document.Images(sites) {
+		refs = append(refs, s.Ref)
+	}
+	return refs
+}
+
+// imagesSet are the images that values name, but for those below a key that is not
+// enabled, or whose part another image plays.
+func imagesSet(t *testing.T, u use) []string {
+	t.Helper()
+	all, err := chartutil.CoalesceValues(openChart(t, u.chart), u.values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if repository, ok := all["repository"].(map[string]any); ok && repository["image"] != "" {
+		delete(all, "image") // the definitions' image runs instead
+	}
+	return imagesBelow(all.AsMap())
+}
+
+func imagesBelow(values map[string]any) (out []string) {
+	if values["enabled"] == false {
+		return nil
+	}
+	for key, v := range values {
+		switch v := v.(type) {
+		case map[string]any:
+			if key != "site" {
+				out = append(out, imagesBelow(v)...)
+			}
+		case string:
+			if v != "" && (key == "image" || strings.HasSuffix(key, "Initializer")) {
+				out = append(out, v)
+			}
+		}
+	}
+	return out
 }

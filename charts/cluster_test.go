@@ -88,7 +88,10 @@ func (s *stock) define(t *testing.T) {
 	for _, p := range paths {
 		s.cluster.Kubectl(t, "apply", "--server-side", "-f", p)
 	}
-	s.cluster.Kubectl(t, "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+	// A definition that is a moment old has no conditions at all, which --for=condition
+	// takes for an error.
+	const established = `jsonpath={.status.conditions[?(@.type=="Established")].status}=True`
+	s.cluster.Kubectl(t, "wait", "--for="+established, "--timeout=60s", "crd", "--all")
 }
 
 // moduleDir is where the module cache has a module, in the version that a nested module

@@ -164,8 +164,8 @@ func policiesOf(t *testing.T, objects []*unstructured.Unstructured) (out []netwo
 }
 
 // TestNothingLeavesTheSite: each policy holds what goes out, and lets nothing go but to
-// pods and to addresses that are nobody's on the internet, each at named ports. Pods of
-// one job may use any port among themselves.
+// pods and to addresses that are nobody's on the internet, each at named ports. Jobs of
+// one namespace may use any port among themselves.
 func TestNothingLeavesTheSite(t *testing.T) {
 	seen := 0
 	for _, u := range uses(t) {
@@ -193,9 +193,9 @@ func tooOpen(rule networkingv1.NetworkPolicyEgressRule) string {
 		return "a rule lets everything out"
 	}
 	for _, to := range rule.To {
-		ofTheJob := to.NamespaceSelector == nil && to.PodSelector != nil && !isEmpty(to.PodSelector)
-		if to.IPBlock == nil && len(rule.Ports) == 0 && !ofTheJob {
-			return "every port of pods that are not of the same job"
+		amongJobs := to.NamespaceSelector == nil && to.PodSelector != nil && !isEmpty(to.PodSelector)
+		if to.IPBlock == nil && len(rule.Ports) == 0 && !amongJobs {
+			return "every port of pods that are not jobs of the namespace"
 		}
 		if to.NamespaceSelector != nil && isEmpty(to.NamespaceSelector) {
 			return "every namespace"

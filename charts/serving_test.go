@@ -263,8 +263,9 @@ func TestFormsOfModels(t *testing.T) {
 				t.Fatal(err)
 			}
 			predictor := onlyService(t, objectsOf(t, files))
-			if got := nested(predictor, "model", "storageUri"); got != c.uri {
-				t.Errorf("it comes from %v", got)
+			uris, _ := predictor["storageUris"].([]any)
+			if len(uris) != 1 || uris[0].(map[string]any)["uri"] != c.uri {
+				t.Errorf("it comes from %v", uris)
 			}
 			if named := predictor["storageContainerName"] == "caisson-hub"; named != strings.HasPrefix(c.uri, "hf://") {
 				t.Errorf("downloaded by %v", predictor["storageContainerName"])
@@ -274,16 +275,16 @@ func TestFormsOfModels(t *testing.T) {
 }
 
 // TestDownloadsComeFromTheHub: the container that downloads asks the site's hub, and
-// without one it is not to be used at all.
+// nobody where there is none.
 func TestDownloadsComeFromTheHub(t *testing.T) {
-	for _, hub := range []string{"", "https://hub.example"} {
+	for hub, offline := range map[string]string{"": "1", "https://hub.example": ""} {
 		for _, u := range mustRender(t, "model-serving", map[string]any{"site": map[string]any{"hub": hub}}) {
 			if u.GetKind() != "ClusterStorageContainer" {
 				continue
 			}
 			c := decode[corev1.Container](t, nested(u.Object, "spec", "container"))
-			if valueOf(c, "HF_ENDPOINT") != hub || u.Object["disabled"] != (hub == "") {
-				t.Errorf("hub %q: %v, disabled %v", hub, c.Env, u.Object["disabled"])
+			if valueOf(c, "HF_ENDPOINT") != hub || valueOf(c, "HF_HUB_OFFLINE") != offline {
+				t.Errorf("hub %q: %v", hub, c.Env)
 			}
 			if valueOf(c, "HF_HUB_DISABLE_XET") != "1" || valueOf(c, "HF_HUB_DISABLE_TELEMETRY") != "1" {
 				t.Errorf("%v", c.Env)

@@ -198,7 +198,8 @@ var staying = regexp.MustCompile(`(?m)^\s*warning: namespace (\S+) stays: it hol
 func (r *road) checkUninstall(t *testing.T, before []string, more ...string) {
 	t.Helper()
 	out := r.mustCaisson(t, installLimit, append([]string{"uninstall", "--purge", "--state-dir", "state"}, more...)...)
-	r.kubectl(t, "delete", "namespace", "science", "--ignore-not-found", "--timeout=60s")
+	// Of users, and of teams, whose namespaces the chart of their queues leaves.
+	r.kubectl(t, "delete", "namespace", "science", "trial", "--ignore-not-found", "--timeout=60s")
 	for _, found := range staying.FindAllStringSubmatch(out, -1) {
 		t.Logf("namespace %s stays", found[1])
 		r.kubectl(t, "delete", "namespace", found[1], "--timeout=60s")

@@ -1,7 +1,11 @@
-{{- define "model-serving.labels" -}}
+{{- define "model-serving.stable" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- define "model-serving.labels" -}}
+{{ include "model-serving.stable" . }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 
@@ -42,7 +46,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- range .Values.site.models -}}{{- $_ := set $facts .name . -}}{{- end -}}
 {{- $asked := .Values.models -}}
 {{- if not $asked -}}
-{{- range .Values.site.models -}}{{- $asked = append $asked (dict "name" .name) -}}{{- end -}}
+{{- range .Values.site.models -}}
+{{- if ne (default "" .serve) "none" -}}{{- $asked = append $asked (dict "name" .name) -}}{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- $out := list -}}
 {{- $seen := dict -}}

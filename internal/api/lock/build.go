@@ -30,10 +30,12 @@ type Build struct {
 
 // BuildSource is a file, or an archive of files.
 type BuildSource struct {
-	Name   string        `yaml:"name,omitempty"` // of a remote: as the kustomization has it
-	URL    string        `yaml:"url"`
-	Digest digest.Digest `yaml:"digest"` // of the file; of an archive that of the tar in it, which hosts compress now and then anew
-	Size   int64         `yaml:"size"`   // of the same
+	Name string `yaml:"name,omitempty"` // of a remote: as the kustomization has it
+	URL  string `yaml:"url"`
+	// Digest is that of the file; of an archive that of the tar in it, which hosts compress
+	// anew now and then. Size is of the same.
+	Digest digest.Digest `yaml:"digest"`
+	Size   int64         `yaml:"size"`
 	// Folder has the kustomization, below the archive's one top folder, which is ".".
 	Folder  string `yaml:"folder,omitempty"`
 	Archive bool   `yaml:"archive,omitempty"`

@@ -34,7 +34,7 @@ type HubModel struct {
 	Commit     string       `yaml:"commit"`     // 40 hex digits
 	License    string       `yaml:"license,omitempty"`
 	Terms      *ModelTerms  `yaml:"terms,omitempty"`     // beside the licence's name, where there is more to say
-	Serve      string       `yaml:"serve,omitempty"`     // what it was checked to serve: chat, completion, embed
+	Serve      string       `yaml:"serve,omitempty"`     // what it was checked to serve: chat, completion, embed; none: it is not served
 	Weights    ModelWeights `yaml:"weights,omitempty"`   // what its files say of its weights
 	ModelPack  bool         `yaml:"modelPack,omitempty"` // has a second manifest, see PackRef
 	Platform   string       `yaml:"platform,omitempty"`  // named in its image config; empty means linux/amd64

@@ -126,7 +126,8 @@ func (m *HubModel) describePack() packDocument {
 // packFormat is the format of the weights that a server loads.
 func (m *HubModel) packFormat() string {
 	for _, format := range []string{"safetensors", "gguf", "onnx"} {
-		if slices.ContainsFunc(m.Files, func(f ModelFile) bool { return strings.HasSuffix(f.Path, "."+format) }) {
+		isOne := func(f ModelFile) bool { return strings.HasSuffix(f.Path, "."+format) }
+		if slices.ContainsFunc(m.Files, isOne) {
 			return format
 		}
 	}
@@ -148,32 +149,41 @@ func packSize(parameters int64) string {
 
 // packPrecisions are ModelPack's words for the types of safetensors.
 var packPrecisions = map[string]string{
-	"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3", "F8_E5M2": "float8_e5m2",
-	"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
+	"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
+	"F8_E4M3": "float8_e4m3", "F8_E5M2": "float8_e5m2", "BOOL": "bool",
+	"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
+	"U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8",
 }
 
 // packLayerType is the type of a layer: of its one file, or of the small files
-// that share one, which are mostly configuration.
+// that share one, which are configuration unless there are weights among them.
 func packLayerType(files []string) string {
-	if len(files) > 1 {
-		if slices.ContainsFunc(files, func(f string) bool { return packFileType(f) == packWeights }) {
-			return packWeights
-		}
+	switch {
+	case slices.ContainsFunc(files, isWeightFile):
+		return packWeights
+	case len(files) > 1:
 		return packConfig
 	}
 	return packFileType(files[0])
 }
 
+func isWeightFile(file string) bool {
+	switch strings.ToLower(path.Ext(file)) {
+	case ".safetensors", ".gguf", ".bin", ".pt", ".pth", ".onnx", ".h5", ".keras", ".msgpack", ".ckpt":
+		return true
+	}
+	return false
+}
+
+// packFileType is the type of a file that is not of the usual formats of weights.
 func packFileType(file string) string {
 	switch strings.ToLower(path.Ext(file)) {
-	case ".json", ".jsonl", ".model", ".txt", ".tiktoken", ".jinja", ".yaml", ".yml", ".vocab", ".bpe":
-		return packConfig
-	case ".md", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg", "":
+	case ".md", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg":
 		return packDoc
 	case ".py", ".ipynb", ".sh":
 		return packCode
 	}
-	return packWeights
+	return packConfig
 }
 
 // packLayerPath is what a layer unpacks to: its file, or the folder of several.

@@ -21,7 +21,7 @@ func packedModel(pack bool) *lock.Lock {
 	}
 	m := &lock.HubModel{
 		Repository: "acme/Tiny", Revision: "main", Commit: commit, License: "apache-2.0", ModelPack: pack,
-		Files:   []lock.ModelFile{file("README.md", 10), file("config.json", 20), file("model.safetensors", 3<<20)},
+		Files:   []lock.ModelFile{file(".gitattributes", 5), file("README.md", 10), file("config.json", 20), file("model.safetensors", 3<<20)},
 		Weights: lock.ModelWeights{Parameters: 1_540_000_000, DType: "BF16", KVBytesPerToken: 256},
 	}
 	m.Layers = lock.ModelLayers(m.Files)
@@ -121,7 +121,7 @@ func TestWhatALockSaysOfAModel(t *testing.T) {
 		m.License, m.Serve = "other", "chat"
 		m.Allow = []lock.ModelAllow{{File: "x.bin", Reason: "old server"}}
 		m.LeftOut = []lock.LeftOut{{Why: "they repeat the weights", Count: 2, Bytes: 5 << 30, Files: []string{"m.onnx"}}}
-		m.Files[2].Head = &lock.ModelHead{Size: 100, SHA256: digest.FromString("head")}
+		m.Files[3].Head = &lock.ModelHead{Size: 100, SHA256: digest.FromString("head")}
 		m.Weights.WeightsBytes, m.Weights.MaxContext = 3<<30, 4096
 		return m
 	}
@@ -136,8 +136,8 @@ func TestWhatALockSaysOfAModel(t *testing.T) {
 		"above":         {func(m *lock.HubModel) { m.Allow[0].File = "../x" }, "allow[0].file"},
 		"twice":         {func(m *lock.HubModel) { m.Allow = append(m.Allow, m.Allow[0]) }, "allow[1].file: is out of order or repeated"},
 		"more than all": {func(m *lock.HubModel) { m.LeftOut[0].Count = 0 }, "leftOut[0].files"},
-		"long head":     {func(m *lock.HubModel) { m.Files[2].Head.Size = 4 << 20 }, "head.size: is 4194304"},
-		"no head":       {func(m *lock.HubModel) { m.Files[2].Head.SHA256 = "x" }, "head.sha256"},
+		"long head":     {func(m *lock.HubModel) { m.Files[3].Head.Size = 4 << 20 }, "head.size: is 4194304"},
+		"no head":       {func(m *lock.HubModel) { m.Files[3].Head.SHA256 = "x" }, "head.sha256"},
 		"local file":    {func(m *lock.HubModel) { m.Files[0].URL = "file:///etc/passwd" }, "files[0].url"},
 		"with password": {func(m *lock.HubModel) { m.Files[0].URL = "https://me:secret@acme.example/x" }, "files[0].url: holds a user name"},
 	} {

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -97,8 +98,28 @@ func (c *checker) checkProfiles(s *Stack) {
 			c.doc.Missing(at + ".components")
 		}
 		for j, name := range p.Components {
-			if !slices.Contains(c.names, name) && !slices.Contains(s.Remove, name) {
+			if !slices.Contains(c.names, name) {
 				c.doc.Problemf(fmt.Sprintf("%s.components[%d]", at, j), "unknown component %q%s", name, yamlfile.Suggest(name, c.names))
+			}
+		}
+		c.checkProfileValues(at+".values", s, p.Values)
+	}
+}
+
+// checkProfileValues checks for whom values of a profile are.
+func (c *checker) checkProfileValues(at string, s *Stack, values map[string]map[string]any) {
+	for _, component := range slices.Sorted(maps.Keys(values)) {
+		i := slices.Index(c.names, component)
+		if i < 0 {
+			c.doc.Problemf(at, "unknown component %q%s", component, yamlfile.Suggest(component, c.names))
+			continue
+		}
+		for _, release := range slices.Sorted(maps.Keys(values[component])) {
+			if !slices.ContainsFunc(s.Components[i].Charts, func(ch Chart) bool { return ch.Name == release }) {
+				c.doc.Problemf(at, "component %s has no chart %q", component, release)
+			}
+			if _, ok := values[component][release].(map[string]any); !ok {
+				c.doc.Problemf(at, "%s.%s is no mapping of values", component, release)
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -107,7 +108,6 @@ func mergeStacks(base, own *Stack) *Stack {
 	}
 	out.Kubernetes.APIVersions = union(base.Kubernetes.APIVersions, own.Kubernetes.APIVersions)
 	out.Agent = base.Agent || own.Agent
-	out.Profiles = mergeProfiles(base.Profiles, own.Profiles)
 	for i := range base.Components {
 		if c := &base.Components[i]; !slices.Contains(own.Remove, c.Name) {
 			m.addComponent(i, slices.IndexFunc(own.Components, func(o Component) bool { return o.Name == c.Name }))
@@ -118,10 +118,30 @@ func mergeStacks(base, own *Stack) *Stack {
 			m.addComponent(-1, i)
 		}
 	}
+	there := out.componentNames()
+	gone := slices.DeleteFunc(slices.Clone(own.Remove), func(n string) bool { return slices.Contains(there, n) })
 	for i := range out.Components {
-		out.Components[i].forget(own.Remove)
+		out.Components[i].forget(gone)
 	}
+	out.Profiles = mergeProfiles(forgetInProfiles(base.Profiles, gone), own.Profiles)
 	return m.out
+}
+
+// forgetInProfiles takes components that are not there out of profiles, and profiles that
+// have none left.
+func forgetInProfiles(profiles []Profile, gone []string) []Profile {
+	var out []Profile
+	for _, p := range profiles {
+		p.Components = slices.DeleteFunc(slices.Clone(p.Components), func(n string) bool { return slices.Contains(gone, n) })
+		p.Values = maps.Clone(p.Values)
+		for _, n := range gone {
+			delete(p.Values, n)
+		}
+		if len(p.Components) > 0 {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // mergeProfiles adds the profiles of own: to one of the same name its components.
@@ -137,6 +157,18 @@ func mergeProfiles(base, own []Profile) []Profile {
 		if p.About != "" {
 			out[i].About = p.About
 		}
+		out[i].Values = mergeProfileValues(out[i].Values, p.Values)
+	}
+	return out
+}
+
+func mergeProfileValues(base, own map[string]map[string]any) map[string]map[string]any {
+	out := maps.Clone(base)
+	if out == nil {
+		out = map[string]map[string]any{}
+	}
+	for component, values := range own {
+		out[component] = lock.MergeValues(out[component], values)
 	}
 	return out
 }
@@ -153,10 +185,10 @@ func (m *merger) addComponent(base, own int) {
 	at := fmt.Sprintf("components[%d]", len(m.out.Components))
 	switch {
 	case own < 0:
-		m.out.origins[at] = m.base.Origin(fmt.Sprintf("components[%d]", base))
+		m.base.copyOrigins(m.out.origins, fmt.Sprintf("components[%d]", base), at)
 		m.out.Components = append(m.out.Components, m.base.Components[base])
 	case base < 0:
-		m.out.origins[at] = m.own.Origin(fmt.Sprintf("components[%d]", own))
+		m.own.copyOrigins(m.out.origins, fmt.Sprintf("components[%d]", own), at)
 		m.out.Components = append(m.out.Components, m.own.Components[own])
 	default:
 		m.out.origins[at] = m.own.Origin(fmt.Sprintf("components[%d]", own))
@@ -239,7 +271,7 @@ func (l lists) note(list string, to, base, own int) {
 		l.out.origins[at] = l.merger.own.Origin(fmt.Sprintf("%s.%s[%d]", l.own, list, own))
 		return
 	}
-	l.out.origins[at] = l.merger.base.Origin(fmt.Sprintf("%s.%s[%d]", l.base, list, base))
+	l.merger.base.copyOrigins(l.out.origins, fmt.Sprintf("%s.%s[%d]", l.base, list, base), at)
 }
 
 // joinLists adds the entries of own to those of base.
@@ -274,14 +306,40 @@ func mergeNamed[T any](l lists, list string, base, own []T, name func(T) string,
 func mergeCharts(base, own Chart) Chart {
 	out := base
 	if own.Source != "" {
-		out.Source, out.Chart = own.Source, own.Chart
+		out.Source = own.Source
+	}
+	if own.Chart != "" || own.InRegistry() {
+		out.Chart = own.Chart
 	}
 	if own.Version != "" {
 		out.Version = own.Version
 	}
 	out.ValuesFiles = slices.Concat(base.ValuesFiles, own.ValuesFiles)
 	out.Values = lock.MergeValues(base.Values, own.Values)
+	out.layers = slices.Concat(base.layers, own.layers)
 	return out
+}
+
+// ValuesLayer is what one stack says of a chart's values. Later layers go over earlier
+// ones.
+type ValuesLayer struct {
+	From   *SourceFile
+	Files  []string       // beside From, later over earlier
+	Values map[string]any // over the files
+}
+
+// ValuesLayers are what the stack, and those that it extends, say of a chart's values,
+// the lowest first.
+func (ch *Chart) ValuesLayers() []ValuesLayer { return ch.layers }
+
+// noteLayers notes what a file says of its charts' values.
+func (s *Stack) noteLayers() {
+	for i := range s.Components {
+		for j := range s.Components[i].Charts {
+			ch := &s.Components[i].Charts[j]
+			ch.layers = []ValuesLayer{{s.file, ch.ValuesFiles, ch.Values}}
+		}
+	}
 }
 
 func mergeModels(base, own Model) Model {
@@ -344,6 +402,9 @@ type Profile struct {
 	About string `yaml:"about,omitempty"`
 	// Components are those that it names; what they need comes along.
 	Components []string `yaml:"components" jsonschema:"required,minItems=1"`
+	// Values lie beneath those of charts, by component and release, where no other profile
+	// that is carried holds the component.
+	Values map[string]map[string]any `yaml:"values,omitempty"`
 }
 
 // ErrNoProfile: a profile was asked for that the stack does not have.
@@ -371,13 +432,49 @@ func (s *Stack) Cut(profiles []string) (*Stack, error) {
 			gone = append(gone, c.Name)
 			continue
 		}
-		s.moveOrigins(out.origins, i, len(out.Components))
+		s.copyOrigins(out.origins, fmt.Sprintf("components[%d]", i), fmt.Sprintf("components[%d]", len(out.Components)))
 		out.Components = append(out.Components, c)
 	}
 	for i := range out.Components {
 		out.Components[i].forget(gone)
+		if only := s.onlyProfile(profiles, out.Components[i].Name); only != nil {
+			out.Components[i].layBeneath(only.Values[out.Components[i].Name])
+		}
 	}
 	return &out, nil
+}
+
+// onlyProfile is the one among the named profiles that holds a component, itself or by
+// what another one needs; nil where several do.
+func (s *Stack) onlyProfile(names []string, component string) (only *Profile) {
+	for i := range s.Profiles {
+		p := &s.Profiles[i]
+		if !slices.Contains(names, p.Name) {
+			continue
+		}
+		kept := map[string]bool{}
+		for _, c := range p.Components {
+			s.keepNeeded(c, kept)
+		}
+		if kept[component] && only != nil {
+			return nil
+		}
+		if kept[component] {
+			only = p
+		}
+	}
+	return only
+}
+
+// layBeneath lays values by release beneath those of the component's charts.
+func (c *Component) layBeneath(values map[string]any) {
+	c.Charts = slices.Clone(c.Charts)
+	for i := range c.Charts {
+		if more, ok := values[c.Charts[i].Name].(map[string]any); ok {
+			c.Charts[i].Values = lock.MergeValues(more, c.Charts[i].Values)
+			c.Charts[i].layers = slices.Concat([]ValuesLayer{{Values: more}}, c.Charts[i].layers)
+		}
+	}
 }
 
 // keepNeeded keeps a component and all that it needs.
@@ -395,14 +492,13 @@ func (s *Stack) keepNeeded(name string, kept map[string]bool) {
 	}
 }
 
-// moveOrigins notes where the fields of component from were written, for the component
-// that it becomes.
-func (s *Stack) moveOrigins(into origins, from, to int) {
-	was, is := fmt.Sprintf("components[%d]", from), fmt.Sprintf("components[%d]", to)
+// copyOrigins notes where a field and all below it were written, for a field of another
+// stack that it becomes.
+func (s *Stack) copyOrigins(into origins, was, is string) {
 	into[is] = s.Origin(was)
 	for field, o := range s.origins {
-		if rest, below := strings.CutPrefix(field, was+"."); below {
-			into[is+"."+rest] = o
+		if rest, below := strings.CutPrefix(field, was); below && (strings.HasPrefix(rest, ".") || strings.HasPrefix(rest, "[")) {
+			into[is+rest] = o
 		}
 	}
 }

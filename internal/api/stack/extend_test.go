@@ -207,3 +207,43 @@ components:
 		}
 	}
 }
+
+// A profile's values count where it alone holds a component, beneath what the chart says.
+func TestValuesOfAProfile(t *testing.T) {
+	s, err := readOwn(t, `profiles:
+  - {name: web, components: [web], values: {web: {web: {small: true, replicas: 1}}}}
+  - {name: all, components: [guard, web]}
+components:
+  - name: web
+    charts: [{name: web, values: {replicas: 3}}]
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		profiles []string
+		want     map[string]any
+	}{
+		"alone":                 {[]string{"web"}, map[string]any{"small": true, "replicas": int64(3)}},
+		"beside one without it": {[]string{"core", "web"}, map[string]any{"small": true, "replicas": int64(3)}},
+		"beside one with it":    {[]string{"web", "all"}, map[string]any{"replicas": int64(3)}},
+	} {
+		cut, err := s.Cut(tc.profiles)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.Index(cut.componentNames(), "web")
+		if got := cut.Components[i].Charts[0].Values; !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	for text, want := range map[string]string{
+		"profiles:\n  - {name: web, components: [web], values: {wbe: {web: {}}}}\n":     `unknown component "wbe"`,
+		"profiles:\n  - {name: web, components: [web], values: {web: {wbe: {a: 1}}}}\n": `component web has no chart "wbe"`,
+		"profiles:\n  - {name: web, components: [web], values: {web: {web: text}}}\n":   "web.web is no mapping of values",
+	} {
+		if _, err := readOwn(t, text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}

@@ -36,7 +36,9 @@ func ParseGitReference(s string) (GitReference, error) {
 		return GitReference{}, fmt.Errorf("%.200q %w", s, err)
 	}
 	repository, folder := cutRepository(rest)
-	ref := GitReference{Host: host, Repository: strings.TrimSuffix(repository, ".git"), Folder: strings.Trim(folder, "/"), Ref: refOf(query)}
+	ref := GitReference{
+		Host: host, Repository: strings.TrimSuffix(repository, ".git"), Folder: strings.Trim(folder, "/"), Ref: refOf(query),
+	}
 	if ref.Folder != "" {
 		ref.Folder = path.Clean(ref.Folder)
 	}
@@ -157,7 +159,8 @@ func isFileURL(s string, onlyFile bool) bool {
 	if strings.Contains(u.Path, "//") || strings.Contains(u.Path, ".git/") || values.Has("ref") || values.Has("version") {
 		return false
 	}
-	if strings.EqualFold(u.Host, "github.com") && !strings.Contains(u.Path, "/raw/") && !strings.Contains(u.Path, "/releases/") {
+	ofRepository := strings.EqualFold(u.Host, "github.com")
+	if ofRepository && !strings.Contains(u.Path, "/raw/") && !strings.Contains(u.Path, "/releases/") {
 		return false
 	}
 	return slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(u.Path))

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/caisson/caisson/internal/api/yamlfile"
 	"github.com/caisson/caisson/manifests"
@@ -137,6 +138,8 @@ type Chart struct {
 	Values map[string]any `yaml:"values,omitempty"`
 	// ValuesFiles are files beside the stack; later ones override earlier ones.
 	ValuesFiles []string `yaml:"valuesFiles,omitempty"`
+
+	layers []ValuesLayer
 }
 
 // Model is one repository of a model hub.
@@ -231,7 +234,9 @@ func ReadStack(path string) (*Stack, error) { return readStack(path, 0) }
 // Read is ReadStack for a path, and ReadShipped for the name of a stack that comes with
 // the program. A file of that name goes before it.
 func Read(name string) (*Stack, error) {
-	if _, err := os.Stat(name); err != nil && slices.Contains(manifests.Stacks(), name) {
+	info, err := os.Stat(name)
+	isFile := err == nil && info.Mode().IsRegular()
+	if !isFile && (slices.Contains(manifests.Stacks(), name) || err != nil && !strings.ContainsAny(name, "./\\")) {
 		return ReadShipped(name)
 	}
 	return ReadStack(name)
@@ -268,6 +273,7 @@ func parseStack(from *SourceFile, depth int) (*Stack, error) {
 	from.doc = doc
 	own := &Stack{file: from}
 	doc.Decode(own)
+	own.noteLayers()
 	whole := own
 	if own.Extends != "" && !doc.Failed() {
 		if whole = extendStack(doc, own, depth); whole == nil {
@@ -307,7 +313,20 @@ func extendStack(doc *yamlfile.Document, own *Stack, depth int) *Stack {
 			doc.Problemf(fmt.Sprintf("components[%d].name", i), "%q is already the name of components[%d]", c.Name, first)
 		}
 	}
+	reportRemovedNeeds(doc, own)
 	return mergeStacks(base, own)
+}
+
+// reportRemovedNeeds reports what a stack's own components need although it removes it.
+func reportRemovedNeeds(doc *yamlfile.Document, own *Stack) {
+	names := own.componentNames()
+	for i, c := range own.Components {
+		for j, n := range c.Needs {
+			if k := slices.Index(own.Remove, n); k >= 0 && !slices.Contains(names, n) {
+				doc.Problemf(fmt.Sprintf("components[%d].needs[%d]", i, j), "%q is removed by remove[%d]", n, k)
+			}
+		}
+	}
 }
 
 // File is the file that the stack was read from.

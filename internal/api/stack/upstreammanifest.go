@@ -165,7 +165,8 @@ func (c *checker) checkUpstreamPlace(at string, m *UpstreamManifest) {
 		c.doc.Missing(at + ".url")
 	default:
 		if ref, err := ParseGitReference(m.Kustomize); err != nil || ref.Archive() == "" {
-			c.doc.Problemf(at+".kustomize", "%q needs url beside it, or names a repository: github.com/OWNER/REPOSITORY//FOLDER?ref=TAG", m.Kustomize)
+			c.doc.Problemf(at+".kustomize",
+				"%q needs url beside it, or names a repository: github.com/OWNER/REPOSITORY//FOLDER?ref=TAG", m.Kustomize)
 		}
 	}
 }

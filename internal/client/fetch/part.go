@@ -83,8 +83,10 @@ func (p *part) acceptAnswer(resp *http.Response) (skip int64, err error) {
 		skip = p.offset
 	case http.StatusPartialContent:
 		var first int64
-		if first, total, err = parseContentRange(resp.Header.Get("Content-Range")); err != nil || first != p.offset {
-			return 0, fmt.Errorf("%w: asked for bytes from %d, got Content-Range %q", errProtocol, p.offset, makePrintable(resp.Header.Get("Content-Range")))
+		first, total, err = parseContentRange(resp.Header.Get("Content-Range"))
+		if err != nil || first != p.offset {
+			got := makePrintable(resp.Header.Get("Content-Range"))
+			return 0, fmt.Errorf("%w: asked for bytes from %d, got Content-Range %q", errProtocol, p.offset, got)
 		}
 	default:
 		return 0, checkStatus(resp)

@@ -68,22 +68,23 @@ func wholeNumbers(v any) any {
 	return v
 }
 
-// ReadValues are the values of a chart of a stack: its values files, later over earlier,
-// and what the stack says over them.
-func ReadValues(s *stack.Stack, component, chart int) (map[string]any, error) {
-	ch := &s.Components[component].Charts[chart]
+// ReadValues are the values of a chart of a stack: of each stack that it extends and then
+// its own, the values files, later over earlier, and over them what the stack says itself.
+func ReadValues(ch *stack.Chart) (map[string]any, error) {
 	merged := map[string]any{}
-	for j, name := range ch.ValuesFiles {
-		o := s.Origin(fmt.Sprintf("components[%d].charts[%d].valuesFiles[%d]", component, chart, j))
-		data, err := o.File.Read(name, maxValues)
-		if err != nil {
-			return nil, fmt.Errorf("reading values file: %w", err)
+	for _, layer := range ch.ValuesLayers() {
+		for _, name := range layer.Files {
+			data, err := layer.From.Read(name, maxValues)
+			if err != nil {
+				return nil, fmt.Errorf("reading values file: %w", err)
+			}
+			v, err := ParseValues(data)
+			if err != nil {
+				return nil, fmt.Errorf("reading values file %s: %w", name, err)
+			}
+			merged = lock.MergeValues(merged, v)
 		}
-		v, err := ParseValues(data)
-		if err != nil {
-			return nil, fmt.Errorf("reading values file %s: %w", name, err)
-		}
-		merged = lock.MergeValues(merged, v)
+		merged = lock.MergeValues(merged, layer.Values)
 	}
-	return lock.MergeValues(merged, ch.Values), nil
+	return merged, nil
 }

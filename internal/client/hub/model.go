@@ -131,7 +131,10 @@ type infoAnswer struct {
 }
 
 // gates is how the owner of a gated model lets people in.
-var gates = map[string]string{"auto": "which its owner grants to whoever accepts its terms", "manual": "which its owner grants to each who asks"}
+var gates = map[string]string{
+	"auto":   "which its owner grants to whoever accepts its terms",
+	"manual": "which its owner grants to each who asks",
+}
 
 type sibling struct {
 	Name   string `json:"rfilename"`
@@ -172,7 +175,8 @@ func (a *infoAnswer) readModel(repository, revision string) (*Model, error) {
 		return nil, fmt.Errorf("%w under that name: it is called %.200q", ErrNotFound, id)
 	}
 	return &Model{ID: id, Commit: a.SHA, License: a.readLicense(), Terms: Terms{
-		LicenseName: licenseName(a.CardData.LicenseName), LicenseLink: licenseName(a.CardData.LicenseLink), Gated: a.readGate(),
+		LicenseName: licenseName(a.CardData.LicenseName), LicenseLink: licenseName(a.CardData.LicenseLink),
+		Gated: a.readGate(),
 	}}, nil
 }
 

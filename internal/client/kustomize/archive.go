@@ -225,7 +225,8 @@ func (a *Archive) readEntry(h *tar.Header, r io.Reader) error {
 // entryName is the clean form of a name in an archive.
 func entryName(s string) (string, error) {
 	name := path.Clean(s)
-	if s == "" || path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../") || strings.ContainsRune(name, 0) || len(name) > 4096 {
+	outside := path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../")
+	if s == "" || outside || strings.ContainsRune(name, 0) || len(name) > 4096 {
 		return "", fmt.Errorf("%.200q is no path in an archive", s)
 	}
 	return name, nil

@@ -76,7 +76,8 @@ func ReadYAML(ctx context.Context, client *fetch.Client, url string) ([]byte, er
 		return nil, err
 	}
 	if bytes.HasPrefix(data, gzipMagic) {
-		return nil, fmt.Errorf("reading %s: %w: say with kustomize which folder of it is built, or with files what is taken from it",
+		return nil, fmt.Errorf(
+			"reading %s: %w: say with kustomize which folder of it is built, or with files what is taken from it",
 			fetch.Redact(url), ErrArchive)
 	}
 	return data, nil

@@ -189,7 +189,9 @@ func (c *conversation) build(ctx context.Context, q request) ([]byte, error) {
 }
 
 // converse sends the request, answers the worker's questions and returns what was built.
-func (c *conversation) converse(ctx context.Context, p *subprocess.Process, watch *stopwatch, q request) ([]byte, error) {
+func (c *conversation) converse(
+	ctx context.Context, p *subprocess.Process, watch *stopwatch, q request,
+) ([]byte, error) {
 	to, from := newEncoder(p.In), newDecoder(p.Out)
 	if err := to.Encode(&q); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrWorker, err)

@@ -14,7 +14,8 @@ import (
 )
 
 // errCharts: a kustomization renders charts, for which kustomize runs another program.
-var errCharts = errors.New("has charts rendered by the helm program; add them to the component's charts, and take the kustomization without them")
+var errCharts = errors.New("has charts rendered by the helm program; " +
+	"add them to the component's charts, and take the kustomization without them")
 
 // named is a place in a kustomization where a file or folder is named.
 type named struct {

@@ -34,7 +34,8 @@ func (a *attempt) buildManifest(ctx context.Context, src lock.Source) error {
 		return err
 	}
 	if got := digest.FromBytes(data); got != src.Digest {
-		return fmt.Errorf("%w: with %s it is %s, the lock has %s by %s", ErrBuiltOtherwise, made.Builder, got, src.Digest, pinned.Builder)
+		return fmt.Errorf("%w: with %s it is %s, the lock has %s by %s",
+			ErrBuiltOtherwise, made.Builder, got, src.Digest, pinned.Builder)
 	}
 	return a.rewrite(data)
 }

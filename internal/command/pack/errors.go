@@ -14,6 +14,9 @@ var (
 	ErrUpstreamChanged = errors.New("the upstream no longer has what the lock says")
 	// ErrLocalChanged: a file beside the lock changed since the lock was written.
 	ErrLocalChanged = errors.New("the file changed since it was resolved")
+	// ErrOtherProgram: the lock was written by another caisson, which brought another chart or
+	// manifest of that name.
+	ErrOtherProgram = errors.New("this caisson brings another one than the lock names")
 	// ErrNoStatement: there is no bundle statement that could be signed.
 	ErrNoStatement = errors.New("the bundle's statement cannot be signed")
 	// ErrUnproven: there is a statement about the bundle that no key given signed.

@@ -176,7 +176,9 @@ func (a *attempt) copyLocal(src lock.Source) error {
 	if err != nil {
 		return err
 	}
-	if got := digest.FromBytes(data); got != src.Digest {
+	if got := digest.FromBytes(data); got != src.Digest && src.Kind == lock.FromShipped {
+		return fmt.Errorf("%w: %s has %s, the lock says %s", ErrOtherProgram, src.Path, got, src.Digest)
+	} else if got != src.Digest {
 		return &changedFile{path: src.Path, want: string(src.Digest), got: string(got)}
 	}
 	return a.rewrite(data)
@@ -279,7 +281,7 @@ func (a *attempt) decideRetry(ctx context.Context, err error, src lock.Source, t
 	if wrong {
 		last = try+1 >= wrongTries*len(a.slot.Sources)
 	}
-	if last || errors.Is(err, ErrLocalChanged) || errors.Is(err, ErrBuiltOtherwise) {
+	if last || errors.Is(err, ErrLocalChanged) || errors.Is(err, ErrOtherProgram) || errors.Is(err, ErrBuiltOtherwise) {
 		return a.explainFailure(err, src, wrong)
 	}
 	a.sink.Emit(event.Event{Kind: event.Retry, Item: ownerOf(a.slot), Message: err.Error(), Fields: map[string]any{"try": try + 1}})
@@ -323,7 +325,8 @@ func (a *attempt) explainFailure(err error, src lock.Source, wrong bool) error {
 
 // isStackDigest says whether the stack itself names the slot's digest, as it does of files.
 func (a *attempt) isStackDigest(src lock.Source) bool {
-	return src.Kind == lock.FromURL && strings.HasPrefix(ownerOf(a.slot), lock.FilesHost) && a.slot.MediaType != lock.MediaTypeManifest
+	ofFile := strings.HasPrefix(ownerOf(a.slot), lock.FilesHost) && a.slot.MediaType != lock.MediaTypeManifest
+	return src.Kind == lock.FromURL && ofFile
 }
 
 // upstreamOf is where a source really is, without secrets.

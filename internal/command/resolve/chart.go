@@ -50,7 +50,7 @@ func (s *session) chart(ctx context.Context, i, j int) {
 			return 0, evidence{}, err
 		}
 		s.found.addItem(pulled.item, comp.Name)
-		values, err := helm.ReadValues(s.stack, i, j)
+		values, err := helm.ReadValues(ch)
 		if err != nil {
 			return 0, evidence{}, err
 		}

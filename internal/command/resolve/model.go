@@ -48,10 +48,11 @@ type wantedFile struct {
 func (s *session) resolveModel(ctx context.Context, i, j int) {
 	comp := &s.stack.Components[i]
 	m := &comp.Models[j]
-	w := &wantedModel{order: [2]int{i, j}, components: map[string]bool{comp.Name: true}, serve: map[string]bool{m.Serve: true}, at: stackField{
+	w := &wantedModel{order: [2]int{i, j}, at: stackField{
 		field: fmt.Sprintf("components[%d].models[%d]", i, j),
 		what:  fmt.Sprintf("component %s: model %s", comp.Name, m.Name),
 	}}
+	w.components, w.serve = map[string]bool{comp.Name: true}, map[string]bool{m.Serve: true}
 	if err := s.chooseModel(ctx, m, w); err != nil {
 		s.addProblem(w.at, err)
 		return
@@ -94,14 +95,18 @@ func (s *session) readListing(ctx context.Context, source, revision string) (*hu
 		revision = "main"
 	}
 	repository := strings.TrimPrefix(source, "hf://")
-	return s.infos.do(strings.ToLower(repository)+"@"+revision, func() (*hub.Model, error) { return s.hub.Info(ctx, repository, revision) })
+	return s.infos.do(strings.ToLower(repository)+"@"+revision, func() (*hub.Model, error) {
+		return s.hub.Info(ctx, repository, revision)
+	})
 }
 
 // addExtra adds a file by URL, or the files of another model in a folder.
 func (s *session) addExtra(ctx context.Context, w *wantedModel, e *stack.ModelExtra) error {
 	if e.Source == "" {
 		sum := digest.NewDigestFromEncoded(digest.SHA256, strings.TrimPrefix(e.SHA256, "sha256:"))
-		size, err := s.files.do(e.URL+" "+string(sum), func() (int64, error) { return s.proveFile(ctx, e.Path, e.URL, sum) })
+		size, err := s.files.do(e.URL+" "+string(sum), func() (int64, error) {
+			return s.proveFile(ctx, e.Path, e.URL, sum)
+		})
 		if err != nil {
 			return err
 		}
@@ -241,7 +246,7 @@ func (w *wantedModel) describe() *lock.HubModel {
 
 // servedAs is the use that demands most of what components say.
 func (w *wantedModel) servedAs() string {
-	for _, use := range []string{stack.ServeChat, stack.ServeCompletion, stack.ServeEmbed} {
+	for _, use := range []string{stack.ServeChat, stack.ServeCompletion, stack.ServeEmbed, stack.ServeNone} {
 		if w.serve[use] {
 			return use
 		}

@@ -80,7 +80,9 @@ func matchEach(files []hub.File, m *stack.Model) error {
 }
 
 func isBelowExtra(m *stack.Model, file string) bool {
-	return slices.ContainsFunc(m.Extras, func(e stack.ModelExtra) bool { return file == e.Path || strings.HasPrefix(file, e.Path+"/") })
+	return slices.ContainsFunc(m.Extras, func(e stack.ModelExtra) bool {
+		return file == e.Path || strings.HasPrefix(file, e.Path+"/")
+	})
 }
 
 // picker decides about the files of one repository.
@@ -144,8 +146,9 @@ func (p *picker) judgeUsual(name, code string) (why, refused string) {
 // duplicates are the patterns of files that repeat a repository's safetensors in
 // another format.
 var duplicates = []string{
-	"original/", "onnx/", "openvino/", "coreml/", "metal/", "gguf/", "tflite/", "mlx/", "*.gguf", "*.ggml", "*.onnx", "*.onnx_data", "*.onnx.data",
-	"*.msgpack", "*.tflite", "*.mlmodel", "*.mlpackage/", "openvino_*", "consolidated*.safetensors", "*.ort", "*.pte", "*.mnn", "*.rknn",
+	"original/", "onnx/", "openvino/", "coreml/", "metal/", "gguf/", "tflite/", "mlx/",
+	"*.gguf", "*.ggml", "*.onnx", "*.onnx_data", "*.onnx.data", "*.msgpack", "*.tflite", "*.mlmodel", "*.mlpackage/",
+	"openvino_*", "consolidated*.safetensors", "*.ort", "*.pte", "*.mnn", "*.rknn",
 	"*.bin.index.json", "*.h5.index.json",
 }
 

@@ -176,7 +176,8 @@ func (r *modelReader) describeGGUF(m *lock.HubModel) {
 		}
 		w.Parameters += said.Parameters
 		if stem != "" && w.KVBytesPerToken == 0 {
-			w.DType, w.Architecture, w.MaxContext, w.KVBytesPerToken = said.Precision, said.Architecture, said.MaxContext, said.KVBytesPerToken()
+			w.DType, w.Architecture = said.Precision, said.Architecture
+			w.MaxContext, w.KVBytesPerToken = said.MaxContext, said.KVBytesPerToken()
 		}
 	}
 	if len(stems) == 1 {
@@ -192,7 +193,8 @@ func (r *modelReader) noteAllowed(m *lock.HubModel, accepted map[string]bool) {
 			m.Allow = append(m.Allow, lock.ModelAllow{File: file, Reason: r.want.allow[file]})
 			continue
 		}
-		r.warn("hf://"+r.want.model.ID, fmt.Sprintf("allow of %s is not needed: nothing about the file has to be accepted; take it out of %s", file, r.stackName()))
+		r.warn("hf://"+r.want.model.ID, fmt.Sprintf(
+			"allow of %s is not needed: nothing about the file has to be accepted; take it out of %s", file, r.stackName()))
 	}
 }
 
@@ -257,7 +259,8 @@ func (r *modelReader) lacksInGGUF(serve string) (missing []string) {
 // lacksToChat asks for the template that makes one text of a conversation. Models
 // with Mistral's own tokenizer have it there.
 func (r *modelReader) lacksToChat() []string {
-	if r.has("tekken.json") && r.has("params.json") || r.has("chat_template.jinja") || r.hasTemplate("chat_template.json") || r.countFiles(isNamedTemplate) > 0 {
+	if r.has("tekken.json") && r.has("params.json") || r.has("chat_template.jinja") ||
+		r.hasTemplate("chat_template.json") || r.countFiles(isNamedTemplate) > 0 {
 		return nil
 	}
 	if !r.has("tokenizer_config.json") {
@@ -275,7 +278,8 @@ func isNamedTemplate(file string) bool {
 
 // isWeights says whether a file in the model's own folder is of its weights.
 func isWeights(file string) bool {
-	return inFolder(file) && (weights.IsSafetensors(file) || slices.Contains([]string{".bin", ".pt", ".pth", ".gguf"}, path.Ext(file)))
+	return inFolder(file) && (weights.IsSafetensors(file) || weights.IsGGUF(file) ||
+		slices.Contains([]string{".bin", ".pt", ".pth"}, path.Ext(file)))
 }
 
 func (r *modelReader) has(file string) bool {

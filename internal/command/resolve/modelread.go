@@ -43,7 +43,8 @@ type modelReader struct {
 
 func newModelReader(s *session, w *wantedModel) *modelReader {
 	r := &modelReader{
-		session: s, want: w, sums: map[string]digest.Digest{}, heads: map[string]*lock.ModelHead{}, code: map[string]string{}, texts: map[string][]byte{},
+		session: s, want: w, sums: map[string]digest.Digest{}, heads: map[string]*lock.ModelHead{},
+		code: map[string]string{}, texts: map[string][]byte{},
 		ggufs: map[string]*weights.GGUF{},
 		set:   weights.Set{Headers: map[string]*weights.Header{}, Indexes: map[string]*weights.Index{}},
 	}
@@ -59,7 +60,9 @@ func newModelReader(s *session, w *wantedModel) *modelReader {
 // alone gets its digest. Of the others the beginning is read.
 func (r *modelReader) pinModel(ctx context.Context, m *lock.HubModel) error {
 	for _, f := range r.files {
-		m.Files = append(m.Files, lock.ModelFile{Path: f.Path, Size: f.Size, SHA256: f.SHA256, GitSHA1: f.GitSHA1, LFS: f.LFS(), URL: f.url})
+		m.Files = append(m.Files, lock.ModelFile{
+			Path: f.Path, Size: f.Size, SHA256: f.SHA256, GitSHA1: f.GitSHA1, LFS: f.LFS(), URL: f.url,
+		})
 	}
 	m.Layers = lock.ModelLayers(m.Files)
 	for i := range m.Layers {
@@ -106,7 +109,9 @@ func (r *modelReader) readLayer(ctx context.Context, m *lock.HubModel, i int) er
 func isLarge(f wantedFile) bool { return f.LFS() && f.Size > smallFile }
 
 func (r *modelReader) findFile(name string) wantedFile {
-	i, _ := slices.BinarySearchFunc(r.files, name, func(f wantedFile, name string) int { return strings.Compare(f.Path, name) })
+	i, _ := slices.BinarySearchFunc(r.files, name, func(f wantedFile, name string) int {
+		return strings.Compare(f.Path, name)
+	})
 	return r.files[i]
 }
 

@@ -51,7 +51,9 @@ func (s *session) resolveUpstreamManifest(ctx context.Context, i, j int) {
 }
 
 // readUpstreamManifest fetches a manifest, or builds it of what is fetched.
-func (s *session) readUpstreamManifest(ctx context.Context, m *stack.UpstreamManifest, at stackField) ([]byte, *lock.RawFile, error) {
+func (s *session) readUpstreamManifest(
+	ctx context.Context, m *stack.UpstreamManifest, at stackField,
+) ([]byte, *lock.RawFile, error) {
 	raw := &lock.RawFile{Name: m.FileName(), URL: m.URL, MediaType: lock.MediaTypeManifest}
 	var data []byte
 	var err error

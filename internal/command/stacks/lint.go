@@ -55,7 +55,8 @@ func (l *linter) lintComponent(i int, c *stack.Component) {
 	for j := range c.UpstreamManifests {
 		l.lintUpstreamManifest(c, &c.UpstreamManifests[j], fmt.Sprintf("%s.upstreamManifests[%d]", at, j))
 	}
-	if len(c.Ready) == 0 && len(c.Charts)+len(c.Manifests)+len(c.UpstreamManifests) > 0 {
+	installed := len(c.Charts) + len(c.Manifests) + len(c.UpstreamManifests)
+	if len(c.Ready) == 0 && installed > 0 {
 		l.addFinding(event.CodeNoReady, c.Name, at,
 			"name under ready what must hold before others begin, such as {kind: Deployment, name: web, condition: Available}",
 			"nothing says when it is ready")

@@ -1,10 +1,13 @@
 package stacks
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
@@ -91,6 +94,10 @@ func compareComponent(s *stack.Stack, i int, l *lock.Lock, former *lock.Componen
 		}
 	}
 	add("licence", former.License, c.License)
+	add("namespace", former.Namespace, c.Namespace)
+	add("optional", fmt.Sprint(former.Optional), fmt.Sprint(c.Optional))
+	add("ready", plainText(former.Ready), plainText(c.Ready))
+	add("allow", plainText(former.Allow), plainText(c.Allow))
 	add("needs", joinSorted(former.Needs), joinSorted(c.Needs))
 	add("after", joinSorted(former.After), joinSorted(c.Others()))
 	for j := range c.Charts {
@@ -106,7 +113,9 @@ func compareComponent(s *stack.Stack, i int, l *lock.Lock, former *lock.Componen
 		}
 	}
 	out = append(out, compareManifests(c, l, former)...)
-	return append(out, compareImages(c, l)...), nil
+	out = append(out, compareModels(c, l)...)
+	out = append(out, compareFiles(c, l)...)
+	return append(out, compareImages(c, l, declaredImages(s))...), nil
 }
 
 // compareRelease compares a chart of a component with the release of that name in a lock.
@@ -117,11 +126,11 @@ func compareRelease(s *stack.Stack, i, j int, l *lock.Lock, former *lock.Compone
 		return []string{strings.TrimSpace("chart " + ch.Name + " is new: " + ch.Version)}, nil
 	}
 	before := former.Releases[at]
-	var out []string
-	if old := chartVersion(before.Chart); ch.Version != "" && old != ch.Version {
-		out = append(out, fmt.Sprintf("chart %s: %s > %s", ch.Name, old, ch.Version))
+	out, err := compareChart(ch, before, l)
+	if err != nil {
+		return nil, err
 	}
-	values, err := helm.ReadValues(s, i, j)
+	values, err := helm.ReadValues(ch)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +138,42 @@ func compareRelease(s *stack.Stack, i, j int, l *lock.Lock, former *lock.Compone
 		out = append(out, "value of "+ch.Name+": "+d)
 	}
 	return out, nil
+}
+
+// compareChart compares where a chart comes from, and its version. Of one that comes with
+// the program the content counts.
+func compareChart(ch *stack.Chart, before lock.Release, l *lock.Lock) ([]string, error) {
+	old, now := chartVersion(before.Chart), ch.Version
+	i := slices.IndexFunc(l.Items, func(it lock.Item) bool { return it.Ref == before.Chart })
+	if name, ours := ch.Shipped(); ours {
+		c, err := helm.OpenOurs(name)
+		if err != nil {
+			return nil, err
+		}
+		now = c.Version()
+		if i >= 0 && old == now {
+			if h, ok := lock.As[*lock.HelmChart](&l.Items[i]); ok && h.Digest != digest.FromBytes(c.Archive()) {
+				return []string{fmt.Sprintf("chart %s: %s, with other templates or values", ch.Name, now)}, nil
+			}
+		}
+	}
+	var out []string
+	if old != now {
+		out = append(out, fmt.Sprintf("chart %s: %s > %s", ch.Name, old, now))
+	}
+	if name := chartName(ch); before.Chart.Name() != name {
+		out = append(out, fmt.Sprintf("chart %s: is %s now, was %s", ch.Name, name, before.Chart.Name()))
+	}
+	return out, nil
+}
+
+// plainText is a list as text, for comparing.
+func plainText(list any) string {
+	text, err := json.Marshal(list)
+	if err != nil || string(text) == "null" {
+		return ""
+	}
+	return string(text)
 }
 
 // chartVersion undoes what a reference does to a chart's version.
@@ -161,31 +206,92 @@ func compareManifests(c *stack.Component, l *lock.Lock, former *lock.Component) 
 	return out
 }
 
-// compareImages compares the images that a component declares with those that it declared.
-func compareImages(c *stack.Component, l *lock.Lock) []string {
-	now := map[imageref.Ref]bool{}
-	for j := range c.Images {
-		if ref, err := c.Image(j); err == nil {
-			now[ref] = true
+// declaredImages are the images that a stack declares.
+func declaredImages(s *stack.Stack) map[imageref.Ref]bool {
+	out := map[imageref.Ref]bool{}
+	for i := range s.Components {
+		for j := range s.Components[i].Images {
+			if ref, err := s.Components[i].Image(j); err == nil {
+				out[ref] = true
+			}
 		}
 	}
+	return out
+}
+
+// compareImages compares the images that a component declares with what the lock has. An
+// image may be declared by one component and used by another; which one declared it the
+// lock does not say, and so one that nothing declares any more is told once.
+func compareImages(c *stack.Component, l *lock.Lock, declared map[imageref.Ref]bool) []string {
+	there := map[imageref.Ref]bool{}
 	var out []string
 	for i := range l.Items {
 		it := &l.Items[i]
-		if it.Kind != lock.Image || !slices.Contains(it.Components, c.Name) {
+		if it.Kind != lock.Image {
 			continue
 		}
-		if !now[it.Ref] && slices.Contains(it.FoundBy, "stack") {
+		there[it.Ref] = true
+		if !declared[it.Ref] && slices.Contains(it.FoundBy, "stack") && len(it.Components) > 0 && it.Components[0] == c.Name {
 			out = append(out, "image "+string(it.Ref)+" is not declared any more")
 		}
-		delete(now, it.Ref)
 	}
-	var added []string
-	for ref := range now {
-		added = append(added, "image "+string(ref)+" is declared now")
+	for j := range c.Images {
+		if ref, err := c.Image(j); err == nil && !there[ref] {
+			out = append(out, "image "+string(ref)+" is declared now")
+		}
 	}
-	slices.Sort(added)
-	return append(out, added...)
+	return out
+}
+
+// compareModels compares the models that a component declares with those of the lock.
+func compareModels(c *stack.Component, l *lock.Lock) []string {
+	before := map[string]*lock.HubModel{} // by repository, in lower case
+	for i := range l.Items {
+		if m, ok := lock.As[*lock.HubModel](&l.Items[i]); ok && slices.Contains(l.Items[i].Components, c.Name) {
+			before[strings.ToLower(m.Repository)] = m
+		}
+	}
+	var out []string
+	for _, m := range c.Models {
+		repository := strings.ToLower(strings.TrimPrefix(m.Source, "hf://"))
+		former := before[repository]
+		delete(before, repository)
+		switch {
+		case former == nil:
+			out = append(out, "model "+m.Name+" is new: "+m.Source)
+		case orMain(m.Revision) != former.Revision && m.Revision != former.Commit:
+			out = append(out, fmt.Sprintf("model %s: %s > %s", m.Name, former.Revision, orMain(m.Revision)))
+		}
+	}
+	for _, repository := range slices.Sorted(maps.Keys(before)) {
+		out = append(out, "model hf://"+before[repository].Repository+" is gone")
+	}
+	return out
+}
+
+// compareFiles compares the files that a component declares with those of the lock.
+func compareFiles(c *stack.Component, l *lock.Lock) []string {
+	before := map[string]string{} // digests by name
+	for i := range l.Items {
+		f, ok := lock.As[*lock.RawFile](&l.Items[i])
+		if ok && l.Items[i].Kind == lock.File && slices.Contains(l.Items[i].Components, c.Name) {
+			before[f.Name] = f.Digest.Encoded()
+		}
+	}
+	var out []string
+	for _, f := range c.Files {
+		sum := strings.TrimPrefix(f.SHA256, "sha256:")
+		if former, known := before[f.Name]; !known {
+			out = append(out, "file "+f.Name+" is new: "+f.URL)
+		} else if former != sum {
+			out = append(out, fmt.Sprintf("file %s: sha256 %s > %s", f.Name, former[:12], sum[:12]))
+		}
+		delete(before, f.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		out = append(out, "file "+name+" is gone")
+	}
+	return out
 }
 
 func joinSorted(names []string) string {

@@ -182,9 +182,11 @@ func (m *maker) modelContext(it *lock.Item, model *lock.HubModel, one, weights i
 	}
 	m.addFinding(event.Finding{
 		Severity: event.Notice, Code: event.CodeModelContext, Item: string(it.Ref),
-		What: fmt.Sprintf("a request of %d tokens, the longest that model %s takes, needs more memory than its weights leave of one GPU with %s: there is room for about %d tokens", w.MaxContext, model.Repository, bytesize.Text(one), fits),
-		Why:  "a server that makes room for the longest request ends when it starts",
-		Hint: fmt.Sprintf("bound its requests (vLLM: --max-model-len %d, or less), or spread it over several GPUs", roundTokens(fits)),
+		What: fmt.Sprintf("a request of %d tokens, the longest that model %s takes, needs more memory than its weights leave "+
+			"of one GPU with %s: there is room for about %d tokens", w.MaxContext, model.Repository, bytesize.Text(one), fits),
+		Why: "a server that makes room for the longest request ends when it starts",
+		Hint: fmt.Sprintf("bound its requests (vLLM: --max-model-len %d, or less), or spread it over several GPUs",
+			roundTokens(fits)),
 	})
 }
 

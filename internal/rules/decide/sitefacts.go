@@ -37,6 +37,7 @@ type carriedModel struct {
 	Revision   string `json:"revision"`   // its commit
 	Image      string `json:"image"`      // the reference of its OCI image
 	Bytes      int64  `json:"bytes"`      // of all its files
+	Serve      string `json:"serve,omitempty"`
 	// What its files say of its weights; absent where they say nothing.
 	WeightsBytes    int64  `json:"weightsBytes,omitempty"`
 	Parameters      int64  `json:"parameters,omitempty"`
@@ -123,7 +124,7 @@ func (s *Selection) carriedModels() []carriedModel {
 		}
 		w := m.Weights
 		one := carriedModel{
-			Name: modelName(it), Repository: m.Repository, Revision: m.Commit, Image: s.pulledModel(it.Ref),
+			Name: modelName(it), Repository: m.Repository, Revision: m.Commit, Image: s.pulledModel(it.Ref), Serve: m.Serve,
 			WeightsBytes: w.WeightsBytes, Parameters: w.Parameters, DType: w.DType, MaxContext: w.MaxContext, KVBytesPerToken: w.KVBytesPerToken,
 		}
 		for _, f := range m.Files {

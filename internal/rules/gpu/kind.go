@@ -2,6 +2,7 @@ package gpu
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -34,12 +35,14 @@ type Kind struct {
 	Shared int `json:"shared,omitempty"`
 	// NodeLabels choose the nodes; none where no label tells them.
 	NodeLabels map[string]string `json:"nodeLabels,omitempty"`
+
+	offered bool // a node's status counts it
 }
 
 // Kinds lists what a cluster's nodes come to offer under a policy, sorted by name.
 // Assigned says what the policy gives a node. What nobody can count is left out.
 func (c *Catalogue) Kinds(nodes []inventory.Node, p site.Policy, assigned map[string]Assigned, operator bool) []Kind {
-	k := kindMaker{catalogue: c, policy: p, operator: operator, kinds: map[string]*Kind{}}
+	k := kindMaker{catalogue: c, policy: p, operator: operator, kinds: map[kindKey]*Kind{}}
 	for _, n := range nodes {
 		got, ok := assigned[n.Name]
 		if !ok {
@@ -47,10 +50,28 @@ func (c *Catalogue) Kinds(nodes []inventory.Node, p site.Policy, assigned map[st
 		}
 		k.addNode(n, got)
 	}
-	var out []Kind
-	for _, name := range slices.Sorted(maps.Keys(k.kinds)) {
-		out = append(out, *k.kinds[name])
+	return k.distinct()
+}
+
+// distinct lists the kinds, sorted. Where names meet they say more.
+func (k *kindMaker) distinct() []Kind {
+	names := map[string]int{}
+	for key := range k.kinds {
+		names[key.name]++
 	}
+	var out []Kind
+	for key, kind := range k.kinds {
+		if names[key.name] > 1 {
+			_, resource, _ := strings.Cut(kind.Resource, "/")
+			more := fmt.Sprintf("%s-%s", kind.Name, notInLabels.ReplaceAllString(strings.ToLower(resource), "-"))
+			if kind.Shared > 0 {
+				more = fmt.Sprintf("%s-by-%d", more, kind.Shared)
+			}
+			kind.Name = site.LabelValue(more)
+		}
+		out = append(out, *kind)
+	}
+	slices.SortFunc(out, func(a, b Kind) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
@@ -59,39 +80,53 @@ type kindMaker struct {
 	catalogue *Catalogue
 	policy    site.Policy
 	operator  bool
-	kinds     map[string]*Kind
+	kinds     map[kindKey]*Kind
 }
 
 // addNode adds what one node offers.
 func (k *kindMaker) addNode(n inventory.Node, got Assigned) {
-	here := map[string]Kind{}
+	here, told := map[kindKey]Kind{}, map[string]bool{}
 	for _, g := range n.Physical() {
 		v := vendorOffering(g)
 		if v.Graphics && !g.Known() {
 			continue
 		}
 		for _, kind := range k.kindsOf(n, g, v, got) {
-			old := here[kind.Name]
+			if kind.offered && told[kind.Resource] {
+				continue // the node's status counts all of its GPUs together
+			}
+			old := here[kind.key()]
 			kind.Count += old.Count
-			here[kind.Name] = kind
+			here[kind.key()] = kind
+		}
+		for _, r := range n.Resources {
+			told[r.Name] = told[r.Name] || v.Resources.has(r.Name)
 		}
 	}
-	for name, kind := range here {
-		k.join(name, kind)
+	for _, kind := range here {
+		k.join(kind)
 	}
 }
 
+// kindKey tells kinds apart.
+type kindKey struct {
+	name, resource string
+	shared         int
+}
+
+func (k Kind) key() kindKey { return kindKey{k.Name, k.Resource, k.Shared} }
+
 // join adds one node's share of a kind to what others have.
-func (k *kindMaker) join(name string, here Kind) {
+func (k *kindMaker) join(here Kind) {
 	if here.Count <= 0 {
 		return
 	}
-	all := k.kinds[name]
+	all := k.kinds[here.key()]
 	if all == nil {
 		all = &Kind{}
 		*all = here
 		all.Count = 0
-		k.kinds[name] = all
+		k.kinds[here.key()] = all
 	}
 	all.Count += here.Count
 	all.Nodes++
@@ -106,7 +141,7 @@ func (k *kindMaker) kindsOf(n inventory.Node, g inventory.GPU, v Vendor, got Ass
 	whole := Kind{
 		Vendor: strings.ToLower(v.Name), Product: k.productOf(n, g), MemoryGiB: g.MemoryGiB, NodeLabels: k.labelsOf(n, g, v),
 	}
-	if v.Offer == nil || !k.operator {
+	if v.Offer == nil || !k.operator || got == nothing && isOffered(n, v) {
 		return k.offeredKinds(n, g, v, whole)
 	}
 	parts := partsOf(g, k.policy, got)
@@ -129,6 +164,11 @@ func (k *kindMaker) kindsOf(n inventory.Node, g inventory.GPU, v Vendor, got Ass
 	return out
 }
 
+// isOffered says whether a device plugin offers anything of a vendor already.
+func isOffered(n inventory.Node, v Vendor) bool {
+	return slices.ContainsFunc(n.Resources, func(r inventory.Resource) bool { return v.Resources.has(r.Name) && r.Allocatable > 0 })
+}
+
 // offeredKinds are those that a device plugin offers already, as the node's status says.
 // Where it says nothing yet, the vendor's own resource counts the GPUs.
 func (k *kindMaker) offeredKinds(n inventory.Node, g inventory.GPU, v Vendor, whole Kind) []Kind {
@@ -138,7 +178,7 @@ func (k *kindMaker) offeredKinds(n inventory.Node, g inventory.GPU, v Vendor, wh
 			continue
 		}
 		kind := whole
-		kind.Resource, kind.Count = r.Name, r.Allocatable
+		kind.Resource, kind.Count, kind.offered = r.Name, r.Allocatable, true
 		if parts := v.Resources.Parts; parts != "" && strings.HasPrefix(r.Name, parts) {
 			kind.Profile = strings.TrimPrefix(r.Name, parts)
 			_, kind.MemoryGiB = profileSize(kind.Profile)

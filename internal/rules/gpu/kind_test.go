@@ -65,6 +65,24 @@ func TestKinds(t *testing.T) {
 				"nvidia-h100-80gb-hbm3-mig-1g-10gb: 14 nvidia.com/mig-1g.10gb of 10 GiB on 1, at most 14, map[nvidia.com/gpu.product:NVIDIA-H100-80GB-HBM3]",
 			},
 		},
+		"cut by hand under the operator": {
+			nodes: []inventory.Node{node("h1", h100, "NVIDIA-H100-80GB-HBM3", offers("nvidia.com/mig-1g.10gb", 56))}, operator: true,
+			want: []string{"nvidia-h100-80gb-hbm3-mig-1g-10gb: 56 nvidia.com/mig-1g.10gb of 10 GiB on 1, at most 56, map[nvidia.com/gpu.product:NVIDIA-H100-80GB-HBM3]"},
+		},
+		"two products in one node, which its status counts together": {
+			nodes: []inventory.Node{{Name: "x", GPUs: []inventory.GPU{h100, t4}, Resources: []inventory.Resource{offers("nvidia.com/gpu", 12)}}},
+			want:  []string{"nvidia-h100-80gb-hbm3: 12 nvidia.com/gpu of 80 GiB on 1, at most 12, map[]"},
+		},
+		"one product under two resources": {
+			nodes: []inventory.Node{
+				node("i1", inventory.GPU{Vendor: Intel, Device: "0bd5", Product: "Max 1550", Architecture: "xe-hpc", Count: 2}, "", offers("gpu.intel.com/i915", 2)),
+				node("i2", inventory.GPU{Vendor: Intel, Device: "0bd5", Product: "Max 1550", Architecture: "xe-hpc", Count: 4}, "", offers("gpu.intel.com/xe", 4)),
+			},
+			want: []string{
+				"intel-max-1550-i915: 2 gpu.intel.com/i915 of 0 GiB on 1, at most 2, map[]",
+				"intel-max-1550-xe: 4 gpu.intel.com/xe of 0 GiB on 1, at most 4, map[]",
+			},
+		},
 		"labels that differ choose nothing": {
 			nodes: []inventory.Node{node("a1", mi300, "one", offers("amd.com/gpu", 8)), node("a2", mi300, "other", offers("amd.com/gpu", 8))},
 			want:  []string{"amd-instinct-mi300x: 16 amd.com/gpu of 192 GiB on 2, at most 8, map[]"},

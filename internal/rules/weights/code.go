@@ -25,12 +25,14 @@ const (
 // byName are the endings of names that stand for such formats.
 var byName = map[string]string{
 	".bin": Pickle, ".pt": Pickle, ".pth": Pickle, ".pkl": Pickle, ".pickle": Pickle, ".ckpt": Pickle, ".joblib": Pickle,
-	".dill": Pickle, ".ot": Pickle, ".pdparams": Pickle, ".pdopt": Pickle, ".pdiparams": Pickle, ".ptl": Pickle, ".torchscript": Pickle,
+	".dill": Pickle, ".ot": Pickle, ".pdparams": Pickle, ".pdopt": Pickle, ".pdiparams": Pickle, ".ptl": Pickle,
+	".torchscript": Pickle, ".whl": Archive,
 	".nemo": Archive, ".mar": Archive, ".zip": Archive, ".tar": Archive, ".tgz": Archive, ".gz": Archive, ".bz2": Archive,
 	".xz": Archive, ".zst": Archive, ".7z": Archive, ".rar": Archive, ".npz": Archive,
 	".h5": Keras, ".hdf5": Keras, ".keras": Keras,
 	".py": Python, ".pyc": Python, ".pyx": Python, ".pyd": Native, ".ipynb": Script,
-	".so": Native, ".dll": Native, ".dylib": Native, ".exe": Native, ".o": Native, ".a": Native, ".jar": Native, ".class": Native, ".whl": Archive,
+	".so": Native, ".dll": Native, ".dylib": Native, ".exe": Native, ".o": Native, ".a": Native,
+	".jar": Native, ".class": Native,
 	".sh": Script, ".bash": Script, ".bat": Script, ".cmd": Script, ".ps1": Script, ".js": Script,
 	".engine": Engine, ".plan": Engine, ".trt": Engine, ".pb": "a TensorFlow graph, which can read and write files",
 }

@@ -73,6 +73,9 @@ func withoutInfinity(text []byte) []byte {
 	return out
 }
 
+// layerNames are what families of models call the number of their layers.
+var layerNames = []string{"num_hidden_layers", "n_layer", "n_layers", "num_layers"}
+
 // members is a JSON object.
 type members map[string]any
 
@@ -80,8 +83,8 @@ type members map[string]any
 func (m members) textModel() members {
 	for _, name := range []string{"text_config", "llm_config", "language_config", "thinker_config", "decoder"} {
 		if inner := m.object(name); inner != nil {
-			if merged := inner.textModel(); merged.number("num_hidden_layers", "n_layer", "n_layers", "num_layers") > 0 {
-				return merged
+			if found := inner.textModel(); found.number(layerNames...) > 0 {
+				return found
 			}
 		}
 	}
@@ -122,10 +125,12 @@ func (m members) number(names ...string) int64 {
 
 // readShape takes the numbers under the names that families of models give them.
 func (c *Config) readShape(m members) {
-	c.MaxContext = m.number("max_position_embeddings", "max_sequence_length", "max_seq_len", "seq_length", "n_positions", "n_ctx")
+	c.MaxContext = m.number(
+		"max_position_embeddings", "max_sequence_length", "max_seq_len", "seq_length", "n_positions", "n_ctx")
 	c.Layers = m.attentionLayers()
 	heads := m.number("num_attention_heads", "n_head", "n_heads", "num_heads")
-	if c.KVHeads = m.number("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num"); c.KVHeads == 0 {
+	c.KVHeads = m.number("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num")
+	if c.KVHeads == 0 {
 		c.KVHeads = m.object("attn_config").number("kv_n_heads")
 	}
 	if c.KVHeads == 0 {
@@ -145,7 +150,7 @@ func (c *Config) readShape(m members) {
 // attentionLayers are the layers that keep something of each token: where a list
 // says of what type each is, those of linear attention and state keep nothing.
 func (m members) attentionLayers() int64 {
-	all := m.number("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+	all := m.number(layerNames...)
 	var kept int64
 	for _, t := range m.list("layer_types") {
 		if s, _ := t.(string); strings.HasSuffix(s, "attention") && s != "linear_attention" {

@@ -125,7 +125,8 @@ func readTensor(dec *json.Decoder, name string) (Tensor, error) {
 		t.Count *= n
 	}
 	if width, known := bits[t.Type]; known && (t.Count*width%8 != 0 || t.Count*width/8 != t.Bytes) {
-		return t, formatError("tensor %.100q has %d bytes; %d numbers of type %s take %d bits", name, t.Bytes, t.Count, t.Type, t.Count*width)
+		return t, formatError("tensor %.100q has %d bytes; %d numbers of type %s take %d bits",
+			name, t.Bytes, t.Count, t.Type, t.Count*width)
 	}
 	return t, nil
 }
@@ -133,13 +134,15 @@ func readTensor(dec *json.Decoder, name string) (Tensor, error) {
 // checkCover requires that the tensors cover the data, without gap and overlap.
 func (h *Header) checkCover(data int64) error {
 	names := slices.SortedFunc(maps.Keys(h.Tensors), func(a, b string) int {
-		return cmp.Or(cmp.Compare(h.Tensors[a].begin, h.Tensors[b].begin), cmp.Compare(h.Tensors[a].Bytes, h.Tensors[b].Bytes), strings.Compare(a, b))
+		x, y := h.Tensors[a], h.Tensors[b]
+		return cmp.Or(cmp.Compare(x.begin, y.begin), cmp.Compare(x.Bytes, y.Bytes), strings.Compare(a, b))
 	})
 	var at int64
 	for _, name := range names {
 		t := h.Tensors[name]
 		if t.begin != at {
-			return formatError("tensor %.100q begins at byte %d of the data, not at %d, where the one before it ends", name, t.begin, at)
+			return formatError("tensor %.100q begins at byte %d of the data, not at %d, where the one before it ends",
+				name, t.begin, at)
 		}
 		at += t.Bytes
 	}

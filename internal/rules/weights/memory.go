@@ -41,8 +41,8 @@ var packed = []string{".qweight", ".weight_packed", "_blocks", ".weight"}
 // beside are the endings of tensors that a method keeps beside its weights; they
 // count as no parameters.
 var beside = []string{
-	".qzeros", ".scales", ".g_idx", ".weight_scale", ".weight_zero_point", ".weight_shape", ".weight_scale_inv", "_scales",
-	".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".input_scale", ".weight_scale_2",
+	".qzeros", ".scales", ".g_idx", "_scales",
+	".weight_scale", ".weight_zero_point", ".weight_shape", ".weight_scale_inv", ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".input_scale", ".weight_scale_2",
 }
 
 func countParameters(name string, t Tensor, config *Config) int64 {

@@ -38,7 +38,8 @@ func (s Set) Check() []Flaw {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
 		if h := s.Headers[name]; len(h.Unknown) > 0 {
-			out = append(out, Flaw{File: name, What: fmt.Sprintf("has tensors of type %s, whose width is not known here", h.Unknown[0])})
+			what := fmt.Sprintf("has tensors of type %s, whose width is not known here", h.Unknown[0])
+			out = append(out, Flaw{File: name, What: what})
 		}
 	}
 	return out
@@ -78,7 +79,8 @@ func (s Set) checkIndex(name string, named map[string]bool) []Flaw {
 		return out
 	}
 	if idle := s.unnamedBeside(name, named); len(idle) > 0 {
-		out = append(out, Flaw{File: name, What: "does not name what lies beside it, and no loader reads: " + listing.Some(idle, 5)})
+		what := "does not name what lies beside it, and no loader reads: " + listing.Some(idle, 5)
+		out = append(out, Flaw{File: name, What: what})
 	}
 	return append(out, s.checkAccount(name, listed)...)
 }
@@ -99,7 +101,8 @@ func (s Set) checkAccount(name string, listed map[string]int) []Flaw {
 		out = append(out, Flaw{File: name, What: "does not name all tensors of its shards: " + listing.Some(surplus, 5)})
 	}
 	if said := s.Indexes[name].TotalSize; said >= 0 && said != total {
-		out = append(out, Flaw{File: name, What: fmt.Sprintf("says total_size %d; the tensors of its shards take %d bytes", said, total)})
+		what := fmt.Sprintf("says total_size %d; the tensors of its shards take %d bytes", said, total)
+		out = append(out, Flaw{File: name, What: what})
 	}
 	return out
 }

@@ -23,9 +23,10 @@ const (
 // process that a hostile kustomization may bring down.
 func (a *app) agentBuildCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "build",
-		Short:   "Build a manifest for another caisson",
-		Long:    "Build the manifest of a kustomization that another caisson sends, within bounds of\nmemory and time, without a network and without any other program.",
+		Use:   "build",
+		Short: "Build a manifest for another caisson",
+		Long: "Build the manifest of a kustomization that another caisson sends, within bounds of\n" +
+			"memory and time, without a network and without any other program.",
 		Example: "  caisson agent build <question.json",
 		Args:    checkArgs(0, 0, ""),
 		RunE: func(*cobra.Command, []string) error {

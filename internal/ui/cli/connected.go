@@ -18,9 +18,10 @@ func (a *app) resolveCommand() *cobra.Command {
 	return withAnswers(&cobra.Command{
 		Use:   "resolve -f STACK.yaml -o LOCK.yaml [flags]",
 		Short: "Pin every item of a stack by digest",
-		Long: "Resolve a stack: find every image, chart, model and file it needs, pin each by\n" +
-			"digest and size, and write the lock. Equal stacks and equal upstreams give\n" +
-			"equal locks.",
+		Long: "Resolve a stack: find every image, chart, model, manifest and file it needs,\n" +
+			"pin each by digest and size, and write the lock. Equal stacks and equal\n" +
+			"upstreams give equal locks. Kustomizations that projects publish are built\n" +
+			"here, and by pack again.",
 		Example: "  caisson resolve -f stack.yaml -o demo.lock.yaml\n" +
 			"  caisson resolve -f stack.yaml -o demo.lock.yaml --upstreams mirrors.yaml",
 	}, &answers, func(cmd *cobra.Command) error {

@@ -29,6 +29,7 @@ import (
 	"github.com/caisson/caisson/internal/command/pack"
 	"github.com/caisson/caisson/internal/command/report"
 	"github.com/caisson/caisson/internal/command/resolve"
+	"github.com/caisson/caisson/internal/command/stacks"
 	"github.com/caisson/caisson/internal/rules/rendering"
 )
 
@@ -48,6 +49,13 @@ var table = []row{
 		hint: "correct the lines named above; caisson schema stack|upstreams|site|lock|nodes lists the fields"},
 	{is: yamlfile.ErrNoDocument, sentence: "The file is not of the kind this command reads", code: Failed,
 		hint: "check apiVersion and kind at its top; caisson schema stack|upstreams|site|lock|nodes prints each kind"},
+
+	{is: stack.ErrNoStack, sentence: "There is no such stack", code: Failed,
+		hint: "caisson stack list shows those that come with caisson; a file is named by its path"},
+	{is: stack.ErrNoProfile, sentence: "The stack has no such profile", code: Failed,
+		hint: "caisson stack show STACK lists its profiles"},
+	{is: stacks.ErrExists, sentence: "The file is there already", code: Failed,
+		hint: "name another with --out, or move that one away"},
 
 	// Trust.
 	{is: sign.ErrNoKey, sentence: "No public key was given", code: Usage,
@@ -88,6 +96,8 @@ var table = []row{
 		sentence: "The bundle is damaged or incomplete", code: Damaged, hint: copyAgain},
 	{is: agent.ErrNotStatic, sentence: "This caisson cannot be the node agent", code: Failed,
 		hint: "resolve and pack with a released caisson for Linux, or one built with CGO_ENABLED=0; or set agent: false in the stack"},
+	{is: pack.ErrOtherProgram, sentence: "The lock was written by another caisson", code: Failed,
+		hint: "pack with the caisson that resolved, or resolve again with this one: caisson stack upgrade shows what changes"},
 	{is: pack.ErrLocalChanged, sentence: "A file beside the stack changed since it was resolved", code: Failed,
 		hint: "resolve again, then pack"},
 	{is: pack.ErrNoStatement, sentence: "There is nothing to sign", code: Failed,

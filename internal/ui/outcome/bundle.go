@@ -211,8 +211,22 @@ func addBundle(p *output.Page, b inspect.Bundle, keyGiven bool) {
 		p.Heading(output.Clean(c.name))
 		p.Add(output.Table{Rows: c.rows, Right: []int{2}})
 		for _, note := range c.notes {
-			p.Say("  %s", output.Clean(note))
+			addNote(p, note)
 		}
+	}
+}
+
+// noteWidth leaves room for the indent in a narrow terminal.
+const noteWidth = 74
+
+// addNote writes a note over as many lines as it takes.
+func addNote(p *output.Page, note string) {
+	for i, line := range output.Wrap(output.Clean(note), noteWidth) {
+		indent := "  "
+		if i > 0 {
+			indent = "    "
+		}
+		p.Say("%s%s", indent, line)
 	}
 }
 

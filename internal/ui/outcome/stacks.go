@@ -108,7 +108,8 @@ func StackUpgraded(u stacks.Upgrade, file string) (p output.Page) {
 		}
 	}
 	if len(u.Added)+len(u.Removed)+len(u.Changed) == 0 {
-		p.Say("  nothing changes")
+		p.Say("  nothing changes: charts and their values, images, models, files, order, licences")
+		p.Say("  what a chart of the same version brings is the same; of a new one resolve shows it")
 	}
 	p.Next("caisson resolve -f %s -o LOCK.yaml", file)
 	return p
