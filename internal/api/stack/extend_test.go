@@ -247,3 +247,75 @@ components:
 		}
 	}
 }
+
+// A component that takes the place of a removed one is needed as that was.
+func TestAReplacedComponentIsNeeded(t *testing.T) {
+	s, err := readOwn(t, `remove: [certs]
+components:
+  - name: certs
+    charts:
+      - {name: own-certs, source: "oci://ghcr.io/acme/charts/own", version: 2.0.0}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut, err := s.Cut([]string{"web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.Index(cut.componentNames(), "certs")
+	if i < 0 || len(cut.Components[i].Charts) != 1 || cut.Components[i].Charts[0].Name != "own-certs" {
+		t.Errorf("%v: %+v", cut.componentNames(), cut.Components)
+	}
+}
+
+// What a stack needs of its own and removes is a mistake of its own.
+func TestNeedsOfWhatIsRemoved(t *testing.T) {
+	_, err := readOwn(t, "remove: [certs]\ncomponents:\n  - {name: extra, needs: [certs], manifests: [a.yaml]}\n")
+	if err == nil || !strings.Contains(err.Error(), "components[0].needs[0]") || !strings.Contains(err.Error(), `"certs" is removed`) {
+		t.Error(err)
+	}
+}
+
+// Profiles forget what is removed, and one with nothing left is gone.
+func TestProfilesForgetWhatIsRemoved(t *testing.T) {
+	path := written(t, map[string]string{
+		"shared/base.yaml": baseText,
+		"middle.yaml":      ownHead + "remove: [web]\n",
+		"top.yaml":         strings.Replace(ownHead, "./shared/base.yaml", "./middle.yaml", 1),
+	}, "top.yaml")
+	s, err := ReadStack(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.profileNames(); !slices.Equal(got, []string{"core"}) {
+		t.Errorf("profiles %v", got)
+	}
+	if _, err := s.Cut([]string{"web"}); !errors.Is(err, ErrNoProfile) {
+		t.Error(err)
+	}
+}
+
+// Files lie beside the stack that names them, however many stacks are between.
+func TestFilesOfStacksThreeDeep(t *testing.T) {
+	path := written(t, map[string]string{
+		"shared/base.yaml":  baseText,
+		"middle/stack.yaml": strings.Replace(ownHead, "./shared", "../shared", 1) + "components:\n  - {name: web, license: MIT, manifests: [middle.yaml]}\n",
+		"top/stack.yaml":    strings.Replace(ownHead, "./shared/base.yaml", "../middle/stack.yaml", 1) + "components:\n  - {name: web, manifests: [top.yaml]}\n",
+	}, "top/stack.yaml")
+	s, err := ReadStack(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.Index(s.componentNames(), "web")
+	for j, folder := range []string{"shared", "middle", "top"} {
+		o := s.Origin("components[" + string(rune('0'+i)) + "].manifests[" + string(rune('0'+j)) + "]")
+		if filepath.Base(o.File.Dir) != folder {
+			t.Errorf("manifest %d is of %s, want %s", j, o.File.Dir, folder)
+		}
+	}
+	layers := s.Components[i].Charts[0].ValuesLayers()
+	if len(layers) != 1 || filepath.Base(layers[0].From.Dir) != "shared" {
+		t.Errorf("values of %+v", layers)
+	}
+}
