@@ -109,6 +109,7 @@ func TestUpstreamsLeadToTheServers(t *testing.T) {
 		"ghcr.io": a.Registry + "/ghcr.io", "quay.io": a.Registry + "/quay.io", "docker.io": a.Registry + "/docker.io",
 		"registry.k8s.io": a.Registry + "/registry.k8s.io", "https://huggingface.co": a.Hub,
 		"https://charts.acme.example": a.Charts, "https://dl.acme.example": a.Files,
+		"https://github.com": a.Files + "/github.com", "https://raw.githubusercontent.com": a.Files + "/raw.githubusercontent.com",
 		"bench.acme.example": a.Workload + "/bench.acme.example",
 	}
 	for from, to := range want {
