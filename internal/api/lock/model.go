@@ -44,6 +44,17 @@ type HubModel struct {
 	Layers     []ModelLayer `yaml:"layers"`              // see ModelLayers
 }
 
+// What a model may be asked for.
+const (
+	ServeChat       = "chat"
+	ServeCompletion = "completion"
+	ServeEmbed      = "embed"
+	ServeNone       = "none"
+)
+
+// IsServed says whether the stack says that the model is served.
+func (m *HubModel) IsServed() bool { return m.Serve != "" && m.Serve != ServeNone }
+
 // ModelTerms is under what terms a model is given, as its card says.
 type ModelTerms struct {
 	Name  string `yaml:"name,omitempty"`  // of a licence that the hub has no word for

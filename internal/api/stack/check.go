@@ -296,7 +296,7 @@ func (c *checker) checkModel(at string, m *Model) {
 		c.doc.Problemf(at+".source", "%q is not hf://OWNER/NAME", m.Source)
 	}
 	c.checkRevision(at+".revision", m.Revision)
-	if uses := []string{"", ServeChat, ServeCompletion, ServeEmbed, ServeNone}; !slices.Contains(uses, m.Serve) {
+	if uses := []string{"", lock.ServeChat, lock.ServeCompletion, lock.ServeEmbed, lock.ServeNone}; !slices.Contains(uses, m.Serve) {
 		c.doc.Problemf(at+".serve", "%q is not %s", m.Serve, strings.Join(uses[1:], ", "))
 	}
 	for i, a := range m.Allow {

@@ -193,14 +193,6 @@ type ModelExtra struct {
 	Include []string `yaml:"include,omitempty"`
 }
 
-// What a model may be asked for.
-const (
-	ServeChat       = "chat"
-	ServeCompletion = "completion"
-	ServeEmbed      = "embed"
-	ServeNone       = "none"
-)
-
 // File is anything that can be downloaded.
 type File struct {
 	// Name is unique in the component.

@@ -246,7 +246,7 @@ func (w *wantedModel) describe() *lock.HubModel {
 
 // servedAs is the use that demands most of what components say.
 func (w *wantedModel) servedAs() string {
-	for _, use := range []string{stack.ServeChat, stack.ServeCompletion, stack.ServeEmbed, stack.ServeNone} {
+	for _, use := range []string{lock.ServeChat, lock.ServeCompletion, lock.ServeEmbed, lock.ServeNone} {
 		if w.serve[use] {
 			return use
 		}

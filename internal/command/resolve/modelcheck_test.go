@@ -182,6 +182,8 @@ func TestModelIsChecked(t *testing.T) {
 		"code is carried":     {with(with(good, "config.json", strings.Replace(llama, "{", `{"auto_map":{"AutoModel":"modeling_x.X"},`, 1)), "modeling_x.py", "class X: pass\n"), "serve: chat, allow: [{file: modeling_x.py, reason: reviewed}]", nil, "carrying modeling_x.py, Python"},
 		"code of a tokenizer": {with(good, "tokenizer_config.json", `{"chat_template":"x","auto_map":{"AutoTokenizer":["tok.Slow",null]}}`), "serve: chat", ErrImports, "tokenizer_config.json names code (auto_map) that is not carried: tok.py"},
 		"no tokenizer":        {without(good, "tokenizer.json"), "serve: embed", ErrServe, "embed: a tokenizer"},
+		"nobody asks it":      {without(good, "tokenizer.json"), "serve: none", nil, ""},
+		"its code neither":    {with(good, "config.json", strings.Replace(llama, "{", `{"auto_map":{"AutoModel":"modeling_x.X"},`, 1)), "serve: none", nil, "modeling_x.py"},
 		"old tokenizer":       {with(with(without(good, "tokenizer.json"), "vocab.json", "{}"), "merges.txt", "#version: 0.2\n"), "serve: chat", nil, ""},
 		"no template":         {with(good, "tokenizer_config.json", `{"chat_template":""}`), "serve: chat", ErrServe, "a chat template"},
 		"completes only":      {with(good, "tokenizer_config.json", `{}`), "serve: completion", nil, ""},

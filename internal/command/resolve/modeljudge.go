@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/caisson/caisson/internal/api/lock"
-	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/listing"
 	"github.com/caisson/caisson/internal/rules/weights"
@@ -33,7 +32,7 @@ func (r *modelReader) judgeModel(m *lock.HubModel) error {
 	if err := r.judgeImports(m, accepted); err != nil {
 		return err
 	}
-	if m.Serve != "" {
+	if m.IsServed() {
 		if missing := r.lacksToServe(m); len(missing) > 0 {
 			return fmt.Errorf("%w %s: %s", ErrServe, m.Serve, strings.Join(missing, "; "))
 		}
@@ -117,7 +116,7 @@ func (r *modelReader) judgeImports(m *lock.HubModel, accepted map[string]bool) e
 		case reason != "":
 			accepted[file] = true
 			r.warn("hf://"+r.want.model.ID, what+"; allowed: "+reason)
-		case m.Serve != "":
+		case m.IsServed():
 			wrong = append(wrong, what)
 		default:
 			r.warn("hf://"+r.want.model.ID, what)
@@ -232,7 +231,7 @@ func (r *modelReader) lacksToServe(m *lock.HubModel) []string {
 	if !r.hasTokenizer() {
 		missing = append(missing, "a tokenizer (tokenizer.json, tokenizer.model, or vocab.json with merges.txt)")
 	}
-	if m.Serve == stack.ServeChat {
+	if m.Serve == lock.ServeChat {
 		missing = append(missing, r.lacksToChat()...)
 	}
 	return missing
@@ -250,7 +249,7 @@ func (r *modelReader) lacksInGGUF(serve string) (missing []string) {
 	if !tokenizer {
 		missing = append(missing, "a tokenizer in its GGUF file")
 	}
-	if serve == stack.ServeChat && !template {
+	if serve == lock.ServeChat && !template {
 		missing = append(missing, "a chat template in its GGUF file (tokenizer.chat_template)")
 	}
 	return missing

@@ -172,7 +172,7 @@ func (m *maker) modelMemory(it *lock.Item) {
 // request, or does not start.
 func (m *maker) modelContext(it *lock.Item, model *lock.HubModel, one, weights int64) {
 	w := model.Weights
-	if model.Serve == "" || model.Serve == "embed" || w.KVBytesPerToken <= 0 || w.MaxContext <= 0 {
+	if !model.IsServed() || model.Serve == lock.ServeEmbed || w.KVBytesPerToken <= 0 || w.MaxContext <= 0 {
 		return
 	}
 	room := one - one/reserved - weights

@@ -76,6 +76,7 @@ func TestLongestRequest(t *testing.T) {
 		"fits":        {"chat", llama, 80, ""},
 		"too long":    {"chat", llama, 24, "room for about 45875 tokens|--max-model-len 45056"},
 		"not served":  {"", llama, 24, ""},
+		"for nobody":  {"none", llama, 24, ""},
 		"embeddings":  {"embed", llama, 24, ""},
 		"not known":   {"chat", lock.ModelWeights{WeightsBytes: 16 << 30, MaxContext: 131072}, 24, ""},
 		"short":       {"completion", lock.ModelWeights{WeightsBytes: 16 << 30, MaxContext: 4096, KVBytesPerToken: 131072}, 24, ""},
