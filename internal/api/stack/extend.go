@@ -26,7 +26,8 @@ type SourceFile struct {
 	Dir  string // where it lies; paths in it are relative to here; "" for a shipped one
 	Text []byte
 
-	doc *yamlfile.Document // of the stack in it
+	doc   *yamlfile.Document // of the stack in it
+	above *SourceFile        // whose stack extends this one; nil for none
 }
 
 // Read reads at most most bytes of a file that this one names.
@@ -123,7 +124,7 @@ func mergeStacks(base, own *Stack) *Stack {
 	for i := range out.Components {
 		out.Components[i].forget(gone)
 	}
-	out.Profiles = mergeProfiles(forgetInProfiles(base.Profiles, gone), own.Profiles)
+	out.Profiles = m.mergeProfiles(forgetInProfiles(base.Profiles, gone))
 	return m.out
 }
 
@@ -144,23 +145,35 @@ func forgetInProfiles(profiles []Profile, gone []string) []Profile {
 	return out
 }
 
-// mergeProfiles adds the profiles of own: to one of the same name its components.
-func mergeProfiles(base, own []Profile) []Profile {
+// mergeProfiles adds the profiles of own to those of base: to one of the same name its
+// components and values.
+func (m *merger) mergeProfiles(base []Profile) []Profile {
 	out := slices.Clone(base)
-	for _, p := range own {
+	for j, p := range m.own.Profiles {
 		i := slices.IndexFunc(out, func(b Profile) bool { return b.Name == p.Name })
 		if i < 0 {
+			m.noteOwn(fmt.Sprintf("profiles[%d]", len(out)), fmt.Sprintf("profiles[%d]", j))
 			out = append(out, p)
 			continue
 		}
 		out[i].Components = union(out[i].Components, p.Components)
+		for k, name := range p.Components {
+			at := slices.Index(out[i].Components, name)
+			m.noteOwn(fmt.Sprintf("profiles[%d].components[%d]", i, at), fmt.Sprintf("profiles[%d].components[%d]", j, k))
+		}
 		if p.About != "" {
 			out[i].About = p.About
 		}
-		out[i].Values = mergeProfileValues(out[i].Values, p.Values)
+		if len(p.Values) > 0 {
+			m.noteOwn(fmt.Sprintf("profiles[%d].values", i), fmt.Sprintf("profiles[%d].values", j))
+			out[i].Values = mergeProfileValues(out[i].Values, p.Values)
+		}
 	}
 	return out
 }
+
+// noteOwn notes that a field was written in own.
+func (m *merger) noteOwn(is, was string) { m.out.origins[is] = m.own.Origin(was) }
 
 func mergeProfileValues(base, own map[string]map[string]any) map[string]map[string]any {
 	out := maps.Clone(base)
@@ -191,7 +204,7 @@ func (m *merger) addComponent(base, own int) {
 		m.own.copyOrigins(m.out.origins, fmt.Sprintf("components[%d]", own), at)
 		m.out.Components = append(m.out.Components, m.own.Components[own])
 	default:
-		m.out.origins[at] = m.own.Origin(fmt.Sprintf("components[%d]", own))
+		m.noteOwn(at, fmt.Sprintf("components[%d]", own))
 		m.out.Components = append(m.out.Components, m.mergeComponents(at, base, own))
 	}
 }
@@ -251,7 +264,7 @@ func noteJoined[T any](l lists, list, below string, merged, base, own []T, name 
 			if j < before {
 				l.out.origins[at] = l.merger.base.Origin(fmt.Sprintf("%s.%s[%d].%s[%d]", l.base, list, b, below, j))
 			} else {
-				l.out.origins[at] = l.merger.own.Origin(fmt.Sprintf("%s.%s[%d].%s[%d]", l.own, list, o, below, j-before))
+				l.noteOwn(at, fmt.Sprintf("%s.%s[%d].%s[%d]", l.own, list, o, below, j-before))
 			}
 		}
 	}
@@ -268,7 +281,7 @@ type lists struct {
 func (l lists) note(list string, to, base, own int) {
 	at := fmt.Sprintf("%s.%s[%d]", l.at, list, to)
 	if own >= 0 {
-		l.out.origins[at] = l.merger.own.Origin(fmt.Sprintf("%s.%s[%d]", l.own, list, own))
+		l.noteOwn(at, fmt.Sprintf("%s.%s[%d]", l.own, list, own))
 		return
 	}
 	l.merger.base.copyOrigins(l.out.origins, fmt.Sprintf("%s.%s[%d]", l.base, list, base), at)
@@ -377,21 +390,49 @@ var ErrNoStack = errors.New("there is no such stack")
 
 // readBase reads the stack that a file extends: a shipped one by its name, or a file by
 // its path, which begins with "./" or "../".
-func readBase(from *SourceFile, name string, depth int) (*Stack, error) {
-	if depth >= maxDepth {
-		return nil, fmt.Errorf("reading stack %s: more than %d stacks extend one another", name, maxDepth)
+func readBase(from *SourceFile, name string) (*Stack, error) {
+	base, err := openBase(from, name)
+	if err != nil {
+		return nil, err
 	}
-	if strings.HasPrefix(name, "./") || strings.HasPrefix(name, "../") {
-		if from.Shipped() {
-			return nil, fmt.Errorf("reading stack %s: %w: a shipped stack extends shipped ones", name, ErrNoStack)
+	base.above = from
+	chain := base.Name
+	for f, n := from, 1; f != nil; f, n = f.above, n+1 {
+		chain = f.Name + " > " + chain
+		if f.Name == base.Name && f.Dir == base.Dir {
+			return nil, fmt.Errorf("reading stack %s: stacks extend one another in a circle: %s", name, chain)
 		}
-		return readStack(filepath.Join(from.Dir, filepath.FromSlash(name)), depth)
+		if n >= maxDepth {
+			return nil, fmt.Errorf("reading stack %s: more than %d stacks extend one another", name, maxDepth)
+		}
 	}
+	return parseStack(base)
+}
+
+func openBase(from *SourceFile, name string) (*SourceFile, error) {
+	if !strings.HasPrefix(name, "./") && !strings.HasPrefix(name, "../") {
+		return openShipped(name)
+	}
+	if from.Shipped() {
+		return nil, fmt.Errorf("reading stack %s: %w: a shipped stack extends shipped ones", name, ErrNoStack)
+	}
+	return openFile(filepath.Join(from.Dir, filepath.FromSlash(name)))
+}
+
+func openShipped(name string) (*SourceFile, error) {
 	text, found := manifests.Stack(name)
 	if !found {
 		return nil, fmt.Errorf("reading stack %s: %w%s", name, ErrNoStack, yamlfile.Suggest(name, manifests.Stacks()))
 	}
-	return parseStack(&SourceFile{Name: name + ".yaml", Text: text}, depth)
+	return &SourceFile{Name: name + ".yaml", Text: text}, nil
+}
+
+func openFile(path string) (*SourceFile, error) {
+	text, err := yamlfile.ReadText(path, yamlfile.MaxBytes)
+	if err != nil {
+		return nil, err
+	}
+	return &SourceFile{Name: path, Dir: filepath.Dir(path), Text: text}, nil
 }
 
 // Profile is a part of a stack that can be carried alone.
@@ -515,9 +556,5 @@ func (s *Stack) ProfilesOf(component string) []string {
 }
 
 func (s *Stack) profileNames() []string {
-	out := make([]string, len(s.Profiles))
-	for i, p := range s.Profiles {
-		out[i] = p.Name
-	}
-	return out
+	return namesOf(s.Profiles, func(p Profile) string { return p.Name })
 }

@@ -319,3 +319,30 @@ func TestFilesOfStacksThreeDeep(t *testing.T) {
 		t.Errorf("values of %+v", layers)
 	}
 }
+
+// Mistakes in what extends another stack stand where they were written.
+func TestMistakesOverAnotherStack(t *testing.T) {
+	for name, tc := range map[string]struct{ own, want string }{
+		"a profile that is extended": {"profiles:\n  - {name: web, components: [wbe]}\n", `own.yaml:6:30: profiles[0].components[0]: unknown component "wbe"`},
+		"a profile of one's own":     {"profiles:\n  - {name: web, components: [guard]}\n  - {name: mine, components: [web, certz]}\n", `own.yaml:7:36: profiles[1].components[1]: unknown component "certz"`},
+		"values of a profile":        {"profiles:\n  - name: web\n    components: [guard]\n    values: {wbe: {web: {}}}\n", `own.yaml:8:13: profiles[0].values: unknown component "wbe"`},
+		"a chart by another name":    {"components:\n  - name: web\n    charts:\n      - {name: wbe, values: {a: 1}}\n", `own.yaml:8:9: components[0].charts[0].source: is missing: component web of ./shared/base.yaml has no chart "wbe", did you mean "web"?`},
+		"a model by another name":    {"components:\n  - name: web\n    models:\n      - {name: tiny, revision: main}\n", `own.yaml:8:9: components[0].models[0].source: is missing: component web of ./shared/base.yaml has no model "tiny"`},
+	} {
+		if _, err := readOwn(t, tc.own); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %s", name, err, tc.want)
+		}
+	}
+}
+
+// Stacks that extend one another in a circle are named once each.
+func TestStacksInACircle(t *testing.T) {
+	path := written(t, map[string]string{
+		"a.yaml": strings.Replace(ownHead, "./shared/base.yaml", "./b.yaml", 1),
+		"b.yaml": strings.Replace(ownHead, "./shared/base.yaml", "./a.yaml", 1),
+	}, "a.yaml")
+	_, err := ReadStack(path)
+	if err == nil || !strings.Contains(err.Error(), "in a circle") || strings.Count(err.Error(), "extends: ") > 2 {
+		t.Error(err)
+	}
+}

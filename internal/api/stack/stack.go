@@ -9,7 +9,6 @@ package stack
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -221,7 +220,13 @@ type Condition struct {
 // ReadStack reads the Stack document of the file at path, with what it extends, and
 // checks it. The error is a *yamlfile.Error that lists every problem, or
 // yamlfile.ErrNoDocument.
-func ReadStack(path string) (*Stack, error) { return readStack(path, 0) }
+func ReadStack(path string) (*Stack, error) {
+	from, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return parseStack(from)
+}
 
 // Read is ReadStack for a path, and ReadShipped for the name of a stack that comes with
 // the program. A file of that name goes before it.
@@ -236,28 +241,20 @@ func Read(name string) (*Stack, error) {
 
 // ReadShipped reads a stack that comes with the program. Errors wrap ErrNoStack.
 func ReadShipped(name string) (*Stack, error) {
-	text, found := manifests.Stack(name)
-	if !found {
-		return nil, fmt.Errorf("reading stack %s: %w%s", name, ErrNoStack, yamlfile.Suggest(name, manifests.Stacks()))
-	}
-	return parseStack(&SourceFile{Name: name + ".yaml", Text: text}, 0)
-}
-
-func readStack(path string, depth int) (*Stack, error) {
-	text, err := yamlfile.ReadText(path, yamlfile.MaxBytes)
+	from, err := openShipped(name)
 	if err != nil {
 		return nil, err
 	}
-	return parseStack(&SourceFile{Name: path, Dir: filepath.Dir(path), Text: text}, depth)
+	return parseStack(from)
 }
 
 // ParseStack is ReadStack for bytes; name stands for the file in messages. Paths in it are
 // relative to the working directory.
 func ParseStack(name string, data []byte) (*Stack, error) {
-	return parseStack(&SourceFile{Name: name, Dir: ".", Text: data}, 0)
+	return parseStack(&SourceFile{Name: name, Dir: ".", Text: data})
 }
 
-func parseStack(from *SourceFile, depth int) (*Stack, error) {
+func parseStack(from *SourceFile) (*Stack, error) {
 	doc, err := yamlfile.Parse(from.Name, from.Text, KindStack)
 	if err != nil {
 		return nil, err
@@ -268,7 +265,7 @@ func parseStack(from *SourceFile, depth int) (*Stack, error) {
 	own.noteLayers()
 	whole := own
 	if own.Extends != "" && !doc.Failed() {
-		if whole = extendStack(doc, own, depth); whole == nil {
+		if whole = extendStack(doc, own); whole == nil {
 			return nil, doc.Err()
 		}
 	}
@@ -289,8 +286,8 @@ func (c *Component) Others() []string {
 func (c *Component) Before() []string { return union(c.Needs, c.After) }
 
 // extendStack is own with what it extends, or nil where that cannot be had: doc says why.
-func extendStack(doc *yamlfile.Document, own *Stack, depth int) *Stack {
-	base, err := readBase(own.file, own.Extends, depth+1)
+func extendStack(doc *yamlfile.Document, own *Stack) *Stack {
+	base, err := readBase(own.file, own.Extends)
 	if err != nil {
 		doc.Problemf("extends", "%v", err)
 		return nil
@@ -306,7 +303,42 @@ func extendStack(doc *yamlfile.Document, own *Stack, depth int) *Stack {
 		}
 	}
 	reportRemovedNeeds(doc, own)
+	reportMisnamed(doc, base, own)
+	if doc.Failed() {
+		return nil
+	}
 	return mergeStacks(base, own)
+}
+
+// reportMisnamed reports charts and models that say nothing of where they come from, so
+// that they must be meant to be those of the extended stack, which has none of that name.
+func reportMisnamed(doc *yamlfile.Document, base, own *Stack) {
+	for i, c := range own.Components {
+		k := slices.Index(base.componentNames(), c.Name)
+		if k < 0 || slices.Contains(own.Remove, c.Name) {
+			continue
+		}
+		report := func(kind string, j int, name, source string, known []string) {
+			if source == "" && name != "" && !slices.Contains(known, name) {
+				doc.Problemf(fmt.Sprintf("components[%d].%ss[%d].source", i, kind, j), "is missing: component %s of %s has no %s %q%s",
+					c.Name, own.Extends, kind, name, yamlfile.Suggest(name, known))
+			}
+		}
+		for j, ch := range c.Charts {
+			report("chart", j, ch.Name, ch.Source, namesOf(base.Components[k].Charts, func(ch Chart) string { return ch.Name }))
+		}
+		for j, m := range c.Models {
+			report("model", j, m.Name, m.Source, namesOf(base.Components[k].Models, func(m Model) string { return m.Name }))
+		}
+	}
+}
+
+func namesOf[T any](list []T, name func(T) string) []string {
+	out := make([]string, len(list))
+	for i := range list {
+		out[i] = name(list[i])
+	}
+	return out
 }
 
 // reportRemovedNeeds reports what a stack's own components need although it removes it.
@@ -325,9 +357,5 @@ func reportRemovedNeeds(doc *yamlfile.Document, own *Stack) {
 func (s *Stack) File() *SourceFile { return s.file }
 
 func (s *Stack) componentNames() []string {
-	out := make([]string, len(s.Components))
-	for i, c := range s.Components {
-		out[i] = c.Name
-	}
-	return out
+	return namesOf(s.Components, func(c Component) string { return c.Name })
 }
