@@ -454,22 +454,18 @@ var ErrNoProfile = errors.New("there is no such profile")
 // Cut leaves the components of the named profiles and what they need. Places in the stack
 // stay where they were.
 func (s *Stack) Cut(profiles []string) (*Stack, error) {
-	kept := map[string]bool{}
 	for _, name := range profiles {
-		i := slices.IndexFunc(s.Profiles, func(p Profile) bool { return p.Name == name })
-		if i < 0 {
+		if !slices.Contains(s.profileNames(), name) {
 			return nil, fmt.Errorf("cutting stack %s: %w: %q%s", s.Metadata.Name, ErrNoProfile, name, yamlfile.Suggest(name, s.profileNames()))
-		}
-		for _, c := range s.Profiles[i].Components {
-			s.keepNeeded(c, kept)
 		}
 	}
 	out := *s
 	out.Components, out.origins = nil, origins{}
 	out.Profiles = slices.DeleteFunc(slices.Clone(s.Profiles), func(p Profile) bool { return !slices.Contains(profiles, p.Name) })
+	holders := out.holders(s.Components)
 	var gone []string
 	for i, c := range s.Components {
-		if !kept[c.Name] {
+		if len(holders[c.Name]) == 0 {
 			gone = append(gone, c.Name)
 			continue
 		}
@@ -477,34 +473,49 @@ func (s *Stack) Cut(profiles []string) (*Stack, error) {
 		out.Components = append(out.Components, c)
 	}
 	for i := range out.Components {
-		out.Components[i].forget(gone)
-		if only := s.onlyProfile(profiles, out.Components[i].Name); only != nil {
-			out.Components[i].layBeneath(only.Values[out.Components[i].Name])
+		c := &out.Components[i]
+		c.forget(gone)
+		if only := holders[c.Name]; len(only) == 1 {
+			c.layBeneath(only[0].Values[c.Name])
 		}
 	}
 	return &out, nil
 }
 
-// onlyProfile is the one among the named profiles that holds a component, itself or by
-// what another one needs; nil where several do.
-func (s *Stack) onlyProfile(names []string, component string) (only *Profile) {
+// Held are the components that a profile holds, itself or by what another one needs.
+func (s *Stack) Held() map[string]bool {
+	out := map[string]bool{}
+	for name := range s.holders(s.Components) {
+		out[name] = true
+	}
+	return out
+}
+
+// holders says of each of the components which of the stack's profiles hold it.
+func (s *Stack) holders(components []Component) map[string][]*Profile {
+	needs := map[string][]string{}
+	for _, c := range components {
+		needs[c.Name] = c.Needs
+	}
+	out := map[string][]*Profile{}
 	for i := range s.Profiles {
-		p := &s.Profiles[i]
-		if !slices.Contains(names, p.Name) {
-			continue
-		}
-		kept := map[string]bool{}
-		for _, c := range p.Components {
-			s.keepNeeded(c, kept)
-		}
-		if kept[component] && only != nil {
-			return nil
-		}
-		if kept[component] {
-			only = p
+		held := map[string]bool{}
+		keepNeeded(s.Profiles[i].Components, needs, held)
+		for name := range held {
+			out[name] = append(out[name], &s.Profiles[i])
 		}
 	}
-	return only
+	return out
+}
+
+// keepNeeded keeps components and all that they need.
+func keepNeeded(names []string, needs map[string][]string, kept map[string]bool) {
+	for _, name := range names {
+		if !kept[name] {
+			kept[name] = true
+			keepNeeded(needs[name], needs, kept)
+		}
+	}
 }
 
 // layBeneath lays values by release beneath those of the component's charts.
@@ -514,21 +525,6 @@ func (c *Component) layBeneath(values map[string]any) {
 		if more, ok := values[c.Charts[i].Name].(map[string]any); ok {
 			c.Charts[i].Values = lock.MergeValues(more, c.Charts[i].Values)
 			c.Charts[i].layers = slices.Concat([]ValuesLayer{{Values: more}}, c.Charts[i].layers)
-		}
-	}
-}
-
-// keepNeeded keeps a component and all that it needs.
-func (s *Stack) keepNeeded(name string, kept map[string]bool) {
-	if kept[name] {
-		return
-	}
-	kept[name] = true
-	for _, c := range s.Components {
-		if c.Name == name {
-			for _, n := range c.Needs {
-				s.keepNeeded(n, kept)
-			}
 		}
 	}
 }

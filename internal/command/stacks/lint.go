@@ -3,7 +3,6 @@ package stacks
 import (
 	"fmt"
 	"regexp"
-	"slices"
 
 	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/event"
@@ -16,7 +15,7 @@ func Lint(name string, sink event.Sink) ([]event.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := linter{stack: s}
+	l := linter{stack: s, held: s.Held()}
 	for i := range s.Components {
 		l.lintComponent(i, &s.Components[i])
 	}
@@ -29,6 +28,7 @@ func Lint(name string, sink event.Sink) ([]event.Finding, error) {
 // linter gathers findings about one stack.
 type linter struct {
 	stack *stack.Stack
+	held  map[string]bool // components that a profile holds
 	found []event.Finding
 }
 
@@ -61,7 +61,7 @@ func (l *linter) lintComponent(i int, c *stack.Component) {
 			"name under ready what must hold before others begin, such as {kind: Deployment, name: web, condition: Available}",
 			"nothing says when it is ready")
 	}
-	if len(l.stack.Profiles) > 0 && !l.isNeeded(c.Name) {
+	if len(l.stack.Profiles) > 0 && !l.held[c.Name] {
 		l.addFinding(event.CodeNoProfile, c.Name, at, "add it to a profile, or leave it: then only the whole stack carries it",
 			"no profile holds it and nothing in one needs it")
 	}
@@ -95,12 +95,4 @@ func (l *linter) lintUpstreamManifest(c *stack.Component, m *stack.UpstreamManif
 		l.addFinding(event.CodeMovingRevision, c.Name, at, "name a tag or a commit in its address",
 			"manifest %s is taken from %s, which moves", m.Name, url)
 	}
-}
-
-// isNeeded says whether a profile holds a component, or something that needs it.
-func (l *linter) isNeeded(name string) bool {
-	return slices.ContainsFunc(l.stack.Profiles, func(p stack.Profile) bool {
-		cut, err := l.stack.Cut([]string{p.Name})
-		return err == nil && slices.ContainsFunc(cut.Components, func(c stack.Component) bool { return c.Name == name })
-	})
 }

@@ -46,7 +46,7 @@ func Compare(stackFile, lockFile string, profiles []string, sink event.Sink) (Up
 	if err != nil {
 		return Upgrade{}, err
 	}
-	out := Upgrade{Stack: s, Before: l.Metadata}
+	out, declared := Upgrade{Stack: s, Before: l.Metadata}, declaredImages(s)
 	for i := range s.Components {
 		c := &s.Components[i]
 		former := slices.IndexFunc(l.Components, func(o lock.Component) bool { return o.Name == c.Name })
@@ -54,7 +54,7 @@ func Compare(stackFile, lockFile string, profiles []string, sink event.Sink) (Up
 			out.Added = append(out.Added, c.Name)
 			continue
 		}
-		changes, err := compareComponent(s, i, l, &l.Components[former])
+		changes, err := compareComponent(c, l, &l.Components[former], declared)
 		if err != nil {
 			return Upgrade{}, err
 		}
@@ -84,9 +84,9 @@ func (u Upgrade) emit(sink event.Sink) {
 	}
 }
 
-// compareComponent compares the i-th component of a stack with a lock's.
-func compareComponent(s *stack.Stack, i int, l *lock.Lock, former *lock.Component) ([]string, error) {
-	c := &s.Components[i]
+// compareComponent compares a component of a stack, which declares these images, with a
+// lock's.
+func compareComponent(c *stack.Component, l *lock.Lock, former *lock.Component, declared map[imageref.Ref]bool) ([]string, error) {
 	var out []string
 	add := func(what, before, now string) {
 		if before != now {
@@ -101,7 +101,7 @@ func compareComponent(s *stack.Stack, i int, l *lock.Lock, former *lock.Componen
 	add("needs", joinSorted(former.Needs), joinSorted(c.Needs))
 	add("after", joinSorted(former.After), joinSorted(c.Others()))
 	for j := range c.Charts {
-		more, err := compareRelease(s, i, j, l, former)
+		more, err := compareRelease(&c.Charts[j], l, former)
 		if err != nil {
 			return nil, err
 		}
@@ -115,12 +115,11 @@ func compareComponent(s *stack.Stack, i int, l *lock.Lock, former *lock.Componen
 	out = append(out, compareManifests(c, l, former)...)
 	out = append(out, compareModels(c, l)...)
 	out = append(out, compareFiles(c, l)...)
-	return append(out, compareImages(c, l, declaredImages(s))...), nil
+	return append(out, compareImages(c, l, declared)...), nil
 }
 
 // compareRelease compares a chart of a component with the release of that name in a lock.
-func compareRelease(s *stack.Stack, i, j int, l *lock.Lock, former *lock.Component) ([]string, error) {
-	ch := &s.Components[i].Charts[j]
+func compareRelease(ch *stack.Chart, l *lock.Lock, former *lock.Component) ([]string, error) {
 	at := slices.IndexFunc(former.Releases, func(r lock.Release) bool { return r.Name == ch.Name })
 	if at < 0 {
 		return []string{strings.TrimSpace("chart " + ch.Name + " is new: " + ch.Version)}, nil
