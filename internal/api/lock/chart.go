@@ -3,6 +3,7 @@ package lock
 import (
 	"encoding/json"
 	"net/url"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -39,6 +40,12 @@ const (
 func SiteFacts() []string {
 	return []string{FactGPUs, FactHub, FactKubernetes, FactModels, FactStorage}
 }
+
+// ChartTag is a chart's version as a tag, which has no plus sign.
+func ChartTag(version string) string { return strings.ReplaceAll(version, "+", "_") }
+
+// ChartVersion is the version of a chart that has the tag.
+func ChartVersion(tag string) string { return strings.ReplaceAll(tag, "_", "+") }
 
 // HelmChart is a chart archive that came from an HTTP repository or with the program.
 type HelmChart struct {

@@ -21,6 +21,17 @@ func (ch *Chart) InRegistry() bool { return strings.HasPrefix(ch.Source, ociSche
 // Shipped is the name of the chart where it comes with the program.
 func (ch *Chart) Shipped() (name string, ok bool) { return strings.CutPrefix(ch.Source, shippedScheme) }
 
+// UpstreamName is what the chart is called where it comes from.
+func (ch *Chart) UpstreamName() string {
+	switch {
+	case ch.Chart != "":
+		return ch.Chart
+	case strings.HasPrefix(ch.Source, "http"):
+		return ch.Name
+	}
+	return ch.Source[strings.LastIndex(ch.Source, "/")+1:]
+}
+
 // Repository is where the chart lies in a registry; its versions are the tags.
 func (ch *Chart) Repository() (imageref.Ref, error) {
 	return imageref.Parse(strings.TrimSuffix(strings.TrimPrefix(ch.Source, ociScheme), "/"))

@@ -88,19 +88,12 @@ func factsWanted(c *helm.Chart) ([]string, error) {
 // far as the stack tells.
 func chartName(ch *stack.Chart) string {
 	if source, ok := strings.CutPrefix(ch.Source, "oci://"); ok {
-		return source + ":" + strings.ReplaceAll(ch.Version, "+", "_")
+		return source + ":" + lock.ChartTag(ch.Version)
 	}
 	if name, ours := ch.Shipped(); ours {
 		return name
 	}
-	return repositoryRef(ch.Source, nameInRepository(ch), ch.Version).String()
-}
-
-func nameInRepository(ch *stack.Chart) string {
-	if ch.Chart != "" {
-		return ch.Chart
-	}
-	return ch.Name
+	return repositoryRef(ch.Source, ch.UpstreamName(), ch.Version).String()
 }
 
 // render finds the images of a release at every Kubernetes version, installed and
@@ -222,7 +215,7 @@ func (s *session) pullChart(ctx context.Context, ch *stack.Chart) (*pulledChart,
 		if ch.InRegistry() {
 			return s.registryChart(ctx, ch)
 		}
-		return s.repositoryChart(ctx, ch.Source, nameInRepository(ch), ch.Version)
+		return s.repositoryChart(ctx, ch.Source, ch.UpstreamName(), ch.Version)
 	})
 }
 
@@ -241,7 +234,7 @@ func shippedChart(name, version string) (*pulledChart, error) {
 		return nil, err
 	}
 	return &pulledChart{c, lock.Item{
-		Ref:  imageref.Ref(lock.ShippedCharts + "/" + name).WithTag(strings.ReplaceAll(c.Version(), "+", "_")),
+		Ref:  imageref.Ref(lock.ShippedCharts + "/" + name).WithTag(lock.ChartTag(c.Version())),
 		Kind: lock.Chart, Source: "caisson:charts/" + name,
 		Content: &lock.HelmChart{
 			Name: c.Name(), Version: c.Version(), Shipped: name,
@@ -256,7 +249,7 @@ func (s *session) registryChart(ctx context.Context, ch *stack.Chart) (*pulledCh
 	if err != nil {
 		return nil, err
 	}
-	repository, ref := named.Repository(), named.WithTag(strings.ReplaceAll(ch.Version, "+", "_"))
+	repository, ref := named.Repository(), named.WithTag(lock.ChartTag(ch.Version))
 	m, err := s.puller.Resolve(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -426,5 +419,5 @@ func repositoryRef(source, name, version string) imageref.Ref {
 			parts = append(parts, part)
 		}
 	}
-	return imageref.Ref(strings.Join(parts, "/")).WithTag(strings.ReplaceAll(version, "+", "_"))
+	return imageref.Ref(strings.Join(parts, "/")).WithTag(lock.ChartTag(version))
 }

@@ -68,18 +68,7 @@ func Charts(c *stack.Component) []string {
 	var out []string
 	for i := range c.Charts {
 		ch := &c.Charts[i]
-		out = append(out, strings.TrimSpace(chartName(ch)+" "+ch.Version))
+		out = append(out, strings.TrimSpace(ch.UpstreamName()+" "+ch.Version))
 	}
 	return out
-}
-
-// chartName is what a chart is called upstream.
-func chartName(ch *stack.Chart) string {
-	if ch.Chart != "" {
-		return ch.Chart
-	}
-	if strings.HasPrefix(ch.Source, "http") {
-		return ch.Name
-	}
-	return ch.Source[strings.LastIndex(ch.Source, "/")+1:]
 }

@@ -142,7 +142,7 @@ func compareRelease(ch *stack.Chart, l *lock.Lock, former *lock.Component) ([]st
 // compareChart compares where a chart comes from, and its version. Of one that comes with
 // the program the content counts.
 func compareChart(ch *stack.Chart, before lock.Release, l *lock.Lock) ([]string, error) {
-	old, now := chartVersion(before.Chart), ch.Version
+	old, now := lock.ChartVersion(before.Chart.Tag()), ch.Version
 	i := slices.IndexFunc(l.Items, func(it lock.Item) bool { return it.Ref == before.Chart })
 	if name, ours := ch.Shipped(); ours {
 		c, err := helm.OpenOurs(name)
@@ -160,7 +160,7 @@ func compareChart(ch *stack.Chart, before lock.Release, l *lock.Lock) ([]string,
 	if old != now {
 		out = append(out, fmt.Sprintf("chart %s: %s > %s", ch.Name, old, now))
 	}
-	if name := chartName(ch); before.Chart.Name() != name {
+	if name := ch.UpstreamName(); before.Chart.Name() != name {
 		out = append(out, fmt.Sprintf("chart %s: is %s now, was %s", ch.Name, name, before.Chart.Name()))
 	}
 	return out, nil
@@ -174,9 +174,6 @@ func plainText(list any) string {
 	}
 	return string(text)
 }
-
-// chartVersion undoes what a reference does to a chart's version.
-func chartVersion(ref imageref.Ref) string { return strings.ReplaceAll(ref.Tag(), "_", "+") }
 
 // compareManifests compares what a component takes from upstreams with what a lock has of
 // them.
