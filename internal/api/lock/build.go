@@ -48,7 +48,8 @@ type ManifestPatch struct {
 	Target *PatchTarget `yaml:"target,omitempty"`
 }
 
-// PatchTarget says which objects a patch changes.
+// PatchTarget says which objects a patch changes. Group, version, kind, name and namespace
+// are regular expressions of the whole.
 type PatchTarget struct {
 	Group              string `yaml:"group,omitempty"`
 	Version            string `yaml:"version,omitempty"`

@@ -2,6 +2,7 @@ package lock
 
 import (
 	"maps"
+	"math"
 	"strings"
 	"unicode"
 
@@ -99,4 +100,24 @@ func plainKeys(v any) bool {
 		}
 	}
 	return true
+}
+
+// WholeNumbers makes each whole number among values an int64, in place, so that writing
+// and reading them again leaves them unchanged.
+func WholeNumbers(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			v[k] = WholeNumbers(e)
+		}
+	case []any:
+		for i, e := range v {
+			v[i] = WholeNumbers(e)
+		}
+	case float64:
+		if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+			return int64(v)
+		}
+	}
+	return v
 }

@@ -136,3 +136,10 @@ func LabelValue(name string) string {
 	}
 	return fmt.Sprintf("%s-%.4x", name[:54], sha256.Sum256([]byte(name)))
 }
+
+var notInLabels = regexp.MustCompile(`[^a-z0-9]+`)
+
+// DNSLabel makes a DNS label of a text: lower-case letters, digits and dashes.
+func DNSLabel(text string) string {
+	return LabelValue(strings.Trim(notInLabels.ReplaceAllString(strings.ToLower(text), "-"), "-"))
+}

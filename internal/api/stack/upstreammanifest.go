@@ -55,19 +55,7 @@ type ManifestPatch struct {
 	// Path is a file beside the stack that has the text.
 	Path string `yaml:"path,omitempty"`
 	// Target says which objects are changed; a strategic merge patch may name one itself.
-	Target *PatchTarget `yaml:"target,omitempty"`
-}
-
-// PatchTarget says which objects a patch changes. Group, version, kind, name and namespace
-// are regular expressions of the whole.
-type PatchTarget struct {
-	Group              string `yaml:"group,omitempty"`
-	Version            string `yaml:"version,omitempty"`
-	Kind               string `yaml:"kind,omitempty"`
-	Name               string `yaml:"name,omitempty"`
-	Namespace          string `yaml:"namespace,omitempty"`
-	LabelSelector      string `yaml:"labelSelector,omitempty"`
-	AnnotationSelector string `yaml:"annotationSelector,omitempty"`
+	Target *lock.PatchTarget `yaml:"target,omitempty"`
 }
 
 // FileName is what the file is called that it comes to.
@@ -190,7 +178,7 @@ func (c *checker) checkPatch(at string, p ManifestPatch) {
 	default:
 		c.requireGiven(at+".patch", strings.TrimSpace(p.Patch))
 	}
-	if p.Target != nil && *p.Target == (PatchTarget{}) {
+	if p.Target != nil && *p.Target == (lock.PatchTarget{}) {
 		c.doc.Problemf(at+".target", "names nothing; give its kind and name, or leave it out")
 	}
 }

@@ -3,7 +3,6 @@ package helm
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 
 	"helm.sh/helm/v3/pkg/chartutil"
 	"sigs.k8s.io/yaml"
@@ -29,7 +28,7 @@ func ParseValues(data []byte) (map[string]any, error) {
 	if v == nil {
 		v = map[string]any{}
 	}
-	return wholeNumbers(v).(map[string]any), nil
+	return lock.WholeNumbers(v).(map[string]any), nil
 }
 
 // NativeValues returns a deep copy of values with the Go types that Helm itself
@@ -48,24 +47,6 @@ func NativeValues(values map[string]any) (map[string]any, error) {
 		return nil, fmt.Errorf("reading values: %w", err)
 	}
 	return v, nil
-}
-
-func wholeNumbers(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		for k, e := range v {
-			v[k] = wholeNumbers(e)
-		}
-	case []any:
-		for i, e := range v {
-			v[i] = wholeNumbers(e)
-		}
-	case float64:
-		if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
-			return int64(v)
-		}
-	}
-	return v
 }
 
 // ReadValues are the values of a chart of a stack: of each stack that it extends and then

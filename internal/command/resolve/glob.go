@@ -85,6 +85,3 @@ func inSet(set string, c rune) bool {
 	}
 	return found != negated
 }
-
-// isLiteral says whether a pattern is a plain name.
-func isLiteral(pattern string) bool { return !strings.ContainsAny(pattern, "*?[") }

@@ -276,3 +276,6 @@ func FuzzFnmatch(f *testing.F) {
 		}
 	})
 }
+
+// isLiteral says whether a pattern is a plain name.
+func isLiteral(pattern string) bool { return !strings.ContainsAny(pattern, "*?[") }

@@ -138,7 +138,7 @@ func (s *session) adviseRemotes(err error) error {
 func (s *session) readPatches(m *stack.UpstreamManifest, field string) ([]lock.ManifestPatch, error) {
 	var out []lock.ManifestPatch
 	for k, p := range m.Patches {
-		one := lock.ManifestPatch{Patch: p.Patch, Target: (*lock.PatchTarget)(p.Target)}
+		one := lock.ManifestPatch{Patch: p.Patch, Target: p.Target}
 		if p.Path != "" {
 			data, err := s.stack.Origin(fmt.Sprintf("%s.patches[%d]", field, k)).File.Read(p.Path, maxPatchFile)
 			if err != nil {

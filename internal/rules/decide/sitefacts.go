@@ -3,7 +3,6 @@ package decide
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -92,26 +91,7 @@ func (s *Selection) factsFor(names []string, version string, nodes []inventory.N
 	}
 	var out map[string]any
 	err = json.Unmarshal(text, &out)
-	return wholeNumbers(out).(map[string]any), err
-}
-
-// wholeNumbers makes whole numbers what a values file gives: int64.
-func wholeNumbers(v any) any {
-	switch v := v.(type) {
-	case float64:
-		if v == float64(int64(v)) {
-			return int64(v)
-		}
-	case map[string]any:
-		for k := range v {
-			v[k] = wholeNumbers(v[k])
-		}
-	case []any:
-		for i := range v {
-			v[i] = wholeNumbers(v[i])
-		}
-	}
-	return v
+	return lock.WholeNumbers(out).(map[string]any), err
 }
 
 // carriedModels are the models of the selection, in the lock's order.
@@ -124,7 +104,7 @@ func (s *Selection) carriedModels() []carriedModel {
 		}
 		w := m.Weights
 		one := carriedModel{
-			Name: modelName(it), Repository: m.Repository, Revision: m.Commit, Image: s.pulledModel(it.Ref), Serve: m.Serve,
+			Name: site.DNSLabel(it.Ref.Name()), Repository: m.Repository, Revision: m.Commit, Image: s.pulledModel(it.Ref), Serve: m.Serve,
 			WeightsBytes: w.WeightsBytes, Parameters: w.Parameters, DType: w.DType, MaxContext: w.MaxContext, KVBytesPerToken: w.KVBytesPerToken,
 		}
 		for _, f := range m.Files {
@@ -134,14 +114,6 @@ func (s *Selection) carriedModels() []carriedModel {
 	}
 	return out
 }
-
-// modelName is a DNS label for a model: the last part of its repository.
-func modelName(it *lock.Item) string {
-	name := strings.Trim(notInLabels.ReplaceAllString(strings.ToLower(it.Ref.Name()), "-"), "-")
-	return site.LabelValue(name)
-}
-
-var notInLabels = regexp.MustCompile(`[^a-z0-9]+`)
 
 // pulledModel is the reference by which nodes pull a model's image.
 func (s *Selection) pulledModel(ref imageref.Ref) string {

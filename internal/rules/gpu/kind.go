@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -63,11 +62,11 @@ func (k *kindMaker) distinct() []Kind {
 	for key, kind := range k.kinds {
 		if names[key.name] > 1 {
 			_, resource, _ := strings.Cut(kind.Resource, "/")
-			more := fmt.Sprintf("%s-%s", kind.Name, notInLabels.ReplaceAllString(strings.ToLower(resource), "-"))
+			more := kind.Name + "-" + resource
 			if kind.Shared > 0 {
 				more = fmt.Sprintf("%s-by-%d", more, kind.Shared)
 			}
-			kind.Name = site.LabelValue(more)
+			kind.Name = site.DNSLabel(more)
 		}
 		out = append(out, *kind)
 	}
@@ -229,8 +228,6 @@ func suffixLabel(labels map[string]string, suffix string) {
 	}
 }
 
-var notInLabels = regexp.MustCompile(`[^a-z0-9]+`)
-
 // named gives a kind its name.
 func named(kind Kind) Kind {
 	words := []string{kind.Product}
@@ -243,8 +240,7 @@ func named(kind Kind) Kind {
 	if kind.Shared > 0 {
 		words = append(words, "shared")
 	}
-	name := notInLabels.ReplaceAllString(strings.ToLower(strings.Join(words, "-")), "-")
-	kind.Name = site.LabelValue(strings.Trim(name, "-"))
+	kind.Name = site.DNSLabel(strings.Join(words, "-"))
 	return kind
 }
 
