@@ -79,6 +79,10 @@ func newChecker(l *Lock, problem func(field, format string, args ...any)) *check
 func (c *checker) checkLock() {
 	c.checkName("metadata.name", c.l.Metadata.Name)
 	c.checkText("metadata.version", c.l.Metadata.Version, true)
+	sortedNames(c, "metadata.profiles", c.l.Metadata.Profiles)
+	for i, name := range c.l.Metadata.Profiles {
+		c.checkName(fmt.Sprintf("metadata.profiles[%d]", i), name)
+	}
 	c.checkPlatforms()
 	if len(c.l.Components) > maxComponents {
 		c.problem("components", "has more than %d entries", maxComponents)

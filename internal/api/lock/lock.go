@@ -39,8 +39,9 @@ type Lock struct {
 
 // Metadata names the stack.
 type Metadata struct {
-	Name    string `yaml:"name"`
-	Version string `yaml:"version"`
+	Name     string   `yaml:"name"`
+	Version  string   `yaml:"version"`
+	Profiles []string `yaml:"profiles,omitempty"` // of the stack, that alone are here; sorted. Absent: all
 }
 
 // Kubernetes is the range charts were rendered for.

@@ -104,6 +104,27 @@ func (c *checker) checkProfiles(s *Stack) {
 		}
 		c.checkProfileValues(at+".values", s, p.Values)
 	}
+	c.checkCarry(s)
+}
+
+// checkCarry checks what is carried where nobody asks for other profiles, and that what the
+// stack's own file adds is part of it.
+func (c *checker) checkCarry(s *Stack) {
+	for j, name := range s.Carry {
+		if !slices.Contains(s.profileNames(), name) {
+			c.doc.Problemf(fmt.Sprintf("carry[%d]", j), "the stack has no profile %q%s", name, yamlfile.Suggest(name, s.profileNames()))
+		}
+	}
+	if len(s.Carry) == 0 || c.doc.doc.Failed() {
+		return
+	}
+	held := s.Held()
+	for i, comp := range s.Components {
+		at := fmt.Sprintf("components[%d]", i)
+		if !held[comp.Name] && s.Origin(at).File == s.file {
+			c.doc.Problemf(at+".name", "%q would not be carried: no profile holds it, and carry names profiles", comp.Name)
+		}
+	}
 }
 
 // checkProfileValues checks for whom values of a profile are.

@@ -104,6 +104,12 @@ func mergeStacks(base, own *Stack) *Stack {
 	if len(own.Platforms) == 0 {
 		out.Platforms = base.Platforms
 	}
+	if len(own.Carry) == 0 {
+		out.Carry = base.Carry
+		for j := range base.Carry {
+			out.origins[fmt.Sprintf("carry[%d]", j)] = base.Origin(fmt.Sprintf("carry[%d]", j))
+		}
+	}
 	if len(own.Kubernetes.Versions) == 0 {
 		out.Kubernetes.Versions = base.Kubernetes.Versions
 	}
@@ -212,14 +218,20 @@ func (m *merger) addComponent(base, own int) {
 func (m *merger) mergeComponents(at string, base, own int) Component {
 	b, o := m.base.Components[base], m.own.Components[own]
 	l := lists{m, at, fmt.Sprintf("components[%d]", base), fmt.Sprintf("components[%d]", own)}
+	for _, name := range o.Replace {
+		b.lists()[name]()
+	}
 	out := b
+	out.Replace = nil
 	if o.Namespace != "" {
 		out.Namespace = o.Namespace
 	}
 	if o.License != "" {
 		out.License = o.License
 	}
-	out.Optional = b.Optional || o.Optional
+	if m.own.file.doc.Has(l.own + ".optional") {
+		out.Optional = o.Optional
+	}
 	out.Needs, out.After = union(b.Needs, o.Needs), union(b.After, o.After)
 	out.Images = joinLists(l, "images", b.Images, o.Images)
 	out.Manifests = joinLists(l, "manifests", b.Manifests, o.Manifests)
@@ -233,6 +245,17 @@ func (m *merger) mergeComponents(at string, base, own int) Component {
 		func(m UpstreamManifest) string { return m.Name }, mergeUpstreamManifests)
 	l.notePatches(out.UpstreamManifests, b.UpstreamManifests, o.UpstreamManifests)
 	return out
+}
+
+// lists empties lists of a component, by name.
+func (c *Component) lists() map[string]func() {
+	return map[string]func(){
+		"needs": func() { c.Needs = nil }, "after": func() { c.After = nil },
+		"images": func() { c.Images = nil }, "charts": func() { c.Charts = nil },
+		"models": func() { c.Models = nil }, "files": func() { c.Files = nil },
+		"manifests": func() { c.Manifests = nil }, "upstreamManifests": func() { c.UpstreamManifests = nil },
+		"ready": func() { c.Ready = nil }, "allow": func() { c.Allow = nil },
+	}
 }
 
 // noteValuesFiles says where values files of merged charts were written.
@@ -451,8 +474,20 @@ type Profile struct {
 // ErrNoProfile: a profile was asked for that the stack does not have.
 var ErrNoProfile = errors.New("there is no such profile")
 
-// Cut leaves the components of the named profiles and what they need. Places in the stack
-// stay where they were.
+// Carried is what is carried of the stack: the named profiles; where none is named those that
+// the stack says, or all of it.
+func (s *Stack) Carried(profiles []string) (*Stack, error) {
+	if len(profiles) == 0 {
+		profiles = s.Carry
+	}
+	if len(profiles) == 0 {
+		return s, nil
+	}
+	return s.Cut(profiles)
+}
+
+// Cut leaves the components of the named profiles, which are those that it carries, and
+// what they need. Places in the stack stay where they were.
 func (s *Stack) Cut(profiles []string) (*Stack, error) {
 	for _, name := range profiles {
 		if !slices.Contains(s.profileNames(), name) {
@@ -461,6 +496,7 @@ func (s *Stack) Cut(profiles []string) (*Stack, error) {
 	}
 	out := *s
 	out.Components, out.origins = nil, origins{}
+	out.Carry = slices.Compact(slices.Sorted(slices.Values(profiles)))
 	out.Profiles = slices.DeleteFunc(slices.Clone(s.Profiles), func(p Profile) bool { return !slices.Contains(profiles, p.Name) })
 	holders := out.holders(s.Components)
 	var gone []string

@@ -8,6 +8,7 @@ package stack
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -39,6 +40,9 @@ type Stack struct {
 	// Profiles are parts of the stack that can be carried alone. One of the same name as in
 	// the extended stack adds components to that.
 	Profiles []Profile `yaml:"profiles,omitempty"`
+	// Carry are profiles: their components, and what those need, are carried where nobody
+	// asks for other profiles. Those of the extended stack where absent, else all.
+	Carry []string `yaml:"carry,omitempty"`
 	// Platforms are those whose images are carried: os/arch or os/arch/variant. Those of
 	// the extended stack where absent.
 	Platforms []string `yaml:"platforms,omitempty" jsonschema:"minItems=1,example=linux/amd64"`
@@ -79,6 +83,9 @@ type Kubernetes struct {
 type Component struct {
 	// Name is a DNS label, unique in the stack.
 	Name string `yaml:"name" jsonschema:"required,pattern=^[a-z0-9]([-a-z0-9]*[a-z0-9])?$,maxLength=63"`
+	// Replace are lists of this component that take the place of the extended stack's, rather
+	// than add to it.
+	Replace []string `yaml:"replace,omitempty" jsonschema:"enum=needs,enum=after,enum=images,enum=charts,enum=models,enum=files,enum=manifests,enum=upstreamManifests,enum=ready,enum=allow"`
 	// License is that of the software, as an SPDX expression.
 	License string `yaml:"license,omitempty" jsonschema:"example=Apache-2.0"`
 	// Needs are components that must be ready first.
@@ -304,6 +311,7 @@ func extendStack(doc *yamlfile.Document, own *Stack) *Stack {
 	}
 	reportRemovedNeeds(doc, own)
 	reportMisnamed(doc, base, own)
+	reportReplaced(doc, base, own)
 	if doc.Failed() {
 		return nil
 	}
@@ -319,7 +327,7 @@ func reportMisnamed(doc *yamlfile.Document, base, own *Stack) {
 			continue
 		}
 		report := func(kind string, j int, name, source string, known []string) {
-			if source == "" && name != "" && !slices.Contains(known, name) {
+			if !slices.Contains(c.Replace, kind+"s") && source == "" && name != "" && !slices.Contains(known, name) {
 				doc.Problemf(fmt.Sprintf("components[%d].%ss[%d].source", i, kind, j), "is missing: component %s of %s has no %s %q%s",
 					c.Name, own.Extends, kind, name, yamlfile.Suggest(name, known))
 			}
@@ -329,6 +337,22 @@ func reportMisnamed(doc *yamlfile.Document, base, own *Stack) {
 		}
 		for j, m := range c.Models {
 			report("model", j, m.Name, m.Source, namesOf(base.Components[k].Models, func(m Model) string { return m.Name }))
+		}
+	}
+}
+
+// reportReplaced reports lists that are to be replaced where there is none.
+func reportReplaced(doc *yamlfile.Document, base, own *Stack) {
+	for i, c := range own.Components {
+		there := slices.Contains(base.componentNames(), c.Name) && !slices.Contains(own.Remove, c.Name)
+		for j, name := range c.Replace {
+			at := fmt.Sprintf("components[%d].replace[%d]", i, j)
+			switch known := slices.Sorted(maps.Keys((&Component{}).lists())); {
+			case !slices.Contains(known, name):
+				doc.Problemf(at, "%q is not one of %s%s", name, strings.Join(known, ", "), yamlfile.Suggest(name, known))
+			case !there:
+				doc.Problemf(at, "nothing is there to replace: %s has no component %q", own.Extends, c.Name)
+			}
 		}
 	}
 }

@@ -337,6 +337,9 @@ func (d *Document) Problemf(field, format string, args ...any) {
 	d.addProblem(d.nearestNode(field), field, format, args...)
 }
 
+// Has says whether field is written in the document.
+func (d *Document) Has(field string) bool { return d.findNode(field) != nil }
+
 // Line is the line of field, or that of the nearest parent that is there; 0 for neither.
 func (d *Document) Line(field string) int {
 	if n := d.nearestNode(field); n != nil {

@@ -11,7 +11,7 @@ import (
 func (s *session) assembleLock() *lock.Lock {
 	l := &lock.Lock{
 		APIVersion: lock.APIVersion, Kind: lock.KindLock,
-		Metadata:   lock.Metadata{Name: s.stack.Metadata.Name, Version: s.stack.Metadata.Version},
+		Metadata:   lock.Metadata{Name: s.stack.Metadata.Name, Version: s.stack.Metadata.Version, Profiles: s.stack.Carry},
 		Kubernetes: lock.Kubernetes{Versions: s.stack.Kubernetes.Versions, APIVersions: s.stack.Kubernetes.APIVersions},
 	}
 	for _, p := range s.platforms {

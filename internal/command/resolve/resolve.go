@@ -149,10 +149,8 @@ func newSession(opt Options, sink event.Sink) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(opt.Profiles) > 0 {
-		if st, err = st.Cut(opt.Profiles); err != nil {
-			return nil, err
-		}
+	if st, err = st.Carried(opt.Profiles); err != nil {
+		return nil, err
 	}
 	s := &session{stack: st, output: filepath.Dir(opt.Output), workers: opt.Workers, allPlatforms: opt.AllPlatforms, withTests: opt.WithTests, agent: opt.Agent, events: sink}
 	s.renderers = helm.NewWorkers(opt.Renderer, runtime.GOMAXPROCS(0))

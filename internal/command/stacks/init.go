@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/caisson/caisson/internal/api/stack"
@@ -38,13 +37,11 @@ func Init(opt InitOptions, sink event.Sink) (Created, error) {
 	if err != nil {
 		return Created{}, err
 	}
-	cut := base
-	if len(opt.Profiles) > 0 {
-		if cut, err = base.Cut(opt.Profiles); err != nil {
-			return Created{}, err
-		}
+	cut, err := base.Carried(opt.Profiles)
+	if err != nil {
+		return Created{}, err
 	}
-	text := writeStack(opt, base, cut)
+	text := writeStack(opt, cut)
 	s, err := stack.ParseStack(opt.Output, []byte(text))
 	if err != nil {
 		return Created{}, err
@@ -56,7 +53,7 @@ func Init(opt InitOptions, sink event.Sink) (Created, error) {
 		return Created{}, err
 	}
 	out := Created{Path: opt.Output, Stack: s}
-	for _, c := range s.Components {
+	for _, c := range cut.Components {
 		out.Components = append(out.Components, c.Name)
 	}
 	sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Item: opt.Name, Message: opt.Output,
@@ -64,16 +61,13 @@ func Init(opt InitOptions, sink event.Sink) (Created, error) {
 	return out, nil
 }
 
-// writeStack is the text of a stack that extends base and has no more of it than cut.
-func writeStack(opt InitOptions, base, cut *stack.Stack) string {
+// writeStack is the text of a stack that extends another, which cut is the carried part of.
+func writeStack(opt InitOptions, cut *stack.Stack) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: caisson.dev/v1alpha1\nkind: Stack\nmetadata: {name: %s, version: %s}\n", opt.Name, opt.Version)
 	fmt.Fprintf(&b, "extends: %s # caisson stack show %s\n", opt.Extends, opt.Extends)
-	if removed := missingNames(base, cut); len(removed) > 0 {
-		fmt.Fprintf(&b, "\n# What of it is not carried.\nremove:\n")
-		for _, name := range removed {
-			fmt.Fprintf(&b, "  - %s\n", name)
-		}
+	if len(opt.Profiles) > 0 {
+		fmt.Fprintf(&b, "carry: [%s] # profiles of it, with what they need\n", strings.Join(cut.Carry, ", "))
 	}
 	example := cut.Components[0]
 	b.WriteString("\n# What differs: a component of the same name adds to the one above, and values merge as Helm's do.\n")
@@ -83,15 +77,4 @@ func writeStack(opt InitOptions, base, cut *stack.Stack) string {
 		fmt.Fprintf(&b, "#     charts:\n#       - name: %s\n#         values: {}\n", example.Charts[0].Name)
 	}
 	return b.String()
-}
-
-// missingNames lists the components of base that cut does not have.
-func missingNames(base, cut *stack.Stack) []string {
-	var out []string
-	for _, c := range base.Components {
-		if !slices.ContainsFunc(cut.Components, func(o stack.Component) bool { return o.Name == c.Name }) {
-			out = append(out, c.Name)
-		}
-	}
-	return out
 }

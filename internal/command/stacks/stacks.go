@@ -49,10 +49,8 @@ func Show(name string, profiles []string, sink event.Sink) (*stack.Stack, error)
 	if err != nil {
 		return nil, err
 	}
-	if len(profiles) > 0 {
-		if s, err = s.Cut(profiles); err != nil {
-			return nil, err
-		}
+	if s, err = s.Carried(profiles); err != nil {
+		return nil, err
 	}
 	for i := range s.Components {
 		c := &s.Components[i]

@@ -40,10 +40,13 @@ func Compare(stackFile, lockFile string, profiles []string, sink event.Sink) (Up
 		return Upgrade{}, err
 	}
 	s, err := stack.Read(stackFile)
-	if err == nil && len(profiles) > 0 {
-		s, err = s.Cut(profiles)
-	}
 	if err != nil {
+		return Upgrade{}, err
+	}
+	if len(profiles) == 0 {
+		profiles = l.Metadata.Profiles
+	}
+	if s, err = s.Carried(profiles); err != nil {
 		return Upgrade{}, err
 	}
 	out, declared := Upgrade{Stack: s, Before: l.Metadata}, declaredImages(s)
