@@ -58,6 +58,18 @@ func Stack(name string) ([]byte, bool) {
 	return text, err == nil
 }
 
+//go:embed facts/*.yaml
+var facts embed.FS
+
+// Facts returns what charts and manifests of a shipped stack were found to bring.
+func Facts(name string) ([]byte, bool) {
+	if strings.ContainsAny(name, "/.") {
+		return nil, false
+	}
+	text, err := facts.ReadFile("facts/" + name + ".yaml")
+	return text, err == nil
+}
+
 // Stacks lists the names of the shipped stacks, sorted.
 func Stacks() []string {
 	found, err := fs.Glob(shipped, "stacks/*.yaml")

@@ -1,6 +1,7 @@
 package manifests_test
 
 import (
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -11,7 +12,9 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/caisson/caisson/internal/api/imageref"
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/stack"
+	"github.com/caisson/caisson/internal/command/stacks"
 )
 
 // TestStackIsDocumented holds docs/stack.md against the stack that comes with the program.
@@ -21,13 +24,12 @@ func TestStackIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := document{stack: s, facts: readFacts(t)}
-	want := d.write()
-	for component := range d.facts.Images {
-		if !slices.ContainsFunc(s.Components, func(c stack.Component) bool { return c.Name == component }) {
-			t.Errorf("docs/stack.images.yaml speaks of component %s", component)
-		}
+	facts, err := stacks.ReadFacts("sovereign-ai")
+	if err != nil {
+		t.Fatal(err)
 	}
+	d := document{stack: s, facts: facts}
+	want := d.write()
 	if *update {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
@@ -39,22 +41,76 @@ func TestStackIsDocumented(t *testing.T) {
 	}
 }
 
-// facts are docs/stack.images.yaml.
-type facts struct {
-	Images map[string][]imageref.Ref `yaml:"images"` // by component
-	Sizes  map[string]float64        `yaml:"sizes"`  // GiB by repository
-}
-
-func readFacts(t *testing.T) (f facts) {
-	t.Helper()
-	text, err := os.ReadFile("../docs/stack.images.yaml")
-	if err == nil {
-		err = yaml.Unmarshal(text, &f)
-	}
+// TestFactsAreOfTheStack holds manifests/facts against the stack, and makes them anew of a
+// lock of the whole stack where one is named.
+func TestFactsAreOfTheStack(t *testing.T) {
+	s, err := stack.ReadShipped("sovereign-ai")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return f
+	facts, err := stacks.ReadFacts("sovereign-ai")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *lockFile != "" {
+		facts = factsOf(t, s, facts.Sizes)
+		writeFacts(t, facts)
+	}
+	for i := range s.Components {
+		c := &s.Components[i]
+		sources, err := stacks.Sources(c)
+		if got := facts.Components[c.Name].Of; err != nil || !slices.Equal(got, sources) {
+			t.Errorf("the facts of %s are of %q, the stack has %q (%v): resolve it, and run go test ./manifests -lock FILE -update", c.Name, got, sources, err)
+		}
+	}
+	if len(facts.Components) != len(s.Components) {
+		t.Errorf("the facts are of %d components, the stack has %d", len(facts.Components), len(s.Components))
+	}
+}
+
+var lockFile = flag.String("lock", "", "`LOCK` of the whole stack, of which its facts are made")
+
+// factsOf takes what components bring from a lock.
+func factsOf(t *testing.T, s *stack.Stack, sizes map[string]float64) stacks.Facts {
+	t.Helper()
+	l, err := lock.Read(*lockFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := stacks.Facts{Components: map[string]stacks.ComponentFacts{}, Sizes: sizes}
+	for i := range s.Components {
+		c := &s.Components[i]
+		sources, err := stacks.Sources(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one := stacks.ComponentFacts{Of: sources}
+		for j := range l.Items {
+			if it := &l.Items[j]; it.Kind == lock.Image && slices.Contains(it.Components, c.Name) {
+				one.Images = append(one.Images, it.Ref)
+			}
+		}
+		for _, locked := range l.Components {
+			if locked.Name == c.Name {
+				one.CRDs = locked.CRDs
+			}
+		}
+		out.Components[c.Name] = one
+	}
+	return out
+}
+
+func writeFacts(t *testing.T, facts stacks.Facts) {
+	t.Helper()
+	text, err := yaml.Marshal(facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const about = "# What charts and manifests of sovereign-ai bring, as resolve found it; go test ./manifests -lock\n" +
+		"# LOCK makes this of a lock of the whole stack. Sizes are about, and of large images alone.\n"
+	if err := os.WriteFile("facts/sovereign-ai.yaml", append([]byte(about), text...), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // smallImage is what an image without a size is taken for, in GiB.
@@ -63,7 +119,7 @@ const smallImage = 0.1
 // document writes what a stack is made of.
 type document struct {
 	stack *stack.Stack
-	facts facts
+	facts stacks.Facts
 	b     strings.Builder
 }
 
@@ -71,7 +127,7 @@ func (d *document) line(format string, args ...any) { fmt.Fprintf(&d.b, format+"
 
 func (d *document) write() string {
 	d.line("# The stack sovereign-ai %s\n", d.stack.Metadata.Version)
-	d.line("Made of `manifests/stacks/sovereign-ai.yaml` and `docs/stack.images.yaml` by `go test ./manifests -update`.")
+	d.line("Made of `manifests/stacks/sovereign-ai.yaml` and `manifests/facts/sovereign-ai.yaml` by `go test ./manifests -update`.")
 	d.line("Sizes are about what crosses the gap, compressed; a node that unpacks an image wants two to three times as")
 	d.line("much. `caisson resolve` says the exact bytes, `caisson plan` what a site's nodes have room for.\n")
 	for _, p := range d.stack.Profiles {
@@ -114,7 +170,7 @@ func (d *document) imagesOf(c *stack.Component) []imageref.Ref {
 			off[image] = runtime["enabled"] == false
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(d.facts.Images[c.Name]), func(ref imageref.Ref) bool { return off[ref.Repository()] })
+	return slices.DeleteFunc(slices.Clone(d.facts.Components[c.Name].Images), func(ref imageref.Ref) bool { return off[ref.Repository()] })
 }
 
 // versionsOf are the versions of what a component is made of.
@@ -168,12 +224,15 @@ func (d *document) writeComponent(c *stack.Component) {
 	for _, m := range c.Models {
 		d.line("- model %s at %s", m.Source, m.Revision)
 	}
-	for _, image := range d.facts.Images[c.Name] {
+	for _, image := range d.facts.Components[c.Name].Images {
 		how := ""
 		if slices.Contains(c.Images, string(image)) {
 			how = ", which no chart shows"
 		}
 		d.line("- image %s%s", image, how)
+	}
+	for _, crd := range d.facts.Components[c.Name].CRDs {
+		d.line("- definition %s: %s", crd.Name, strings.Join(crd.Served, ", "))
 	}
 	if len(c.Needs) > 0 {
 		d.line("- needs %s", strings.Join(c.Needs, ", "))

@@ -105,6 +105,26 @@ func (c *checker) checkLock() {
 	c.checkCycles()
 }
 
+// crdRule is that of names of custom resource definitions and of their versions.
+var crdRule = regexp.MustCompile(`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`)
+
+// IsCRD says whether a custom resource definition can have this name.
+func IsCRD(name string) bool { return len(name) <= 253 && crdRule.MatchString(name) }
+
+func (c *checker) checkCRDs(at string, list []CRD) {
+	names := make([]string, len(list))
+	for i, d := range list {
+		names[i] = d.Name
+		for _, name := range append([]string{d.Name, d.Stored}, d.Served...) {
+			if name != "" && !IsCRD(name) || d.Name == "" {
+				c.problem(fmt.Sprintf("%s[%d]", at, i), "%q is not the name of a definition or version", name)
+			}
+		}
+		sortedNames(c, fmt.Sprintf("%s[%d].served", at, i), d.Served)
+	}
+	sortedNames(c, at, names)
+}
+
 // checkChecks wants each about an item of the lock, in order and none twice.
 func (c *checker) checkChecks() {
 	if len(c.l.Checks) > maxChecks {
@@ -191,6 +211,7 @@ func (c *checker) checkComponent(at string, comp *Component) {
 	for i, ref := range comp.Items {
 		c.checkMembership(fmt.Sprintf("%s.items[%d]", at, i), ref, comp.Name, "")
 	}
+	c.checkCRDs(at+".crds", comp.CRDs)
 	for i, r := range comp.Ready {
 		p := fmt.Sprintf("%s.ready[%d]", at, i)
 		c.checkText(p+".kind", r.Kind, true)

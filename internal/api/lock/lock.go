@@ -61,6 +61,7 @@ type Component struct {
 	Releases  []Release      `yaml:"releases,omitempty"`  // in the stack's order
 	Manifests []imageref.Ref `yaml:"manifests,omitempty"` // item refs, in the stack's order
 	Items     []imageref.Ref `yaml:"items,omitempty"`     // refs of its other items, sorted
+	CRDs      []CRD          `yaml:"crds,omitempty"`      // that its charts and manifests bring, sorted by name
 	Ready     []Condition    `yaml:"ready,omitempty"`
 	Allow     []Allow        `yaml:"allow,omitempty"` // in the stack's order
 }
@@ -78,6 +79,13 @@ type Release struct {
 	Chart  imageref.Ref   `yaml:"chart"`            // item ref
 	Values map[string]any `yaml:"values,omitempty"` // values files and values, merged
 	Facts  []string       `yaml:"facts,omitempty"`  // of the site, that the chart is told as values; sorted
+}
+
+// CRD is a custom resource definition.
+type CRD struct {
+	Name   string   `yaml:"name"`                  // queues.example.com
+	Served []string `yaml:"served,flow,omitempty"` // versions that clients can use, sorted
+	Stored string   `yaml:"stored,omitempty"`      // the version in which objects are kept
 }
 
 // Condition is one thing that must hold before a component counts as ready.

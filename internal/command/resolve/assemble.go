@@ -44,6 +44,9 @@ func (s *session) lockComponent(i int, items []lock.Item) lock.Component {
 			c.Items = append(c.Items, it.Ref)
 		}
 	}
+	for _, name := range sortedKeys(s.found.crds[comp.Name]) {
+		c.CRDs = append(c.CRDs, s.found.crds[comp.Name][name])
+	}
 	for _, r := range comp.Ready {
 		c.Ready = append(c.Ready, lockCondition(r))
 	}

@@ -22,7 +22,8 @@ type collection struct {
 	releases map[[2]int]lock.Release // by component and chart
 	listed   map[[2]int]imageref.Ref // manifests, then those of upstreams: item reference by component and position
 	suspects []suspect
-	guesses  map[imageref.Ref]bool // normalised references put together from fields, that do not exist
+	crds     map[string]map[string]lock.CRD // by component and name
+	guesses  map[imageref.Ref]bool          // normalised references put together from fields, that do not exist
 	linted   map[string][]lint.Finding
 	seen     map[lintKey]int
 	clashes  []imageref.Ref // references that two different items would have
@@ -89,6 +90,33 @@ func (c *collection) addImage(ref imageref.Ref, component, by string, at stackFi
 	w.by[by] = true
 	w.certain = w.certain || certain
 }
+
+// addDefinitions notes the custom resource definitions among sites. Where two renderings
+// bring one, its versions are those of both.
+func (c *collection) addDefinitions(component string, sites []document.Site) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range sites {
+		if s.What != document.Definition || !lock.IsCRD(s.Name) {
+			continue
+		}
+		if c.crds == nil {
+			c.crds = map[string]map[string]lock.CRD{}
+		}
+		if c.crds[component] == nil {
+			c.crds[component] = map[string]lock.CRD{}
+		}
+		served := slices.DeleteFunc(slices.Concat(c.crds[component][s.Name].Served, s.Served), isNoVersion)
+		slices.Sort(served)
+		crd := lock.CRD{Name: s.Name, Served: slices.Compact(served)}
+		if !isNoVersion(s.Stored) {
+			crd.Stored = s.Stored
+		}
+		c.crds[component][s.Name] = crd
+	}
+}
+
+func isNoVersion(name string) bool { return !lock.IsCRD(name) }
 
 func (c *collection) addSuspect(x suspect) {
 	c.mu.Lock()

@@ -44,6 +44,7 @@ func (s *session) discoverImages(docs []document.Document, component, by string,
 		return
 	}
 	s.found.lint(component, lint.Check(sites))
+	s.found.addDefinitions(component, sites)
 	for _, f := range document.Images(sites) {
 		certain := f.Certainty == document.Certain
 		if !certain {

@@ -24,6 +24,7 @@ type Upgrade struct {
 	Before         lock.Metadata
 	Added, Removed []string // components
 	Changed        []ComponentUpgrade
+	Known          bool // images and definitions of other charts are among the changes, as shipped stacks have them
 }
 
 // ComponentUpgrade is what changes in one component, in sentences.
@@ -50,6 +51,10 @@ func Compare(stackFile, lockFile string, profiles []string, sink event.Sink) (Up
 		return Upgrade{}, err
 	}
 	out, declared := Upgrade{Stack: s, Before: l.Metadata}, declaredImages(s)
+	shipped, err := readKnown()
+	if err != nil {
+		return Upgrade{}, err
+	}
 	for i := range s.Components {
 		c := &s.Components[i]
 		former := slices.IndexFunc(l.Components, func(o lock.Component) bool { return o.Name == c.Name })
@@ -57,10 +62,19 @@ func Compare(stackFile, lockFile string, profiles []string, sink event.Sink) (Up
 			out.Added = append(out.Added, c.Name)
 			continue
 		}
-		changes, err := compareComponent(c, l, &l.Components[former], declared)
+		changes, err := compareComponent(c, l, &l.Components[former])
 		if err != nil {
 			return Upgrade{}, err
 		}
+		more, found, err := shipped.compareKnown(c, l, &l.Components[former])
+		if err != nil {
+			return Upgrade{}, err
+		}
+		out.Known = out.Known || found
+		if !found {
+			more = compareImages(c, l, declared)
+		}
+		changes = append(changes, more...)
 		if len(changes) > 0 {
 			out.Changed = append(out.Changed, ComponentUpgrade{c.Name, changes})
 		}
@@ -87,9 +101,8 @@ func (u Upgrade) emit(sink event.Sink) {
 	}
 }
 
-// compareComponent compares a component of a stack, which declares these images, with a
-// lock's.
-func compareComponent(c *stack.Component, l *lock.Lock, former *lock.Component, declared map[imageref.Ref]bool) ([]string, error) {
+// compareComponent compares a component of a stack with a lock's, but for its images.
+func compareComponent(c *stack.Component, l *lock.Lock, former *lock.Component) ([]string, error) {
 	var out []string
 	add := func(what, before, now string) {
 		if before != now {
@@ -117,8 +130,7 @@ func compareComponent(c *stack.Component, l *lock.Lock, former *lock.Component, 
 	}
 	out = append(out, compareManifests(c, l, former)...)
 	out = append(out, compareModels(c, l)...)
-	out = append(out, compareFiles(c, l)...)
-	return append(out, compareImages(c, l, declared)...), nil
+	return append(out, compareFiles(c, l)...), nil
 }
 
 // compareRelease compares a chart of a component with the release of that name in a lock.

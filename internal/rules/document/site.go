@@ -20,6 +20,7 @@ const (
 	Pods                       // the specification of pods
 	Setting                    // a key, variable or flag with a value that may make a program call out
 	HubAddress                 // the address of a model or of data at a hub: hf://OWNER/NAME
+	Definition                 // a custom resource definition
 )
 
 // Certainty says how sure it is that an Image or a Spread names an image.
@@ -57,7 +58,9 @@ type Site struct {
 	Manifest bool // in a plain manifest: no chart's values change it
 
 	Text     string         // of a Script, an Address, a Setting or a HubAddress
-	Name     string         // of a Setting
+	Name     string         // of a Setting and a Definition
+	Served   []string       // of a Definition: its versions that clients can use, as written
+	Stored   string         // of a Definition: the version in which objects are kept
 	Group    string         // of a Setting: the key above it, or the section of its file
 	Language Language       // of a Script
 	Reader   string         // of an Address: who reads it

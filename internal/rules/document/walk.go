@@ -184,6 +184,7 @@ var (
 
 func (w *walker) walkMapping(m mapping, at *position) error {
 	if at.object && m.isDefinition() {
+		w.listDefinition(m, at)
 		return nil
 	}
 	outer, files := w.quiet, at.files

@@ -107,6 +107,10 @@ func StackUpgraded(u stacks.Upgrade, file string) (p output.Page) {
 			addText(&p, "    ", "%s", change)
 		}
 	}
+	if u.Known {
+		p.Say("  images and definitions of other charts: as the stack that comes with caisson has")
+		p.Say("  them; resolve finds those of your values")
+	}
 	if len(u.Added)+len(u.Removed)+len(u.Changed) == 0 {
 		p.Say("  nothing changes: charts and their values, images, models, files, order, licences")
 		p.Say("  what a chart of the same version brings is the same; of a new one resolve shows it")
