@@ -47,6 +47,7 @@ type Bundle struct {
 	Verified  bool          `json:"verified"` // signed by a key that was given, and about this head
 	Keys      []string      `json:"keys,omitempty"`
 	Signers   []Signer      `json:"signers"`
+	Profiles  []string      `json:"profiles,omitempty"` // of the stack, that alone are here
 	Platforms []string      `json:"platforms"`
 	Parts     []string      `json:"components"` // names, in the stack's order
 	HeadSize  int64         `json:"headSize"`
@@ -178,8 +179,8 @@ func summarizeHead(h *cargo.Head) (Bundle, error) {
 	return Bundle{
 		Name: h.Name(), Version: h.Version(), Head: h.Files().Head,
 		Index: h.IndexDigest(), Lock: h.LockDigest(),
-		Signers:   listSigners(h.Claims()),
-		Platforms: l.Platforms, HeadSize: h.HeadSize(),
+		Signers:  listSigners(h.Claims()),
+		Profiles: l.Metadata.Profiles, Platforms: l.Platforms, HeadSize: h.HeadSize(),
 		Payload: table.ContentSize(), Stream: table.StreamSize(), Blobs: table.Len(),
 		Parts: componentNames(l.Components), Volumes: countVolumes(h), SBOM: hasSBOM(h), Items: listItems(h, l),
 	}, nil

@@ -64,12 +64,20 @@ func (s *Selection) unknownChoices() []event.Finding {
 		if !have[name] {
 			found = append(found, event.Finding{
 				Severity: event.Error, Code: event.CodeUnknownComponent, Item: name,
-				What: fmt.Sprintf("the site file speaks of component %s, which stack %s does not have", name, s.lock.Metadata.Name),
+				What: fmt.Sprintf("the site file speaks of component %s, which stack %s does not have%s", name, s.lock.Metadata.Name, ofProfiles(s.lock)),
 				Hint: "correct or remove components." + name + " in the site file",
 			})
 		}
 	}
 	return found
+}
+
+// ofProfiles says which profiles of its stack a lock holds alone.
+func ofProfiles(l *lock.Lock) string {
+	if len(l.Metadata.Profiles) == 0 {
+		return ""
+	}
+	return " in its profiles " + strings.Join(l.Metadata.Profiles, ", ") + ", which alone are in the bundle"
 }
 
 func (s *Selection) enabledComponents(found *[]event.Finding) map[string]bool {

@@ -28,6 +28,9 @@ import (
 func Resolved(r resolve.Result) (p output.Page) {
 	p.Line(output.Say("%s: %s %s, ", r.Path, r.Lock.Metadata.Name, r.Lock.Metadata.Version),
 		output.Name(bytesize.Text(r.Payload)), output.Say(" to carry"))
+	if profiles := r.Lock.Metadata.Profiles; len(profiles) > 0 {
+		addText(&p, "  ", "of its profiles, %s alone", strings.Join(profiles, ", "))
+	}
 	var rows [][]string
 	for _, k := range lock.Kinds() {
 		switch n := r.Counts[k.Kind]; {
@@ -192,6 +195,7 @@ func addBundle(p *output.Page, b inspect.Bundle, keyGiven bool) {
 	p.Line(output.Say("  "), trustOf(b, keyGiven))
 	p.Add(output.Facts{
 		{Label: "version", Value: b.Version},
+		{Label: "profiles", Value: output.Clean(strings.Join(b.Profiles, ", "))},
 		{Label: "index", Value: hexOf(b.Index)},
 		{Label: "platforms", Value: strings.Join(b.Platforms, ", ")},
 		{Label: "payload", Value: fmt.Sprintf("%s in %s", bytesize.Text(b.Payload), output.Count(b.Blobs, "blob"))},
