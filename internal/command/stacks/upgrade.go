@@ -50,11 +50,12 @@ func Compare(stackFile, lockFile string, profiles []string, sink event.Sink) (Up
 	if s, err = s.Carried(profiles); err != nil {
 		return Upgrade{}, err
 	}
-	out, declared := Upgrade{Stack: s, Before: l.Metadata}, declaredImages(s)
+	out := Upgrade{Stack: s, Before: l.Metadata}
 	shipped, err := readKnown()
 	if err != nil {
 		return Upgrade{}, err
 	}
+	comparison := comparison{lock: l, declared: declaredImages(s), shipped: shipped}
 	for i := range s.Components {
 		c := &s.Components[i]
 		former := slices.IndexFunc(l.Components, func(o lock.Component) bool { return o.Name == c.Name })
@@ -62,19 +63,11 @@ func Compare(stackFile, lockFile string, profiles []string, sink event.Sink) (Up
 			out.Added = append(out.Added, c.Name)
 			continue
 		}
-		changes, err := compareComponent(c, l, &l.Components[former])
+		changes, known, err := comparison.compareComponent(c, &l.Components[former])
 		if err != nil {
 			return Upgrade{}, err
 		}
-		more, found, err := shipped.compareKnown(c, l, &l.Components[former])
-		if err != nil {
-			return Upgrade{}, err
-		}
-		out.Known = out.Known || found
-		if !found {
-			more = compareImages(c, l, declared)
-		}
-		changes = append(changes, more...)
+		out.Known = out.Known || known
 		if len(changes) > 0 {
 			out.Changed = append(out.Changed, ComponentUpgrade{c.Name, changes})
 		}
@@ -101,8 +94,32 @@ func (u Upgrade) emit(sink event.Sink) {
 	}
 }
 
-// compareComponent compares a component of a stack with a lock's, but for its images.
-func compareComponent(c *stack.Component, l *lock.Lock, former *lock.Component) ([]string, error) {
+// comparison is of a stack with a lock.
+type comparison struct {
+	lock     *lock.Lock
+	declared map[imageref.Ref]bool // images of the stack
+	shipped  known
+}
+
+// compareComponent compares a component of the stack with the lock's. known: what other
+// charts bring is among the changes.
+func (k *comparison) compareComponent(c *stack.Component, former *lock.Component) (changes []string, known bool, err error) {
+	changes, err = compareDeclared(c, k.lock, former)
+	if err != nil {
+		return nil, false, err
+	}
+	more, known, err := k.shipped.compareKnown(c, k.lock, former)
+	if err != nil {
+		return nil, false, err
+	}
+	if !known {
+		more = compareImages(c, k.lock, k.declared)
+	}
+	return append(changes, more...), known, nil
+}
+
+// compareDeclared compares all that a component says but its images.
+func compareDeclared(c *stack.Component, l *lock.Lock, former *lock.Component) ([]string, error) {
 	var out []string
 	add := func(what, before, now string) {
 		if before != now {
