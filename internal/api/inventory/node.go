@@ -136,6 +136,8 @@ type Resource struct {
 	Capacity int64 `yaml:"capacity" json:"capacity"`
 	// Allocatable is what pods can have of it.
 	Allocatable int64 `yaml:"allocatable" json:"allocatable"`
+	// Shared is how many pods take turns on each GPU or part, where labels say so.
+	Shared int `yaml:"shared,omitempty" json:"shared,omitempty"`
 }
 
 // Physical lists the GPUs that are no virtual functions.

@@ -138,7 +138,8 @@ func (k *kindMaker) join(here Kind) {
 // kindsOf are those that the like GPUs g of a node come to.
 func (k *kindMaker) kindsOf(n inventory.Node, g inventory.GPU, v Vendor, got Assigned) []Kind {
 	whole := Kind{
-		Vendor: strings.ToLower(v.Name), Product: k.productOf(n, g), MemoryGiB: g.MemoryGiB, NodeLabels: k.labelsOf(n, g, v),
+		Vendor: strings.ToLower(v.Name), Product: k.productOf(n, g), MemoryGiB: g.MemoryGiB,
+		NodeLabels: k.labelsOf(n, g, v, got),
 	}
 	if v.Offer == nil || !k.operator || got == nothing && isOffered(n, v) {
 		return k.offeredKinds(n, g, v, whole)
@@ -153,7 +154,7 @@ func (k *kindMaker) kindsOf(n inventory.Node, g inventory.GPU, v Vendor, got Ass
 		part := whole
 		part.Profile, part.NodeLabels = profile, maps.Clone(whole.NodeLabels)
 		_, part.MemoryGiB = profileSize(profile)
-		part.Resource, part.Count = MIGResource(profile), int64(parts[profile]*g.Count)
+		part.Resource, part.Count = MIGResource(profile), k.countParts(n, g, profile, parts[profile])
 		if k.policy.MIG.EffectiveStrategy() == site.MIGSingle {
 			part.Resource = site.WholeGPU
 			suffixLabel(part.NodeLabels, "-MIG-"+strings.ReplaceAll(profile, "+", "."))
@@ -161,6 +162,19 @@ func (k *kindMaker) kindsOf(n inventory.Node, g inventory.GPU, v Vendor, got Ass
 		out = append(out, k.share(part, got))
 	}
 	return out
+}
+
+// countParts is how many parts of a profile a node comes to have. Where it is cut so
+// already, and nobody can see how many GPUs that took, its status says.
+func (k *kindMaker) countParts(n inventory.Node, g inventory.GPU, profile string, each int) int64 {
+	if _, now := splitProduct(n.Product); now == profile {
+		for _, r := range n.Resources {
+			if r.Name == site.WholeGPU && r.Allocatable > 0 {
+				return r.Allocatable / int64(max(r.Shared, 1))
+			}
+		}
+	}
+	return int64(each * g.Count)
 }
 
 // isOffered says whether a device plugin offers anything of a vendor already.
@@ -177,12 +191,12 @@ func (k *kindMaker) offeredKinds(n inventory.Node, g inventory.GPU, v Vendor, wh
 			continue
 		}
 		kind := whole
-		kind.Resource, kind.Count, kind.offered = r.Name, r.Allocatable, true
-		if parts := v.Resources.Parts; parts != "" && strings.HasPrefix(r.Name, parts) {
-			kind.Profile = strings.TrimPrefix(r.Name, parts)
+		kind.Resource, kind.Count, kind.Shared, kind.offered = r.Name, r.Allocatable, r.Shared, true
+		if kind.Profile = profileOffered(n, v, r.Name); kind.Profile != "" {
 			_, kind.MemoryGiB = profileSize(kind.Profile)
 		}
-		if times := r.Allocatable / int64(max(g.Count, 1)); kind.Profile == "" && g.Count > 0 && times > 1 {
+		times := r.Allocatable / int64(max(g.Count, 1))
+		if kind.Shared == 0 && kind.Profile == "" && g.Count > 0 && times > 1 {
 			kind.Shared = int(times)
 		}
 		out = append(out, named(kind))
@@ -192,6 +206,19 @@ func (k *kindMaker) offeredKinds(n inventory.Node, g inventory.GPU, v Vendor, wh
 		out = append(out, named(whole))
 	}
 	return out
+}
+
+// profileOffered is the profile of the parts that a resource of a node stands for; empty
+// where it stands for whole GPUs. With one profile for all, only the product's label tells.
+func profileOffered(n inventory.Node, v Vendor, resource string) string {
+	if parts := v.Resources.Parts; parts != "" && strings.HasPrefix(resource, parts) {
+		return readProfile(strings.TrimSuffix(strings.TrimPrefix(resource, parts), sharedSuffix))
+	}
+	if v.ID != NVIDIA {
+		return ""
+	}
+	_, profile := splitProduct(n.Product)
+	return profile
 }
 
 // countOf is how many GPUs there are: as was read, or else as the node offers.
@@ -257,26 +284,18 @@ func (k *kindMaker) productOf(n inventory.Node, g inventory.GPU) string {
 }
 
 // labelsOf are the labels that choose the nodes with a GPU: what GPU feature discovery
-// will write where the operator brings it, and else what is there.
-func (k *kindMaker) labelsOf(n inventory.Node, g inventory.GPU, v Vendor) map[string]string {
-	if v.ID == NVIDIA && k.operator {
-		if d, ok := k.catalogue.Device(g.Vendor, g.Device); !ok && n.Product == "" || ok && len(d.Names) != 1 && n.Product == "" {
+// will write where the policy changes a node, or where the operator is new there; else
+// what is there.
+func (k *kindMaker) labelsOf(n inventory.Node, g inventory.GPU, v Vendor, got Assigned) map[string]string {
+	if v.ID == NVIDIA && k.operator && (got != nothing || n.Product == "") {
+		product, _ := splitProduct(n.Product)
+		if d, ok := k.catalogue.Device(g.Vendor, g.Device); product == "" && (!ok || len(d.Names) != 1) {
 			return nil
 		}
-		product := k.productOf(n, g)
-		if n.Product != "" {
-			product = baseProduct(n.Product)
-		}
-		return map[string]string{labelNVIDIAProduct: product}
+		return map[string]string{labelNVIDIAProduct: cmp.Or(product, k.productOf(n, g))}
 	}
 	if v.ProductLabel == "" || n.Product == "" {
 		return nil
 	}
 	return map[string]string{v.ProductLabel: n.Product}
-}
-
-// baseProduct takes off what GPU feature discovery adds for MIG and sharing.
-func baseProduct(label string) string {
-	label, _, _ = strings.Cut(label, "-MIG-")
-	return strings.TrimSuffix(label, "-SHARED")
 }

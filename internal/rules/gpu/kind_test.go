@@ -2,6 +2,7 @@ package gpu
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -94,16 +95,126 @@ func TestKinds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var got []string
-		for _, k := range c.Kinds(tc.nodes, tc.policy, tc.assigned, tc.operator) {
-			text := fmt.Sprintf("%s: %d %s of %d GiB on %d, at most %d, %v", k.Name, k.Count, k.Resource, k.MemoryGiB, k.Nodes, k.PerNode, k.NodeLabels)
-			if k.Shared > 0 {
-				text += fmt.Sprintf(" shared %d", k.Shared)
-			}
-			got = append(got, text)
-		}
-		if !slices.Equal(got, tc.want) {
+		if got := wordsOf(c.Kinds(tc.nodes, tc.policy, tc.assigned, tc.operator)); !slices.Equal(got, tc.want) {
 			t.Errorf("%s:\n%q, want\n%q", name, got, tc.want)
 		}
 	}
+}
+
+// What nodes are labelled and offer where the vendors' operators have long been at work,
+// by the sources of GPU feature discovery and of AMD's node labeller.
+func TestKindsOfNodesAtWork(t *testing.T) {
+	h100 := map[string]string{
+		"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3", "nvidia.com/gpu.count": "8", "nvidia.com/gpu.memory": "81559", "nvidia.com/gpu.replicas": "1",
+		"nvidia.com/gpu.compute.major": "9", "nvidia.com/gpu.compute.minor": "0", "nvidia.com/gpu.family": "hopper",
+		"nvidia.com/mig.capable": "true", "nvidia.com/mig.strategy": "single",
+	}
+	whole := atWork("h1", h100, nil, offering("nvidia.com/gpu", 8, 8))
+	single := atWork("h2", h100, map[string]string{
+		"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", "nvidia.com/gpu.count": "56", "nvidia.com/gpu.memory": "9984", "nvidia.com/gpu.slices.gi": "1",
+	}, offering("nvidia.com/gpu", 56, 56))
+	few := atWork("h3", h100, map[string]string{
+		"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", "nvidia.com/gpu.count": "24", "nvidia.com/gpu.memory": "9984",
+	}, offering("nvidia.com/gpu", 24, 24))
+	mixed := atWork("h4", h100, map[string]string{
+		"nvidia.com/gpu.replicas": "0", "nvidia.com/mig.strategy": "mixed",
+		"nvidia.com/mig-1g.10gb.count": "16", "nvidia.com/mig-1g.10gb.product": "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", "nvidia.com/mig-1g.10gb.memory": "9984", "nvidia.com/mig-1g.10gb.replicas": "1",
+		"nvidia.com/mig-3g.40gb.count": "8", "nvidia.com/mig-3g.40gb.product": "NVIDIA-H100-80GB-HBM3-MIG-3g.40gb-SHARED", "nvidia.com/mig-3g.40gb.memory": "40320", "nvidia.com/mig-3g.40gb.replicas": "2",
+	}, offering("nvidia.com/mig-1g.10gb", 16, 16), offering("nvidia.com/mig-3g.40gb", 16, 16))
+	invalid := atWork("h5", h100, map[string]string{
+		"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3-MIG-INVALID", "nvidia.com/gpu.count": "0", "nvidia.com/gpu.memory": "0", "nvidia.com/gpu.replicas": "0",
+	})
+	t4 := map[string]string{
+		"nvidia.com/gpu.product": "Tesla-T4-SHARED", "nvidia.com/gpu.count": "4", "nvidia.com/gpu.memory": "15360", "nvidia.com/gpu.replicas": "4",
+		"nvidia.com/gpu.compute.major": "7", "nvidia.com/gpu.compute.minor": "5", "nvidia.com/gpu.sharing-strategy": "time-slicing",
+	}
+	shared := atWork("t1", t4, nil, offering("nvidia.com/gpu", 16, 16))
+	renamed := atWork("t2", t4, map[string]string{"nvidia.com/gpu.product": "Tesla-T4"}, offering("nvidia.com/gpu.shared", 16, 16))
+	a30 := atWork("s1", h100, map[string]string{
+		"nvidia.com/gpu.product": "NVIDIA-A30-MIG-1g.6gb-SHARED", "nvidia.com/gpu.count": "16", "nvidia.com/gpu.memory": "5952", "nvidia.com/gpu.replicas": "2", "nvidia.com/gpu.compute.major": "8", "nvidia.com/gpu.family": "ampere",
+	}, offering("nvidia.com/gpu", 32, 32))
+	mi300x := atWork("a1", map[string]string{
+		nfd + "amd-gpu": "true", "amd.com/gpu.device-id": "74a1", "amd.com/gpu.product-name": "AMD_Instinct_MI300X_OAM", "amd.com/gpu.vram": "192G", "amd.com/gpu.family": "AI",
+	}, nil, offering("amd.com/gpu", 8, 8))
+	const (
+		wholeH100  = "nvidia-h100-80gb-hbm3: 8 nvidia.com/gpu of 80 GiB on 1, at most 8, map[nvidia.com/gpu.product:NVIDIA-H100-80GB-HBM3]"
+		slicedH100 = "nvidia-h100-80gb-hbm3-mig-1g-10gb: 56 nvidia.com/gpu of 10 GiB on 1, at most 56, map[nvidia.com/gpu.product:NVIDIA-H100-80GB-HBM3-MIG-1g.10gb]"
+		mi300      = "amd-instinct-mi300x: 8 amd.com/gpu of 192 GiB on 1, at most 8, map[amd.com/gpu.product-name:AMD_Instinct_MI300X_OAM]"
+	)
+	seven := site.Policy{MIG: site.MIGPolicy{Layouts: []site.Layout{{Nodes: []string{"h2"}, Profiles: map[string]int{"1g.10gb": 7}}}}}
+	three := site.Policy{MIG: site.MIGPolicy{Layouts: []site.Layout{{Nodes: []string{"h3"}, Profiles: map[string]int{"1g.10gb": 3}}}}}
+	halves := site.Policy{MIG: site.MIGPolicy{Layouts: []site.Layout{{Nodes: []string{"h2"}, Profiles: map[string]int{"3g.40gb": 2}}}}}
+	for name, tc := range map[string]struct {
+		nodes    []Observed
+		policy   site.Policy
+		assigned map[string]Assigned
+		want     []string
+	}{
+		"whole beside cut, one strategy":     {nodes: []Observed{whole, single, mi300x}, want: []string{mi300, wholeH100, slicedH100}},
+		"the policy's own cut, planned anew": {nodes: []Observed{whole, single}, policy: seven, assigned: map[string]Assigned{"h2": {0, -1}}, want: []string{wholeH100, slicedH100}},
+		"a cut that leaves some of each GPU": {
+			nodes: []Observed{few}, policy: three, assigned: map[string]Assigned{"h3": {0, -1}},
+			want: []string{"nvidia-h100-80gb-hbm3-mig-1g-10gb: 24 nvidia.com/gpu of 10 GiB on 1, at most 24, map[nvidia.com/gpu.product:NVIDIA-H100-80GB-HBM3-MIG-1g.10gb]"},
+		},
+		"cut otherwise than now": {
+			nodes: []Observed{single}, policy: halves, assigned: map[string]Assigned{"h2": {0, -1}},
+			want: []string{"nvidia-h100-80gb-hbm3-mig-3g-40gb: 16 nvidia.com/gpu of 40 GiB on 1, at most 16, map[nvidia.com/gpu.product:NVIDIA-H100-80GB-HBM3-MIG-3g.40gb]"},
+		},
+		"parts of two kinds, one of them shared": {
+			nodes: []Observed{mixed},
+			want: []string{
+				"nvidia-h100-80gb-hbm3-mig-1g-10gb: 16 nvidia.com/mig-1g.10gb of 10 GiB on 1, at most 16, map[nvidia.com/gpu.product:NVIDIA-H100-80GB-HBM3]",
+				"nvidia-h100-80gb-hbm3-mig-3g-40gb-shared: 16 nvidia.com/mig-3g.40gb of 40 GiB on 1, at most 16, map[nvidia.com/gpu.product:NVIDIA-H100-80GB-HBM3] shared 2",
+			},
+		},
+		"shared by time": {
+			nodes: []Observed{shared},
+			want:  []string{"nvidia-tesla-t4-shared: 16 nvidia.com/gpu of 15 GiB on 1, at most 16, map[nvidia.com/gpu.product:Tesla-T4-SHARED] shared 4"},
+		},
+		"shared under another name": {
+			nodes: []Observed{renamed},
+			want:  []string{"nvidia-tesla-t4-shared: 16 nvidia.com/gpu.shared of 15 GiB on 1, at most 16, map[nvidia.com/gpu.product:Tesla-T4] shared 4"},
+		},
+		"cut and shared": {
+			nodes: []Observed{a30},
+			want:  []string{"nvidia-a30-mig-1g-6gb-shared: 32 nvidia.com/gpu of 6 GiB on 1, at most 32, map[nvidia.com/gpu.product:NVIDIA-A30-MIG-1g.6gb-SHARED] shared 2"},
+		},
+		"cut in a way that the strategy does not allow": {nodes: []Observed{invalid}},
+	} {
+		for _, operator := range []bool{true, false} {
+			if !operator && len(tc.assigned) > 0 {
+				continue
+			}
+			c := readCatalogue(t)
+			var nodes []inventory.Node
+			for _, o := range tc.nodes {
+				n, found := FromCluster(c, o)
+				if len(found) > 0 {
+					t.Errorf("%s: %+v", name, found)
+				}
+				nodes = append(nodes, n)
+			}
+			if got := wordsOf(c.Kinds(nodes, tc.policy, tc.assigned, operator)); !slices.Equal(got, tc.want) {
+				t.Errorf("%s, operator %v:\n%q, want\n%q", name, operator, got, tc.want)
+			}
+		}
+	}
+}
+
+// atWork is a node with labels, of which some are otherwise.
+func atWork(name string, labels, but map[string]string, offers ...inventory.Resource) Observed {
+	o := Observed{Name: name, Labels: maps.Clone(labels), Resources: offers, Arch: "amd64"}
+	maps.Copy(o.Labels, but)
+	return o
+}
+
+func wordsOf(kinds []Kind) (out []string) {
+	for _, k := range kinds {
+		text := fmt.Sprintf("%s: %d %s of %d GiB on %d, at most %d, %v", k.Name, k.Count, k.Resource, k.MemoryGiB, k.Nodes, k.PerNode, k.NodeLabels)
+		if k.Shared > 0 {
+			text += fmt.Sprintf(" shared %d", k.Shared)
+		}
+		out = append(out, text)
+	}
+	return out
 }

@@ -96,11 +96,21 @@ func (o Observed) nodeResources() []inventory.Resource {
 	for _, r := range o.Resources {
 		begins := func(prefix string) bool { return strings.HasPrefix(r.Name, prefix) }
 		if r.Capacity > 0 && slices.ContainsFunc(prefixes, begins) {
+			r.Shared = o.countTurns(r.Name)
 			out = append(out, r)
 		}
 	}
 	slices.SortFunc(out, func(a, b inventory.Resource) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// countTurns is how many pods take turns on what a resource stands for, as GPU feature
+// discovery says; 0 where none do.
+func (o Observed) countTurns(resource string) int {
+	if n := o.number(strings.TrimSuffix(resource, sharedSuffix) + ".replicas"); n > 1 {
+		return n
+	}
+	return 0
 }
 
 // capacity adds what the node has of some resources.

@@ -15,6 +15,10 @@ const NVIDIA = "10de"
 // partResource begins the resources of parts of a GPU, with site.MIGMixed.
 const partResource = "nvidia.com/mig-"
 
+// sharedSuffix ends the name of a resource that the device plugin renames because pods
+// share it by time.
+const sharedSuffix = ".shared"
+
 // Labels of GPU feature discovery.
 const (
 	labelNVIDIAProduct = "nvidia.com/gpu.product"
@@ -61,7 +65,7 @@ func nvidia() Vendor {
 
 func nvidiaResources() Resources {
 	return Resources{
-		Prefix: "nvidia.com/", Whole: []string{site.WholeGPU}, Shared: []string{site.WholeGPU + ".shared"},
+		Prefix: "nvidia.com/", Whole: []string{site.WholeGPU}, Shared: []string{site.WholeGPU + sharedSuffix},
 		Parts: partResource, PerNode: site.WholeGPU,
 	}
 }
@@ -105,21 +109,53 @@ func nvidiaByLabels(c *Catalogue, o Observed) []inventory.GPU {
 	return nil
 }
 
-// nvidiaDiscovered is the GPU that GPU feature discovery names.
-func nvidiaDiscovered(c *Catalogue, o Observed, product string) inventory.GPU {
-	product, _, _ = strings.Cut(product, "-MIG-")
+// nvidiaDiscovered is the GPU that GPU feature discovery names. Where all GPUs of a node
+// are cut alike, it counts and measures the parts.
+func nvidiaDiscovered(c *Catalogue, o Observed, label string) inventory.GPU {
+	product, profile := splitProduct(label)
 	g := inventory.GPU{
-		Vendor: NVIDIA, Product: strings.ReplaceAll(strings.TrimSuffix(product, "-SHARED"), "-", " "),
+		Vendor: NVIDIA, Product: strings.ReplaceAll(product, "-", " "),
 		Count: o.number(labelNVIDIACount), MIG: o.Labels["nvidia.com/mig.capable"] == "true",
 	}
-	if mib, err := strconv.Atoi(o.Labels["nvidia.com/gpu.memory"]); err == nil && mib > 0 && mib < 16<<20 {
+	mib, err := strconv.Atoi(o.Labels["nvidia.com/gpu.memory"])
+	if err == nil && profile == "" && mib > 0 && mib < 16<<20 {
 		g.MemoryGiB = (mib + 512) / 1024
 	}
 	if major := o.Labels["nvidia.com/gpu.compute.major"]; major != "" {
 		g.Compute = inventory.TagWord(major + "." + o.Labels["nvidia.com/gpu.compute.minor"])
 		g.Architecture = architectureOf(g.Compute)
 	}
-	return c.completeByName(g)
+	g = c.completeByName(g)
+	if profile != "" {
+		g.Count = c.countCut(g, profile)
+	}
+	return g
+}
+
+// splitProduct takes off the product's label what GPU feature discovery adds: the profile
+// of parts that all GPUs are cut into, and that pods share them by time.
+func splitProduct(label string) (product, profile string) {
+	product, profile, _ = strings.Cut(strings.TrimSuffix(label, "-SHARED"), "-MIG-")
+	return product, readProfile(profile)
+}
+
+// readProfile gives a profile the plus sign back that labels and resources write as a dot.
+func readProfile(s string) string {
+	size, more, found := strings.Cut(s, "gb.")
+	if !found {
+		return s
+	}
+	return size + "gb+" + more
+}
+
+// countCut is how many GPUs there are at least where g counts parts of a profile; 0 where
+// nobody knows.
+func (c *Catalogue) countCut(g inventory.GPU, profile string) int {
+	most := c.Profiles(g.Vendor, g.Device)[profile]
+	if most == 0 {
+		return 0
+	}
+	return (g.Count + most - 1) / most
 }
 
 // architectureOf is the architecture of a compute capability; empty where unknown.
