@@ -23,6 +23,7 @@ import (
 	kyaml "sigs.k8s.io/yaml"
 
 	"github.com/caisson/caisson/charts"
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/rules/document"
 )
@@ -222,7 +223,7 @@ func TestChartsSayWhatTheyAre(t *testing.T) {
 		}
 		if facts, ok := m.Annotations["caisson.dev/site-facts"]; ok {
 			for _, f := range strings.Fields(facts) {
-				if !slices.Contains([]string{"gpus", "models", "kubernetes", "hub", "storageClass"}, f) {
+				if !slices.Contains(lock.SiteFacts(), f) {
 					t.Errorf("%s wants %s, which caisson plan does not give", name, f)
 				}
 			}
@@ -294,6 +295,7 @@ func everyFact() map[string]any {
 		"gpus": manyKinds, "models": []any{tiny, seven},
 		"kubernetes": map[string]any{"imageVolumes": true},
 		"hub":        "http://hub.example:8080", "storageClass": "fast",
+		"reserved": map[string]any{"nvidia-l4-shared": 1}, "queueNamespaces": []any{"radiology"},
 	}}
 }
 

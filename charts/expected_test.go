@@ -143,6 +143,53 @@ var queueTable = []expectedQueues{
 		refused: "team a is guaranteed nvidia-h200, which the site does not have; it has: nvidia-h100-80gb-hbm3",
 	},
 	{
+		name: "what other pods hold is not shared out, beside what people keep",
+		gpus: []any{h100, mi300x},
+		values: map[string]any{
+			"site":     map[string]any{"reserved": map[string]any{"nvidia-h100-80gb-hbm3": 3, "amd-instinct-mi300x": 8}},
+			"reserved": map[string]any{"nvidia-h100-80gb-hbm3": 1, "amd-instinct-mi300x": 1},
+			"teams":    []any{map[string]any{"name": "a", "namespaces": []any{"a"}}},
+			"cpu":      map[string]any{"cpus": 8, "memoryGiB": 8},
+		},
+		flavors: map[string]string{
+			"cpu": "", "nvidia-h100-80gb-hbm3": "nvidia.com/gpu.product=NVIDIA-H100-80GB-HBM3",
+			"amd-instinct-mi300x": "amd.com/gpu.product-name=AMD_Instinct_MI300X_OAM",
+		},
+		queues: map[string]quotas{
+			"a": {
+				"cpu cpu": "8", "cpu memory": "8Gi", "nvidia-h100-80gb-hbm3 nvidia.com/gpu": "12",
+				"amd-instinct-mi300x amd.com/gpu": "0",
+			},
+		},
+		pool: quotas{
+			"cpu cpu": "0", "cpu memory": "0", "nvidia-h100-80gb-hbm3 nvidia.com/gpu": "0", "amd-instinct-mi300x amd.com/gpu": "0",
+		},
+		groups: [][]string{{"cpu", "memory"}, {"amd.com/gpu"}, {"nvidia.com/gpu"}},
+	},
+	{
+		name: "more is guaranteed than other pods leave",
+		gpus: []any{h100},
+		values: map[string]any{
+			"site": map[string]any{"reserved": map[string]any{"nvidia-h100-80gb-hbm3": 3}},
+			"teams": []any{
+				map[string]any{"name": "a", "namespaces": []any{"a"}, "guaranteed": map[string]any{"nvidia-h100-80gb-hbm3": 14}},
+			},
+		},
+		refused: "teams are guaranteed 14 of nvidia-h100-80gb-hbm3, and the site has 13 for them",
+	},
+	{
+		name: "guaranteed, and nothing is known of GPUs",
+		values: map[string]any{"teams": []any{
+			map[string]any{"name": "a", "namespaces": []any{"a"}, "guaranteed": map[string]any{"nvidia-h200": 1}},
+		}},
+		refused: "team a is guaranteed nvidia-h200, and no GPU of the site is known: write an inventory with caisson nodes",
+	},
+	{
+		name:    "reserved, and nothing is known of GPUs",
+		values:  map[string]any{"reserved": map[string]any{"nvidia-h200": 1}},
+		refused: "nvidia-h200 is reserved, and no GPU of the site is known",
+	},
+	{
 		name: "two teams in one namespace",
 		values: map[string]any{"teams": []any{
 			map[string]any{"name": "a", "namespaces": []any{"x"}},

@@ -236,3 +236,31 @@ func TestEveryPodIsHeld(t *testing.T) {
 		}
 	}
 }
+
+// TestJobsAreKeptInsideWhereQueuesAre: pods of jobs are kept inside the site in the
+// namespaces that have queues, unless others are named or none.
+func TestJobsAreKeptInsideWhereQueuesAre(t *testing.T) {
+	for _, tc := range []struct {
+		policy map[string]any
+		want   []string
+	}{
+		{nil, []string{"genomics", "radiology"}},
+		{map[string]any{"namespaces": []any{"lab"}}, []string{"lab"}},
+		{map[string]any{"enabled": false}, nil},
+	} {
+		values := map[string]any{"site": map[string]any{"queueNamespaces": []any{"genomics", "radiology"}}}
+		if tc.policy != nil {
+			values["networkPolicy"] = tc.policy
+		}
+		var got []string
+		for _, u := range mustRender(t, "training-runtimes", values) {
+			if u.GetKind() == "NetworkPolicy" {
+				got = append(got, u.GetNamespace())
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%v: %q", tc.policy, got)
+		}
+	}
+}

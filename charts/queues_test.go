@@ -20,7 +20,13 @@ func TestQueues(t *testing.T) {
 			if values == nil {
 				values = map[string]any{}
 			}
-			values["site"] = map[string]any{"gpus": orEmpty(want.gpus)}
+			site, _ := values["site"].(map[string]any)
+			site = maps.Clone(site)
+			if site == nil {
+				site = map[string]any{}
+			}
+			site["gpus"] = orEmpty(want.gpus)
+			values["site"] = site
 			files, err := render(t, "gpu-queues", "trial", values, kubernetes[0])
 			if want.refused != "" {
 				if err == nil || !strings.Contains(err.Error(), want.refused) {
@@ -197,6 +203,30 @@ func TestQueuesAreReachedAndFair(t *testing.T) {
 			t.Errorf("%s borrows from %v", u.GetName(), cohort)
 		}
 	}
+}
+
+// TestQueuesWithoutTeams: somebody who says nothing gets a namespace whose jobs Kueue
+// looks after, which it does not in its own, and a queue there.
+func TestQueuesWithoutTeams(t *testing.T) {
+	objects := mustRender(t, "gpu-queues", nil)
+	if got := readQueues(t, objects); !maps.Equal(got.local, map[string]string{"default-team": "everyone"}) {
+		t.Errorf("local queues: %v", got.local)
+	}
+	if made := namesOf(objects, "Namespace"); !slices.Equal(made, []string{"default-team"}) {
+		t.Errorf("namespaces: %q", made)
+	}
+	if made := namesOf(mustRender(t, "gpu-queues", map[string]any{"teams": hospital}), "Namespace"); len(made) > 0 {
+		t.Errorf("with teams: %q", made)
+	}
+}
+
+func namesOf(objects []*unstructured.Unstructured, kind string) (out []string) {
+	for _, u := range objects {
+		if u.GetKind() == kind {
+			out = append(out, u.GetName())
+		}
+	}
+	return out
 }
 
 func TestQueuesTolerateTaintsOnlyIfAsked(t *testing.T) {

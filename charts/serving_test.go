@@ -244,7 +244,9 @@ func TestFormsOfModels(t *testing.T) {
 			site:   map[string]any{"kubernetes": map[string]any{"imageVolumes": true}, "hub": "http://hub:1"},
 			values: map[string]any{"modelForm": "hub"}, uri: "hf://org/tiny:0123456789012345678901234567890123456789",
 		},
-		"nothing": {refused: "set the one that is so"},
+		"nothing": {
+			refused: "Start one with caisson serve PATH --key KEY --listen ADDRESS:8080 and write hub: http://ADDRESS:8080 into the site file",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			values := map[string]any{"models": []any{map[string]any{"name": "tiny", "gpu": "none"}}}

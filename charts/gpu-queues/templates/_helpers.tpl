@@ -9,7 +9,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "gpu-queues.teams" -}}
 {{- $teams := .Values.teams -}}
 {{- if not $teams -}}
-{{- $teams = list (dict "name" "everyone" "namespaces" (list .Release.Namespace) "open" true) -}}
+{{- $teams = list (dict "name" "everyone" "namespaces" (list .Values.defaultNamespace) "open" true) -}}
 {{- end -}}
 {{- toJson $teams -}}
 {{- end -}}
@@ -45,6 +45,7 @@ of their own, so that a job gets them from any node; each vendor's GPUs are one 
 {{- $_ := set $vendors .vendor (append (default list (get $vendors .vendor)) .) -}}
 {{- end -}}
 {{- $reserved := .Values.reserved -}}
+{{- $held := default dict .Values.site.reserved -}}
 {{- range $vendor := keys $vendors | sortAlpha -}}
 {{- $kinds := include "gpu-queues.ordered" (get $vendors $vendor) | fromJsonArray -}}
 {{- $names := dict -}}
@@ -61,6 +62,7 @@ of their own, so that a job gets them from any node; each vendor's GPUs are one 
 {{- if lt $left 0 -}}
 {{- fail (printf "gpu-queues: %d of %s are reserved, and the site has %d" (int64 (get $reserved $kind.name)) $kind.name (int64 $kind.count)) -}}
 {{- end -}}
+{{- $left = max 0 (sub $left (int64 (default 0 (get $held $kind.name)))) -}}
 {{- $offers := list -}}
 {{- range $resource := $resources -}}
 {{- $total := ternary $left 0 (eq $resource $kind.resource) -}}
@@ -84,7 +86,11 @@ of their own, so that a job gets them from any node; each vendor's GPUs are one 
 {{- if has .name (list "cpu" "cpus" "memoryGiB") -}}{{- fail (printf "gpu-queues: a kind of GPU cannot be named %s" .name) -}}{{- end -}}
 {{- $known = append $known .name -}}
 {{- end -}}
-{{- $there := join ", " (sortAlpha $known) -}}
+{{- $there := printf "which the site does not have; it has: %s" (join ", " (sortAlpha $known)) -}}
+{{- if not $known -}}
+{{- $there = print "and no GPU of the site is known: write an inventory with caisson nodes and name it under "
+  "gpu.nodes in the site file, or say what there is in site.gpus" -}}
+{{- end -}}
 {{- range $team := .Values.teams -}}
 {{- if hasKey $teams $team.name -}}{{- fail (printf "gpu-queues: two teams are named %s" $team.name) -}}{{- end -}}
 {{- $_ := set $teams $team.name true -}}
@@ -95,14 +101,14 @@ of their own, so that a job gets them from any node; each vendor's GPUs are one 
 {{- $_ := set $owner . $team.name -}}
 {{- end -}}
 {{- range $kind, $_ := $team.guaranteed -}}
-{{- if and $known (not (has $kind (concat $known (list "cpus" "memoryGiB")))) -}}
-{{- fail (printf "gpu-queues: team %s is guaranteed %s, which the site does not have; it has: %s" $team.name $kind $there) -}}
+{{- if not (has $kind (concat $known (list "cpus" "memoryGiB"))) -}}
+{{- fail (printf "gpu-queues: team %s is guaranteed %s, %s" $team.name $kind $there) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- range $kind, $_ := .Values.reserved -}}
-{{- if and $known (not (has $kind $known)) -}}
-{{- fail (printf "gpu-queues: %s is reserved, which the site does not have; it has: %s" $kind $there) -}}
+{{- if not (has $kind $known) -}}
+{{- fail (printf "gpu-queues: %s is reserved, %s" $kind $there) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -188,7 +188,10 @@ one node, where they can divide the model's attention heads.
 {{- $wanted := "" -}}
 {{- if and (ne .gpu "auto") (ne .gpu "none") -}}{{- $wanted = printf " of %s" .gpu -}}{{- end -}}
 {{- $site := printf "the site has: %s" (join ", " $there) -}}
-{{- if not $there -}}{{- $site = "the site has no GPU" -}}{{- end -}}
+{{- if not $there -}}
+{{- $site = print "no GPU of the site is known (if nodes have some, write an inventory with caisson nodes and "
+  "name it under gpu.nodes in the site file)" -}}
+{{- end -}}
 {{- fail (printf (print
   "model-serving: no free GPU%s is fit for model %s: it takes %s%s%s; %s. Servers use %d%% of a GPU, whole GPUs "
   "alone are put together, and a shared one has to be named. Try a smaller contextLength, fewer replicas, another "
@@ -229,8 +232,10 @@ one node, where they can divide the model's attention heads.
 {{- else if .Values.site.hub -}}hub
 {{- else -}}
 {{- fail (print
-  "model-serving: pods get no models: the cluster cannot mount images (site.kubernetes.imageVolumes), model images "
-  "have no shell (modelImagesHaveShell), and there is no hub (site.hub); set the one that is so") -}}
+  "model-serving: pods get no models here: images are mounted by Kubernetes 1.35 with containerd 2.1 or CRI-O 1.33 on "
+  "every node, and what is older downloads models from the site's hub, of which the site file says nothing. Start one "
+  "with caisson serve PATH --key KEY --listen ADDRESS:8080 and write hub: http://ADDRESS:8080 into the site file; by "
+  "Helm alone, set site.hub") -}}
 {{- end -}}
 {{- end -}}
 

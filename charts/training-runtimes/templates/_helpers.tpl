@@ -94,3 +94,11 @@ seccompProfile: {type: RuntimeDefault}
   ports:
     - {port: {{ $port }}, protocol: TCP}
 {{- end -}}
+
+{{/* Where the jobs' pods are kept inside the site. */}}
+{{- define "training-runtimes.namespaces" -}}
+{{- if .Values.networkPolicy.enabled -}}
+{{- default (default list .Values.site.queueNamespaces) .Values.networkPolicy.namespaces | toJson -}}
+{{- else -}}[]
+{{- end -}}
+{{- end -}}

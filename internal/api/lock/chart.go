@@ -29,16 +29,18 @@ const AnnotationSiteFacts = "caisson.dev/site-facts"
 
 // Facts of a site that a chart may ask for.
 const (
-	FactGPUs       = "gpus"         // the kinds of accelerators that nodes offer
-	FactModels     = "models"       // the models of the bundle
-	FactKubernetes = "kubernetes"   // what the cluster can do
-	FactHub        = "hub"          // the address of the site's model hub
-	FactStorage    = "storageClass" // the site's storage class
+	FactGPUs       = "gpus"            // the kinds of accelerators that nodes offer
+	FactModels     = "models"          // the models of the bundle
+	FactKubernetes = "kubernetes"      // what the cluster can do
+	FactHub        = "hub"             // the address of the site's model hub
+	FactStorage    = "storageClass"    // the site's storage class
+	FactReserved   = "reserved"        // accelerators that pods of the plan hold, by kind
+	FactQueued     = "queueNamespaces" // namespaces for which the plan has queues
 )
 
 // SiteFacts lists the facts that a chart may ask for, sorted.
 func SiteFacts() []string {
-	return []string{FactGPUs, FactHub, FactKubernetes, FactModels, FactStorage}
+	return []string{FactGPUs, FactHub, FactKubernetes, FactModels, FactQueued, FactReserved, FactStorage}
 }
 
 // ChartTag is a chart's version as a tag, which has no plus sign.

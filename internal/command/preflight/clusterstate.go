@@ -132,11 +132,11 @@ func (p *piece) settleNamespace(namespaced bool, nodes int64) {
 	case p.part.Namespace == "":
 		p.part.Namespace = p.namespace
 	}
-	if p.part.Copies == everyNode {
+	if p.part.Copies == decide.EveryNode {
 		p.part.Copies = nodes
 	}
 	for i := range p.part.Claims {
-		if p.part.Claims[i].Count == everyNode {
+		if p.part.Claims[i].Count == decide.EveryNode {
 			p.part.Claims[i].Count = nodes
 		}
 	}

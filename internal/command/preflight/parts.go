@@ -96,15 +96,14 @@ func (p *piece) readPods() {
 	case "DaemonSet":
 		var o appsv1.DaemonSet
 		if p.readAs(&o) {
-			p.addPods(&o.Spec.Template, everyNode)
+			p.addPods(&o.Spec.Template, decide.EveryNode)
 		}
 	default:
 		p.runOnce()
+		return
 	}
+	p.stay(p.part.Copies)
 }
-
-// everyNode stands for a count that the number of nodes decides.
-const everyNode = -1
 
 func (p *piece) runOnce() {
 	switch p.object.GetKind() {
@@ -122,6 +121,7 @@ func (p *piece) runOnce() {
 		var o corev1.Pod
 		if p.readAs(&o) {
 			p.addPods(&corev1.PodTemplateSpec{ObjectMeta: o.ObjectMeta, Spec: o.Spec}, 1)
+			p.stay(1)
 		}
 	case "PersistentVolumeClaim":
 		var o corev1.PersistentVolumeClaim
@@ -131,6 +131,7 @@ func (p *piece) runOnce() {
 	default:
 		if p.isForeign() && !kube.IsCRD(p.object) {
 			p.findResources("", p.object.Object)
+			p.readServer()
 		}
 	}
 }
@@ -180,6 +181,51 @@ func (p *piece) isForeign() bool {
 // readAs reads the object as one of Kubernetes' own types.
 func (p *piece) readAs(o any) bool {
 	return !p.isForeign() && runtime.DefaultUnstructuredConverter.FromUnstructured(p.object.Object, o) == nil
+}
+
+// labelQueue is the label by which a job, or a pod, waits in a queue of Kueue.
+const labelQueue = "kueue.x-k8s.io/queue-name"
+
+// stay notes pods that are there until somebody ends them. Those that wait in a queue
+// hold nothing that is not counted there.
+func (p *piece) stay(pods int64) {
+	if p.hook || p.object.GetLabels()[labelQueue] != "" {
+		return
+	}
+	p.part.Standing = pods
+	if p.template != nil {
+		p.part.Nodes = p.template.Spec.NodeSelector
+	}
+}
+
+// readServer reads how many pods of an InferenceService of KServe stay, and where.
+func (p *piece) readServer() {
+	group, _, _ := strings.Cut(p.object.GetAPIVersion(), "/")
+	if p.object.GetKind() != "InferenceService" || group != "serving.kserve.io" {
+		return
+	}
+	pods := int64(1)
+	if n, ok := nestedNumber(p.object.Object, "spec", "predictor", "minReplicas"); ok {
+		pods = n
+	}
+	if n, ok := nestedNumber(p.object.Object, "spec", "predictor", "maxReplicas"); ok {
+		pods = max(pods, n)
+	}
+	p.stay(pods)
+	nodes, _, _ := unstructured.NestedStringMap(p.object.Object, "spec", "predictor", "nodeSelector")
+	p.part.Nodes = nodes
+}
+
+// nestedNumber is a whole number of an object.
+func nestedNumber(o map[string]any, at ...string) (int64, bool) {
+	v, _, _ := unstructured.NestedFieldNoCopy(o, at...)
+	switch n := v.(type) {
+	case int64:
+		return n, true
+	case float64:
+		return int64(n), n == float64(int64(n))
+	}
+	return 0, false
 }
 
 func countOrOne(n *int32) int64 {

@@ -54,7 +54,33 @@ func (from source) render(ctx context.Context, s *decide.Selection) (*renderings
 		}
 		rest = rest[n:]
 	}
-	return out, nil
+	return out, out.renderAgain(ctx, s)
+}
+
+// renderAgain tells charts what the plan's objects come to, and renders those once more
+// that asked for it.
+func (out *renderings) renderAgain(ctx context.Context, s *decide.Selection) error {
+	var parts []decide.PlannedPart
+	for _, p := range out.pieces {
+		parts = append(parts, decide.PlannedPart{Part: p.part, Component: p.component, Space: p.namespace})
+	}
+	names, err := s.TellPlan(parts)
+	if err != nil {
+		return err
+	}
+	for _, c := range s.Components {
+		if !slices.Contains(names, c.Component.Name) {
+			continue
+		}
+		made, err := out.component(ctx, c)
+		if err != nil {
+			return err
+		}
+		out.pieces = slices.DeleteFunc(out.pieces, func(p *piece) bool { return p.component == c.Component.Name })
+		out.askers = slices.DeleteFunc(out.askers, func(a asker) bool { return a.component == c.Component.Name })
+		out.addComponent(c, made)
+	}
+	return nil
 }
 
 // renderLevel renders components that do not need each other.

@@ -209,7 +209,7 @@ func (d *gpuMaker) decide(month string, all []inventory.Node) *plan.GPU {
 	if len(nodes) == 0 {
 		d.find(event.Finding{Severity: event.Notice, Code: event.CodeNoGPUNodes, Item: d.component,
 			What: "no node is known to have a GPU, so no driver was chosen for " + d.component,
-			Hint: "write an inventory with caisson nodes --probe export -o site-nodes.yaml, name it under gpu.nodes in the site file, and plan again"})
+			Hint: inventoryHint})
 	}
 	return g
 }
@@ -497,7 +497,7 @@ func fitGPU(p *plan.Plan, l *lock.Lock) error {
 // takeOverGPU takes over what was decided.
 func (m *maker) takeOverGPU() {
 	g := m.selection.gpu
-	m.found = append(m.found, m.selection.gpuFound...)
+	m.found = slices.Concat(m.found, m.selection.gpuFound, m.selection.told.found)
 	if g == nil {
 		return
 	}

@@ -16,6 +16,8 @@ type Part struct {
 	Containers []Container  // of each of those pods
 	Breaches   []Breach     // of the Pod Security Standards, by those pods
 	Within     []Container  // of pods that its controller makes, as far as its fields look like some
+	Standing   int64        // pods that stay until somebody ends them, by Copies or its controller
+	Nodes      Labels       // that those pods want of their nodes
 	Claims     []Claim      // volumes it asks for
 	Counts     []string     // names under which quotas count it: "services", "count/services"
 	Exists     bool         // it is there already, so a quota counts it already
@@ -33,6 +35,12 @@ type Container struct {
 	Requests map[string]int64
 	Limits   map[string]int64
 }
+
+// Labels are those of nodes.
+type Labels map[string]string
+
+// EveryNode stands for a number of pods that the number of nodes decides.
+const EveryNode = -1
 
 // Breach is one rule of the Pod Security Standards that a pod does not keep.
 type Breach struct {

@@ -131,7 +131,7 @@ func (p ownedPart) quotaUse(space SpaceFact) map[string]int64 {
 
 // podSum is what one pod takes of what its containers ask: all that run together,
 // or the one of those before them that takes more.
-func (p ownedPart) podSum(asks func(Container) map[string]int64) map[string]int64 {
+func (p Part) podSum(asks func(Container) map[string]int64) map[string]int64 {
 	run, start := map[string]int64{}, map[string]int64{}
 	for _, c := range p.Containers {
 		for k, v := range asks(c) {

@@ -23,6 +23,7 @@ type Selection struct {
 	gpuFound   []event.Finding
 	offers     map[string]gpu.Offer // of the nodes, by name
 	kinds      []gpu.Kind           // of accelerators that the nodes offer
+	told       toldSite
 }
 
 // Chosen is one component that will be installed.

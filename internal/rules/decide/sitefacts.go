@@ -12,6 +12,7 @@ import (
 	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/site"
+	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/gpu"
 )
 
@@ -22,6 +23,18 @@ type siteFacts struct {
 	Kubernetes   *kubernetesFact `json:"kubernetes,omitempty"`
 	Hub          string          `json:"hub,omitempty"`
 	StorageClass string          `json:"storageClass,omitempty"`
+	// What the plan's own objects come to.
+	Reserved        map[string]int64 `json:"reserved,omitempty"`
+	QueueNamespaces []string         `json:"queueNamespaces,omitempty"`
+}
+
+// toldSite is what charts are told that is not the selection's own.
+type toldSite struct {
+	version  string // of Kubernetes
+	nodes    []inventory.Node
+	reserved map[string]int64 // by the name of a kind
+	queued   []string         // namespaces, sorted
+	found    []event.Finding
 }
 
 // kubernetesFact is what the cluster can do.
@@ -48,26 +61,64 @@ type carriedModel struct {
 // TellSite lays the facts that charts ask for beneath the site's own values. It comes
 // after Configure, with the version of Kubernetes and all nodes.
 func (s *Selection) TellSite(version string, nodes []inventory.Node) error {
+	s.told = toldSite{version: version, nodes: nodes}
 	for i := range s.Components {
-		c := &s.Components[i]
-		for k := range c.Releases {
-			r := &c.Releases[k]
-			if len(r.Facts) == 0 {
-				continue
-			}
-			facts, err := s.factsFor(r.Facts, version, nodes)
-			if err != nil {
-				return fmt.Errorf("telling release %s of the site: %w", r.Name, err)
-			}
-			told := lock.MergeValues(c.Component.Releases[k].Values, map[string]any{"site": facts})
-			r.Values = lock.MergeValues(told, s.site.Components[c.Component.Name].Values[r.Name])
+		if err := s.tell(&s.Components[i]); err != nil {
+			return err
 		}
+	}
+	s.noteUnknownGPUs()
+	return nil
+}
+
+// noteUnknownGPUs says that charts ask for the site's GPUs and hear of none.
+func (s *Selection) noteUnknownGPUs() {
+	asking := s.asking(lock.FactGPUs)
+	if asking == "" || len(s.kinds) > 0 {
+		return
+	}
+	f := event.Finding{
+		Severity: event.Notice, Code: event.CodeNoGPUNodes, Item: asking,
+		What: "no node is known to have a GPU, so " + asking + " reckons with none",
+		Hint: "if nodes have GPUs: " + inventoryHint,
+	}
+	var uncounted []string
+	for _, n := range s.told.nodes {
+		if len(n.Physical()) > 0 {
+			uncounted = append(uncounted, n.Name)
+		}
+	}
+	if len(uncounted) > 0 {
+		f.Severity = event.Warn
+		f.What = fmt.Sprintf("nobody can count the GPUs of %s, so %s reckons with none", nodeWords(uncounted), asking)
+		f.Hint = inventoryHint
+	}
+	s.told.found = append(s.told.found, f)
+}
+
+// inventoryHint says how a plan comes to know the GPUs of nodes without labels.
+const inventoryHint = "write an inventory with caisson nodes --probe export -o site-nodes.yaml, " +
+	"name it under gpu.nodes in the site file, and plan again"
+
+// tell tells the releases of one component.
+func (s *Selection) tell(c *Chosen) error {
+	for k := range c.Releases {
+		r := &c.Releases[k]
+		if len(r.Facts) == 0 {
+			continue
+		}
+		facts, err := s.factsFor(r.Facts)
+		if err != nil {
+			return fmt.Errorf("telling release %s of the site: %w", r.Name, err)
+		}
+		told := lock.MergeValues(c.Component.Releases[k].Values, map[string]any{"site": facts})
+		r.Values = lock.MergeValues(told, s.site.Components[c.Component.Name].Values[r.Name])
 	}
 	return nil
 }
 
 // factsFor are the named facts, as values.
-func (s *Selection) factsFor(names []string, version string, nodes []inventory.Node) (map[string]any, error) {
+func (s *Selection) factsFor(names []string) (map[string]any, error) {
 	wants := func(name string) bool { return slices.Contains(names, name) }
 	var f siteFacts
 	if wants(lock.FactGPUs) {
@@ -77,13 +128,19 @@ func (s *Selection) factsFor(names []string, version string, nodes []inventory.N
 		f.Models = s.carriedModels()
 	}
 	if wants(lock.FactKubernetes) {
-		f.Kubernetes = &kubernetesFact{ImageVolumes: canMountImages(version, nodes)}
+		f.Kubernetes = &kubernetesFact{ImageVolumes: canMountImages(s.told.version, s.told.nodes)}
 	}
 	if wants(lock.FactHub) {
 		f.Hub = s.site.Hub
 	}
 	if wants(lock.FactStorage) {
 		f.StorageClass = s.site.StorageClass
+	}
+	if wants(lock.FactReserved) {
+		f.Reserved = s.told.reserved
+	}
+	if wants(lock.FactQueued) {
+		f.QueueNamespaces = s.told.queued
 	}
 	text, err := json.Marshal(f)
 	if err != nil {
