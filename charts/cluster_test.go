@@ -14,12 +14,15 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(clustertest.Main(m)) }
 
-// definitions are what upstream projects bring before the charts: files of their modules,
-// in the versions that test/controllers builds.
-var definitions = []struct {
+// definition is what an upstream project brings: files of its module, in the version that a
+// nested module of test builds, or else at its own.
+type definition struct {
 	from, module string
 	files        []string
-}{
+}
+
+// definitions are what upstream projects bring before the charts.
+var definitions = []definition{
 	{"controllers", "sigs.k8s.io/kueue", []string{
 		"config/components/crd/bases/kueue.x-k8s.io_clusterqueues.yaml",
 		"config/components/crd/bases/kueue.x-k8s.io_cohorts.yaml",
@@ -72,26 +75,29 @@ func (s *stock) run(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-// define brings the upstream projects' definitions.
-func (s *stock) define(t *testing.T) {
+// applyDefinitions brings the upstream projects' definitions.
+func applyDefinitions(t *testing.T, c *clustertest.Cluster, list []definition) {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join("testdata", "crds", "*.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range definitions {
+	for _, d := range list {
 		dir := moduleDir(t, d.from, d.module)
 		for _, f := range d.files {
 			paths = append(paths, filepath.Join(dir, f))
 		}
 	}
 	for _, p := range paths {
-		s.cluster.Kubectl(t, "apply", "--server-side", "-f", p)
+		c.Kubectl(t, "apply", "--server-side", "-f", p)
 	}
-	// A definition that is a moment old has no conditions at all, which --for=condition
-	// takes for an error.
+	// A definition that is a moment old has no conditions at all, in which neither
+	// --for=condition nor a filter can look.
+	const conditions = "jsonpath={.status.conditions}"
 	const established = `jsonpath={.status.conditions[?(@.type=="Established")].status}=True`
-	s.cluster.Kubectl(t, "wait", "--for="+established, "--timeout=60s", "crd", "--all")
+	for _, state := range []string{conditions, established} {
+		c.Kubectl(t, "wait", "--for="+state, "--timeout=60s", "crd", "--all")
+	}
 }
 
 // moduleDir is where the module cache has a module, in the version that a nested module
@@ -131,7 +137,7 @@ func TestStockHelm(t *testing.T) {
 			t.Errorf("%s without what it needs: %v: %s", name, err, out)
 		}
 	}
-	s.define(t)
+	applyDefinitions(t, s.cluster, definitions)
 	for _, u := range uses(t) {
 		t.Run(u.chart+"/"+u.name, func(t *testing.T) { s.tryUse(t, u) })
 	}

@@ -263,8 +263,8 @@ func TestTeamsThatMayNotBorrow(t *testing.T) {
 	}
 }
 
-// inventory makes a site and teams by chance.
-func inventory(r *rand.Rand) (gpus []any, values map[string]any) {
+// randomSite makes a site and teams by chance.
+func randomSite(r *rand.Rand) (gpus []any, values map[string]any) {
 	vendors := map[string]string{
 		"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "gpu.intel.com/i915", "habana": "habana.ai/gaudi",
 	}
@@ -311,7 +311,7 @@ func inventory(r *rand.Rand) (gpus []any, values map[string]any) {
 // exactly what the nodes offer of each kind, and nobody has a kind that is not there.
 func TestQuotasAreWhatNodesOffer(t *testing.T) {
 	for seed := range uint64(150) {
-		gpus, values := inventory(rand.New(rand.NewPCG(seed, 7)))
+		gpus, values := randomSite(rand.New(rand.NewPCG(seed, 7)))
 		files, err := render(t, "gpu-queues", "trial", values, kubernetes[0])
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)

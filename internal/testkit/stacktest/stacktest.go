@@ -51,6 +51,7 @@ type Component struct {
 	Charts    []Chart
 	Manifests map[string]string // file name → text
 	Images    []string          // references; every image a chart names
+	Models    []Model
 	Ready     []lock.Condition
 }
 
@@ -60,6 +61,14 @@ type Chart struct {
 	Version string            // default: 1.0.0
 	Files   map[string]string // beside Chart.yaml
 	Values  map[string]any
+	Facts   []string // of the site, that it asks for; sorted
+}
+
+// Model is a model of nothing but a small file, and what its files are said to say.
+type Model struct {
+	Repository string // OWNER/NAME
+	Serve      string
+	Weights    lock.ModelWeights
 }
 
 // Site is where stacks are packed to and loaded into.
@@ -146,7 +155,7 @@ func (p *packer) makeLock(tb testing.TB, stack Stack) *lock.Lock {
 		Kubernetes: lock.Kubernetes{Versions: []string{"1.30", "1.99"}},
 	}
 	for _, c := range stack.Components {
-		l.Components = append(l.Components, p.addComponent(c))
+		l.Components = append(l.Components, p.addComponent(tb, c))
 	}
 	if stack.Agent {
 		p.addAgent(tb)
@@ -158,10 +167,14 @@ func (p *packer) makeLock(tb testing.TB, stack Stack) *lock.Lock {
 	return l
 }
 
-func (p *packer) addComponent(c Component) lock.Component {
+func (p *packer) addComponent(tb testing.TB, c Component) lock.Component {
+	tb.Helper()
 	out := lock.Component{Name: c.Name, Namespace: cmp.Or(c.Namespace, c.Name), Needs: slices.Sorted(slices.Values(c.Needs)), Optional: c.Optional, Ready: c.Ready}
 	for _, ch := range c.Charts {
-		out.Releases = append(out.Releases, lock.Release{Name: ch.Release, Chart: imageref.Ref(p.addChart(c.Name, ch)), Values: ch.Values})
+		out.Releases = append(out.Releases, lock.Release{Name: ch.Release, Chart: imageref.Ref(p.addChart(c.Name, ch)), Values: ch.Values, Facts: ch.Facts})
+	}
+	for _, m := range c.Models {
+		out.Items = append(out.Items, imageref.Ref(p.addModel(tb, c.Name, m)))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Manifests)) {
 		out.Manifests = append(out.Manifests, imageref.Ref(p.addManifest(c.Name, name, c.Manifests[name])))
@@ -241,6 +254,31 @@ func (p *packer) addChart(component string, c Chart) string {
 		Ref: imageref.Ref("ghcr.io/acme/charts/" + c.Release + ":" + version), Kind: lock.Chart, Source: "oci://ghcr.io/acme/charts/" + c.Release,
 		Digest: root.Digest, MediaType: m.MediaType, Size: root.Size,
 		Content: lock.Verbatim{{Blob: lock.Blob{Digest: root.Digest, MediaType: m.MediaType, Size: root.Size}, Config: &config, Layers: []lock.Blob{layer}}},
+	})
+}
+
+// modelCommit is of every model.
+const modelCommit = "0123456789abcdef0123456789abcdef01234567"
+
+// addModel makes a model of one file, its layer as packing makes it.
+func (p *packer) addModel(tb testing.TB, component string, m Model) string {
+	tb.Helper()
+	const name = "config.json"
+	data := []byte(`{"of":"` + m.Repository + `"}`)
+	config := p.putBlob(data)
+	model := &lock.HubModel{
+		Repository: m.Repository, Revision: modelCommit, Commit: modelCommit, Serve: m.Serve, Weights: m.Weights,
+		Files: []lock.ModelFile{{Path: name, Size: config.Size, SHA256: config.Digest, LFS: true}},
+	}
+	model.Layers = lock.ModelLayers(model.Files)
+	layer, err := lock.TarHeader(name, config.Size)
+	requireNoError(tb, err)
+	layer = append(layer, data...)
+	layer = append(layer, make([]byte, model.Layers[0].Size-int64(len(layer)))...)
+	model.Layers[0].Digest = p.putBlob(layer).Digest
+	return p.addItem(component, lock.Item{
+		Ref: imageref.Ref("huggingface.co/" + m.Repository + ":" + modelCommit), Kind: lock.Model, Source: "hf://" + m.Repository + "@" + modelCommit,
+		FoundBy: []string{"stack"}, Content: model,
 	})
 }
 
