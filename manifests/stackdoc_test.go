@@ -53,7 +53,7 @@ func TestFactsAreOfTheStack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if *lockFile != "" {
-		facts = factsOf(t, s, facts.Sizes)
+		facts = factsOf(t, s, facts)
 		writeFacts(t, facts)
 	}
 	for i := range s.Components {
@@ -61,6 +61,11 @@ func TestFactsAreOfTheStack(t *testing.T) {
 		sources, err := stacks.Sources(c)
 		if got := facts.Components[c.Name].Of; err != nil || !slices.Equal(got, sources) {
 			t.Errorf("the facts of %s are of %q, the stack has %q (%v): resolve it, and run go test ./manifests -lock FILE -update", c.Name, got, sources, err)
+		}
+	}
+	for component := range facts.Notes {
+		if _, known := facts.Components[component]; !known {
+			t.Errorf("a note speaks of component %s", component)
 		}
 	}
 	if len(facts.Components) != len(s.Components) {
@@ -71,13 +76,13 @@ func TestFactsAreOfTheStack(t *testing.T) {
 var lockFile = flag.String("lock", "", "`LOCK` of the whole stack, of which its facts are made")
 
 // factsOf takes what components bring from a lock.
-func factsOf(t *testing.T, s *stack.Stack, sizes map[string]float64) stacks.Facts {
+func factsOf(t *testing.T, s *stack.Stack, before stacks.Facts) stacks.Facts {
 	t.Helper()
 	l, err := lock.Read(*lockFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := stacks.Facts{Components: map[string]stacks.ComponentFacts{}, Sizes: sizes}
+	out := stacks.Facts{Components: map[string]stacks.ComponentFacts{}, Sizes: before.Sizes, Notes: before.Notes}
 	for i := range s.Components {
 		c := &s.Components[i]
 		sources, err := stacks.Sources(c)
@@ -242,6 +247,9 @@ func (d *document) writeComponent(c *stack.Component) {
 	}
 	for _, a := range c.Allow {
 		d.line("- allowed: %s of `%s`: %s", a.Code, a.Match, a.Reason)
+	}
+	for _, note := range d.facts.Notes[c.Name] {
+		d.line("- %s", strings.TrimSpace(note))
 	}
 	d.line("")
 }

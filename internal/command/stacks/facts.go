@@ -19,6 +19,7 @@ import (
 type Facts struct {
 	Components map[string]ComponentFacts `yaml:"components"`
 	Sizes      map[string]float64        `yaml:"sizes"` // of large images: GiB compressed, by repository
+	Notes      map[string][]string       `yaml:"notes"` // what people have to know at a site, by component
 }
 
 // ComponentFacts are those of one component.

@@ -38,7 +38,29 @@ func (s *Selection) TellPlan(parts []PlannedPart) ([]string, error) {
 		out = append(out, c.Component.Name)
 	}
 	s.noteHeld(held)
+	s.noteQueued()
 	return out, nil
+}
+
+// noteQueued says which namespaces charts hear of as those with queues, and that what they
+// do there holds nowhere else.
+func (s *Selection) noteQueued() {
+	asking := s.asking(lock.FactQueued)
+	if asking == "" {
+		return
+	}
+	f := event.Finding{
+		Severity: event.Notice, Code: event.CodeQueueNamespaces, Item: asking,
+		What: fmt.Sprintf("%s looks after jobs in the namespaces with queues, %s, and in no other",
+			asking, strings.Join(s.told.queued, ", ")),
+		Why:  "jobs elsewhere may reach what the network lets them",
+		Hint: "name further namespaces in its values in the site file",
+	}
+	if len(s.told.queued) == 0 {
+		f.What = fmt.Sprintf("the plan has no queues, so %s looks after jobs in no namespace", asking)
+		f.Hint = "name the namespaces of jobs in its values in the site file"
+	}
+	s.told.found = append(s.told.found, f)
 }
 
 // asks says whether a release of the component asks for a fact.

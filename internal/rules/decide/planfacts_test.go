@@ -117,6 +117,15 @@ func TestNamespacesWithQueues(t *testing.T) {
 	if err != nil || !slices.Equal(again, []string{"queues"}) || string(got) != `{"site":{"queueNamespaces":["a","b","there"]}}` {
 		t.Errorf("%q, %s, %v", again, got, err)
 	}
+	none := askingFor(t, nil, lab(), lock.FactQueued)
+	if _, err := none.TellPlan(nil); err != nil {
+		t.Fatal(err)
+	}
+	for words, of := range map[string]*Selection{"in the namespaces with queues, a, b, there, and in no other": s, "the plan has no queues": none} {
+		if f := of.told.found; len(f) != 1 || f[0].Code != event.CodeQueueNamespaces || !strings.Contains(f[0].What, words) {
+			t.Errorf("nobody says %q: %+v", words, f)
+		}
+	}
 }
 
 // Who asks for the GPUs of a site of which nobody knows any is told how they are found.
