@@ -195,8 +195,8 @@ func (s *Selection) noteUnsettled(h heldKind, queues string) {
 	}
 	s.told.found = append(s.told.found, event.Finding{
 		Severity: event.Notice, Code: event.CodeGPUsHeld, Item: h.part.Component,
-		What: fmt.Sprintf("%s asks for %d %s and for no kind of node; it may get any of %s, so %s shares out that many less of each",
-			h.part, h.count, h.resource, strings.Join(names, ", "), queues),
+		What: fmt.Sprintf("%s asks for %d %s and for no kind of node; it may get any of %s, "+
+			"so %s shares out that many less of each", h.part, h.count, h.resource, strings.Join(names, ", "), queues),
 		Hint: "give its pods a nodeSelector in the values of the site file",
 	})
 }

@@ -171,7 +171,9 @@ func (p *packer) addComponent(tb testing.TB, c Component) lock.Component {
 	tb.Helper()
 	out := lock.Component{Name: c.Name, Namespace: cmp.Or(c.Namespace, c.Name), Needs: slices.Sorted(slices.Values(c.Needs)), Optional: c.Optional, Ready: c.Ready}
 	for _, ch := range c.Charts {
-		out.Releases = append(out.Releases, lock.Release{Name: ch.Release, Chart: imageref.Ref(p.addChart(c.Name, ch)), Values: ch.Values, Facts: ch.Facts})
+		out.Releases = append(out.Releases, lock.Release{
+			Name: ch.Release, Chart: imageref.Ref(p.addChart(c.Name, ch)), Values: ch.Values, Facts: ch.Facts,
+		})
 	}
 	for _, m := range c.Models {
 		out.Items = append(out.Items, imageref.Ref(p.addModel(tb, c.Name, m)))
@@ -277,8 +279,8 @@ func (p *packer) addModel(tb testing.TB, component string, m Model) string {
 	layer = append(layer, make([]byte, model.Layers[0].Size-int64(len(layer)))...)
 	model.Layers[0].Digest = p.putBlob(layer).Digest
 	return p.addItem(component, lock.Item{
-		Ref: imageref.Ref("huggingface.co/" + m.Repository + ":" + modelCommit), Kind: lock.Model, Source: "hf://" + m.Repository + "@" + modelCommit,
-		FoundBy: []string{"stack"}, Content: model,
+		Ref: imageref.Ref("huggingface.co/" + m.Repository + ":" + modelCommit), Kind: lock.Model,
+		Source: "hf://" + m.Repository + "@" + modelCommit, FoundBy: []string{"stack"}, Content: model,
 	})
 }
 
