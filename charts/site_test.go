@@ -62,7 +62,7 @@ func TestPlanForGPUs(t *testing.T) {
 	}
 }
 
-// gpuStack is the operator, the queues and the servers, and models for them.
+// gpuStack is the operator, the queues, the servers and models for them, and training.
 func gpuStack(t *testing.T, repositories []string) stacktest.Stack {
 	t.Helper()
 	var models []stacktest.Model
@@ -82,6 +82,7 @@ func gpuStack(t *testing.T, repositories []string) stacktest.Stack {
 		{Name: "gpu-operator", Charts: []stacktest.Chart{{Release: "gpu-operator", Version: "v26.7.0", Files: operator}}, Images: drivers},
 		{Name: "serving", Needs: []string{"gpu-operator"}, Charts: []stacktest.Chart{ourChart(t, "model-serving")}, Models: models, Images: servingImages(t)},
 		{Name: "queues", Charts: []stacktest.Chart{ourChart(t, "gpu-queues")}},
+		{Name: "training", Needs: []string{"queues"}, Charts: []stacktest.Chart{ourChart(t, "training-runtimes")}, Images: trainingImages(t)},
 	}}
 }
 
@@ -129,6 +130,18 @@ func servingImages(t *testing.T) (out []string) {
 	for _, r := range values.Runtimes {
 		if r.Image != "" {
 			out = append(out, r.Image)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// trainingImages are those that training-runtimes names.
+func trainingImages(t *testing.T) (out []string) {
+	t.Helper()
+	for _, p := range podsOf(t, mustRender(t, "training-runtimes", nil)) {
+		for _, c := range p.Spec.Containers {
+			out = append(out, c.Image)
 		}
 	}
 	slices.Sort(out)
@@ -267,6 +280,16 @@ func (s *gpuSite) compare(t *testing.T, want expectedSite, p *plan.Plan, found [
 	if placed != len(want.places) {
 		t.Errorf("%d models are served, not %d", placed, len(want.places))
 	}
+	kept := []string{}
+	for _, u := range s.asServed(t, p, "training", "training-runtimes") {
+		if u.GetKind() == "NetworkPolicy" {
+			kept = append(kept, u.GetNamespace())
+		}
+	}
+	slices.Sort(kept)
+	if !slices.Equal(kept, slices.Sorted(maps.Keys(want.local))) {
+		t.Errorf("jobs are kept inside the site in %q", kept)
+	}
 	s.compareDrivers(t, want, p)
 	i := slices.IndexFunc(found, func(f event.Finding) bool { return f.Code == event.CodeGPUsHeld })
 	if i < 0 || !strings.Contains(found[i].What, want.held) {
@@ -300,7 +323,7 @@ func (s *gpuSite) asServed(t *testing.T, p *plan.Plan, component, release string
 	if err := os.WriteFile(file, []byte(strings.Join(text, "\n---\n")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if release == "gpu-queues" {
+	if release != "model-serving" {
 		return s.judge(t, file) // in the namespaces of the teams
 	}
 	return s.judge(t, file, "-n", component)
