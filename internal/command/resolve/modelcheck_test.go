@@ -215,6 +215,23 @@ func TestModelIsChecked(t *testing.T) {
 	}
 }
 
+// TestMirrorShowsOtherBytesInParts is a mirror that answers who asks for a part of a
+// file with other bytes than who asks for all of it.
+func TestMirrorShowsOtherBytesInParts(t *testing.T) {
+	s := newSite(t, upstreamtest.Options{})
+	pickle := "\x80\x02}q\x00" + strings.Repeat("x", 2<<20)
+	s.AddModel(upstreamtest.Model{ID: "acme/Whole", Files: with(wholeModel(t), "words.txt", pickle)})
+	s.write("stack.yaml", modelStack("{name: m, source: hf://acme/whole}"))
+	armed := s.Fault(upstreamtest.Fault{Kind: upstreamtest.OtherRange, Match: regexp.MustCompile("/words.txt$")})
+	_, err := s.resolve(s.options("l.yaml"))
+	if !errors.Is(err, ErrDigest) || !strings.Contains(err.Error(), "file words.txt") {
+		t.Errorf("%v", err)
+	}
+	if armed.Hits() == 0 {
+		t.Error("nobody asked for a part")
+	}
+}
+
 func TestGatedModel(t *testing.T) {
 	s := newSite(t, upstreamtest.Options{})
 	s.AddModel(upstreamtest.Model{ID: "acme/Closed", Files: wholeModel(t), Gated: "manual"})

@@ -166,9 +166,7 @@ func (r *modelReader) noteHead(f wantedFile, head []byte) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if isLarge(f) { // the others were hashed whole
-		r.heads[f.Path] = &lock.ModelHead{Size: int64(len(head)), SHA256: digest.FromBytes(head)}
-	}
+	r.heads[f.Path] = &lock.ModelHead{Size: int64(len(head)), SHA256: digest.FromBytes(head)}
 	if code != "" {
 		r.code[f.Path] = code
 	}

@@ -57,7 +57,9 @@ func newModelReader(s *session, w *wantedModel) *modelReader {
 
 // pinModel fills in the model's files and layers. Files up to 1 MiB, and all that
 // the hub knows no SHA-256 of, are read and verified; a layer of such files
-// alone gets its digest. Of the others the beginning is read.
+// alone gets its digest. Of the others the beginning is read. It is judged before
+// the whole is read, and the whole must begin with it: a mirror may answer who asks
+// for a part with other bytes.
 func (r *modelReader) pinModel(ctx context.Context, m *lock.HubModel) error {
 	for _, f := range r.files {
 		m.Files = append(m.Files, lock.ModelFile{
@@ -65,19 +67,21 @@ func (r *modelReader) pinModel(ctx context.Context, m *lock.HubModel) error {
 		})
 	}
 	m.Layers = lock.ModelLayers(m.Files)
+	if err := r.lookInto(ctx); err != nil {
+		return err
+	}
 	for i := range m.Layers {
 		if err := r.readLayer(ctx, m, i); err != nil {
 			return err
 		}
 	}
-	if err := r.lookInto(ctx); err != nil {
-		return err
-	}
 	for i := range m.Files {
 		if sum, ok := r.sums[m.Files[i].Path]; ok {
 			m.Files[i].SHA256 = sum
 		}
-		m.Files[i].Head = r.heads[m.Files[i].Path]
+		if isLarge(r.files[i]) { // of the others the whole was read
+			m.Files[i].Head = r.heads[m.Files[i].Path]
+		}
 	}
 	return nil
 }
@@ -162,8 +166,7 @@ func (r *modelReader) readWhole(ctx context.Context, f wantedFile, max int64) ([
 		sum.reset()
 		sum.Write(data)
 		if err = sum.check(); err == nil {
-			r.noteSum(f.Path, sum)
-			return data, nil
+			return data, r.noteSum(f.Path, sum)
 		}
 		if try == 2 {
 			return nil, err
@@ -171,38 +174,35 @@ func (r *modelReader) readWhole(ctx context.Context, f wantedFile, max int64) ([
 	}
 }
 
-func (r *modelReader) noteSum(path string, sum *fileSum) {
+// noteSum notes the hash of a file. One that is read twice is the same both times;
+// git's SHA-1 alone does not hold a mirror to that.
+func (r *modelReader) noteSum(path string, sum *fileSum) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if have, got := r.sums[path], sum.sha256(); have != "" && have != got {
+		return fmt.Errorf("file %s: %w: %s, and %s when it was asked for again", path, ErrDigest, have, got)
+	}
 	r.sums[path] = sum.sha256()
+	return nil
 }
 
-// streamFile fetches a file through a pipe: nothing of it is kept.
+// streamFile fetches a file through a pipe: nothing of it is kept. The last read
+// fails when it is not what the hub says, or does not begin as it was judged by.
 func (r *modelReader) streamFile(ctx context.Context, f wantedFile) io.ReadCloser {
 	pr, pw := io.Pipe()
-	dst := &pipeDst{pipe: pw, sum: newFileSum(f.File)}
+	sum := newFileSum(f.File)
+	sum.head = newHeadSum(r.heads[f.Path])
 	go func() {
-		err := r.fetch.Stream(ctx, r.request(f), dst)
+		err := r.fetch.Stream(ctx, r.request(f), &pipeDst{pipe: pw, sum: sum})
 		if err == nil {
-			err = dst.sum.check()
+			err = sum.check()
+		}
+		if err == nil {
+			err = r.noteSum(f.Path, sum)
 		}
 		pw.CloseWithError(err)
 	}()
-	return &streamed{PipeReader: pr, done: func() { r.noteSum(f.Path, dst.sum) }}
-}
-
-// streamed notes the hash once the whole content was read.
-type streamed struct {
-	*io.PipeReader
-	done func()
-}
-
-func (s *streamed) Read(p []byte) (int, error) {
-	n, err := s.PipeReader.Read(p)
-	if err == io.EOF {
-		s.done()
-	}
-	return n, err
+	return pr
 }
 
 // pipeDst hands a stream on. It cannot take bytes back.

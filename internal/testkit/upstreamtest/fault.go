@@ -33,6 +33,9 @@ const (
 	Status Kind = "status"
 	// IgnoreRange answers a Range request with 200 and the whole content.
 	IgnoreRange Kind = "ignore-range"
+	// OtherRange answers a Range request for a part with letters x in place of the
+	// content, as a mirror does that wants its files judged by others.
+	OtherRange Kind = "other-range"
 	// ChangeETag answers as if the content had another version since: another
 	// ETag, so that an If-Range with the old one gets 200 and the whole content.
 	ChangeETag Kind = "change-etag"
@@ -40,7 +43,7 @@ const (
 
 func (k Kind) isKnown() bool {
 	switch k {
-	case Stall, Truncate, Drop, Corrupt, WrongLength, WrongSize, Status, IgnoreRange, ChangeETag:
+	case Stall, Truncate, Drop, Corrupt, WrongLength, WrongSize, Status, IgnoreRange, OtherRange, ChangeETag:
 		return true
 	}
 	return false
@@ -191,7 +194,7 @@ func (f Fault) concernsRequest(method, path string) bool {
 // needsBody reports whether the fault can only be seen in a body.
 func (f Fault) needsBody() bool {
 	switch f.Kind {
-	case Truncate, Corrupt, IgnoreRange:
+	case Truncate, Corrupt, IgnoreRange, OtherRange:
 		return true
 	case Stall, Drop:
 		return f.After > 0

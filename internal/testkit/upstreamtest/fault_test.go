@@ -144,6 +144,16 @@ func TestIgnoreRange(t *testing.T) {
 	}
 }
 
+func TestOtherRange(t *testing.T) {
+	_, armed, url, whole := driver(t, upstreamtest.Fault{Kind: upstreamtest.OtherRange})
+	if r := get(t, url); !bytes.Equal(r.body, whole) || armed.Hits() != 0 {
+		t.Fatal("the whole content is not as it should be")
+	}
+	if r := get(t, url, "Range: bytes=10-12"); r.status != http.StatusPartialContent || string(r.body) != "xxx" || armed.Hits() != 1 {
+		t.Fatalf("status %d, %q, %d hits", r.status, r.body, armed.Hits())
+	}
+}
+
 func TestChangeETag(t *testing.T) {
 	up, _, url, whole := driver(t, upstreamtest.Fault{Kind: upstreamtest.ChangeETag, Times: 2})
 	changed := get(t, url).header.Get("ETag")

@@ -1,6 +1,7 @@
 package upstreamtest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +48,8 @@ func (g *gate) serveFault(w http.ResponseWriter, r *http.Request, e *effect) {
 		g.next.ServeHTTP(w, withoutRange(r))
 	case ChangeETag:
 		g.changeETag(w, r, e)
+	case OtherRange:
+		g.next.ServeHTTP(newOtherWriter(w, e), r)
 	case Corrupt:
 		g.next.ServeHTTP(newCorruptWriter(w, e), r)
 	case WrongLength:
@@ -290,6 +293,17 @@ func newCorruptWriter(w http.ResponseWriter, e *effect) http.ResponseWriter {
 		return w.Write(p)
 	}
 	return bad
+}
+
+// newOtherWriter replaces every byte of a part.
+func newOtherWriter(w http.ResponseWriter, e *effect) http.ResponseWriter {
+	other := &bodyWriter{headerWriter: headerWriter{ResponseWriter: w}}
+	other.before = func(status int, _ http.Header) { other.good = status == http.StatusPartialContent }
+	other.body = func(p []byte) (int, error) {
+		e.markDone()
+		return w.Write(bytes.Repeat([]byte("x"), len(p)))
+	}
+	return other
 }
 
 // rangeStart returns where the body of a reply begins in the whole content.
