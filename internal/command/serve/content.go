@@ -43,6 +43,10 @@ func (h *Handler) sendContent(w http.ResponseWriter, r *http.Request, c content)
 		head.Set("Content-Range", "bytes */"+strconv.FormatInt(c.size, 10))
 		return err
 	}
+	if c.size == 0 && r.Header.Get("Range") != "" {
+		// Hub clients ask for the first byte, and read here how many there are.
+		head.Set("Content-Range", "bytes */0")
+	}
 	b := newBody(w, s.status, s.responseHeader(c, quoted))
 	if r.Method == http.MethodHead || s.length == 0 {
 		b.startAnswer()
@@ -115,10 +119,12 @@ func (s span) responseHeader(c content, etag string) http.Header {
 
 var errRange = &failure{status: http.StatusRequestedRangeNotSatisfiable, code: "RANGE_INVALID", message: "the range lies outside the content"}
 
+// requestedRange is the part that a request asks for. Of an empty content there is
+// none, and it is sent whole.
 func requestedRange(r *http.Request, etag string, size int64) (span, error) {
 	whole := span{0, size, http.StatusOK}
 	spec := r.Header.Get("Range")
-	if v := r.Header.Get("If-Range"); spec == "" || v != "" && v != etag {
+	if v := r.Header.Get("If-Range"); spec == "" || size == 0 || v != "" && v != etag {
 		return whole, nil
 	}
 	offset, length, ok, err := parseRange(spec, size)

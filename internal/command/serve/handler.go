@@ -20,7 +20,7 @@ const maxStreams = 24 // concurrent content bodies, each with one block in memor
 
 // Handler answers for opened bundles: OCI distribution (pull) under
 // /v2/, a Helm repository under /helm/, a model hub under /api/models/ and
-// /REPOSITORY/resolve/, files under /files/, and /healthz, /readyz, /metrics.
+// /REPOSITORY/resolve/ (and raw), files under /files/, and /healthz, /readyz, /metrics.
 // Where several bundles hold one blob, the first that does gives it. It is safe
 // for concurrent use and holds no lock while it sends.
 type Handler struct {

@@ -160,16 +160,22 @@ var (
 	errNoEndpoint   = &failure{http.StatusNotFound, "NotFound", "no such endpoint"}
 )
 
+// defaultBranch is the branch that clients mean who name none, or HEAD.
+const defaultBranch = "main"
+
 // resolveModel resolves a commit or a requested revision. Where a repository is here
 // at one commit only, its default branch means that commit.
 func (r *hubRepository) resolveModel(revision string) (*hubModel, error) {
+	if revision == "HEAD" {
+		revision = defaultBranch
+	}
 	if m, ok := r.commits[strings.ToLower(revision)]; ok {
 		return m, nil
 	}
 	if m, ok := r.revisions[revision]; ok {
 		return m, nil
 	}
-	if revision == "main" && len(r.commits) == 1 {
+	if revision == defaultBranch && len(r.commits) == 1 {
 		for _, m := range r.commits {
 			return m, nil
 		}
@@ -230,7 +236,7 @@ func (h *Handler) serveHubAPI(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch {
 	case len(rest) == 0:
-		return repo.serveInfo(w, r, "main")
+		return repo.serveInfo(w, r, defaultBranch)
 	case len(rest) == 2 && rest[0] == "revision":
 		return repo.serveInfo(w, r, rest[1])
 	case len(rest) >= 2 && rest[0] == "tree":
@@ -312,9 +318,14 @@ func gitBlob(f lock.ModelFile) (id string, pointerSize int) {
 	if !f.LFS {
 		return f.GitSHA1, 0
 	}
-	pointer := fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", f.SHA256.Encoded(), f.Size)
+	pointer := lfsPointer(f)
 	sum := sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(pointer), pointer))
 	return hex.EncodeToString(sum[:]), len(pointer)
+}
+
+// lfsPointer is what git stores in place of a file that Git LFS keeps.
+func lfsPointer(f lock.ModelFile) string {
+	return fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", f.SHA256.Encoded(), f.Size)
 }
 
 func treeFile(f lock.ModelFile) map[string]any {
@@ -423,7 +434,8 @@ func requestedPaths(req *http.Request) ([]string, error) {
 	return form["paths"], err
 }
 
-// serveResolve answers /REPOSITORY/resolve/REVISION/PATH.
+// serveResolve answers /REPOSITORY/resolve/REVISION/PATH, and /raw/ in place of
+// /resolve/, where clients look at a file as git has it.
 func (h *Handler) serveResolve(w http.ResponseWriter, r *http.Request) error {
 	if err := requireRead(w, r); err != nil {
 		return err
@@ -432,7 +444,7 @@ func (h *Handler) serveResolve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	at := slices.Index(p, "resolve")
+	at := slices.IndexFunc(p, func(part string) bool { return part == "resolve" || part == "raw" })
 	if at < 1 || at > 2 || len(p) < at+3 {
 		return errNoEndpoint
 	}
@@ -449,7 +461,22 @@ func (h *Handler) serveResolve(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return errNoEntry
 	}
+	if p[at] == "raw" && f.LFS {
+		return h.sendPointer(w, r, f)
+	}
 	return h.sendModelFile(w, r, f)
+}
+
+// sendPointer sends what git has of a file that Git LFS keeps.
+func (h *Handler) sendPointer(w http.ResponseWriter, r *http.Request, f hubFile) error {
+	pointer := lfsPointer(f.ModelFile)
+	id, _ := gitBlob(f.ModelFile)
+	return h.sendContent(w, r, content{
+		etag: id, mediaType: "text/plain; charset=utf-8", size: int64(len(pointer)),
+		open: func(offset, length int64) (io.ReadCloser, error) {
+			return io.NopCloser(io.NewSectionReader(strings.NewReader(pointer), offset, length)), nil
+		},
+	})
 }
 
 func (h *Handler) sendModelFile(w http.ResponseWriter, r *http.Request, f hubFile) error {

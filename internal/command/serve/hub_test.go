@@ -172,6 +172,9 @@ func TestModelAPI(t *testing.T) {
 	if a := s.get(resolve+"onnx/empty.txt").expect(t, 200); len(a.body) != 0 || a.ContentLength != 0 {
 		t.Errorf("empty file: %v", a.Header)
 	}
+	if a := s.get(resolve+"onnx/empty.txt", "Range: bytes=0-0").expect(t, 200); len(a.body) != 0 || a.Header.Get("Content-Range") != "bytes */0" {
+		t.Errorf("the first byte of an empty file: %v", a.Header)
+	}
 	for path, code := range map[string]string{
 		"/api/models/acme/nothing":                           "RepoNotFound",
 		"/acme/nothing/resolve/main/x":                       "RepoNotFound",
@@ -191,6 +194,26 @@ func TestModelAPI(t *testing.T) {
 	s.get("/api/models").expect(t, 200).json(t, &models)
 	if len(models) != 1 || models[0].ID != bundletest.ModelID {
 		t.Errorf("%v", models)
+	}
+}
+
+// TestRawFiles: under raw stands what git has of a file, of one in LFS its pointer.
+func TestRawFiles(t *testing.T) {
+	b := bundletest.Make(t, bundletest.Options{})
+	s := newSite(t, b)
+	sum := sha256.Sum256(b.Files["model.safetensors"])
+	pointer := fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%x\nsize %d\n", sum, len(b.Files["model.safetensors"]))
+	for path, want := range map[string]string{"config.json": string(b.Files["config.json"]), "model.safetensors": pointer} {
+		a := s.get("/" + bundletest.ModelID + "/raw/HEAD/" + path).expect(t, 200)
+		if string(a.body) != want || a.Header.Get("X-Repo-Commit") != bundletest.Commit || a.Header.Get("X-Linked-Size") != "" {
+			t.Errorf("%s: %q, %v", path, a.body, a.Header)
+		}
+	}
+	if a := s.get("/"+bundletest.ModelID+"/raw/main/model.safetensors", "Range: bytes=8-14").expect(t, 206); string(a.body) != pointer[8:15] {
+		t.Errorf("a part of the pointer: %q", a.body)
+	}
+	if a := s.get("/" + bundletest.ModelID + "/raw/main/absent").expect(t, 404); a.Header.Get("X-Error-Code") != "EntryNotFound" {
+		t.Errorf("%v", a.Header)
 	}
 }
 
