@@ -284,6 +284,17 @@ var servingTable = []expectedServing{
 		refused: []string{"model large", "142 GiB", "9 attention heads", "nvidia-h100-80gb-hbm3"},
 	},
 	{
+		name: "eight divide 40 heads, not 10 of keys and values; two are too few",
+		gpus: []any{h100}, model: huge, values: map[string]any{"attentionHeads": 40, "keyValueHeads": 10},
+		refused: []string{"40 attention heads and the 10 of keys and values"},
+	},
+	{
+		name: "each of eight has a copy of one of two heads",
+		gpus: []any{h100}, model: huge, values: map[string]any{"attentionHeads": 64, "keyValueHeads": 2},
+		runtime: "caisson-vllm-nvidia", limits: map[string]string{"nvidia.com/gpu": "8"}, labels: labelsOf(h100),
+		args: []string{"--tensor-parallel-size=8"},
+	},
+	{
 		name: "too large for all",
 		gpus: []any{h100Slice, l4Shared}, model: seven,
 		refused: []string{"model seven", "19 GiB", "14 x nvidia-h100-80gb-hbm3-mig-1g-10gb", "16 x nvidia-l4-shared"},

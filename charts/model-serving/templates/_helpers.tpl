@@ -139,9 +139,21 @@ by time belongs to nobody, so such a kind is taken only by name, and then a part
 {{- end -}}
 
 {{/*
+Whether a number of GPUs can share a model: each gets as many attention heads as the
+others, and of those that keep keys and values too, or a copy of one. It says yes or no.
+*/}}
+{{- define "model-serving.divides" -}}
+{{- $heads := int64 .model.attentionHeads -}}
+{{- $kept := int64 .model.keyValueHeads -}}
+{{- $even := or (eq $heads 0) (eq (mod $heads .gpus) 0) -}}
+{{- $keeps := or (eq $kept 0) (eq (mod $kept .gpus) 0) (and (gt .gpus $kept) (eq (mod .gpus (max 1 $kept)) 0)) -}}
+{{- ternary "yes" "no" (and $even $keeps) -}}
+{{- end -}}
+
+{{/*
 The GPUs of one model, as JSON: a kind and how many in each pod, or {} where none is fit
 for it. First one GPU, the smallest that is large enough; then two, four and eight on
-one node, where they can divide the model's attention heads.
+one node, where they can share the model and the one that guesses ahead for it.
 */}}
 {{- define "model-serving.choose" -}}
 {{- $context := . -}}
@@ -153,7 +165,10 @@ one node, where they can divide the model's attention heads.
 {{- $each := add (div (add $context.need.weights $context.need.cache (sub $gpus 1)) $gpus) (mul (int64 $context.sizing.overheadGiB) 1024) -}}
 {{- range $kind := $context.candidates -}}
 {{- $whole := and (not $kind.profile) (not $kind.shared) -}}
-{{- $divides := or (eq (int64 $model.attentionHeads) 0) (eq (mod (int64 $model.attentionHeads) $gpus) 0) -}}
+{{- $divides := eq "yes" (include "model-serving.divides" (dict "model" $model "gpus" $gpus)) -}}
+{{- with $model.draftModel -}}
+{{- $divides = and $divides (eq "yes" (include "model-serving.divides" (dict "model" . "gpus" $gpus))) -}}
+{{- end -}}
 {{- $fits := le $each (div (mul $kind.mib (int64 $context.sizing.utilization)) 100) -}}
 {{- $room := include "model-serving.room" (dict "kind" $kind "gpus" $gpus "taken" $context.taken) | int64 -}}
 {{- if and (not $chosen) $fits (or (eq $gpus 1) (and $whole $divides)) (ge $room (int64 (default 1 $model.replicas))) -}}
@@ -185,6 +200,7 @@ one node, where they can divide the model's attention heads.
 {{- if gt (int64 $model.replicas) 1 -}}{{- $pods = printf ", in %d pods" (int64 $model.replicas) -}}{{- end -}}
 {{- $heads := "" -}}
 {{- if $model.attentionHeads -}}{{- $heads = printf "; GPUs that share it have to divide its %d attention heads" (int64 $model.attentionHeads) -}}{{- end -}}
+{{- if $model.keyValueHeads -}}{{- $heads = printf "%s and the %d of keys and values" $heads (int64 $model.keyValueHeads) -}}{{- end -}}
 {{- $wanted := "" -}}
 {{- if and (ne .gpu "auto") (ne .gpu "none") -}}{{- $wanted = printf " of %s" .gpu -}}{{- end -}}
 {{- $site := printf "the site has: %s" (join ", " $there) -}}

@@ -3,6 +3,7 @@ package lock
 import (
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -53,7 +54,7 @@ type annotated interface{ annotations() map[string]string }
 type Description struct {
 	Name     string
 	Version  string
-	License  string        // as the upstream calls it
+	Licenses []string      // as the upstream calls them; "" beside others is of a part that declares none
 	PURL     string        // its package URL; empty where it has none
 	Checksum digest.Digest // of what the upstream gives
 	Digest   digest.Digest // by which people know it
@@ -63,8 +64,15 @@ type Description struct {
 
 // NamedDigest is one file of an item.
 type NamedDigest struct {
-	Name   string
-	Digest digest.Digest
+	Name    string
+	Digest  digest.Digest
+	License string // as the upstream calls it
+}
+
+// License names the licences that are declared, for people.
+func (d *Description) License() string {
+	declared := slices.DeleteFunc(slices.Clone(d.Licenses), func(name string) bool { return name == "" })
+	return strings.Join(declared, " AND ")
 }
 
 // Fact is one thing that packing holds content against.

@@ -29,9 +29,10 @@ var modelForm = Form{Field: "hubModel", Content: (*HubModel)(nil)}
 
 // HubModel is a model of a Hugging Face compatible hub at one commit.
 type HubModel struct {
-	Repository string       `yaml:"repository"` // as the hub spells it
-	Revision   string       `yaml:"revision"`   // what the stack asked for
-	Commit     string       `yaml:"commit"`     // 40 hex digits
+	Repository string       `yaml:"repository"`     // as the hub spells it
+	Revision   string       `yaml:"revision"`       // what the stack asked for
+	Commit     string       `yaml:"commit"`         // 40 hex digits
+	Name       string       `yaml:"name,omitempty"` // what the stack calls it; older locks do not say
 	License    string       `yaml:"license,omitempty"`
 	Terms      *ModelTerms  `yaml:"terms,omitempty"`     // beside the licence's name, where there is more to say
 	Serve      string       `yaml:"serve,omitempty"`     // what it was checked to serve: chat, completion, embed; none: it is not served
@@ -40,6 +41,7 @@ type HubModel struct {
 	Platform   string       `yaml:"platform,omitempty"`  // named in its image config; empty means linux/amd64
 	Allow      []ModelAllow `yaml:"allow,omitempty"`     // files with code that the stack accepts, sorted by file
 	LeftOut    []LeftOut    `yaml:"leftOut,omitempty"`   // of the repository, sorted by reason
+	Extras     []ModelExtra `yaml:"extras,omitempty"`    // other models among its files, sorted by path
 	Files      []ModelFile  `yaml:"files"`               // sorted by path
 	Layers     []ModelLayer `yaml:"layers"`              // see ModelLayers
 }
@@ -72,6 +74,8 @@ type ModelWeights struct {
 	Architecture    string `yaml:"architecture,omitempty"` // class: LlamaForCausalLM
 	MaxContext      int64  `yaml:"maxContext,omitempty"`   // tokens
 	KVBytesPerToken int64  `yaml:"kvBytesPerToken,omitempty"`
+	AttentionHeads  int64  `yaml:"attentionHeads,omitempty"`
+	KeyValueHeads   int64  `yaml:"keyValueHeads,omitempty"` // of those, the ones that keep keys and values
 }
 
 // ModelAllow is a file that may run code, or contradicts others, and why it is
@@ -276,6 +280,7 @@ func literalPart(b []byte) Part { return Part{Literal: b, Size: int64(len(b))} }
 func (m *HubModel) normalize() {
 	sort.Slice(m.Files, func(i, j int) bool { return m.Files[i].Path < m.Files[j].Path })
 	sort.Slice(m.Allow, func(i, j int) bool { return m.Allow[i].File < m.Allow[j].File })
+	slices.SortFunc(m.Extras, ModelExtra.compare)
 	sort.Slice(m.LeftOut, func(i, j int) bool { return m.LeftOut[i].Why < m.LeftOut[j].Why })
 	if m.Layers == nil {
 		m.Layers = ModelLayers(m.Files)
@@ -285,7 +290,7 @@ func (m *HubModel) normalize() {
 func (m *HubModel) clone() Content {
 	c := *m
 	c.Files, c.Layers = slices.Clone(m.Files), slices.Clone(m.Layers)
-	c.Allow, c.LeftOut = slices.Clone(m.Allow), slices.Clone(m.LeftOut)
+	c.Allow, c.LeftOut, c.Extras = slices.Clone(m.Allow), slices.Clone(m.LeftOut), slices.Clone(m.Extras)
 	return &c
 }
 
@@ -404,11 +409,11 @@ func (m *HubModel) annotations() map[string]string {
 }
 
 func (m *HubModel) describe(_ *Item, d *Description) {
-	d.Version, d.License = m.Commit, m.LicenseName()
+	d.Version, d.Licenses = m.Commit, m.licenses()
 	d.PURL = "pkg:huggingface/" + escapeEach(m.Repository) + "@" + m.Commit
 	d.Notes = m.notes()
 	for _, f := range m.Files {
-		d.Files = append(d.Files, NamedDigest{f.Path, f.SHA256})
+		d.Files = append(d.Files, NamedDigest{f.Path, f.SHA256, m.licenseOf(f.Path)})
 	}
 }
 
@@ -416,14 +421,7 @@ func (m *HubModel) describe(_ *Item, d *Description) {
 // of it was accepted or left out.
 func (m *HubModel) notes() []string {
 	var out []string
-	if t := m.Terms; t != nil {
-		if t.Gated != "" {
-			out = append(out, "gated: its owner lets people in ("+t.Gated+")")
-		}
-		if t.Link != "" {
-			out = append(out, "licence text: "+t.Link)
-		}
-	}
+	out = append(out, m.Terms.notes()...)
 	if w := m.Weights; w.WeightsBytes > 0 {
 		said := fmt.Sprintf("weights: %s of %s", bytesize.Text(w.WeightsBytes), w.DType)
 		if size := packSize(w.Parameters); size != "" {
@@ -440,17 +438,14 @@ func (m *HubModel) notes() []string {
 	for _, l := range m.LeftOut {
 		out = append(out, "left out: "+l.String())
 	}
+	for _, e := range m.Extras {
+		out = append(out, e.notes()...)
+	}
 	return out
 }
 
-// LicenseName is how the licence is called: "other" is the hub's word for one
-// that it has none for, and whose name the card gives.
-func (m *HubModel) LicenseName() string {
-	if m.Terms != nil && m.Terms.Name != "" && (m.License == "" || m.License == "other") {
-		return m.Terms.Name
-	}
-	return m.License
-}
+// LicenseName is how the licence is called.
+func (m *HubModel) LicenseName() string { return m.Terms.licenseName(m.License) }
 
 func escapeEach(path string) string {
 	parts := strings.Split(path, "/")
@@ -507,17 +502,15 @@ func (m *HubModel) check(c *checker, at string) {
 
 // checkDescription checks what is said of the model beside its files.
 func (m *HubModel) checkDescription(c *checker, at string) {
-	if t := m.Terms; t != nil {
-		c.checkText(at+".terms.name", t.Name, false)
-		c.checkText(at+".terms.link", t.Link, false)
-		c.checkText(at+".terms.gated", t.Gated, false)
-	}
+	m.Terms.check(c, at+".terms")
+	m.checkExtras(c, at+".extras")
+	c.checkText(at+".name", m.Name, false)
 	c.checkText(at+".serve", m.Serve, false)
 	w := m.Weights
 	for _, text := range []string{w.DType, w.Quantization, w.Architecture} {
 		c.checkText(at+".weights", text, false)
 	}
-	for _, n := range []int64{w.Parameters, w.WeightsBytes, w.MaxContext, w.KVBytesPerToken} {
+	for _, n := range []int64{w.Parameters, w.WeightsBytes, w.MaxContext, w.KVBytesPerToken, w.AttentionHeads, w.KeyValueHeads} {
 		c.checkSize(at+".weights", n)
 	}
 	if len(m.Allow) > maxModelFiles || len(m.LeftOut) > maxLeftOut {

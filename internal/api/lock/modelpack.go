@@ -114,8 +114,10 @@ func (m *HubModel) describePack() packDocument {
 			Precision: packPrecisions[m.Weights.DType], Quantization: m.Weights.Quantization,
 		},
 	}
-	if license := m.LicenseName(); license != "" {
-		doc.Descriptor.Licenses = []string{license}
+	for _, license := range m.licenses() {
+		if license != "" {
+			doc.Descriptor.Licenses = append(doc.Descriptor.Licenses, license)
+		}
 	}
 	if m.Weights.KVBytesPerToken > 0 {
 		doc.Config.Architecture = "transformer"

@@ -166,9 +166,9 @@ func TestWhatALockSaysOfAModel(t *testing.T) {
 		}
 		d := again.Items[0].Describe("")
 		notes := strings.Join(d.Notes, "|")
-		if d.License != "acme-1" || !strings.Contains(notes, "gated") || !strings.Contains(notes, "1.5b parameters, and 256 B for each of at most 4096 tokens") ||
+		if d.License() != "acme-1" || !strings.Contains(notes, "gated") || !strings.Contains(notes, "1.5b parameters, and 256 B for each of at most 4096 tokens") ||
 			!strings.Contains(notes, "allowed: x.bin: old server") || !strings.Contains(notes, "left out: 2 files, 5.00 GiB, because they repeat the weights") {
-			t.Errorf("licence %q, notes %s", d.License, notes)
+			t.Errorf("licence %q, notes %s", d.License(), notes)
 		}
 	}
 }

@@ -71,6 +71,9 @@ func New(u Upstream, opt Options) (*Client, error) {
 	return c, nil
 }
 
+// HasToken says whether the hub is shown a token.
+func (c *Client) HasToken() bool { return c.token != "" }
+
 // isPrivate says whether a token sent there stays between the two ends.
 func isPrivate(u *url.URL) bool {
 	host := u.Hostname()
@@ -104,14 +107,18 @@ func (c *Client) Request(repository, commit string, f File) fetch.Request {
 func (c *Client) RequestURL(address string, size int64, item string) fetch.Request {
 	r := fetch.Request{URL: address, Size: size, Item: item}
 	if strings.HasPrefix(address, Endpoint+"/") {
-		r.Header, r.RoundTripper = c.Header(), gate{c}
+		page, _, _ := strings.Cut(address, "/resolve/")
+		r.Header, r.RoundTripper = c.Header(), gate{c, page}
 	}
 	return r
 }
 
 // gate turns what the hub says to who may not read a file into ErrGated or
 // ErrDenied. Everything else, redirects included, passes as it is.
-type gate struct{ client *Client }
+type gate struct {
+	client *Client
+	page   string // of the model, where people ask to be let in
+}
 
 func (g gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := g.client.upstream.Transport().RoundTrip(req)
@@ -123,10 +130,21 @@ func (g gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !refused || kind == nil {
 		return res, nil
 	}
+	if kind == ErrGated {
+		kind = g.explain()
+	}
 	res.Body.Close()
 	return nil, fmt.Errorf("%w: %w", kind, &fetch.StatusError{
 		URL: fetch.Redact(req.URL.String()), Status: res.StatusCode, Detail: errorCode(res.Header),
 	})
+}
+
+// explain is ErrGated with the page to go to.
+func (g gate) explain() error {
+	if g.client.token == "" {
+		return fmt.Errorf("%w, and no token was given: %s", ErrGated, g.page)
+	}
+	return fmt.Errorf("%w: %s", ErrGated, g.page)
 }
 
 // FileURL is the upstream address (before rewriting) of a file at a commit.

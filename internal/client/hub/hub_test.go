@@ -170,9 +170,9 @@ func TestTerms(t *testing.T) {
 		if err != nil || got.License != want.License || got.Terms != want.Terms {
 			t.Errorf("%s: %+v, %v", more, got, err)
 		}
-		_, err = info(t, newClient(t, srv.URL, ""), "a/b", "main")
-		if gated := want.Terms.Gated != ""; gated != errors.Is(err, ErrGated) || gated && !strings.Contains(err.Error(), "no token was given: https://huggingface.co/a/b") {
-			t.Errorf("%s without a token: %v", more, err)
+		got, err = info(t, newClient(t, srv.URL, ""), "a/b", "main")
+		if err != nil || got.Terms != want.Terms {
+			t.Errorf("%s without a token: %+v, %v", more, got, err)
 		}
 		srv.Close()
 	}
@@ -190,8 +190,13 @@ func TestFilesOfTheHubAreAskedForWithTheToken(t *testing.T) {
 	if r.Header.Get("Authorization") != "Bearer hf_token" || r.URL != Endpoint+"/a/b/resolve/"+commit+"/x%20y.json" || r.Size != 3 {
 		t.Errorf("%+v", r)
 	}
-	if _, _, err := c.upstream.Read(t.Context(), r, 10); !errors.Is(err, ErrGated) {
+	if _, _, err := c.upstream.Read(t.Context(), r, 10); !errors.Is(err, ErrGated) || !strings.Contains(err.Error(), "https://huggingface.co/a/b") {
 		t.Errorf("a file of a gated model: %v", err)
+	}
+	c = newClient(t, srv.URL, "")
+	r = c.Request("a/b", commit, File{Path: "x", Size: 3})
+	if _, _, err := c.upstream.Read(t.Context(), r, 10); !errors.Is(err, ErrGated) || !strings.Contains(err.Error(), "no token was given: https://huggingface.co/a/b") {
+		t.Errorf("a file of a gated model without a token: %v", err)
 	}
 	if r := c.RequestURL("https://huggingface.co.evil.example/x", 3, "x"); r.Header != nil || r.RoundTripper != nil {
 		t.Errorf("%+v", r)

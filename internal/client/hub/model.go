@@ -75,9 +75,6 @@ func (c *Client) readInfo(ctx context.Context, repository, revision string) (*Mo
 	if err != nil {
 		return nil, err
 	}
-	if m.Terms.Gated != "" && c.token == "" {
-		return nil, fmt.Errorf("%w, %s, and no token was given: %s", ErrGated, gates[m.Terms.Gated], Endpoint+"/"+m.ID)
-	}
 	m.Files, err = c.readTree(ctx, repository, m.Commit)
 	if errors.Is(err, ErrNotFound) { // a hub without the tree call lists the files with the commit
 		m.Files, err = head.listFiles()
@@ -130,11 +127,15 @@ type infoAnswer struct {
 	Siblings []sibling `json:"siblings"`
 }
 
-// gates is how the owner of a gated model lets people in.
+// gates is whom the owner of a gated model lets in.
 var gates = map[string]string{
-	"auto":   "which its owner grants to whoever accepts its terms",
-	"manual": "which its owner grants to each who asks",
+	"auto":   "whoever accepts its terms",
+	"manual": "each who asks, one by one",
 }
+
+// LetsIn is whom the owner lets in, of a gated model. A mirror may repeat that and let in
+// everybody: whether one is let in, only a file's answer says.
+func (t Terms) LetsIn() string { return gates[t.Gated] }
 
 type sibling struct {
 	Name   string `json:"rfilename"`

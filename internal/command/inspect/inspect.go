@@ -227,7 +227,7 @@ func listItems(h *cargo.Head, l *lock.Lock) []Item {
 		said := it.Describe(d.Digest)
 		out = append(out, Item{
 			Ref: it.Ref, Kind: it.Kind, Components: it.Components, Source: it.Source,
-			Digest: d.Digest, Size: sizes[it.Ref], License: said.License, Notes: said.Notes,
+			Digest: d.Digest, Size: sizes[it.Ref], License: said.License(), Notes: said.Notes,
 		})
 	}
 	return out

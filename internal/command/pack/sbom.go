@@ -134,7 +134,7 @@ func (b *bill) addItem(it *lock.Item) {
 	p := spdxPackage{
 		Name: d.Name, SPDXID: spdxID(string(it.Kind), string(it.Ref)), VersionInfo: d.Version,
 		DownloadLocation: downloadLocation(it.Source), Checksums: sha256sum(d.Checksum),
-		Purpose: it.Kind.Info().Purpose, LicenseDeclared: b.licenseExpression(d.License),
+		Purpose: it.Kind.Info().Purpose, LicenseDeclared: b.declareLicenses(d.Licenses),
 	}
 	if d.PURL != "" {
 		p.ExternalRefs = []spdxExternal{{"PACKAGE-MANAGER", "purl", d.PURL}}
@@ -144,7 +144,7 @@ func (b *bill) addItem(it *lock.Item) {
 		b.addPackage(spdxPackage{
 			Name: f.Name, SPDXID: spdxID("modelfile", p.SPDXID+"\x00"+f.Name),
 			DownloadLocation: p.DownloadLocation, Checksums: sha256sum(f.Digest), Purpose: "FILE",
-			LicenseDeclared: p.LicenseDeclared,
+			LicenseDeclared: b.declareLicenses([]string{f.License}),
 		}, p.SPDXID, "CONTAINS")
 	}
 }
@@ -193,12 +193,22 @@ var hubLicenses = map[string]string{
 	"cdla-permissive-2.0": "CDLA-Permissive-2.0", "ms-pl": "MS-PL", "zlib": "Zlib",
 }
 
+// declareLicenses is the SPDX expression of all of some licences. Where a part declares
+// none, nothing is said of the whole.
+func (b *bill) declareLicenses(names []string) string {
+	if len(names) == 0 || slices.Contains(names, "") {
+		return noAssertion
+	}
+	var all []string
+	for _, name := range names {
+		all = append(all, b.licenseExpression(name))
+	}
+	return strings.Join(all, " AND ")
+}
+
 // licenseExpression is the SPDX expression of a hub's licence name; one that SPDX does not
 // list becomes a reference of this document.
 func (b *bill) licenseExpression(name string) string {
-	if name == "" {
-		return noAssertion
-	}
 	if id, ok := hubLicenses[strings.ToLower(name)]; ok {
 		return id
 	}

@@ -205,6 +205,6 @@ func item(it lock.Item, size int64) Item {
 	d := it.Describe(it.Digest)
 	return Item{
 		Ref: it.Ref, Kind: it.Kind, Components: it.Components, Size: size, Digest: d.Digest,
-		Source: it.Source, FoundBy: it.FoundBy, License: d.License, Notes: d.Notes, Subject: it.Subject,
+		Source: it.Source, FoundBy: it.FoundBy, License: d.License(), Notes: d.Notes, Subject: it.Subject,
 	}
 }

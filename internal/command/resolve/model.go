@@ -14,6 +14,7 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/client/hub"
+	"github.com/caisson/caisson/internal/event"
 )
 
 const hubHost = "huggingface.co"
@@ -27,14 +28,16 @@ type models struct {
 // wantedModel is one repository at one commit and all that is wanted of it.
 type wantedModel struct {
 	model      *hub.Model
-	revision   string // the first one that the stack gives
-	order      [2]int // of the model whose revision that is
+	name       string // the first one that the stack gives it
+	revision   string // that of the same model of the stack
+	order      [2]int // of that
 	at         stackField
 	components map[string]bool
 	files      map[string]wantedFile // by path
 	serve      map[string]bool
 	allow      map[string]string // reasons by path
 	leftOut    map[string]string // reasons by path
+	extras     []lock.ModelExtra
 }
 
 // wantedFile is a file to carry: of the repository, or from another address.
@@ -67,9 +70,7 @@ func (s *session) chooseModel(ctx context.Context, m *stack.Model, w *wantedMode
 	if w.model, err = s.readListing(ctx, m.Source, m.Revision); err != nil {
 		return err
 	}
-	if w.revision = m.Revision; w.revision == "" {
-		w.revision = "main"
-	}
+	w.name, w.revision = m.Name, revisionOf(m.Revision)
 	chosen, err := chooseFiles(w.model.Files, m)
 	if err != nil {
 		return err
@@ -89,14 +90,34 @@ func (s *session) chooseModel(ctx context.Context, m *stack.Model, w *wantedMode
 	return nil
 }
 
+// revisionOf is the revision that the stack asks for.
+func revisionOf(said string) string {
+	if said == "" {
+		return "main"
+	}
+	return said
+}
+
 // readListing reads what a revision of a repository holds, each once.
 func (s *session) readListing(ctx context.Context, source, revision string) (*hub.Model, error) {
-	if revision == "" {
-		revision = "main"
-	}
+	revision = revisionOf(revision)
 	repository := strings.TrimPrefix(source, "hf://")
 	return s.infos.do(strings.ToLower(repository)+"@"+revision, func() (*hub.Model, error) {
-		return s.hub.Info(ctx, repository, revision)
+		m, err := s.hub.Info(ctx, repository, revision)
+		if err == nil && m.Terms.Gated != "" && !s.hub.HasToken() {
+			s.reportGate(m)
+		}
+		return m, err
+	})
+}
+
+// reportGate says that a model may be refused. A mirror repeats the gate of its upstream
+// and may let everybody in.
+func (s *session) reportGate(m *hub.Model) {
+	s.events.Emit(event.Event{
+		Verb: verb, Kind: event.Info, Item: "hf://" + m.ID,
+		Message: fmt.Sprintf("model %s is gated: its owner lets in %s; no token was given, so it may be refused",
+			m.ID, m.Terms.LetsIn()),
 	})
 }
 
@@ -120,6 +141,10 @@ func (s *session) addExtra(ctx context.Context, w *wantedModel, e *stack.ModelEx
 	if err != nil {
 		return err
 	}
+	w.addExtraModel(lock.ModelExtra{
+		Path: e.Path, Repository: other.ID, Revision: revisionOf(e.Revision), Commit: other.Commit,
+		License: other.License, Terms: describeTerms(other),
+	})
 	for _, f := range chosen.files {
 		address := hub.FileURL(other.ID, other.Commit, f.Path)
 		f.Path = e.Path + "/" + f.Path
@@ -175,7 +200,7 @@ func (m *models) addWanted(w *wantedModel) error {
 // of them came first.
 func (w *wantedModel) merge(other *wantedModel) error {
 	if slices.Compare(other.order[:], w.order[:]) <= 0 {
-		w.model, w.revision, w.order, w.at = other.model, other.revision, other.order, other.at
+		w.model, w.name, w.revision, w.order, w.at = other.model, other.name, other.revision, other.order, other.at
 		maps.Copy(w.allow, other.allow)
 	}
 	maps.Copy(w.components, other.components)
@@ -190,12 +215,25 @@ func (w *wantedModel) merge(other *wantedModel) error {
 			w.leftOut[file] = why
 		}
 	}
+	for _, e := range other.extras {
+		w.addExtraModel(e)
+	}
 	for _, f := range other.files {
 		if err := w.addFile(f); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addExtraModel notes another model among the files, once.
+func (w *wantedModel) addExtraModel(e lock.ModelExtra) {
+	known := slices.ContainsFunc(w.extras, func(have lock.ModelExtra) bool {
+		return have.Path == e.Path && have.Repository == e.Repository && have.Commit == e.Commit
+	})
+	if !known {
+		w.extras = append(w.extras, e)
+	}
 }
 
 func modelRef(m *hub.Model) string {
@@ -234,14 +272,20 @@ func (s *session) finishModel(ctx context.Context, ref string, w *wantedModel) {
 
 // describe is the model in the lock, without its files.
 func (w *wantedModel) describe() *lock.HubModel {
-	m := &lock.HubModel{
+	return &lock.HubModel{
 		Repository: w.model.ID, Revision: w.revision, Commit: w.model.Commit, License: w.model.License,
+		Name: w.name, Terms: describeTerms(w.model), Extras: w.extras,
 		ModelPack: true, Serve: w.servedAs(), LeftOut: w.groupLeftOut(),
 	}
-	if t := w.model.Terms; t != (hub.Terms{}) {
-		m.Terms = &lock.ModelTerms{Name: t.LicenseName, Link: t.LicenseLink, Gated: t.Gated}
+}
+
+// describeTerms is what a model's card says beside its licence; nil where that is nothing.
+func describeTerms(m *hub.Model) *lock.ModelTerms {
+	t := m.Terms
+	if t == (hub.Terms{}) {
+		return nil
 	}
-	return m
+	return &lock.ModelTerms{Name: t.LicenseName, Link: t.LicenseLink, Gated: t.Gated}
 }
 
 // servedAs is the use that demands most of what components say.

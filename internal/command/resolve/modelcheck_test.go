@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -109,7 +110,7 @@ func TestModelIsDescribed(t *testing.T) {
 	s.write("stack.yaml", modelStack("{name: m, source: hf://acme/whole, serve: chat}"))
 	r, _ := s.mustResolve(s.options("l.yaml"))
 	m := modelsOf(r.Lock)[0]
-	want := lock.ModelWeights{Parameters: 900_000, WeightsBytes: 1_800_000, DType: "BF16", Architecture: "LlamaForCausalLM", MaxContext: 4096, KVBytesPerToken: 256}
+	want := lock.ModelWeights{Parameters: 900_000, WeightsBytes: 1_800_000, DType: "BF16", Architecture: "LlamaForCausalLM", MaxContext: 4096, KVBytesPerToken: 256, AttentionHeads: 4, KeyValueHeads: 2}
 	if m.Weights != want || m.Serve != "chat" {
 		t.Errorf("weights %+v, served for %q", m.Weights, m.Serve)
 	}
@@ -255,12 +256,27 @@ func TestGatedModel(t *testing.T) {
 	}
 }
 
+// TestMirrorOfAGatedModel is a mirror of the site's own that repeats what the hub says of
+// the gate, and asks nobody for a token.
+func TestMirrorOfAGatedModel(t *testing.T) {
+	s := newSite(t, upstreamtest.Options{})
+	s.AddModel(upstreamtest.Model{ID: "acme/Closed", Files: wholeModel(t), Gated: "auto", Open: true})
+	s.write("stack.yaml", modelStack("{name: m, source: hf://acme/closed}"))
+	r, _ := s.mustResolve(s.options("l.yaml"))
+	if m := modelsOf(r.Lock)[0]; m.Terms == nil || m.Terms.Gated != "auto" {
+		t.Errorf("terms %+v", m.Terms)
+	}
+	if !informed(s, "acme/Closed is gated: its owner lets in whoever accepts its terms; no token was given") {
+		t.Error("nobody was told of the gate")
+	}
+}
+
 func TestExtrasLieAmongTheModelsFiles(t *testing.T) {
 	s := newSite(t, upstreamtest.Options{})
 	encoding := bytes.Repeat([]byte("IQ== 0\n"), 200_000)
 	s.AddFile("/o200k_base.tiktoken", encoding)
 	s.AddModel(upstreamtest.Model{ID: "acme/Whole", Files: wholeModel(t)})
-	draft := s.AddModel(upstreamtest.Model{ID: "acme/Draft", Files: map[string][]byte{"config.json": []byte(llama), "model.safetensors": safetensors(t, map[string]int{"d": 700_000}, nil), "run.py": []byte("x")}})
+	draft := s.AddModel(upstreamtest.Model{ID: "acme/Draft", Gated: "manual", Open: true, Card: map[string]string{"license": "other", "license_name": "draft-1"}, Files: map[string][]byte{"config.json": []byte(llama), "model.safetensors": safetensors(t, map[string]int{"d": 700_000}, nil), "run.py": []byte("x")}})
 	sum := digest.FromBytes(encoding).Encoded()
 	extras := func(sum string) string {
 		return modelStack("{name: m, source: hf://acme/whole, extras: [{path: tiktoken/o200k_base.tiktoken, url: \"https://dl.acme.example/o200k_base.tiktoken\", sha256: " + sum + "}, {path: draft, source: hf://acme/draft}]}")
@@ -278,6 +294,21 @@ func TestExtrasLieAmongTheModelsFiles(t *testing.T) {
 	}
 	if _, ok := m.File("draft/run.py"); ok || m.Weights.WeightsBytes != 1_800_000+1_400_000 {
 		t.Errorf("%s; weights %+v", paths(m), m.Weights)
+	}
+	want := []lock.ModelExtra{{Path: "draft", Repository: "acme/Draft", Revision: "main", Commit: draft, License: "other", Terms: &lock.ModelTerms{Name: "draft-1", Gated: "manual"}}}
+	if !reflect.DeepEqual(m.Extras, want) || m.Name != "m" {
+		t.Errorf("%s: extras %+v", m.Name, m.Extras)
+	}
+	at := slices.IndexFunc(r.Lock.Items, func(it lock.Item) bool { return it.Kind == lock.Model })
+	d := r.Lock.Items[at].Describe(r.Lock.Items[at].Digest)
+	if d.License() != "apache-2.0 AND draft-1" || !slices.Contains(d.Notes, "draft: gated: its owner lets people in (manual)") ||
+		!slices.Contains(d.Notes, "draft: hf://acme/Draft at "+draft+", licence draft-1") {
+		t.Errorf("%s; %q", d.License(), d.Notes)
+	}
+	for _, f := range d.Files {
+		if license := map[bool]string{true: "draft-1", false: "apache-2.0"}[strings.HasPrefix(f.Name, "draft/")]; f.License != license {
+			t.Errorf("%s: licence %s, want %s", f.Name, f.License, license)
+		}
 	}
 	s.write("stack.yaml", extras(strings.Repeat("0", 64)))
 	if _, err := s.resolve(s.options("l.yaml")); err == nil || !strings.Contains(err.Error(), "extra tiktoken/o200k_base.tiktoken") {

@@ -149,6 +149,7 @@ func (r *modelReader) describeWeights(m *lock.HubModel, config *weights.Config) 
 	if config != nil {
 		m.Weights.Quantization, m.Weights.Architecture = config.Quantization, config.Architecture
 		m.Weights.MaxContext, m.Weights.KVBytesPerToken = config.MaxContext, config.KVBytesPerToken()
+		m.Weights.AttentionHeads, m.Weights.KeyValueHeads = config.Heads, config.KVHeads
 	}
 	if len(r.set.Headers) == 0 {
 		r.describeGGUF(m)
@@ -177,6 +178,7 @@ func (r *modelReader) describeGGUF(m *lock.HubModel) {
 		if stem != "" && w.KVBytesPerToken == 0 {
 			w.DType, w.Architecture = said.Precision, said.Architecture
 			w.MaxContext, w.KVBytesPerToken = said.MaxContext, said.KVBytesPerToken()
+			w.AttentionHeads, w.KeyValueHeads = said.Heads, said.KVHeads
 		}
 	}
 	if len(stems) == 1 {

@@ -204,7 +204,7 @@ func TestRawFiles(t *testing.T) {
 	sum := sha256.Sum256(b.Files["model.safetensors"])
 	pointer := fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%x\nsize %d\n", sum, len(b.Files["model.safetensors"]))
 	for path, want := range map[string]string{"config.json": string(b.Files["config.json"]), "model.safetensors": pointer} {
-		a := s.get("/" + bundletest.ModelID + "/raw/HEAD/" + path).expect(t, 200)
+		a := s.get("/"+bundletest.ModelID+"/raw/HEAD/"+path).expect(t, 200)
 		if string(a.body) != want || a.Header.Get("X-Repo-Commit") != bundletest.Commit || a.Header.Get("X-Linked-Size") != "" {
 			t.Errorf("%s: %q, %v", path, a.body, a.Header)
 		}
@@ -212,7 +212,7 @@ func TestRawFiles(t *testing.T) {
 	if a := s.get("/"+bundletest.ModelID+"/raw/main/model.safetensors", "Range: bytes=8-14").expect(t, 206); string(a.body) != pointer[8:15] {
 		t.Errorf("a part of the pointer: %q", a.body)
 	}
-	if a := s.get("/" + bundletest.ModelID + "/raw/main/absent").expect(t, 404); a.Header.Get("X-Error-Code") != "EntryNotFound" {
+	if a := s.get("/"+bundletest.ModelID+"/raw/main/absent").expect(t, 404); a.Header.Get("X-Error-Code") != "EntryNotFound" {
 		t.Errorf("%v", a.Header)
 	}
 }

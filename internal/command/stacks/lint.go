@@ -46,11 +46,7 @@ func (l *linter) lintComponent(i int, c *stack.Component) {
 		l.lintImage(c, j, fmt.Sprintf("%s.images[%d]", at, j))
 	}
 	for j := range c.Models {
-		if m := &c.Models[j]; !commit.MatchString(m.Revision) {
-			l.addFinding(event.CodeMovingRevision, c.Name, fmt.Sprintf("%s.models[%d]", at, j),
-				"write the commit as its revision: 40 hex digits, as the hub shows it",
-				"model %s is taken from %s, which moves", m.Name, orMain(m.Revision))
-		}
+		l.lintModel(c, &c.Models[j], fmt.Sprintf("%s.models[%d]", at, j))
 	}
 	for j := range c.UpstreamManifests {
 		l.lintUpstreamManifest(c, &c.UpstreamManifests[j], fmt.Sprintf("%s.upstreamManifests[%d]", at, j))
@@ -64,6 +60,21 @@ func (l *linter) lintComponent(i int, c *stack.Component) {
 	if len(l.stack.Profiles) > 0 && !l.held[c.Name] {
 		l.addFinding(event.CodeNoProfile, c.Name, at, "add it to a profile, or leave it: then only the whole stack carries it",
 			"no profile holds it and nothing in one needs it")
+	}
+}
+
+const writeCommit = "write the commit as its revision: 40 hex digits, as the hub shows it"
+
+func (l *linter) lintModel(c *stack.Component, m *stack.Model, at string) {
+	if !commit.MatchString(m.Revision) {
+		l.addFinding(event.CodeMovingRevision, c.Name, at, writeCommit,
+			"model %s is taken from %s, which moves", m.Name, orMain(m.Revision))
+	}
+	for k, e := range m.Extras {
+		if e.Source != "" && !commit.MatchString(e.Revision) {
+			l.addFinding(event.CodeMovingRevision, c.Name, fmt.Sprintf("%s.extras[%d]", at, k), writeCommit,
+				"model %s: its extra %s is taken from %s, which moves", m.Name, e.Source, orMain(e.Revision))
+		}
 	}
 }
 

@@ -44,7 +44,7 @@ type kubernetesFact struct {
 
 // carriedModel is a model of the bundle.
 type carriedModel struct {
-	Name       string `json:"name"`       // a DNS label
+	Name       string `json:"name"`       // the stack's, as a DNS label; no other model has it
 	Repository string `json:"repository"` // of the hub
 	Revision   string `json:"revision"`   // its commit
 	Image      string `json:"image"`      // the reference of its OCI image
@@ -56,6 +56,8 @@ type carriedModel struct {
 	DType           string `json:"dtype,omitempty"`
 	MaxContext      int64  `json:"maxContext,omitempty"`
 	KVBytesPerToken int64  `json:"kvBytesPerToken,omitempty"`
+	AttentionHeads  int64  `json:"attentionHeads,omitempty"`
+	KeyValueHeads   int64  `json:"keyValueHeads,omitempty"`
 }
 
 // TellSite lays the facts that charts ask for beneath the site's own values. It comes
@@ -154,6 +156,7 @@ func (s *Selection) factsFor(names []string) (map[string]any, error) {
 // carriedModels are the models of the selection, in the lock's order.
 func (s *Selection) carriedModels() []carriedModel {
 	var out []carriedModel
+	taken := map[string]bool{}
 	for _, it := range s.modelItems() {
 		m, ok := lock.As[*lock.HubModel](it)
 		if !ok {
@@ -161,8 +164,11 @@ func (s *Selection) carriedModels() []carriedModel {
 		}
 		w := m.Weights
 		one := carriedModel{
-			Name: site.DNSLabel(it.Ref.Name()), Repository: m.Repository, Revision: m.Commit, Image: s.pulledModel(it.Ref), Serve: m.Serve,
-			WeightsBytes: w.WeightsBytes, Parameters: w.Parameters, DType: w.DType, MaxContext: w.MaxContext, KVBytesPerToken: w.KVBytesPerToken,
+			Name: chooseModelName(it, m, taken), Repository: m.Repository, Revision: m.Commit,
+			Image: s.pulledModel(it.Ref), Serve: m.Serve,
+			WeightsBytes: w.WeightsBytes, Parameters: w.Parameters, DType: w.DType,
+			MaxContext: w.MaxContext, KVBytesPerToken: w.KVBytesPerToken,
+			AttentionHeads: w.AttentionHeads, KeyValueHeads: w.KeyValueHeads,
 		}
 		for _, f := range m.Files {
 			one.Bytes += f.Size
@@ -170,6 +176,24 @@ func (s *Selection) carriedModels() []carriedModel {
 		out = append(out, one)
 	}
 	return out
+}
+
+// chooseModelName is what the stack calls a model, and what its repository is called
+// where the lock is too old to say. Where two would have one name, which the stack allows
+// in two components, the repository's owner and then the commit tell them apart.
+func chooseModelName(it *lock.Item, m *lock.HubModel, taken map[string]bool) string {
+	name := m.Name
+	if name == "" {
+		name = it.Ref.Name()
+	}
+	owner, _, _ := strings.Cut(m.Repository, "/")
+	for _, name := range []string{name, owner + "-" + it.Ref.Name(), name + "-" + m.Commit[:min(7, len(m.Commit))]} {
+		if label := site.DNSLabel(name); !taken[label] {
+			taken[label] = true
+			return label
+		}
+	}
+	return site.DNSLabel(m.Commit)
 }
 
 // pulledModel is the reference by which nodes pull a model's image.

@@ -2,8 +2,10 @@ package decide
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
+	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
@@ -68,7 +70,8 @@ func TestModelsAreToldAsTheirFilesSay(t *testing.T) {
 	l := sample()
 	it := model(map[string]int64{"m.safetensors": 500})
 	content, _ := lock.As[*lock.HubModel](&it)
-	content.Weights = lock.ModelWeights{Parameters: 250, WeightsBytes: 480, DType: "BF16", MaxContext: 2048, KVBytesPerToken: 64}
+	content.Weights = lock.ModelWeights{Parameters: 250, WeightsBytes: 480, DType: "BF16", MaxContext: 2048, KVBytesPerToken: 64, AttentionHeads: 28, KeyValueHeads: 4}
+	content.Name = "ward.assistant"
 	l.Items = append(l.Items, it)
 	l.Components = append(l.Components, lock.Component{Name: "gpu", Namespace: "gpu"})
 	selection, _ := Select(l, lab())
@@ -77,7 +80,28 @@ func TestModelsAreToldAsTheirFilesSay(t *testing.T) {
 		t.Fatalf("%+v", models)
 	}
 	m := models[0]
-	if m.WeightsBytes != 480 || m.MaxContext != 2048 || m.Bytes != 500<<30 || m.Name == "" || m.Image != "reg.site:5000/mirror/"+it.Ref.SitePath()+":"+it.Ref.Tag() {
+	if m.WeightsBytes != 480 || m.MaxContext != 2048 || m.Bytes != 500<<30 || m.Name != "ward-assistant" || m.AttentionHeads != 28 || m.KeyValueHeads != 4 || m.Image != "reg.site:5000/mirror/"+it.Ref.SitePath()+":"+it.Ref.Tag() {
 		t.Errorf("%+v", m)
+	}
+}
+
+// TestEachModelHasANameOfItsOwn: two repositories may be called the same, and two
+// components may call two models the same.
+func TestEachModelHasANameOfItsOwn(t *testing.T) {
+	commits := strings.Repeat("1", 40)
+	taken := map[string]bool{}
+	for _, c := range []struct{ name, repository, want string }{
+		{"", "meta-llama/Llama-3.1-8B", "llama-3-1-8b"},
+		{"", "unsloth/Llama-3.1-8B", "unsloth-llama-3-1-8b"},
+		{"assistant", "acme/A", "assistant"},
+		{"assistant", "acme/B", "acme-b"},
+		{"assistant", "acme/B", "assistant-1111111"},
+	} {
+		_, name, _ := strings.Cut(strings.ToLower(c.repository), "/")
+		it := &lock.Item{Ref: imageref.Ref("huggingface.co/x/" + name + ":" + commits)}
+		m := &lock.HubModel{Name: c.name, Repository: c.repository, Commit: commits}
+		if got := chooseModelName(it, m, taken); got != c.want {
+			t.Errorf("%s, called %q: %s, want %s", c.repository, c.name, got, c.want)
+		}
 	}
 }

@@ -19,7 +19,8 @@ type Config struct {
 	Number       string // torch_dtype: bfloat16
 	MaxContext   int64  // tokens
 	Layers       int64  // those that keep keys and values
-	KVHeads      int64
+	Heads        int64  // of attention
+	KVHeads      int64  // of those, the ones that keep keys and values
 	HeadSize     int64
 	LatentSize   int64    // what a layer keeps of a token where keys and values are compressed together
 	Quantization string   // quant_method: gptq
@@ -128,19 +129,19 @@ func (c *Config) readShape(m members) {
 	c.MaxContext = m.number(
 		"max_position_embeddings", "max_sequence_length", "max_seq_len", "seq_length", "n_positions", "n_ctx")
 	c.Layers = m.attentionLayers()
-	heads := m.number("num_attention_heads", "n_head", "n_heads", "num_heads")
+	c.Heads = m.number("num_attention_heads", "n_head", "n_heads", "num_heads")
 	c.KVHeads = m.number("num_key_value_heads", "num_kv_heads", "n_head_kv", "multi_query_group_num")
 	if c.KVHeads == 0 {
 		c.KVHeads = m.object("attn_config").number("kv_n_heads")
 	}
 	if c.KVHeads == 0 {
-		c.KVHeads = heads
+		c.KVHeads = c.Heads
 		if m["multi_query"] == true && m["new_decoder_architecture"] != true {
-			c.KVHeads = min(1, heads)
+			c.KVHeads = min(1, c.Heads)
 		}
 	}
-	if c.HeadSize = m.number("head_dim", "kv_channels"); c.HeadSize == 0 && heads > 0 {
-		c.HeadSize = m.number("hidden_size", "n_embd", "d_model") / heads
+	if c.HeadSize = m.number("head_dim", "kv_channels"); c.HeadSize == 0 && c.Heads > 0 {
+		c.HeadSize = m.number("hidden_size", "n_embd", "d_model") / c.Heads
 	}
 	if rank := m.number("kv_lora_rank"); rank > 0 {
 		c.LatentSize = rank + m.number("qk_rope_head_dim")

@@ -210,12 +210,12 @@ func describeGGUF(said map[string]any) *GGUF {
 		return int64(n)
 	}
 	g.MaxContext, g.Layers = number("context_length"), number("block_count")
-	heads := number("attention.head_count")
+	g.Heads = number("attention.head_count")
 	if g.KVHeads = number("attention.head_count_kv"); g.KVHeads == 0 {
-		g.KVHeads = heads
+		g.KVHeads = g.Heads
 	}
-	if g.HeadSize = number("attention.key_length"); g.HeadSize == 0 && heads > 0 {
-		g.HeadSize = number("embedding_length") / heads
+	if g.HeadSize = number("attention.key_length"); g.HeadSize == 0 && g.Heads > 0 {
+		g.HeadSize = number("embedding_length") / g.Heads
 	}
 	if rank := number("attention.kv_lora_rank"); rank > 0 {
 		g.LatentSize = rank + number("rope.dimension_count")

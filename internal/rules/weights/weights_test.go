@@ -195,21 +195,21 @@ func TestParseConfig(t *testing.T) {
 		kv   int64
 	}{
 		"llama": {`{"architectures":["LlamaForCausalLM"],"model_type":"llama","torch_dtype":"bfloat16","max_position_embeddings":131072,"num_hidden_layers":32,"num_attention_heads":32,"num_key_value_heads":8,"hidden_size":4096}`,
-			Config{Architecture: "LlamaForCausalLM", Type: "llama", Number: "bfloat16", MaxContext: 131072, Layers: 32, KVHeads: 8, HeadSize: 128}, 131072},
+			Config{Architecture: "LlamaForCausalLM", Type: "llama", Number: "bfloat16", MaxContext: 131072, Layers: 32, Heads: 32, KVHeads: 8, HeadSize: 128}, 131072},
 		"gpt2": {`{"model_type":"gpt2","n_layer":12,"n_head":12,"n_embd":768,"n_positions":1024}`,
-			Config{Type: "gpt2", MaxContext: 1024, Layers: 12, KVHeads: 12, HeadSize: 64}, 36864},
+			Config{Type: "gpt2", MaxContext: 1024, Layers: 12, Heads: 12, KVHeads: 12, HeadSize: 64}, 36864},
 		"compressed": {`{"model_type":"deepseek_v3","num_hidden_layers":61,"num_attention_heads":128,"num_key_value_heads":128,"kv_lora_rank":512,"qk_rope_head_dim":64,"hidden_size":7168,"quantization_config":{"quant_method":"fp8"}}`,
-			Config{Type: "deepseek_v3", Layers: 61, KVHeads: 128, HeadSize: 56, LatentSize: 576, Quantization: "fp8"}, 70272},
+			Config{Type: "deepseek_v3", Layers: 61, Heads: 128, KVHeads: 128, HeadSize: 56, LatentSize: 576, Quantization: "fp8"}, 70272},
 		"with pictures": {`{"model_type":"llava","text_config":{"dtype":"bfloat16","num_hidden_layers":2,"num_attention_heads":4,"hidden_size":64,"max_position_embeddings":99}}`,
-			Config{Type: "llava", Number: "bfloat16", MaxContext: 99, Layers: 2, KVHeads: 4, HeadSize: 16}, 512},
+			Config{Type: "llava", Number: "bfloat16", MaxContext: 99, Layers: 2, Heads: 4, KVHeads: 4, HeadSize: 16}, 512},
 		"hybrid": {`{"num_hidden_layers":4,"layer_types":["linear_attention","linear_attention","linear_attention","full_attention"],"num_attention_heads":2,"head_dim":8,"time_step_limit":[0.0, Infinity],"x":"Infinity \" NaN","y":-Infinity}`,
-			Config{Layers: 1, KVHeads: 2, HeadSize: 8}, 64},
+			Config{Layers: 1, Heads: 2, KVHeads: 2, HeadSize: 8}, 64},
 		"one for all": {`{"multi_query":true,"n_layer":2,"n_head":8,"hidden_size":64,"torch_dtype":"float32"}`,
-			Config{Number: "float32", Layers: 2, KVHeads: 1, HeadSize: 8}, 128},
+			Config{Number: "float32", Layers: 2, Heads: 8, KVHeads: 1, HeadSize: 8}, 128},
 		"code": {`{"auto_map":{"AutoConfig":"configuration_x.XConfig","AutoTokenizer":["tok.Slow",null],"AutoModel":"acme/other--modeling_y.Y","bad":7,"z":"noclass"}}`,
 			Config{Code: []string{"acme/other--modeling_y.py", "configuration_x.py", "tok.py"}}, 0},
 		"nonsense": {`{"num_hidden_layers":1e300,"num_attention_heads":-4,"hidden_size":"x","head_dim":2.5,"architectures":"A","quantization_config":[],"text_config":3}`, Config{}, 0},
-		"huge":     {`{"num_hidden_layers":2147483648,"num_attention_heads":2147483648,"head_dim":2147483648}`, Config{Layers: 1 << 31, KVHeads: 1 << 31, HeadSize: 1 << 31}, 0},
+		"huge":     {`{"num_hidden_layers":2147483648,"num_attention_heads":2147483648,"head_dim":2147483648}`, Config{Layers: 1 << 31, Heads: 1 << 31, KVHeads: 1 << 31, HeadSize: 1 << 31}, 0},
 	} {
 		got, err := ParseConfig([]byte(c.text))
 		if err != nil {

@@ -15,6 +15,7 @@ type Model struct {
 	// Gated is auto or manual: anybody may list the repository, as on the hub, and
 	// only who has GatedToken read its files.
 	Gated string
+	Open  bool // the gate is only said, as by a mirror that lets everybody in
 }
 
 // AddModel adds a model, whose branch main is its only commit, and returns that.
@@ -28,7 +29,7 @@ func (u *Upstream) AddModel(m Model) string {
 		}
 	}
 	token := ""
-	if m.Gated != "" {
+	if m.Gated != "" && !m.Open {
 		token = GatedToken
 	}
 	commit := u.hub.addCommit(m.ID, token, files, "main")
