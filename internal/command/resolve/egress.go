@@ -165,11 +165,16 @@ func (s *session) carries(l *lock.Lock) func(document.Site) bool {
 		if err != nil {
 			return false
 		}
-		if holds(ref) || s.found.images[ref] != nil && !s.found.guesses[ref] {
+		if holds(ref) || holdsModel(l, ref) || s.found.images[ref] != nil && !s.found.guesses[ref] {
 			return true
 		}
 		return s.found.guesses[ref] && extends(ref)
 	}
+}
+
+// holdsModel says whether the image of that name is a model of the lock.
+func holdsModel(l *lock.Lock, ref imageref.Ref) bool {
+	return slices.ContainsFunc(l.Items, func(it lock.Item) bool { return it.Kind == lock.Model && it.Ref == ref })
 }
 
 // speak says what is left and returns how many of it are errors.

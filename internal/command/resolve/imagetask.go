@@ -60,6 +60,9 @@ func (s *session) discoverImages(docs []document.Document, component, by string,
 			s.addProblem(where, err)
 			continue
 		}
+		if ref.Host() == hubHost { // the image of a model, which no registry has before the bundle
+			continue
+		}
 		s.found.addImage(ref, component, by, where, certain)
 	}
 }

@@ -316,6 +316,30 @@ func TestExtrasLieAmongTheModelsFiles(t *testing.T) {
 	}
 }
 
+// TestModelsThatRegistriesHave: a model that an object names as an image is carried with
+// the images; one that the stack carries from the hub is there already.
+func TestModelsThatRegistriesHave(t *testing.T) {
+	s := newSite(t, upstreamtest.Options{})
+	commit := s.AddModel(upstreamtest.Model{ID: "acme/Whole", Files: wholeModel(t)})
+	s.write("models.yaml", "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: car}\n"+
+		"spec: {predictor: {model: {storageUri: \"oci://quay.io/acme/tool:1\"}}}\n---\n"+
+		"apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: whole}\n"+
+		"spec: {predictor: {model: {storageUri: \"oci+native://huggingface.co/acme/whole:"+commit+"\"}}}\n")
+	s.write("stack.yaml", modelStack("{name: m, source: hf://acme/whole}")+"    manifests: [models.yaml]\n")
+	r, _ := s.mustResolve(s.options("l.yaml"))
+	for kind, want := range map[lock.Kind]string{lock.Image: "quay.io/acme/tool:1", lock.Model: "huggingface.co/acme/whole:" + commit} {
+		var refs []string
+		for _, it := range r.Lock.Items {
+			if it.Kind == kind {
+				refs = append(refs, string(it.Ref))
+			}
+		}
+		if !slices.Equal(refs, []string{want}) {
+			t.Errorf("%s: %q", kind, refs)
+		}
+	}
+}
+
 func TestHeaderReadAgainAfterFaults(t *testing.T) {
 	s := newSite(t, upstreamtest.Options{})
 	s.AddModel(upstreamtest.Model{ID: "acme/Whole", Files: wholeModel(t)})

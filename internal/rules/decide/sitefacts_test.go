@@ -9,6 +9,7 @@ import (
 	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/rules/document"
 )
 
 // A chart hears what it asks for, of what the site has, and nothing else; what the site
@@ -82,6 +83,24 @@ func TestModelsAreToldAsTheirFilesSay(t *testing.T) {
 	m := models[0]
 	if m.WeightsBytes != 480 || m.MaxContext != 2048 || m.Bytes != 500<<30 || m.Name != "ward-assistant" || m.AttentionHeads != 28 || m.KeyValueHeads != 4 || m.Image != "reg.site:5000/mirror/"+it.Ref.SitePath()+":"+it.Ref.Tag() {
 		t.Errorf("%+v", m)
+	}
+}
+
+// TestModelImagesAreOfTheBundle: what charts are told of a model is no image that the
+// bundle lacks.
+func TestModelImagesAreOfTheBundle(t *testing.T) {
+	l := sample()
+	it := model(map[string]int64{"m.safetensors": 500})
+	l.Items = append(l.Items, it)
+	l.Components = append(l.Components, lock.Component{Name: "gpu", Namespace: "gpu"})
+	selection, _ := Select(l, lab())
+	m := &maker{selection: selection, set: newImageSet(l)}
+	for ref, want := range map[string]bool{
+		string(it.Ref): true, selection.carriedModels()[0].Image: true, "quay.io/acme/absent:1": false,
+	} {
+		if got := m.carriesImage(document.Site{What: document.Image, Ref: ref}); got != want {
+			t.Errorf("%s: %v", ref, got)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package document
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,7 +14,8 @@ import (
 // containers of any kind of object, in image volumes, under any key `image` that
 // holds a plausible reference, in strings that are a reference with a host or
 // stand under a name that says so (RELATED_IMAGE_X, --x-image), over the keys
-// repository, image and version or repository and tag.
+// repository, image and version or repository and tag, in the address of a model
+// (storageUri: oci://REF).
 func Images(sites []Site) []Site {
 	var out []Site
 	for _, s := range sites {
@@ -244,6 +246,36 @@ func (w *walker) listArgument(n, before *yaml.Node, at *position) bool {
 	}
 	flag, ok := stringOf(before)
 	return ok && strings.HasPrefix(flag, "-") && !strings.Contains(flag, "=") && w.listNamed(flag, n, word, at, nil)
+}
+
+// modelAddress is the address of a model that a registry has as an image: KServe mounts
+// it, or runs it beside the server.
+var modelAddress = regexp.MustCompile(`^oci(?:\+native)?://(\S+)$`)
+
+// modelImage is the image that the address of a model names, "" where it names none.
+func modelImage(address string) string {
+	m := modelAddress.FindStringSubmatch(strings.TrimSpace(address))
+	if m == nil || !isComplete(m[1]) {
+		return ""
+	}
+	return m[1]
+}
+
+// listModelImage lists the image in the address of a model. It is not certain that one
+// has to be pulled: the bundle may have the model under that name.
+func (w *walker) listModelImage(n *scalar, at *position) {
+	if w.quiet.images || !at.isModelAddress() {
+		return
+	}
+	if ref := modelImage(n.Value); ref != "" {
+		w.listReference(ref, Joined, n, at)
+	}
+}
+
+// isModelAddress says whether a field holds the address of a model: storageUri, and uri
+// of a list storageUris or of a model.
+func (p *position) isModelAddress() bool {
+	return otherNames[p.key] || p.key == "uri" && p.above != nil && (p.above.key == "storageUris" || p.above.key == "model")
 }
 
 // listString lists a string that is a complete reference, and one that may be a

@@ -54,6 +54,33 @@ func TestHubAddresses(t *testing.T) {
 	}
 }
 
+// TestModelAddresses: a model that a registry has as an image is content like an image,
+// where something says that it is a model.
+func TestModelAddresses(t *testing.T) {
+	source := "kind: InferenceService\nspec:\n  predictor:\n    model:\n      storageUri: oci://ghcr.io/acme/car:1\n    storageUris:\n" +
+		"    - {uri: \"oci+native://ghcr.io/acme/native:1\"}\n    - {uri: \"hf://acme/a\"}\n" +
+		"---\nkind: LLMInferenceService\nspec: {model: {uri: \"oci://ghcr.io/acme/llm:1\"}}\n" +
+		"---\nkind: OCIRepository\nspec: {uri: \"oci://ghcr.io/acme/chart:1\", url: \"oci://ghcr.io/acme/chart:1\"}\n" +
+		"---\nkind: X\nspec: {storageUri: ghcr.io/acme/other:1, uris: [\"oci://ghcr.io/acme/other:1\"]}\n"
+	sites, err := Read([]Document{{Template: "t.yaml", Line: 1, Source: source}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range Images(sites) {
+		got = append(got, fmt.Sprint(s.Ref, " ", s.Line, " ", s.Kept))
+	}
+	want := []string{"ghcr.io/acme/car:1 5 false", "ghcr.io/acme/native:1 7 false", "ghcr.io/acme/llm:1 11 false"}
+	if !slices.Equal(got, want) {
+		t.Errorf("found %q, want %q", got, want)
+	}
+	object := map[string]any{"kind": "InferenceService", "spec": map[string]any{"storageUri": "oci+native://ghcr.io/acme/car:1"}}
+	rewrite(t, object, func(ref string) (string, bool) { return "site.example/" + ref, true })
+	if got := object["spec"].(map[string]any)["storageUri"]; got != "oci+native://site.example/ghcr.io/acme/car:1" {
+		t.Errorf("rewritten: %v", got)
+	}
+}
+
 func TestWithoutTests(t *testing.T) {
 	pod := func(annotations string) Document {
 		return Document{Template: "t.yaml", Source: "kind: Pod\nmetadata: {annotations: {" + annotations + "}}\nspec: {containers: [{image: x}]}\n"}

@@ -178,7 +178,7 @@ func (w *walker) walkList(n *yaml.Node, at *position) error {
 var (
 	// keys below which nothing stands: schemas, examples and words for people
 	unsearched = map[string]bool{"openAPIV3Schema": true, "_example": true, "annotations": true, "labels": true, "description": true}
-	// keys below which a reference is the name of something else than an image
+	// keys below which a reference is no image, unless oci:// says that it is one
 	otherNames = map[string]bool{"storageUri": true, "storageURI": true}
 )
 
@@ -216,7 +216,7 @@ func (w *walker) walkMapping(m mapping, at *position) error {
 func (w *walker) walkField(m mapping, value *yaml.Node, at *position, file bool) error {
 	outer := w.quiet
 	defer func() { w.quiet = outer }()
-	w.quiet.images = w.quiet.images || otherNames[at.key]
+	w.quiet.images = w.quiet.images || otherNames[at.key] && modelImage(follow(value).Value) == ""
 	isString := follow(value).Kind == yaml.ScalarNode
 	switch {
 	case file && isString:
@@ -267,6 +267,7 @@ func (w *walker) walkFile(m mapping, value *yaml.Node, at *position) error {
 func (w *walker) walkString(n *scalar, at *position) (ok bool, err error) {
 	w.listString(n, at)
 	w.listHubAddress(n, at)
+	w.listModelImage(n, at)
 	images := !w.quiet.images && mayNameImage(n.Value)
 	if w.lines.depth >= maxTexts || !images && w.quiet.egress {
 		return false, nil
