@@ -27,6 +27,7 @@ type options struct {
 	nodes    int
 	kubelets kubelets
 	taint    bool
+	pretend  bool // operators
 	timeout  time.Duration
 }
 
@@ -60,7 +61,7 @@ func newCluster(o options, failed context.CancelCauseFunc) (*cluster, error) {
 	if err := c.writePKI(); err != nil {
 		return nil, fmt.Errorf("writing keys: %w", err)
 	}
-	return c, nil
+	return c, c.writeEgress()
 }
 
 func (c *cluster) writePKI() error {
@@ -160,6 +161,9 @@ func (c *cluster) restartAPIServer(ctx context.Context) error {
 }
 
 func (c *cluster) startControllers(context.Context) error {
+	if err := c.startPretending(); err != nil {
+		return err
+	}
 	if err := c.processes.start("kube-controller-manager", c.controllerManagerArgs()...); err != nil {
 		return err
 	}
@@ -192,7 +196,7 @@ func (c *cluster) etcdArgs() []string {
 
 func (c *cluster) apiServerArgs() []string {
 	pki := filepath.Join(c.dir, "pki")
-	return append(slices.Concat(c.reachArgs(pki), frontProxyArgs(pki)),
+	return append(slices.Concat(c.reachArgs(pki), frontProxyArgs(pki), c.egressArgs()),
 		fmt.Sprintf("--etcd-servers=http://127.0.0.1:%d", c.ports.etcd),
 		fmt.Sprintf("--secure-port=%d", c.ports.api), "--permit-port-sharing",
 		"--tls-cert-file="+filepath.Join(pki, "kube-apiserver.crt"),

@@ -24,7 +24,7 @@ import (
 )
 
 // components are the upstream programs inside this binary, by the name each
-// has upstream. Each takes its own name and arguments as a program would and
+// has upstream, and the stand-in for operators. Each takes its own name and arguments as a program would and
 // returns the exit code.
 var components = map[string]func(args []string) int{
 	"etcd":                    runEtcd,
@@ -35,6 +35,7 @@ var components = map[string]func(args []string) int{
 	"kube-proxy":              serverCommand(proxy.NewProxyCommand),
 	"kwok":                    runKwok,
 	"kubectl":                 runKubectl,
+	pretendOperators:          runPretendOperators,
 }
 
 // serverCommand runs a Kubernetes server the way its own main does. The
