@@ -91,9 +91,8 @@ func pretend(ctx context.Context, dir, kubeconfig string) error {
 	if err != nil {
 		return err
 	}
-	for _, kind := range []string{"mutatingwebhookconfigurations", "validatingwebhookconfigurations"} {
-		o.watch(ctx, schema.GroupVersionResource{Group: "admissionregistration.k8s.io", Version: "v1", Resource: kind}, o.trustWebhooks)
-	}
+	o.watch(ctx, webhookConfigurations("Mutating"), o.trustWebhooks)
+	o.watch(ctx, webhookConfigurations("Validating"), o.trustWebhooks)
 	o.watch(ctx, apiServices, o.trustAPIService)
 	o.watch(ctx, definitions, o.meetDefinition)
 	return o.serve(ctx, socket)
@@ -116,9 +115,12 @@ func newOperators(keys, kubeconfig string) (*operators, error) {
 	return o, err
 }
 
+// meeting does what there is to do about an object. It must not change what it is shown.
+type meeting func(context.Context, *unstructured.Unstructured) error
+
 // watch shows each object of a resource to meet until ctx ends: when it changes, and every
-// lookAgain. meet must not change what it is shown.
-func (o *operators) watch(ctx context.Context, r schema.GroupVersionResource, meet func(context.Context, *unstructured.Unstructured) error) {
+// lookAgain.
+func (o *operators) watch(ctx context.Context, r schema.GroupVersionResource, meet meeting) {
 	show := func(x any) {
 		u := x.(*unstructured.Unstructured)
 		err := meet(ctx, u)
@@ -126,9 +128,9 @@ func (o *operators) watch(ctx context.Context, r schema.GroupVersionResource, me
 			log.Printf("%s %s/%s: %v", r.Resource, u.GetNamespace(), u.GetName(), err)
 		}
 	}
+	shows := cache.ResourceEventHandlerFuncs{AddFunc: show, UpdateFunc: func(_, x any) { show(x) }}
 	informer := dynamicinformer.NewFilteredDynamicInformer(o.objects, r, "", lookAgain, cache.Indexers{}, nil).Informer()
-	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: show, UpdateFunc: func(_, x any) { show(x) }})
-	if err != nil { // only once the informer has ended
+	if _, err := informer.AddEventHandler(shows); err != nil { // only once the informer has ended
 		log.Print(err)
 	}
 	go informer.RunWithContext(ctx)

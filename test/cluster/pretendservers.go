@@ -21,7 +21,8 @@ import (
 // the Service lost its pods.
 func (o *operators) serve(ctx context.Context, socket net.Listener) error {
 	ends := &serviceEnds{Listener: socket, connections: make(chan net.Conn)}
-	proxy := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { o.connect(ends, w, r) })}
+	connect := func(w http.ResponseWriter, r *http.Request) { o.connect(ends, w, r) }
+	proxy := &http.Server{Handler: http.HandlerFunc(connect)}
 	answers := &http.Server{Handler: http.HandlerFunc(answer)}
 	answers.SetKeepAlivesEnabled(false)
 	go answers.Serve(tls.NewListener(ends, &tls.Config{GetCertificate: o.certificates()}))
@@ -78,7 +79,8 @@ func (o *operators) findService(r *http.Request) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	services, err := o.client.CoreV1().Services("").List(r.Context(), metav1.ListOptions{FieldSelector: "spec.clusterIP=" + address})
+	at := metav1.ListOptions{FieldSelector: "spec.clusterIP=" + address}
+	services, err := o.client.CoreV1().Services("").List(r.Context(), at)
 	if err != nil || len(services.Items) == 0 {
 		return false, err
 	}

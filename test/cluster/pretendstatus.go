@@ -12,7 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-var definitions = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+var definitions = schema.GroupVersionResource{
+	Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions",
+}
 
 // outcome is what a kind's operator writes when it is done, beside the conditions Ready
 // and Available.
@@ -26,7 +28,8 @@ var outcomes = map[string]outcome{
 	"Cluster.postgresql.cnpg.io":         {status: map[string]any{"phase": "Cluster in healthy state"}},
 	"ClusterPolicy.nvidia.com":           {status: map[string]any{"state": "ready"}},
 	"ClusterQueue.kueue.x-k8s.io":        {conditions: []string{"Active"}},
-	"FeatureStore.feast.dev":             {status: map[string]any{"phase": "Ready"}},
+	"FeatureStore.feast.dev":             {conditions: []string{"FeatureStore"}, status: map[string]any{"phase": "Ready"}},
+	"NicClusterPolicy.mellanox.com":      {status: map[string]any{"state": "ready"}},
 	"InferenceService.serving.kserve.io": {conditions: []string{"PredictorReady", "IngressReady"}},
 	"JobSet.jobset.x-k8s.io":             {[]string{"Completed"}, map[string]any{"terminalState": "Completed"}},
 	"LocalQueue.kueue.x-k8s.io":          {conditions: []string{"Active"}},
@@ -101,8 +104,8 @@ func statusSchema(version map[string]any) map[string]any {
 	return s
 }
 
-// finishResource writes the status of a finished object.
-func (o *operators) finishResource(r schema.GroupVersionResource, status map[string]any) func(context.Context, *unstructured.Unstructured) error {
+// finishResource writes the status of a finished object, as far as its definition has it.
+func (o *operators) finishResource(r schema.GroupVersionResource, status map[string]any) meeting {
 	return func(ctx context.Context, u *unstructured.Unstructured) error {
 		kind := u.GroupVersionKind().GroupKind().String()
 		if kind == "Certificate.cert-manager.io" {
@@ -117,7 +120,8 @@ func (o *operators) finishResource(r schema.GroupVersionResource, status map[str
 		}
 		copied := u.DeepCopy()
 		copied.Object["status"] = want
-		_, err := o.objects.Resource(r).Namespace(u.GetNamespace()).UpdateStatus(ctx, copied, metav1.UpdateOptions{FieldManager: pretendOperators})
+		one := o.objects.Resource(r).Namespace(u.GetNamespace())
+		_, err := one.UpdateStatus(ctx, copied, metav1.UpdateOptions{FieldManager: pretendOperators})
 		return err
 	}
 }

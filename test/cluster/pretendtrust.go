@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,6 +20,12 @@ import (
 // kube-apiserver is told whom to believe, as cert-manager's injector or the operator itself
 // would do. A bundle that is there already is replaced: operators that renew their keys do
 // the same, and no Secret has to be read.
+
+// webhookConfigurations are those of one sort, Mutating or Validating.
+func webhookConfigurations(sort string) schema.GroupVersionResource {
+	resource := strings.ToLower(sort) + "webhookconfigurations"
+	return schema.GroupVersionResource{Group: "admissionregistration.k8s.io", Version: "v1", Resource: resource}
+}
 
 var apiServices = schema.GroupVersionResource{Group: "apiregistration.k8s.io", Version: "v1", Resource: "apiservices"}
 
@@ -41,11 +48,7 @@ func (o *operators) trustWebhooks(ctx context.Context, u *unstructured.Unstructu
 	if !changed {
 		return nil
 	}
-	r := schema.GroupVersionResource{Group: "admissionregistration.k8s.io", Version: "v1"}
-	r.Resource = map[string]string{
-		"MutatingWebhookConfiguration":   "mutatingwebhookconfigurations",
-		"ValidatingWebhookConfiguration": "validatingwebhookconfigurations",
-	}[u.GetKind()]
+	r := webhookConfigurations(strings.TrimSuffix(u.GetKind(), "WebhookConfiguration"))
 	_, err := o.objects.Resource(r).Update(ctx, copied, metav1.UpdateOptions{FieldManager: pretendOperators})
 	return err
 }
@@ -68,7 +71,9 @@ func (o *operators) trustConversion(ctx context.Context, u *unstructured.Unstruc
 }
 
 // trust sets one field to the bundle.
-func (o *operators) trust(ctx context.Context, r schema.GroupVersionResource, u *unstructured.Unstructured, field ...string) error {
+func (o *operators) trust(
+	ctx context.Context, r schema.GroupVersionResource, u *unstructured.Unstructured, field ...string,
+) error {
 	if have, _, _ := unstructured.NestedString(u.Object, field...); have == o.bundle() {
 		return nil
 	}
@@ -80,7 +85,8 @@ func (o *operators) trust(ctx context.Context, r schema.GroupVersionResource, u 
 	if err != nil {
 		return err
 	}
-	_, err = o.objects.Resource(r).Patch(ctx, u.GetName(), types.MergePatchType, b, metav1.PatchOptions{FieldManager: pretendOperators})
+	ours := metav1.PatchOptions{FieldManager: pretendOperators}
+	_, err = o.objects.Resource(r).Patch(ctx, u.GetName(), types.MergePatchType, b, ours)
 	return err
 }
 
@@ -106,6 +112,7 @@ func (o *operators) issueSecret(ctx context.Context, u *unstructured.Unstructure
 			return err
 		}
 	}
-	_, err = o.client.CoreV1().Secrets(u.GetNamespace()).Create(ctx, secret, metav1.CreateOptions{FieldManager: pretendOperators})
+	ours := metav1.CreateOptions{FieldManager: pretendOperators}
+	_, err = o.client.CoreV1().Secrets(u.GetNamespace()).Create(ctx, secret, ours)
 	return err
 }

@@ -40,7 +40,7 @@ func up(args []string) int {
 	flags.TextVar(&o.address, "address", net.IPv4(127, 0, 0, 1), "`address` of the API")
 	flags.Var(&o.kubelets, "kubelet", "issue keys for a real node `NAME=ADDRESS`; repeat for more")
 	flags.BoolVar(&o.taint, "taint", false, "taint the nodes nvidia.com/gpu=present:NoSchedule")
-	flags.BoolVar(&o.pretend, "pretend-operators", false, "stand in for operators: webhooks, aggregated APIs, custom resources")
+	flags.BoolVar(&o.pretend, pretendOperators, false, "stand in for operators: webhooks, aggregated APIs, resources")
 	flags.DurationVar(&o.timeout, "timeout", 3*time.Minute, "longest `time` to become usable")
 	withStdin := flags.Bool("exit-with-stdin", false, "stop when standard input ends")
 	if err := flags.Parse(args); err != nil {

@@ -122,13 +122,15 @@ func TestPretendOperators(t *testing.T) {
 	if status != "Good 0 1" {
 		t.Errorf("status of a finished object: %q", status)
 	}
-	if keys := c.kubectl("", "get", "secret/web-keys", "-o", "jsonpath={.data}"); !strings.Contains(keys, "tls.key") {
+	keys := c.kubectl("", "get", "secret/web-keys", "-o", "jsonpath={.data}")
+	if !strings.Contains(keys, "tls.key") {
 		t.Errorf("keys of a certificate: %q", keys)
 	}
 
 	c.kubectl("", "scale", "--replicas=0", "deployment/operator")
 	c.wait("condition=Available=False", "apiservice/v1.view.test.caisson.dev")
-	if refused := c.refusal(guardedMap, "create", "--dry-run=server", "-f", "-"); !strings.Contains(refused, "connection refused") {
+	refused := c.refusal(guardedMap, "create", "--dry-run=server", "-f", "-")
+	if !strings.Contains(refused, "connection refused") {
 		t.Errorf("a webhook that lost its pod says %q", refused)
 	}
 }
