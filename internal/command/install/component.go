@@ -158,7 +158,7 @@ func (w *work) outlineEntry() journal.Installed {
 	}
 	for _, c := range w.c.Ready {
 		o := object.Ref{APIVersion: c.APIVersion, Kind: c.Kind, Namespace: c.Namespace, Name: c.Name}
-		e.Ready = append(e.Ready, object.Target{Object: w.in.cluster.Complete(o), Condition: c.Condition})
+		e.Ready = append(e.Ready, object.Target{Object: o, Condition: c.Condition})
 	}
 	return e
 }
@@ -525,6 +525,9 @@ func (w *work) waitForWebhooks(ctx context.Context, brought []object.Ref) error 
 
 // waitUntilReady waits for the component's conditions and for its plain objects.
 func (w *work) waitUntilReady(ctx context.Context) error {
+	for i := range w.entry.Ready {
+		w.entry.Ready[i].Object = w.findMeant(w.entry.Ready[i].Object)
+	}
 	targets := readyTargets(&w.entry)
 	if len(targets) == 0 {
 		return nil
@@ -536,6 +539,25 @@ func (w *work) waitUntilReady(ctx context.Context) error {
 		}
 		return w.in.waitWithin(ctx, w.c.Name, targets, wait)
 	})
+}
+
+// findMeant is the object that a condition names without its API version, or with a namespace
+// where the kind has none: the component's own, or else what the cluster has by that name.
+// Kinds are known only now, since the component may have brought them.
+func (w *work) findMeant(o object.Ref) object.Ref {
+	own := slices.Clone(w.entry.Objects)
+	for _, r := range w.entry.Releases {
+		own = append(own, r.Objects...)
+	}
+	for _, have := range own {
+		version := o.APIVersion == "" || o.APIVersion == have.APIVersion
+		namespace := have.Namespace == "" || have.Namespace == o.Namespace
+		if version && namespace && have.Kind == o.Kind && have.Name == o.Name {
+			have.UID = ""
+			return have
+		}
+	}
+	return w.in.cluster.Complete(o)
 }
 
 // readyTargets are what must be ready of a component: its conditions and its plain
