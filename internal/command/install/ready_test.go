@@ -1,11 +1,14 @@
 package install
 
 import (
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/caisson/caisson/internal/api/journal"
 	"github.com/caisson/caisson/internal/api/lock"
+	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/testkit/stacktest"
 )
 
@@ -37,8 +40,9 @@ func TestConditionsNameKindsThatTheComponentBrings(t *testing.T) {
 			Charts: []stacktest.Chart{{Release: "second", Files: fleet("b.fleet.test", "Namespaced")}},
 		},
 	}}, "")
-	if r := l.install(p); r.Components["first"] != journal.Done || r.Components["second"] != journal.Done {
-		t.Fatalf("%+v", r)
+	heard := &waits{}
+	if r, err := Run(t.Context(), l.options(p), heard); err != nil || r.Components["second"] != journal.Done {
+		t.Fatalf("%+v, %v", r, err)
 	}
 	want := map[string]string{
 		"first":  "a.fleet.test/v1 Fleet main",
@@ -49,5 +53,37 @@ func TestConditionsNameKindsThatTheComponentBrings(t *testing.T) {
 		if got := strings.TrimSpace(o.APIVersion + " " + o.String()); got != ref {
 			t.Errorf("%s waited for %q, want %q", name, got, ref)
 		}
+	}
+	if _, err := Status(t.Context(), l.target(), heard); err != nil {
+		t.Error(err)
+	}
+	if _, err := Uninstall(t.Context(), UninstallOptions{Target: l.target()}, heard); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{"install: the charts", "status: the cluster", "uninstall: the cluster"} {
+		if !slices.Contains(heard.all, want) || slices.Contains(heard.left, want) {
+			t.Errorf("heard that it waits for %q, and of %q no end; want %q", heard.all, heard.left, want)
+		}
+	}
+}
+
+// waits hears what verbs themselves wait for.
+type waits struct {
+	mu   sync.Mutex
+	all  []string
+	left []string // have not ended
+}
+
+// Emit implements event.Sink.
+func (w *waits) Emit(e event.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if e.Wait == nil || e.Item != "" {
+		return
+	}
+	name := e.Verb + ": " + e.Wait.For
+	w.left = slices.DeleteFunc(w.left, func(other string) bool { return other == name })
+	if e.Wait.Why != "" {
+		w.all, w.left = append(w.all, name), append(w.left, name)
 	}
 }

@@ -40,6 +40,7 @@ type releaseKey struct{ component, release string }
 // renderReleases renders every release that the run installs as the plan says and refuses
 // those that come to something else, before anything is changed.
 func (in *installer) renderReleases(ctx context.Context) error {
+	defer in.tellWait("the charts", "they are being rendered and held against the plan")()
 	in.rendered = map[releaseKey]*renderedRelease{}
 	renderers := helm.NewWorkers(in.opt.Renderer, runtime.GOMAXPROCS(0))
 	defer renderers.Close()

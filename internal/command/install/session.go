@@ -250,6 +250,15 @@ func (s *session) reportWaiting(component string) func(object.Ref, string) {
 	}
 }
 
+// tellWait tells what the verb itself waits for until end is called; a renderer may drop it.
+func (s *session) tellWait(what, why string) (end func()) {
+	tell := func(message, why string) {
+		s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Progress, Message: message, Wait: &event.Wait{For: what, Why: why}})
+	}
+	tell(what+": "+why, why)
+	return func() { tell("", "") }
+}
+
 // emitFramed frames a verb's events.
 func emitFramed(verb journal.Verb, sink event.Sink, act func() (Result, error)) (Result, error) {
 	sink.Emit(event.Event{Verb: string(verb), Kind: event.Start})

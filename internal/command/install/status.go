@@ -101,6 +101,7 @@ func runStatus(ctx context.Context, target Target, sink event.Sink) (StatusResul
 // examineAll examines what is installed, side by side: most of the time goes into waiting
 // for webhooks that do not answer.
 func (s *session) examineAll(ctx context.Context) ([]ComponentStatus, error) {
+	defer s.tellWait("the cluster", "what is there is being held against what was installed")()
 	common, err := s.newLook(ctx)
 	if err != nil {
 		return nil, err

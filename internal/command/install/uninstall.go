@@ -172,6 +172,7 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 
 // removeLeftovers removes shared objects that nothing uses any more, namespaces last.
 func (s *session) removeLeftovers(ctx context.Context) error {
+	defer s.tellWait("the cluster", "definitions and namespaces that nothing uses are going")()
 	var made []object.Ref
 	s.readJournal(func(j *journal.Journal) { made = leftovers(slices.Clone(j.Made), j.Installed) })
 	definitions := slices.DeleteFunc(slices.Clone(made), kube.IsNamespace)
@@ -204,7 +205,7 @@ func leftovers(made []object.Ref, installed []journal.Installed) []object.Ref {
 // are gone.
 func (s *session) removeShared(ctx context.Context, list []object.Ref) error {
 	var g errgroup.Group
-	g.SetLimit(DefaultWorkers)
+	g.SetLimit(lookers) // a namespace that goes takes seconds of waiting
 	for _, o := range list {
 		g.Go(func() error {
 			gone, err := s.removeLeftover(ctx, o)

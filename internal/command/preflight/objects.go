@@ -96,6 +96,9 @@ func (t *changes) appliedObject(p *piece) *unstructured.Unstructured {
 	return u
 }
 
+// keepPolicy is Helm's annotation of what outlives its release.
+const keepPolicy = "helm.sh/resource-policy"
+
 // compareRelease compares a rendering with the record of the newest revision.
 func (t *changes) compareRelease(ctx context.Context, c *plan.Component, r *plan.Release) error {
 	stored, err := helm.NewEngine(t.cluster, c.Namespace, helm.Pulls{}, nil).Stored(ctx, r.Name)
@@ -122,7 +125,9 @@ func (t *changes) compareRelease(ctx context.Context, c *plan.Component, r *plan
 		}
 	}
 	for _, u := range before {
-		r.ObjectChanges = append(r.ObjectChanges, plan.ObjectChange{Object: object.RefOf(u).String(), Action: plan.Remove})
+		if u.GetAnnotations()[keepPolicy] != "keep" { // else installing leaves it where it is
+			r.ObjectChanges = append(r.ObjectChanges, plan.ObjectChange{Object: object.RefOf(u).String(), Action: plan.Remove})
+		}
 	}
 	slices.SortStableFunc(r.ObjectChanges, byObject)
 	return nil

@@ -32,13 +32,20 @@ spec: {selector: {app: front}, ports: [{port: 80}]}
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: only-%SIZE}
+---
+{{- if eq .Chart.Version "1.0.0" }}
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: outlives, annotations: {helm.sh/resource-policy: keep}}
+{{- end }}
 `
 
 // changing is a stack whose release and manifest hold objects that come, change
 // and go with its version.
 func changing(version string, sequence int64) stacktest.Stack {
 	text := strings.ReplaceAll(settings, "%SIZE", version)
-	plain := strings.NewReplacer("settings", "plain-settings", "front", "plain-front", "same", "plain-same", "only-", "plain-only-").Replace(text)
+	plain, _, _ := strings.Cut(text, "---\n{{")
+	plain = strings.NewReplacer("settings", "plain-settings", "front", "plain-front", "same", "plain-same", "only-", "plain-only-").Replace(plain)
 	return stacktest.Stack{Name: "changing", Version: version + ".0.0", Sequence: sequence, Components: []stacktest.Component{{
 		Name: "web", Namespace: "changing", Charts: []stacktest.Chart{{Release: "web", Version: version + ".0.0", Files: map[string]string{"templates/s.yaml": text}}},
 		Manifests: map[string]string{"p.yaml": plain},
@@ -77,7 +84,7 @@ func TestPlanTellsWhatBecomesOfObjects(t *testing.T) {
 		}
 	}
 	first, file := made(changing("1", 1))
-	want(first, []string{"add ConfigMap changing/settings", "add Service changing/front", "add Service changing/same", "add ServiceAccount changing/only-1"},
+	want(first, []string{"add ConfigMap changing/settings", "add Service changing/front", "add Service changing/same", "add ServiceAccount changing/only-1", "add ServiceAccount changing/outlives"},
 		[]string{"add ConfigMap changing/plain-settings", "add Service changing/plain-front", "add Service changing/plain-same", "add ServiceAccount changing/plain-only-1"})
 	if _, err := install.Run(t.Context(), install.Options{Plan: file, Target: install.Target{Kubeconfig: c.Kubeconfig, StateDir: t.TempDir()}}, event.Discard); err != nil {
 		t.Fatal(err)

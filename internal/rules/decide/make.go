@@ -392,8 +392,12 @@ func (m *maker) finishImages() {
 // describeRollback says for people what going back would do, last step first.
 func describeRollback(c *plan.Component) []string {
 	var out []string
-	if len(c.Manifests) > 0 {
-		out = append(out, fmt.Sprintf("apply the former objects of %d manifests, delete those that are new", len(c.Manifests)))
+	if n := len(c.Manifests); n > 0 {
+		word := "manifests"
+		if n == 1 {
+			word = "manifest"
+		}
+		out = append(out, fmt.Sprintf("apply the former objects of %d %s, delete those that are new", n, word))
 	}
 	for _, r := range slices.Backward(c.Releases) {
 		switch r.Action {

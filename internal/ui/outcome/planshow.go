@@ -67,7 +67,9 @@ func addComponent(p *output.Page, c *plan.Component, objects bool) {
 	addDefinitions(p, c.CRDs)
 	for _, r := range c.Releases {
 		addRelease(p, r)
-		addRendering(p, r.Rendering, objects)
+		if r.Action != plan.Keep {
+			addRendering(p, r.Rendering, objects)
+		}
 		addObjectChanges(p, "objects", r.ObjectChanges, objects)
 	}
 	for _, f := range c.Manifests {
