@@ -103,9 +103,12 @@ func (o *operators) issueSecret(ctx context.Context, u *unstructured.Unstructure
 		return err
 	}
 	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Type:       corev1.SecretTypeTLS,
-		Data:       map[string][]byte{"ca.crt": o.ca.caPEM},
+		ObjectMeta: metav1.ObjectMeta{
+			Name:        name,
+			Annotations: map[string]string{"cert-manager.io/certificate-name": u.GetName()},
+		},
+		Type: corev1.SecretTypeTLS,
+		Data: map[string][]byte{"ca.crt": o.ca.caPEM},
 	}
 	for entry, file := range map[string]string{corev1.TLSCertKey: key + ".crt", corev1.TLSPrivateKeyKey: key + ".key"} {
 		if secret.Data[entry], err = os.ReadFile(filepath.Join(o.ca.dir, file)); err != nil {

@@ -167,6 +167,9 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 		}
 	}
 	s.releaseLeases(ctx, c.Name, leases)
+	if err := s.cluster.RemoveIssuedKeys(ctx, removedOf(c).Objects); err != nil {
+		s.warn(c.Name, "keys that cert-manager made stay: %v", err)
+	}
 	return s.unlabelNodes(ctx, c, "")
 }
 
