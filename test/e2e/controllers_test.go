@@ -32,30 +32,9 @@ func TestControllersInside(t *testing.T) {
 		t.Skip("runs inside TestRealControllers")
 	}
 	step := startPhases(t)
-	l := newLab(t, state)
 	memory := watchMemory(t)
-	model := upstreamtest.New(t, upstreamtest.Options{})
-	upstream := startControllerUpstream(t, state)
-	step("images and charts are upstream")
-	l.startControlPlane(t)
-	l.startNodes(t)
-	l.routeServices(t)
-	l.names.ask(l.findService)
-	step("nodes are ready")
-
-	r := &road{lab: l, endpoint: plainRegistry, strategy: "mirror", dir: filepath.Join(state, "controllers")}
-	writeStackOf(t, "controllers", r.dir, upstream, model)
-	r.pack(t)
-	step("resolved, packed and verified")
-	startSiteRegistry(t, filepath.Join(state, "site"))
-	r.caisson(t, "load", "out", "--key", "keys/caisson.pub", "--registry", siteRegistry, "--plain-http")
-	step("loaded")
-	before, files := l.inventory(t), l.mirrors(t)
-	r.writeSite(t)
-	r.caisson(t, "plan", "out", "--key", "keys/caisson.pub", "--site", "site.yaml", "-o", "plan.json", "--state-dir", "state")
-	step("planned")
-	r.mustCaisson(t, installLimit, "install", "plan.json", "--state-dir", "state")
-	step("installed")
+	r, model := startRoad(t, state, "controllers", step)
+	before, files := r.bring(t, step)
 
 	r.checkCertificate(t)
 	r.checkTraining(t)
@@ -76,15 +55,52 @@ func TestControllersInside(t *testing.T) {
 	step("a version that cannot run went back")
 	r.checkUserObjects(t)
 	r.checkUninstall(t, before, "--remove-user-objects")
-	check(t, same(files, l.mirrors(t)))
+	check(t, same(files, r.mirrors(t)))
 	step("uninstalled, objects of users too")
 	r.checkRoughInstall(t)
 	r.checkTraining(t)
 	step("installed again, with faults in the middle")
 	r.checkUninstall(t, before)
-	check(t, same(files, l.mirrors(t)))
+	check(t, same(files, r.mirrors(t)))
 	step("uninstalled")
 	r.checkNames(t)
-	l.checkCounting(t)
+	r.checkCounting(t)
 	t.Logf("memory, all processes at the peak: %d MiB", memory())
+}
+
+// startRoad starts the connected side, and nodes that reach nothing, for the stack of a
+// folder.
+func startRoad(t *testing.T, state, folder string, step func(string)) (*road, *upstreamtest.Upstream) {
+	t.Helper()
+	l := newLab(t, state)
+	model := upstreamtest.New(t, upstreamtest.Options{})
+	upstream := startControllerUpstream(t, state)
+	step("images and charts are upstream")
+	l.startControlPlane(t)
+	l.startNodes(t)
+	l.routeServices(t)
+	l.names.ask(l.findService)
+	step("nodes are ready")
+	r := &road{lab: l, endpoint: plainRegistry, strategy: "mirror", dir: filepath.Join(state, folder)}
+	writeStackOf(t, folder, r.dir, upstream, model)
+	return r, model
+}
+
+// bring carries the stack in and installs it. It returns the cluster's objects and the
+// nodes' mirrors as they were before.
+func (r *road) bring(t *testing.T, step func(string), resolve ...string) (objects, mirrors []string) {
+	t.Helper()
+	r.pack(t, resolve...)
+	step("resolved, packed and verified")
+	startSiteRegistry(t, filepath.Join(r.state, "site"))
+	r.caisson(t, "load", "out", "--key", "keys/caisson.pub", "--registry", siteRegistry, "--plain-http")
+	step("loaded")
+	objects, mirrors = r.inventory(t), r.mirrors(t)
+	if out, err := r.plan(t); err != nil {
+		t.Fatalf("planning: %v\n%s", err, out)
+	}
+	step("planned")
+	r.mustCaisson(t, installLimit, "install", "plan.json", "--state-dir", "state")
+	step("installed")
+	return objects, mirrors
 }

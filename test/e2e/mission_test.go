@@ -30,37 +30,18 @@ func TestMissionInside(t *testing.T) {
 		t.Skip("runs inside TestMission")
 	}
 	step := startPhases(t)
-	l := newLab(t, state)
-	model := upstreamtest.New(t, upstreamtest.Options{})
-	upstream := startControllerUpstream(t, state)
-	l.startControlPlane(t)
-	l.startNodes(t)
-	l.routeServices(t)
-	l.names.ask(l.findService)
-	step("nodes are ready")
-
-	r := &road{lab: l, endpoint: plainRegistry, strategy: "mirror", dir: filepath.Join(state, "mission")}
-	writeStackOf(t, "mission", r.dir, upstream, model)
-	r.pack(t, "--profile", "minimal,training")
-	step("resolved, packed and verified")
-	startSiteRegistry(t, filepath.Join(state, "site"))
-	r.caisson(t, "load", "out", "--key", "keys/caisson.pub", "--registry", siteRegistry, "--plain-http")
-	before, files := l.inventory(t), l.mirrors(t)
-	r.writeSite(t)
-	r.caisson(t, "plan", "out", "--key", "keys/caisson.pub", "--site", "site.yaml", "-o", "plan.json", "--state-dir", "state")
-	step("loaded and planned")
-	r.mustCaisson(t, installLimit, "install", "plan.json", "--state-dir", "state")
-	step("installed")
+	r, model := startRoad(t, state, "mission", step)
+	before, files := r.bring(t, step, "--profile", "minimal,training")
 
 	r.checkPrediction(t, model)
 	r.checkQueue(t)
 	r.caisson(t, "status", "--state-dir", "state")
 	step("a model answers and a job was trained")
 	r.checkUninstall(t, before)
-	check(t, same(files, l.mirrors(t)))
+	check(t, same(files, r.mirrors(t)))
 	step("uninstalled")
 	r.checkNames(t)
-	l.checkCounting(t)
+	r.checkCounting(t)
 }
 
 // checkPrediction asks the model as OpenAI's clients do, from both nodes. The stand-in for

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"io/fs"
 	"log"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -17,14 +15,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	helmregistry "helm.sh/helm/v3/pkg/registry"
+
+	"github.com/caisson/caisson/internal/testkit/missiontest"
 )
 
 const pauseImage = "registry.k8s.io/pause:3.10"
@@ -65,9 +62,7 @@ func startUpstream(t *testing.T, binary []byte) string {
 
 func push(t *testing.T, address, ref string, img v1.Image) {
 	t.Helper()
-	target, err := name.ParseReference(address + "/" + ref)
-	check(t, err)
-	check(t, remote.Write(target, img))
+	check(t, missiontest.PushImage(address, ref, img))
 }
 
 // image holds the program, and its own name so that its digest is its own.
@@ -75,35 +70,18 @@ func image(t *testing.T, binary []byte, name string, entrypoint ...string) v1.Im
 	t.Helper()
 	img, err := mutate.AppendLayers(empty.Image, layer(t, "app", binary), layer(t, "name", []byte(name)))
 	check(t, err)
-	config, err := img.ConfigFile()
-	check(t, err)
-	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", "amd64"
-	config.Config = v1.Config{Entrypoint: entrypoint, User: "65532:65532", Env: []string{"PATH=/"}}
-	img, err = mutate.ConfigFile(img, config)
+	img, err = missiontest.Configure(img, v1.Config{Entrypoint: entrypoint, User: "65532:65532", Env: []string{"PATH=/"}})
 	check(t, err)
 	return img
 }
 
 func layer(t *testing.T, name string, data []byte) v1.Layer {
 	t.Helper()
-	archive := archive(t, map[string][]byte{name: data})
+	archive, err := missiontest.Archive(map[string][]byte{name: data})
+	check(t, err)
 	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive)), nil })
 	check(t, err)
 	return l
-}
-
-func archive(t *testing.T, files map[string][]byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	for name, data := range files {
-		check(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(data))}))
-		_, err := w.Write(data)
-		check(t, err)
-	}
-	check(t, w.Close())
-	return out.Bytes()
 }
 
 func pushChart(t *testing.T, address string) {
@@ -118,18 +96,12 @@ func pushChart(t *testing.T, address string) {
 	}))
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
-	_, err := w.Write(archive(t, files))
+	archive, err := missiontest.Archive(files)
+	check(t, err)
+	_, err = w.Write(archive)
 	check(t, err)
 	check(t, w.Close())
-	pushPacked(t, packed.Bytes(), address+"/ghcr.io/acme/charts/site-app:1.0.0")
-}
-
-func pushPacked(t *testing.T, packed []byte, ref string) {
-	t.Helper()
-	client, err := helmregistry.NewClient(helmregistry.ClientOptPlainHTTP(), helmregistry.ClientOptWriter(io.Discard), helmregistry.ClientOptHTTPClient(http.DefaultClient))
-	check(t, err)
-	_, err = client.Push(packed, ref)
-	check(t, err)
+	check(t, missiontest.PushChart(packed.Bytes(), address+"/ghcr.io/acme/charts/site-app:1.0.0"))
 }
 
 // stack is what a stack file says.
@@ -167,13 +139,5 @@ func writeStack(t *testing.T, dir, address string, s stack) {
 // unless empty, its model hub.
 func writeUpstreams(t *testing.T, dir, address, hub string) {
 	t.Helper()
-	var b strings.Builder
-	b.WriteString("apiVersion: caisson.dev/v1alpha1\nkind: Upstreams\nrewrites:\n")
-	for _, host := range []string{"docker.io", "ghcr.io", "quay.io", "registry.k8s.io"} {
-		fmt.Fprintf(&b, "  - {from: %q, to: \"http://%s/%s\"}\n", host, address, host)
-	}
-	if hub != "" {
-		fmt.Fprintf(&b, "  - {from: \"https://huggingface.co\", to: \"http://%s\"}\n", hub)
-	}
-	check(t, os.WriteFile(filepath.Join(dir, "upstreams.yaml"), []byte(b.String()), 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, "upstreams.yaml"), missiontest.UpstreamsYAML(address, hub), 0o600))
 }

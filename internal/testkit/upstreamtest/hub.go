@@ -47,6 +47,16 @@ func (h *modelHub) describe(id string, card map[string]string, gated string) {
 	h.repos[strings.ToLower(id)] = &repo
 }
 
+// renameCommit gives a commit another name, by which branches know it from then on.
+func (h *modelHub) renameCommit(id, old, name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	repo := *h.repos[strings.ToLower(id)]
+	repo.commits = map[string]hubCommit{name: repo.commits[old]}
+	repo.refs = map[string]string{"main": name}
+	h.repos[strings.ToLower(id)] = &repo
+}
+
 // lookupRepo returns a repository that will not change any more, or nil.
 func (h *modelHub) lookupRepo(id string) *hubRepo {
 	h.mu.RLock()

@@ -16,6 +16,9 @@ type Model struct {
 	// only who has GatedToken read its files.
 	Gated string
 	Open  bool // the gate is only said, as by a mirror that lets everybody in
+	// Commit is the name of its commit, where it is not the one that follows from the
+	// files: a stand-in for a model of the hub that a stack pins.
+	Commit string
 }
 
 // AddModel adds a model, whose branch main is its only commit, and returns that.
@@ -34,7 +37,11 @@ func (u *Upstream) AddModel(m Model) string {
 	}
 	commit := u.hub.addCommit(m.ID, token, files, "main")
 	u.hub.describe(m.ID, m.Card, m.Gated)
-	return commit
+	if m.Commit == "" {
+		return commit
+	}
+	u.hub.renameCommit(m.ID, commit, m.Commit)
+	return m.Commit
 }
 
 func isKeptInLFS(name string) bool {

@@ -91,7 +91,11 @@ func serve(name, upstream string) error {
 
 func get(url string) (string, error) {
 	client := &http.Client{Timeout: 4 * time.Second}
-	reply, err := client.Get(url)
+	return readReply(client.Get(url))
+}
+
+// readReply reads what a request was answered with, to its end.
+func readReply(reply *http.Response, err error) (string, error) {
 	if err != nil {
 		return "", err
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -59,20 +58,12 @@ func complete(url, model string) (string, error) {
 		return "", err
 	}
 	client := &http.Client{Timeout: 10 * time.Second}
-	reply, err := client.Post(url+"/v1/completions", "application/json", bytes.NewReader(body))
-	if err != nil {
-		return "", err
-	}
-	defer reply.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(reply.Body, 1<<20))
-	if err == nil && reply.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", reply.Status, text)
-	}
+	text, err := readReply(client.Post(url+"/v1/completions", "application/json", bytes.NewReader(body)))
 	if err != nil {
 		return "", err
 	}
 	var answer struct{ Choices []struct{ Text string } }
-	if err := json.Unmarshal(text, &answer); err != nil {
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
 		return "", err
 	}
 	if len(answer.Choices) == 0 {
