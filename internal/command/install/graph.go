@@ -199,13 +199,23 @@ func (in *installer) installGraph(ctx context.Context, components []*plan.Compon
 func (in *installer) installOne(ctx context.Context, c *plan.Component) error {
 	in.sink.Emit(event.Event{Verb: string(in.verb), Kind: event.Start, Item: c.Name})
 	state, err := in.installComponent(ctx, c)
-	end := event.Event{Verb: string(in.verb), Kind: event.End, Item: c.Name, Fields: map[string]any{"state": state}}
+	end := event.Event{
+		Verb: string(in.verb), Kind: event.End, Item: c.Name, Message: describeEnd(state), Fields: map[string]any{"state": state},
+	}
 	if err != nil {
 		end.Message = err.Error()
 		err = &ComponentError{Component: c.Name, State: state, Err: err}
 	}
 	in.sink.Emit(end)
 	return err
+}
+
+// describeEnd says in a word how a component that did not fail has ended.
+func describeEnd(state journal.State) string {
+	if state == journal.Skipped {
+		return "as planned already"
+	}
+	return "ready"
 }
 
 // ComponentError is the failure of one component. It is an ErrComponent.

@@ -160,6 +160,7 @@ func TestTextKeepsToTheWidth(t *testing.T) {
 	sink.mu.Unlock()
 	sink.Emit(event.Event{Verb: "pack", Kind: event.End, Item: long, Bytes: 100 << 30})
 	sink.Emit(event.Event{Verb: "pack", Kind: event.Warning, Message: strings.Repeat("some words ", 30)})
+	sink.Emit(event.Event{Verb: "pack", Kind: event.Info, Message: strings.Repeat("some words ", 30)})
 	sink.Emit(event.Event{Verb: "pack", Kind: event.FindingKind, Finding: &event.Finding{What: strings.Repeat("some words ", 30), Hint: strings.Repeat("some words ", 30)}})
 	sink.Close()
 	escape := regexp.MustCompile("\r|\x1b\\[K")
@@ -188,6 +189,24 @@ func TestPlainProgressIsRare(t *testing.T) {
 	sink.Close()
 	if n := strings.Count(e.String(), "\n"); n < 9 || n > 11 {
 		t.Errorf("%d lines in 100 seconds:\n%s", n, e.String())
+	}
+}
+
+func TestPlainProgressNamesAllThatIsAtWork(t *testing.T) {
+	c := &clock{at: time.Unix(0, 0)}
+	var o, e bytes.Buffer
+	sink := NewText(&o, &e, TextOptions{Verb: "install", Now: c.now})
+	for _, item := range []string{"cert-manager", "jobset", "kserve-crd", "valkey"} {
+		sink.Emit(event.Event{Kind: event.Start, Item: item})
+	}
+	sink.Emit(event.Event{Kind: event.End, Item: "jobset", Message: "ready"})
+	c.move(plainEvery)
+	sink.mu.Lock()
+	sink.showProgress()
+	sink.mu.Unlock()
+	sink.Close()
+	if want := "install  still at work: cert-manager, kserve-crd, valkey\n"; !strings.HasSuffix(e.String(), want) {
+		t.Errorf("got %q, want %q at the end", e.String(), want)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caisson/caisson/internal/bytesize"
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/listing"
 )
 
 const (
@@ -122,7 +123,7 @@ func (t *Text) Emit(e event.Event) {
 	case event.Progress:
 		t.showState(e)
 	case event.Info:
-		t.sayUnlessQuiet(t.describeInfo(e))
+		t.showInfo(e)
 	case event.Warning:
 		t.showWarning(e)
 	case event.Retry:
@@ -198,13 +199,15 @@ func (t *Text) countBytes(e event.Event) {
 	m.set(e.Bytes, e.Total, t.opt.Now())
 }
 
-// describeInfo writes a fact. A fact with fields and no item, such as an access, is its
-// message and the fields' values that matter.
-func (t *Text) describeInfo(e event.Event) string {
-	if e.Fields["method"] != nil {
-		return describeAccess(e)
+// showInfo writes a fact. A line of an access log stays one line.
+func (t *Text) showInfo(e event.Event) {
+	switch {
+	case t.opt.Quiet:
+	case e.Fields["method"] != nil:
+		t.sayLine(describeAccess(e))
+	default:
+		t.sayWrapped("", 0, describeEvent(e))
 	}
-	return describeEvent(e)
 }
 
 func describeAccess(e event.Event) string {
@@ -298,7 +301,7 @@ func (t *Text) showProgress() {
 	}
 	if now := t.opt.Now(); now.Sub(t.spoke) >= plainEvery && t.waits.isEmpty() {
 		t.spoke = now
-		fmt.Fprintln(t.err, line)
+		fmt.Fprintln(t.err, t.plainLine(line))
 	}
 }
 
@@ -328,6 +331,19 @@ func (t *Text) liveLine() string {
 		line += "  " + Fit(Clean(name), room)
 	}
 	return Fit(line, t.lineWidth()-1)
+}
+
+// plainLine is what is told now and then without a terminal: all items that are open,
+// where nothing is counted.
+func (t *Text) plainLine(line string) string {
+	if t.whole || len(t.open) < 2 || len(t.items) > 0 {
+		return line
+	}
+	names := make([]string, len(t.open))
+	for i, name := range t.open {
+		names[i] = Clean(name)
+	}
+	return t.verb + "  still at work: " + listing.Some(names, 5)
 }
 
 func (t *Text) clearLine() {
