@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# The whole road on one machine: a local upstream, one signed bundle, a site
-# registry, a real Kubernetes control plane with two pretend GPU nodes.
+# The whole road on one machine: two profiles of the stack that comes with caisson,
+# out of real charts, in one signed bundle, onto a real Kubernetes control plane whose
+# two GPU nodes are pretended.
 #   test/demo.sh [DIR]      everything it makes lies below DIR (default: demo)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=$(realpath -m "${1:-demo}")
+shown=${dir/#$PWD\//}
 caisson=$PWD/bin/caisson
 rm -rf "$dir"
 mkdir -p "$dir"/{bin,up,registry,log}
@@ -24,10 +26,18 @@ run() {
   printf '%s$ caisson %s%s\n' "$dim" "${*//$dir\//}" "$off"
   (cd "$dir" && "$caisson" "$@")
 }
+show() {
+  printf '%s$ cat %s%s\n' "$dim" "$1" "$off"
+  cat "$dir/$1"
+}
 # until_line FILE PID WHAT: waits until FILE has a whole line, or PID is gone.
 until_line() {
   until [ "$(wc -l <"$1")" -gt 0 ]; do
-    kill -0 "$2" 2>/dev/null || { echo "demo: $3 did not start; see $dir/log" >&2; exit 1; }
+    if ! kill -0 "$2" 2>/dev/null; then
+      tail -n 5 "${1%.out}.err" >&2
+      echo "demo: $3 did not start; see $shown/log" >&2
+      exit 1
+    fi
     read -r -t 0.1 <> <(:) || true
   done
 }
@@ -35,15 +45,20 @@ until_line() {
 # The control plane is built (once per machine) and started while the bundle is
 # being made.
 cluster() {
-  bin=$(test/build.sh cluster) && exec "$bin/kube" up -dir "$dir/cluster" -nodes 2
+  bin=$(test/build.sh cluster) && exec "$bin/kube" up -dir "$dir/cluster" -nodes 2 -pretend-operators
 }
 touch "$dir"/log/{cluster,upstream,registry}.out
 cluster >"$dir/log/cluster.out" 2>"$dir/log/cluster.err" &
 pids+=($!)
 cluster_pid=$!
 
-step "A connected side: registry, chart repository, model hub, on loopback"
-go build -o "$dir/bin/" ./internal/testkit/upstreamtest/upstream ./internal/testkit/upstreamtest/distribution
+step "A connected side, on loopback"
+cat <<T
+Real are the charts of cert-manager, JobSet, Kueue, Kubeflow Trainer and
+KServe, out of their Go modules (95 MB, fetched once). Stand-ins are the images,
+2 KiB behind each real name, and the model's weights, 2 MiB of random numbers.
+T
+go build -o "$dir/bin/" ./internal/testkit/missiontest/upstream ./internal/testkit/upstreamtest/distribution
 "$dir/bin/upstream" -dir "$dir/up" >"$dir/log/upstream.out" 2>"$dir/log/upstream.err" &
 pids+=($!)
 until_line "$dir/log/upstream.out" $! "the upstream"
@@ -51,13 +66,17 @@ until_line "$dir/log/upstream.out" $! "the upstream"
 pids+=($!)
 until_line "$dir/log/registry.out" $! "the site registry"
 registry=$(<"$dir/log/registry.out")
-echo "stack: up/stack.yaml"
+
+cp test/demo/*.yaml "$dir/"
+step "Our own stack: the one that comes with caisson, and what differs"
+show stack.yaml
+run stack lint stack.yaml
 
 export CAISSON_PASSWORD=demo
 step "Connected side: pin, pack, sign"
 run keys generate --out keys
-run resolve -f up/stack.yaml --upstreams up/upstreams.yaml -o stack.lock.yaml
-run pack stack.lock.yaml --upstreams up/upstreams.yaml -o out --signing-key keys/caisson.key --volume-size 4MiB
+run resolve -f stack.yaml --profile minimal,training --upstreams up/upstreams.yaml -o stack.lock.yaml
+run pack stack.lock.yaml --upstreams up/upstreams.yaml -o out --signing-key keys/caisson.key --volume-size 32MiB
 
 step "Across the gap, on two media"
 mkdir -p "$dir/usb1" "$dir/usb2"
@@ -72,15 +91,20 @@ done
 
 step "Disconnected side: prove, look, load"
 run verify usb1 usb2 --key keys/caisson.pub
-run inspect usb1 --key keys/caisson.pub
+run inspect usb1 usb2 --key keys/caisson.pub
 run load usb1 usb2 --key keys/caisson.pub --registry "$registry" --plain-http
 
 step "Disconnected side: plan and install"
+cat <<T
+Real are the Kubernetes API and every object in it. Pretended are two nodes with
+GPUs, pods, which run at once, and controllers, which agree and finish at once.
+T
 if [ ! -s "$dir/log/cluster.out" ]; then
-  echo "the control plane is still being built or started; the first time on a machine that takes minutes"
+  echo "The API is still being built or started: minutes, the first time on a machine."
 fi
 until_line "$dir/log/cluster.out" $cluster_pid "the control plane"
 export KUBECONFIG=$dir/cluster/kubeconfig
+kubectl=$(test/build.sh cluster)/kubectl
 cat >"$dir/site.yaml" <<Y
 apiVersion: caisson.dev/v1alpha1
 kind: Site
@@ -88,15 +112,24 @@ metadata: {name: demo-site}
 registry: {mode: external, address: "$registry", plainHTTP: true}
 references: [rewrite]
 Y
+show site.yaml
 run plan usb1 usb2 --key keys/caisson.pub --site site.yaml -o plan.json
 run install plan.json --state-dir state
 run status --state-dir state
 run history --state-dir state
 run report -o report --state-dir state
 
+step "What came of it: queues for the GPUs that were found, a model, a TrainJob"
+kinds=resourceflavors,clusterqueues,localqueues,inferenceservices,trainjobs
+printf '%s$ kubectl get %s -A%s\n' "$dim" "$kinds" "$off"
+"$kubectl" get "$kinds" -A -o custom-columns=KIND:.kind,NAMESPACE:.metadata.namespace,NAME:.metadata.name
+
 step "Done in $((SECONDS - started)) s"
 cat <<T
-  the bundle   ${dir/#$PWD\//}/out
-  the plan     ${dir/#$PWD\//}/plan.json
-  the report   ${dir/#$PWD\//}/report/report.html   (open it in a browser)
+Look next at
+  $shown/report/report.html (in a browser): where every byte came from
+  bin/caisson plan show $shown/plan.json --objects
+  bin/caisson stack show sovereign-ai, and docs/stack.md: all eight profiles
+The cluster ends with this script. For real nodes, real controllers, a model that
+answers and a TrainJob that computes, as root: make e2e-mission
 T

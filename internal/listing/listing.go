@@ -15,6 +15,14 @@ func Some(names []string, most int) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
+// More counts what is not named: "1 more place", "2 more places".
+func More(n int, noun string) string {
+	if n == 1 {
+		return "1 more " + noun
+	}
+	return fmt.Sprintf("%d more %ss", n, noun)
+}
+
 // Cut keeps the first most entries and adds one that counts the others: "3 more",
 // with lead before it. A list that is short enough comes back as it is.
 func Cut(list []string, most int, lead string) []string {

@@ -36,3 +36,11 @@ func TestCut(t *testing.T) {
 		t.Errorf("cutting changed its argument: %q", list)
 	}
 }
+
+func TestMore(t *testing.T) {
+	for n, want := range map[int]string{1: "1 more place", 2: "2 more places"} {
+		if got := More(n, "place"); got != want {
+			t.Errorf("More(%d) = %q, want %q", n, got, want)
+		}
+	}
+}

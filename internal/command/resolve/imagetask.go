@@ -13,6 +13,7 @@ import (
 	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/client/registry"
+	"github.com/caisson/caisson/internal/listing"
 	"github.com/caisson/caisson/internal/rules/document"
 	"github.com/caisson/caisson/internal/rules/lint"
 )
@@ -114,7 +115,7 @@ func (w *wantedImage) firstPlace() stackField {
 	})
 	at := w.places[0]
 	if n := len(slices.CompactFunc(slices.Clone(w.places), func(a, b stackField) bool { return a == b })) - 1; n > 0 {
-		at.what += fmt.Sprintf(" (and %d more places)", n)
+		at.what += fmt.Sprintf(" (and %s)", listing.More(n, "place"))
 	}
 	return at
 }

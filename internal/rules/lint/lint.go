@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/caisson/caisson/internal/event"
+	"github.com/caisson/caisson/internal/listing"
 	"github.com/caisson/caisson/internal/rules/document"
 )
 
@@ -54,7 +55,7 @@ func (f Finding) Places() string {
 	if f.Others == 0 {
 		return f.Place()
 	}
-	return fmt.Sprintf("%s (and %d more places)", f.Place(), f.Others)
+	return fmt.Sprintf("%s (and %s)", f.Place(), listing.More(f.Others, "place"))
 }
 
 // Advice is what settles the finding; stack is what to call the file in which it
@@ -117,7 +118,7 @@ func Bound(found []Finding) []Finding {
 	onlyWarnings := !slices.ContainsFunc(found[MaxFindings:], func(f Finding) bool { return !f.Warning })
 	return append(found[:MaxFindings:MaxFindings], Finding{
 		Code: event.CodeEgressMore, Warning: onlyWarnings, Template: found[MaxFindings].Template,
-		What: fmt.Sprintf("%d more places would call out", left),
+		What: listing.More(left, "place") + " would call out",
 		Why:  "only the first are listed",
 		Fix:  "settle those listed, then run again",
 	})
