@@ -1,4 +1,4 @@
-# make demo   the whole road on this machine: resolve, pack, verify, load, plan, install, report
+# make demo   the stack that comes with caisson, the whole road on this machine
 # make test   every test
 # make e2e    install on real Kubernetes nodes, with no way out (root, Linux)
 # make e2e-controllers  install real charts and their controllers there

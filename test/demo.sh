@@ -22,12 +22,25 @@ trap cleanup EXIT
 bold= dim= off=
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' dim=$'\e[2m' off=$'\e[0m'; fi
 step() { printf '\n%s== %s%s\n' "$bold" "$*" "$off"; }
+# say WORD...: shows a command, in lines of 79 columns.
+say() {
+  local line='$' word
+  printf %s "$dim"
+  for word; do
+    if ((${#line} + ${#word} > 76)); then
+      printf '%s \\\n' "$line"
+      line='   '
+    fi
+    line+=" $word"
+  done
+  printf '%s%s\n' "$line" "$off"
+}
 run() {
-  printf '%s$ caisson %s%s\n' "$dim" "${*//$dir\//}" "$off"
+  say caisson "$@"
   (cd "$dir" && "$caisson" "$@")
 }
 show() {
-  printf '%s$ cat %s%s\n' "$dim" "$1" "$off"
+  say cat "$1"
   cat "$dir/$1"
 }
 # until_line FILE PID WHAT: waits until FILE has a whole line, or PID is gone.
@@ -74,6 +87,7 @@ run stack lint stack.yaml
 
 export CAISSON_PASSWORD=demo
 step "Connected side: pin, pack, sign"
+echo "images.caisson.dev/caisson is this program, which the site's nodes can run."
 run keys generate --out keys
 run resolve -f stack.yaml --profile minimal,training --upstreams up/upstreams.yaml -o stack.lock.yaml
 run pack stack.lock.yaml --upstreams up/upstreams.yaml -o out --signing-key keys/caisson.key --volume-size 32MiB
@@ -121,7 +135,7 @@ run report -o report --state-dir state
 
 step "What came of it: queues for the GPUs that were found, a model, a TrainJob"
 kinds=resourceflavors,clusterqueues,localqueues,inferenceservices,trainjobs
-printf '%s$ kubectl get %s -A%s\n' "$dim" "$kinds" "$off"
+say kubectl get "$kinds" -A
 "$kubectl" get "$kinds" -A -o custom-columns=KIND:.kind,NAMESPACE:.metadata.namespace,NAME:.metadata.name
 
 step "Done in $((SECONDS - started)) s"
@@ -130,6 +144,6 @@ Look next at
   $shown/report/report.html (in a browser): where every byte came from
   bin/caisson plan show $shown/plan.json --objects
   bin/caisson stack show sovereign-ai, and docs/stack.md: all eight profiles
-The cluster ends with this script. For real nodes, real controllers, a model that
-answers and a TrainJob that computes, as root: make e2e-mission
+The cluster ends with this script. For real nodes, real controllers, a model
+that answers and a TrainJob that computes, as root: make e2e-mission
 T
