@@ -1,7 +1,6 @@
 package outcome
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/caisson/caisson/internal/api/stack"
@@ -12,11 +11,10 @@ import (
 
 // Stacks lists the stacks that come with the program.
 func Stacks(list []stacks.Summary) (p output.Page) {
-	rows := [][]string{{"STACK", "VERSION", "COMPONENTS", "PROFILES"}}
 	for _, s := range list {
-		rows = append(rows, []string{s.Name, s.Version, fmt.Sprint(s.Components), strings.Join(s.Profiles, " ")})
+		p.Line(output.Name(s.Name), output.Say(" %s, %s", s.Version, output.Count(s.Components, "component")))
+		addText(&p, "  ", "profiles: %s", strings.Join(s.Profiles, ", "))
 	}
-	p.Add(output.Table{Rows: rows, Right: []int{2}})
 	if len(list) > 0 {
 		p.Next("caisson stack show %s", list[0].Name)
 	}
