@@ -89,7 +89,7 @@ export CAISSON_PASSWORD=demo
 step "Connected side: pin, pack, sign"
 echo "images.caisson.dev/caisson is this program, which the site's nodes can run."
 run keys generate --out keys
-run resolve -f stack.yaml --profile minimal,training --upstreams up/upstreams.yaml -o stack.lock.yaml
+run resolve -f stack.yaml --upstreams up/upstreams.yaml -o stack.lock.yaml
 run pack stack.lock.yaml --upstreams up/upstreams.yaml -o out --signing-key keys/caisson.key --volume-size 32MiB
 
 step "Across the gap, on two media"
