@@ -94,6 +94,7 @@ const (
 	CodeObjectExists          = "object-exists"
 	CodeObjectTwice           = "object-twice"
 	CodeCRDTwice              = "crd-twice"
+	CodeReadyElsewhere        = "ready-elsewhere"
 	CodeWebhookOrder          = "webhook-order"
 	CodeNamespaceTerminating  = "namespace-terminating"
 	CodeNoStorageClass        = "no-storage-class"
@@ -216,6 +217,7 @@ var codes = []CodeInfo{
 	{CodeForeignRelease, Error, "Remove the other tool's release first."},
 	{CodeObjectExists, Error, "Remove or rename the object, or leave the component out."},
 	{CodeObjectTwice, Error, "Turn the object off in the values of one of the two components."},
+	{CodeReadyElsewhere, Warn, "Give the condition under ready the namespace of the object in the stack, and pack again."},
 	{CodeCRDTwice, Warn, "Turn the definition off in the values of one of the two components."},
 	{CodeWebhookOrder, Notice, "Nothing: the plan orders the components."},
 	{CodeNamespaceTerminating, Error, "Wait until the namespace is deleted, then run again."},

@@ -72,8 +72,10 @@ func (s *session) egress() {
 		found := lint.WithoutModels(s.linted(comp.Name), models)
 		out := lint.Decide(found, s.named(comp.Name), has, rules(comp))
 		for _, x := range out.Settled {
-			s.events.Emit(event.Event{Verb: verb, Kind: event.Info, Item: comp.Name, Message: fmt.Sprintf("component %s: %s: %s; allowed: %s", comp.Name, x.Finding.Place(), x.Finding.What, x.Rule.Reason),
-				Fields: map[string]any{"code": x.Finding.Code, "reason": x.Rule.Reason}})
+			s.events.Emit(event.Event{
+				Verb: verb, Kind: event.Info, Item: comp.Name, Message: settledText(comp.Name, x.Finding, x.Rule),
+				Fields: map[string]any{"code": x.Finding.Code, "reason": x.Rule.Reason},
+			})
 		}
 		for _, r := range out.Stale {
 			if !isOfTheSite(r.Code) && !s.isShippedRule(i, r) {
@@ -82,6 +84,15 @@ func (s *session) egress() {
 		}
 		s.reportOpen(i, out.Open)
 	}
+}
+
+// settledText says what the stack allows.
+func settledText(component string, f lint.Finding, rule lock.Allow) string {
+	where := "component " + component
+	if place := f.Place(); place != component {
+		where += ": " + place
+	}
+	return fmt.Sprintf("%s: %s; allowed: %s", where, f.What, rule.Reason)
 }
 
 // stackName is what messages call the stack file.

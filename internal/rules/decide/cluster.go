@@ -26,7 +26,7 @@ const unpacked = 3
 func (m *maker) checkCluster() {
 	for _, check := range []func(){
 		m.checkNodes, m.checkDisks, m.checkRuntimes, m.checkNamespaces,
-		m.checkServed, m.checkStorage, m.checkDefinitions, m.checkDefiners, m.checkTaken, m.checkRivals,
+		m.checkServed, m.checkStorage, m.checkDefinitions, m.checkDefiners, m.checkTaken, m.checkRivals, m.checkReady,
 		m.checkWebhooks, m.checkSecrets, m.checkPodSecurity, m.checkQuotas, m.checkAccelerators,
 		m.noteRegistryRoom, m.checkEscalations, m.checkClocks, m.reportUnread,
 	} {

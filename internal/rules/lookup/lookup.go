@@ -34,8 +34,10 @@ func (s Scope) Outside(q plan.Question, found map[string]any) string {
 	switch {
 	case s.IsNamespace(q):
 		return ""
+	case q.Namespace == "" && q.Name == "":
+		return "it asks for all that there are"
 	case q.Namespace == "":
-		return "it has no namespace, or is asked for in all of them"
+		return "it belongs to the whole cluster"
 	case q.Namespace != s.Namespace:
 		return "it is in another namespace than the component's"
 	case q.APIVersion == "v1" && q.Kind == "Secret" && !s.owns(found):

@@ -37,11 +37,11 @@ func TestWhatIsOutside(t *testing.T) {
 		"Secrets, one foreign":        {question("v1", "Secret", "team", ""), map[string]any{"items": []any{own, foreign}}, "not the release's own"},
 		"a Service beside it":         {question("v1", "Service", "team", "x"), unmarked, ""},
 		"another namespace":           {question("v1", "ConfigMap", "kube-system", "x"), nil, "another namespace"},
-		"all namespaces":              {question("v1", "ConfigMap", "", ""), nil, "all of them"},
+		"all namespaces":              {question("v1", "ConfigMap", "", ""), nil, "all that there are"},
 		"its own namespace":           {question("v1", "Namespace", "", "team"), nil, ""},
-		"another Namespace":           {question("v1", "Namespace", "", "kube-system"), nil, "no namespace"},
-		"all Namespaces":              {question("v1", "Namespace", "", ""), nil, "no namespace"},
-		"another group's Namespace":   {question("x.example/v1", "Namespace", "", "team"), nil, "no namespace"},
+		"another Namespace":           {question("v1", "Namespace", "", "kube-system"), nil, "the whole cluster"},
+		"all Namespaces":              {question("v1", "Namespace", "", ""), nil, "all that there are"},
+		"another group's Namespace":   {question("x.example/v1", "Namespace", "", "team"), nil, "the whole cluster"},
 		"another group's own Secrets": {question("x.example/v1", "Secret", "team", "s"), unmarked, ""},
 	} {
 		got := s.Outside(test.q, test.found)

@@ -203,7 +203,11 @@ func (a *app) uninstallCommand() *cobra.Command {
 				return pageUnlessFailed(outcome.Removal(res), err)
 			}
 			res, err := install.Uninstall(ctx, opt, sink)
-			return showChange(res, err, "caisson history")
+			next := "caisson history"
+			if opt.Purge && opt.Component == "" {
+				next = "caisson plan BUNDLE" // the history is gone
+			}
+			return showChange(res, err, next)
 		})
 	})
 }
