@@ -138,16 +138,18 @@ func (c *Client) compareOnce(ctx context.Context, resource dynamic.ResourceInter
 		markMade(u)
 	}
 	yieldTo(live, u)
-	again, err := applyVia(ctx, resource, u, metav1.ApplyOptions{Force: true, DryRun: []string{metav1.DryRunAll}})
-	if apierrors.IsInvalid(err) {
-		return Comparison{Differences: []Difference{{Path: "a field that cannot be changed back"}}}, nil
-	}
-	if err != nil {
-		return Comparison{}, fmt.Errorf("comparing %s: %w", object.RefOf(u), err)
-	}
 	d := newDiffer(u)
 	d.live = true
-	d.compareValues("", withoutServerFields(again), withoutServerFields(live))
+	if !isAsApplied(live, u) {
+		again, err := applyVia(ctx, resource, u, metav1.ApplyOptions{Force: true, DryRun: []string{metav1.DryRunAll}})
+		if apierrors.IsInvalid(err) {
+			return Comparison{Differences: []Difference{{Path: "a field that cannot be changed back"}}}, nil
+		}
+		if err != nil {
+			return Comparison{}, fmt.Errorf("comparing %s: %w", object.RefOf(u), err)
+		}
+		d.compareValues("", withoutServerFields(again), withoutServerFields(live))
+	}
 	kept := d.addForeign(live, isAdopted(live, opt.Owner))
 	out := Comparison{Differences: d.found, Kept: keptFields(kept)}
 	out.Differences = slices.DeleteFunc(out.Differences, func(f Difference) bool { return f.Path == "spec.replicas" && c.isAutoscaled(ctx, live) })
