@@ -54,10 +54,10 @@ func TestDefinitionsAreComparedHere(t *testing.T) {
 		t.Error("a field that goes is taken for unchanged")
 	}
 	for name, patch := range map[string]string{
-		"a field of ours":    `[{"op":"replace","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/size/type","value":"string"}]`,
-		"a field more":       `[{"op":"add","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/more","value":{"type":"string"}}]`,
-		"a version more":     `[{"op":"add","path":"/spec/versions/1","value":{"name":"v2","served":true,"storage":false,"schema":{"openAPIV3Schema":{"type":"object"}}}}]`,
-		"a label of ours":    `[{"op":"replace","path":"/metadata/labels/app.kubernetes.io~1managed-by","value":"hand"}]`,
+		"a field of ours": `[{"op":"replace","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/size/type","value":"string"}]`,
+		"a field more":    `[{"op":"add","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/more","value":{"type":"string"}}]`,
+		"a version more":  `[{"op":"add","path":"/spec/versions/1","value":{"name":"v2","served":true,"storage":false,"schema":{"openAPIV3Schema":{"type":"object"}}}}]`,
+		"a label of ours": `[{"op":"replace","path":"/metadata/labels/app.kubernetes.io~1managed-by","value":"hand"}]`,
 	} {
 		patchAs(t, c, ref, "hand", types.JSONPatchType, patch)
 		if found, _ := compared(t, c, definition(comparedDefinition), opt); found == "" {

@@ -6,6 +6,7 @@ package stacks
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caisson/caisson/internal/api/stack"
@@ -55,10 +56,29 @@ func Show(name string, profiles []string, sink event.Sink) (*stack.Stack, error)
 	for i := range s.Components {
 		c := &s.Components[i]
 		sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Item: c.Name, Message: strings.Join(Charts(c), ", "),
-			Fields: map[string]any{"name": c.Name, "charts": Charts(c), "images": c.Images, "needs": c.Needs, "after": c.After,
-				"profiles": s.ProfilesOf(c.Name), "optional": c.Optional, "writtenAt": s.Origin(fmt.Sprintf("components[%d]", i)).Place()}})
+			Fields: map[string]any{"name": c.Name, "charts": Charts(c), "images": c.Images, "models": models(c), "manifests": manifestsOf(c),
+				"needs": c.Needs, "after": c.After, "profiles": s.ProfilesOf(c.Name), "optional": c.Optional, "writtenAt": s.Origin(fmt.Sprintf("components[%d]", i)).Place()}})
 	}
 	return s, nil
+}
+
+// models names the models of a component with their revisions.
+func models(c *stack.Component) []string {
+	var out []string
+	for _, m := range c.Models {
+		out = append(out, m.Source+"@"+orMain(m.Revision))
+	}
+	return out
+}
+
+// manifestsOf names the manifests of a component: files, and those of upstreams by where
+// they come from.
+func manifestsOf(c *stack.Component) []string {
+	out := slices.Clone(c.Manifests)
+	for i := range c.UpstreamManifests {
+		out = append(out, c.UpstreamManifests[i].Origin())
+	}
+	return out
 }
 
 // Charts names the charts of a component with their versions.
