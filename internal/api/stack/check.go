@@ -122,7 +122,7 @@ func (c *checker) checkCarry(s *Stack) {
 	for i, comp := range s.Components {
 		at := fmt.Sprintf("components[%d]", i)
 		if !held[comp.Name] && s.Origin(at).File == s.file {
-			c.doc.Problemf(at+".name", "%q would not be carried: no profile holds it, and carry names profiles", comp.Name)
+			c.doc.Problemf(at+".name", "%q would not be carried; add it to a profile: profiles: [{name: %s, components: [%s]}]", comp.Name, s.Carry[0], comp.Name)
 		}
 	}
 }

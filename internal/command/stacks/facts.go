@@ -122,7 +122,11 @@ func (k known) compareKnown(c *stack.Component, l *lock.Lock, former *lock.Compo
 			now = append(now, ref)
 		}
 	}
-	return append(compareRefs(imagesIn(l, c.Name), now), compareCRDs(former.CRDs, facts.CRDs)...), true, nil
+	out := compareRefs(imagesIn(l, c.Name), now)
+	if !saysNoCRDs(l) {
+		out = append(out, compareCRDs(former.CRDs, facts.CRDs)...)
+	}
+	return out, true, nil
 }
 
 // imagesIn are the images of a component that a lock has, but for those that nodes want.

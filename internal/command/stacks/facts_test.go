@@ -35,6 +35,7 @@ func TestWhatOtherChartsBringIsTold(t *testing.T) {
 		Name: "kueue", Releases: []lock.Release{{Name: "kueue", Chart: "registry.k8s.io/kueue/charts/kueue:0.1.0"}},
 		CRDs: append(slices.Clone(facts.CRDs[1:]), lock.CRD{Name: "old.kueue.x-k8s.io", Served: []string{"v1"}, Stored: "v1"}),
 	}
+	l.Components = []lock.Component{*former}
 	got, found, err := shipped.compareKnown(kueue, l, former)
 	want := []string{
 		"image registry.k8s.io/kueue/kueue: v0.1.0 > " + facts.Images[0].Tag(),
@@ -44,6 +45,10 @@ func TestWhatOtherChartsBringIsTold(t *testing.T) {
 	}
 	if err != nil || !found || !slices.Equal(got, want) {
 		t.Errorf("told %q (%v), want %q", got, err, want)
+	}
+	l.Components[0].CRDs = nil
+	if got, _, err := shipped.compareKnown(kueue, l, former); err != nil || !slices.Equal(got, want[:2]) {
+		t.Errorf("of a lock that knows no definitions it tells %q (%v)", got, err)
 	}
 	former.Releases[0].Chart = imageref.Ref("registry.k8s.io/kueue/charts/kueue:" + kueue.Charts[0].Version)
 	if got, found, _ := shipped.compareKnown(kueue, l, former); found {

@@ -71,6 +71,9 @@ func writeStack(opt InitOptions, cut *stack.Stack) string {
 	}
 	example := cut.Components[0]
 	b.WriteString("\n# What differs: a component of the same name adds to the one above, and values merge as Helm's do.\n")
+	if len(opt.Profiles) > 0 {
+		fmt.Fprintf(&b, "# A component of your own belongs to a profile: profiles: [{name: %s, components: [NAME]}]\n", cut.Carry[0])
+	}
 	b.WriteString("# components:\n")
 	fmt.Fprintf(&b, "#   - name: %s\n", example.Name)
 	if len(example.Charts) > 0 {

@@ -1,7 +1,6 @@
 package stacks
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -22,9 +21,12 @@ import (
 type Upgrade struct {
 	Stack          *stack.Stack
 	Before         lock.Metadata
+	Profiles       []string // that were compared, where the stack does not carry just those
+	Whole          []string // what changes of the stack itself, in sentences
 	Added, Removed []string // components
 	Changed        []ComponentUpgrade
 	Known          bool // images and definitions of other charts are among the changes, as shipped stacks have them
+	CRDsUnknown    bool // the lock does not say which definitions there were
 }
 
 // ComponentUpgrade is what changes in one component, in sentences.
@@ -34,7 +36,8 @@ type ComponentUpgrade struct {
 }
 
 // Compare says what a stack has become since its lock was written: versions, images,
-// values, order and licences. Profiles are those that the lock was cut to.
+// values, order and licences. It compares the profiles, or else those that the stack
+// carries, or else those that the lock was cut to.
 func Compare(stackFile, lockFile string, profiles []string, sink event.Sink) (Upgrade, error) {
 	l, err := lock.Read(lockFile)
 	if err != nil {
@@ -44,18 +47,22 @@ func Compare(stackFile, lockFile string, profiles []string, sink event.Sink) (Up
 	if err != nil {
 		return Upgrade{}, err
 	}
-	if len(profiles) == 0 {
+	carried := s.Carry
+	if len(profiles) == 0 && len(carried) == 0 {
 		profiles = l.Metadata.Profiles
 	}
 	if s, err = s.Carried(profiles); err != nil {
 		return Upgrade{}, err
 	}
-	out := Upgrade{Stack: s, Before: l.Metadata}
+	out := Upgrade{Stack: s, Before: l.Metadata, Whole: compareWhole(s, l), CRDsUnknown: saysNoCRDs(l)}
+	if joinSorted(carried) != joinSorted(s.Carry) {
+		out.Profiles = s.Carry
+	}
 	shipped, err := readKnown()
 	if err != nil {
 		return Upgrade{}, err
 	}
-	comparison := comparison{lock: l, declared: declaredImages(s), shipped: shipped}
+	comparison := comparison{stack: s, lock: l, declared: declaredImages(s), shipped: shipped}
 	for i := range s.Components {
 		c := &s.Components[i]
 		former := slices.IndexFunc(l.Components, func(o lock.Component) bool { return o.Name == c.Name })
@@ -63,7 +70,7 @@ func Compare(stackFile, lockFile string, profiles []string, sink event.Sink) (Up
 			out.Added = append(out.Added, c.Name)
 			continue
 		}
-		changes, known, err := comparison.compareComponent(c, &l.Components[former])
+		changes, known, err := comparison.compareComponent(i, &l.Components[former])
 		if err != nil {
 			return Upgrade{}, err
 		}
@@ -81,7 +88,37 @@ func Compare(stackFile, lockFile string, profiles []string, sink event.Sink) (Up
 	return out, nil
 }
 
+// compareWhole compares what is said of the stack itself.
+func compareWhole(s *stack.Stack, l *lock.Lock) []string {
+	var out []string
+	add := func(what, before, now string) {
+		if before != now {
+			out = append(out, fmt.Sprintf("%s: %s > %s", what, before, now))
+		}
+	}
+	add("profiles", orAll(joinSorted(l.Metadata.Profiles)), orAll(joinSorted(s.Carry)))
+	add("platforms", joinSorted(l.Platforms), joinSorted(s.Platforms))
+	add("Kubernetes versions", orNone(joinSorted(l.Kubernetes.Versions)), orNone(joinSorted(s.Kubernetes.Versions)))
+	add("API versions", orNone(joinSorted(l.Kubernetes.APIVersions)), orNone(joinSorted(s.Kubernetes.APIVersions)))
+	return out
+}
+
+// saysNoCRDs says whether a lock was made before locks said which definitions there are.
+func saysNoCRDs(l *lock.Lock) bool {
+	return !slices.ContainsFunc(l.Components, func(c lock.Component) bool { return len(c.CRDs) > 0 })
+}
+
+func orAll(text string) string {
+	if text == "" {
+		return "(all)"
+	}
+	return text
+}
+
 func (u Upgrade) emit(sink event.Sink) {
+	for _, change := range u.Whole {
+		sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Item: u.Stack.Metadata.Name, Message: change, Fields: map[string]any{"change": "changed"}})
+	}
 	for _, name := range u.Added {
 		sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Item: name, Message: "added", Fields: map[string]any{"change": "added"}})
 	}
@@ -96,6 +133,7 @@ func (u Upgrade) emit(sink event.Sink) {
 
 // comparison is of a stack with a lock.
 type comparison struct {
+	stack    *stack.Stack
 	lock     *lock.Lock
 	declared map[imageref.Ref]bool // images of the stack
 	shipped  known
@@ -103,11 +141,17 @@ type comparison struct {
 
 // compareComponent compares a component of the stack with the lock's. known: what other
 // charts bring is among the changes.
-func (k *comparison) compareComponent(c *stack.Component, former *lock.Component) (changes []string, known bool, err error) {
+func (k *comparison) compareComponent(i int, former *lock.Component) (changes []string, known bool, err error) {
+	c := &k.stack.Components[i]
 	changes, err = compareDeclared(c, k.lock, former)
 	if err != nil {
 		return nil, false, err
 	}
+	local, err := k.compareLocal(i, former)
+	if err != nil {
+		return nil, false, err
+	}
+	changes = append(changes, local...)
 	more, known, err := k.shipped.compareKnown(c, k.lock, former)
 	if err != nil {
 		return nil, false, err
@@ -129,10 +173,10 @@ func compareDeclared(c *stack.Component, l *lock.Lock, former *lock.Component) (
 	add("licence", former.License, c.License)
 	add("namespace", former.Namespace, c.Namespace)
 	add("optional", fmt.Sprint(former.Optional), fmt.Sprint(c.Optional))
-	add("ready", plainText(former.Ready), plainText(c.Ready))
-	add("allow", plainText(former.Allow), plainText(c.Allow))
-	add("needs", joinSorted(former.Needs), joinSorted(c.Needs))
-	add("after", joinSorted(former.After), joinSorted(c.Others()))
+	out = append(out, compareLists("ready when", conditions(former.Ready), conditions(c.Ready))...)
+	out = append(out, compareLists("allowed:", allowances(former.Allow), allowances(c.Allow))...)
+	out = append(out, compareLists("needs", former.Needs, c.Needs)...)
+	out = append(out, compareLists("comes after", former.After, c.Others())...)
 	for j := range c.Charts {
 		more, err := compareRelease(&c.Charts[j], l, former)
 		if err != nil {
@@ -196,15 +240,6 @@ func compareChart(ch *stack.Chart, before lock.Release, l *lock.Lock) ([]string,
 		out = append(out, fmt.Sprintf("chart %s: is %s now, was %s", ch.Name, name, before.Chart.Name()))
 	}
 	return out, nil
-}
-
-// plainText is a list as text, for comparing.
-func plainText(list any) string {
-	text, err := json.Marshal(list)
-	if err != nil || string(text) == "null" {
-		return ""
-	}
-	return string(text)
 }
 
 // compareManifests compares what a component takes from upstreams with what a lock has of
@@ -289,6 +324,9 @@ func compareModels(c *stack.Component, l *lock.Lock) []string {
 			out = append(out, "model "+m.Name+" is new: "+m.Source)
 		case orMain(m.Revision) != former.Revision && m.Revision != former.Commit:
 			out = append(out, fmt.Sprintf("model %s: %s > %s", m.Name, former.Revision, orMain(m.Revision)))
+		}
+		if former != nil {
+			out = append(out, compareModel(&m, former)...)
 		}
 	}
 	for _, repository := range slices.Sorted(maps.Keys(before)) {

@@ -59,7 +59,7 @@ func (a *app) stackShowCommand() *cobra.Command {
 			if err != nil {
 				return nil, err
 			}
-			return pageUnlessFailed(outcome.Stack(s, opt.Stack), nil)
+			return pageUnlessFailed(outcome.Stack(s, opt.Stack, opt.Profiles), nil)
 		})
 	})
 }

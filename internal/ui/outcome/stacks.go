@@ -21,8 +21,8 @@ func Stacks(list []stacks.Summary) (p output.Page) {
 	return p
 }
 
-// Stack shows what a stack is made of.
-func Stack(s *stack.Stack, name string) (p output.Page) {
+// Stack shows what a stack is made of, cut to the profiles that were asked for.
+func Stack(s *stack.Stack, name string, asked []string) (p output.Page) {
 	p.Line(output.Name(s.Metadata.Name), output.Say(" %s, %s", s.Metadata.Version, output.Count(len(s.Components), "component")))
 	if s.Extends != "" {
 		p.Say("  extends %s", s.Extends)
@@ -37,8 +37,16 @@ func Stack(s *stack.Stack, name string) (p output.Page) {
 	for i := range s.Components {
 		addStackComponent(&p, &s.Components[i])
 	}
-	p.Next("caisson resolve -f %s -o LOCK.yaml", name)
+	p.Next("caisson resolve -f %s%s -o LOCK.yaml", name, profileFlag(asked))
 	return p
+}
+
+// profileFlag is the flag that asks for profiles, after a space.
+func profileFlag(profiles []string) string {
+	if len(profiles) == 0 {
+		return ""
+	}
+	return " --profile " + strings.Join(profiles, ",")
 }
 
 func addStackComponent(p *output.Page, c *stack.Component) {
@@ -93,6 +101,12 @@ func StackCreated(c stacks.Created) (p output.Page) {
 // StackUpgraded says what a stack has become since its lock was written.
 func StackUpgraded(u stacks.Upgrade, file string) (p output.Page) {
 	p.Line(output.Name(u.Stack.Metadata.Name), output.Say(" %s > %s", u.Before.Version, u.Stack.Metadata.Version))
+	if len(u.Profiles) > 0 {
+		addText(&p, "  ", "compared in profiles %s, which alone the lock has; --profile names others", strings.Join(u.Profiles, ", "))
+	}
+	for _, change := range u.Whole {
+		addText(&p, "  ", "%s", change)
+	}
 	for _, name := range u.Added {
 		p.Say("  + %s", name)
 	}
@@ -108,11 +122,14 @@ func StackUpgraded(u stacks.Upgrade, file string) (p output.Page) {
 	if u.Known {
 		p.Say("  images and definitions of other charts: as the stack that comes with caisson has")
 		p.Say("  them; resolve finds those of your values")
+		if u.CRDsUnknown {
+			p.Say("  this lock does not say which definitions there were")
+		}
 	}
-	if len(u.Added)+len(u.Removed)+len(u.Changed) == 0 {
+	if len(u.Whole)+len(u.Added)+len(u.Removed)+len(u.Changed) == 0 {
 		p.Say("  nothing changes: charts and their values, images, models, files, order, licences")
-		p.Say("  what a chart of the same version brings is the same; of a new one resolve shows it")
+		p.Say("  not compared: include and exclude of models, and what moves behind its name")
 	}
-	p.Next("caisson resolve -f %s -o LOCK.yaml", file)
+	p.Next("caisson resolve -f %s%s -o LOCK.yaml", file, profileFlag(u.Profiles))
 	return p
 }
