@@ -1,9 +1,12 @@
 package atomicfile
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // TooLargeError says that a file is larger than its reader takes. It does not
@@ -29,6 +32,26 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 func ReadIn(root *os.Root, name string, limit int64) ([]byte, error) {
 	f, err := root.Open(name)
 	if err != nil {
+		return nil, err
+	}
+	return readOpen(f, limit)
+}
+
+// ErrNotRegular: what is to be read is a folder, a pipe or a device.
+var ErrNotRegular = errors.New("it is not a plain file")
+
+// ReadRegularIn is ReadIn for plain files: it waits for no pipe.
+func ReadRegularIn(root *os.Root, name string, limit int64) ([]byte, error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = ErrNotRegular
+	}
+	if err != nil {
+		f.Close()
 		return nil, err
 	}
 	return readOpen(f, limit)

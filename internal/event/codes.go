@@ -52,6 +52,7 @@ const (
 	CodeMovingRevision = "moving-revision"
 	CodeNoReady        = "no-ready"
 	CodeNoProfile      = "no-profile"
+	CodeWideAllow      = "wide-allow"
 
 	// the stack and the site file
 	CodeUnknownComponent        = "unknown-component"
@@ -178,6 +179,7 @@ var codes = []CodeInfo{
 	{CodeMovingTag, Warn, "Name a version or a digest of the image in the stack."},
 	{CodeMovingRevision, Warn, "Name a commit of the model in the stack."},
 	{CodeNoReady, Warn, "Say under ready in the stack when the component is."},
+	{CodeWideAllow, Warn, "Name the template or the text under match, so that what comes later is found again."},
 	{CodeNoProfile, Warn, "Add the component to a profile of the stack."},
 
 	{CodeUnknownComponent, Error, "Correct the component's name in the site file."},

@@ -412,12 +412,33 @@ func (c *checker) checkPath(at, s string) {
 }
 
 // CleanPath says whether s is a slash-separated relative path that stays below
-// its root and is written in its shortest form, free of backslashes and control
-// characters.
+// its root and is written in its shortest form, free of backslashes, control
+// characters and names that would take other files of an image away.
 func CleanPath(s string) bool {
 	return s != "" && s != "." && len(s) <= maxPath && isPlain(s) &&
 		!strings.ContainsRune(s, '\\') && path.Clean(s) == s &&
-		!strings.HasPrefix(s, "/") && s != ".." && !strings.HasPrefix(s, "../")
+		!strings.HasPrefix(s, "/") && s != ".." && !strings.HasPrefix(s, "../") &&
+		!strings.Contains("/"+s, "/"+whiteout)
+}
+
+// whiteout begins the names by which a layer of an image takes files of earlier layers away.
+const whiteout = ".wh."
+
+// FileAsFolder finds a path that is another's folder, which no file system can have; "" for
+// none.
+func FileAsFolder(paths []string) string {
+	all := map[string]bool{}
+	for _, p := range paths {
+		all[p] = true
+	}
+	for _, p := range paths {
+		for i := strings.LastIndexByte(p, '/'); i > 0; i = strings.LastIndexByte(p[:i], '/') {
+			if all[p[:i]] {
+				return p[:i]
+			}
+		}
+	}
+	return ""
 }
 
 func (c *checker) checkURL(at, s string) {

@@ -494,8 +494,13 @@ func (m *HubModel) check(c *checker, at string) {
 		c.problem(at+".files", "has %d entries; a model has 1 to %d files", len(m.Files), maxModelFiles)
 		return
 	}
+	paths := make([]string, len(m.Files))
 	for i := range m.Files {
 		m.checkFile(c, fmt.Sprintf("%s.files[%d]", at, i), i)
+		paths[i] = m.Files[i].Path
+	}
+	if folder := FileAsFolder(paths); folder != "" {
+		c.problem(at+".files", "%q is a file and the folder of another", folder)
 	}
 	m.checkLayers(c, at+".layers")
 }

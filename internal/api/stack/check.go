@@ -175,6 +175,9 @@ func (c *checker) checkComponent(at string, i int, comp *Component) {
 	if comp.Namespace != "" {
 		c.checkLabel(at+".namespace", comp.Namespace, maxLabel)
 	}
+	if comp.License != "" {
+		c.checkOneLine(at+".license", comp.License)
+	}
 	c.checkOrder(at+".needs", comp.Needs, comp)
 	c.checkOrder(at+".after", comp.After, comp)
 	for j, image := range comp.Images {

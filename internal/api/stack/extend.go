@@ -35,14 +35,21 @@ func (f *SourceFile) Read(name string, most int64) ([]byte, error) {
 	if f.Shipped() {
 		return fs.ReadFile(manifests.Files(), path.Clean(name))
 	}
-	info, err := os.Stat(f.Path(name))
+	data, err := readBelow(f.Dir, filepath.FromSlash(name), most)
+	if tooLarge := new(atomicfile.TooLargeError); errors.Is(err, atomicfile.ErrNotRegular) || errors.As(err, &tooLarge) {
+		return nil, fmt.Errorf("%s: not a file of at most %d bytes", f.Path(name), most)
+	}
+	return data, err
+}
+
+// readBelow reads a plain file below a folder, to which no link leads out of it.
+func readBelow(dir, name string, most int64) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > most {
-		return nil, fmt.Errorf("%s: not a file of at most %d bytes", f.Path(name), most)
-	}
-	return atomicfile.ReadFile(f.Path(name), most)
+	defer root.Close()
+	return atomicfile.ReadRegularIn(root, name, most)
 }
 
 // Line is where a field of the stack stands in the file, or the nearest field around it.
@@ -130,7 +137,7 @@ func mergeStacks(base, own *Stack) *Stack {
 	for i := range out.Components {
 		out.Components[i].forget(gone)
 	}
-	out.Profiles = m.mergeProfiles(forgetInProfiles(base.Profiles, gone))
+	out.Profiles = m.mergeProfiles(forgetValues(forgetInProfiles(base.Profiles, gone), own))
 	return m.out
 }
 
@@ -149,6 +156,24 @@ func forgetInProfiles(profiles []Profile, gone []string) []Profile {
 		}
 	}
 	return out
+}
+
+// forgetValues takes what profiles say of values out for components that own removes, though
+// it has one of that name itself, or whose charts it replaces: they were for others.
+func forgetValues(profiles []Profile, own *Stack) []Profile {
+	others := slices.Clone(own.Remove)
+	for _, c := range own.Components {
+		if slices.Contains(c.Replace, "charts") {
+			others = append(others, c.Name)
+		}
+	}
+	for i := range profiles {
+		profiles[i].Values = maps.Clone(profiles[i].Values)
+		for _, name := range others {
+			delete(profiles[i].Values, name)
+		}
+	}
+	return profiles
 }
 
 // mergeProfiles adds the profiles of own to those of base: to one of the same name its
@@ -439,7 +464,11 @@ func openBase(from *SourceFile, name string) (*SourceFile, error) {
 	if from.Shipped() {
 		return nil, fmt.Errorf("reading stack %s: %w: a shipped stack extends shipped ones", name, ErrNoStack)
 	}
-	return openFile(filepath.Join(from.Dir, filepath.FromSlash(name)))
+	path := filepath.Join(from.Dir, filepath.FromSlash(name))
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("reading stack %s: %w", name, atomicfile.ErrNotRegular)
+	}
+	return openFile(path)
 }
 
 func openShipped(name string) (*SourceFile, error) {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 const baseText = `apiVersion: caisson.dev/v1alpha1
@@ -344,5 +346,65 @@ func TestStacksInACircle(t *testing.T) {
 	_, err := ReadStack(path)
 	if err == nil || !strings.Contains(err.Error(), "in a circle") || strings.Count(err.Error(), "extends: ") > 2 {
 		t.Error(err)
+	}
+}
+
+// What a profile of the extended stack sets was meant for the component that it knew.
+func TestValuesOfAProfileDoNotReachAnother(t *testing.T) {
+	base := head + `metadata: {name: base, version: 1.0.0}
+platforms: [linux/amd64]
+carry: [p]
+profiles: [{name: p, components: [web], values: {web: {web: {theirs: true}}}}]
+components:
+  - name: web
+    charts: [{name: web, source: "oci://ghcr.io/acme/charts/web", version: 1.0.0}]
+`
+	own := head + "metadata: {name: own, version: 1.0.0}\nextends: ./base.yaml\n"
+	chart := `charts: [{name: web, source: "oci://ghcr.io/clinic/charts/web", version: 2.0.0}]`
+	for name, text := range map[string]string{
+		"removed and written anew": own + "remove: [web]\ncomponents:\n  - name: web\n    " + chart + "\n",
+		"with other charts":        own + "components:\n  - name: web\n    replace: [charts]\n    " + chart + "\n",
+	} {
+		s, err := ReadStack(written(t, map[string]string{"base.yaml": base, "own.yaml": text}, "own.yaml"))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		cut, err := s.Carried(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cut.Components[0].Charts[0]; len(got.Values) > 0 || len(got.ValuesLayers()) != 1 {
+			t.Errorf("%s: its values are %v", name, got.Values)
+		}
+	}
+}
+
+// A link beside a stack leads to nothing outside of its folder, and nobody waits for a pipe.
+func TestFilesBesideAStackAreFiles(t *testing.T) {
+	path := written(t, map[string]string{"in/own.yaml": head + "metadata: {name: own, version: 1.0.0}\nplatforms: [linux/amd64]\ncomponents: [{name: web}]\n",
+		"in/inside.yaml": "a: 1\n", "secret.yaml": "token: 1\n"}, "in/own.yaml")
+	dir := filepath.Dir(path)
+	for link, to := range map[string]string{"out.yaml": "../secret.yaml", "far.yaml": filepath.Join(filepath.Dir(dir), "secret.yaml"), "near.yaml": "inside.yaml"} {
+		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "pipe.yaml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := ReadStack(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"inside.yaml": true, "near.yaml": true, "out.yaml": false, "far.yaml": false, "pipe.yaml": false} {
+		if data, err := s.File().Read(name, 100); (err == nil) != want {
+			t.Errorf("%s: %q, %v", name, data, err)
+		}
+	}
+	if err := os.WriteFile(path, []byte(head+"metadata: {name: own, version: 1.0.0}\nextends: ./pipe.yaml\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadStack(path); err == nil || !strings.Contains(err.Error(), "it is not a plain file") {
+		t.Errorf("a pipe is extended: %v", err)
 	}
 }

@@ -219,6 +219,8 @@ func TestInfoRefuses(t *testing.T) {
 		"absolute path":   {fakeHub{infoPath: answer(infoJSON("")), treePath: answer(file("/etc/passwd", ""))}, "not a clean relative path"},
 		"backslash":       {fakeHub{infoPath: answer(infoJSON("")), treePath: answer(file(`a\b`, ""))}, "not a clean relative path"},
 		"control":         {fakeHub{infoPath: answer(infoJSON("")), treePath: answer(file("a\nb", ""))}, "not a clean relative path"},
+		"whiteout":        {fakeHub{infoPath: answer(infoJSON("")), treePath: answer(file("a/.wh.config.json", ""))}, "not a clean relative path"},
+		"file and folder": {fakeHub{infoPath: answer(infoJSON("")), treePath: answer(strings.TrimSuffix(file("a", ""), "]") + "," + strings.TrimPrefix(file("a/b", ""), "["))}, "folder of another"},
 		"empty part":      {fakeHub{infoPath: answer(infoJSON("")), treePath: answer(file("a//b", ""))}, "not a clean relative path"},
 		"twice":           {fakeHub{infoPath: answer(infoJSON("")), treePath: answer(strings.TrimSuffix(file("a", ""), "]") + "," + strings.TrimPrefix(file("a", ""), "["))}, "listed twice"},
 		"no hash":         {fakeHub{infoPath: answer(infoJSON("")), treePath: answer(`[{"type":"file","path":"a","size":3}]`)}, "neither"},

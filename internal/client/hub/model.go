@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/api/stack"
 )
 
@@ -301,6 +302,13 @@ func checkListing(files []File) ([]File, error) {
 			return nil, fmt.Errorf("%w: file %.200q listed twice", ErrAnswer, f.Path)
 		}
 	}
+	paths := make([]string, len(files))
+	for i := range files {
+		paths[i] = files[i].Path
+	}
+	if folder := lock.FileAsFolder(paths); folder != "" {
+		return nil, fmt.Errorf("%w: %.200q is a file and the folder of another", ErrAnswer, folder)
+	}
 	return files, nil
 }
 
@@ -318,7 +326,10 @@ func (f File) checkFile() error {
 	return nil
 }
 
-// cleanPath says whether p stays below its root on any file system.
+// whiteout begins names that mean in a layer of an image that a file is gone.
+const whiteout = ".wh."
+
+// cleanPath says whether p stays below its root on any file system, and in an image.
 func cleanPath(p string) bool {
 	if p == "" || len(p) > 1024 || !utf8.ValidString(p) || strings.ContainsAny(p, "\\\x00") {
 		return false
@@ -329,7 +340,7 @@ func cleanPath(p string) bool {
 		}
 	}
 	for part := range strings.SplitSeq(p, "/") {
-		if part == "" || part == "." || part == ".." || len(part) > 255 {
+		if part == "" || part == "." || part == ".." || len(part) > 255 || strings.HasPrefix(part, whiteout) {
 			return false
 		}
 	}

@@ -3,6 +3,7 @@ package stacks
 import (
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/caisson/caisson/internal/api/stack"
 	"github.com/caisson/caisson/internal/event"
@@ -50,6 +51,12 @@ func (l *linter) lintComponent(i int, c *stack.Component) {
 	}
 	for j := range c.UpstreamManifests {
 		l.lintUpstreamManifest(c, &c.UpstreamManifests[j], fmt.Sprintf("%s.upstreamManifests[%d]", at, j))
+	}
+	for j, a := range c.Allow {
+		if strings.Trim(a.Match, "*/ ") == "" {
+			l.addFinding(event.CodeWideAllow, c.Name, fmt.Sprintf("%s.allow[%d]", at, j),
+				"name the template or the text under match", "everything of %s is allowed (%s), also what is added later", a.Code, a.Reason)
+		}
 	}
 	installed := len(c.Charts) + len(c.Manifests) + len(c.UpstreamManifests)
 	if len(c.Ready) == 0 && installed > 0 {

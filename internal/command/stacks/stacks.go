@@ -56,7 +56,7 @@ func Show(name string, profiles []string, sink event.Sink) (*stack.Stack, error)
 	for i := range s.Components {
 		c := &s.Components[i]
 		sink.Emit(event.Event{Verb: Verb, Kind: event.Result, Item: c.Name, Message: strings.Join(Charts(c), ", "),
-			Fields: map[string]any{"name": c.Name, "charts": Charts(c), "images": c.Images, "models": models(c), "manifests": manifestsOf(c),
+			Fields: map[string]any{"name": c.Name, "charts": Charts(c), "images": c.Images, "models": models(c), "allow": allowances(c.Allow), "manifests": manifestsOf(c),
 				"needs": c.Needs, "after": c.After, "profiles": s.ProfilesOf(c.Name), "optional": c.Optional, "writtenAt": s.Origin(fmt.Sprintf("components[%d]", i)).Place()}})
 	}
 	return s, nil

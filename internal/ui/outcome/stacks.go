@@ -70,6 +70,9 @@ func addStackComponent(p *output.Page, c *stack.Component) {
 	for _, image := range c.Images {
 		addText(p, "    ", "image %s", image)
 	}
+	for _, a := range c.Allow {
+		addText(p, "    ", "allows %s of %s: %s", a.Code, a.Match, a.Reason)
+	}
 	if len(c.Needs) > 0 {
 		addText(p, "    ", "needs %s", strings.Join(c.Needs, ", "))
 	}
