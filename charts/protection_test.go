@@ -238,14 +238,14 @@ func TestEveryPodIsHeld(t *testing.T) {
 }
 
 // TestJobsAreKeptInsideWhereQueuesAre: pods of jobs are kept inside the site in the
-// namespaces that have queues, unless others are named or none.
+// namespaces that have queues and in those that are named, unless the site wants none.
 func TestJobsAreKeptInsideWhereQueuesAre(t *testing.T) {
 	for _, tc := range []struct {
 		policy map[string]any
 		want   []string
 	}{
 		{nil, []string{"genomics", "radiology"}},
-		{map[string]any{"namespaces": []any{"lab"}}, []string{"lab"}},
+		{map[string]any{"namespaces": []any{"lab", "radiology"}}, []string{"genomics", "lab", "radiology"}},
 		{map[string]any{"enabled": false}, nil},
 	} {
 		values := map[string]any{"site": map[string]any{"queueNamespaces": []any{"genomics", "radiology"}}}

@@ -246,7 +246,7 @@ var codes = []CodeInfo{
 	{CodeModelMemory, Warn, "Serve the model over several nodes, or carry a smaller one."},
 	{CodeModelContext, Notice, "Bound the length of requests in the model's server, or add a GPU with more memory."},
 	{CodeGPUsHeld, Notice, "Serve fewer models, or give pods a nodeSelector, where jobs should have more GPUs."},
-	{CodeQueueNamespaces, Notice, "Name further namespaces in the values of what looks after jobs."},
+	{CodeQueueNamespaces, Notice, "Name more namespaces in the values of what keeps jobs inside the site."},
 	{CodeNoGPUNodes, Notice, "Write an inventory with caisson nodes and name it under gpu.nodes in the site file."},
 	{CodeGPUBySite, Notice, "Nothing, if the site's values are meant."},
 	{CodeDriverNotInBundle, Error, "Resolve with the site's node inventory and pack again."},

@@ -95,10 +95,10 @@ seccompProfile: {type: RuntimeDefault}
     - {port: {{ $port }}, protocol: TCP}
 {{- end -}}
 
-{{/* Where the jobs' pods are kept inside the site. */}}
+{{/* Where the jobs' pods are kept inside the site: where queues are, and where else it is wanted. */}}
 {{- define "training-runtimes.namespaces" -}}
 {{- if .Values.networkPolicy.enabled -}}
-{{- default (default list .Values.site.queueNamespaces) .Values.networkPolicy.namespaces | toJson -}}
+{{- concat (default list .Values.site.queueNamespaces) (default list .Values.networkPolicy.namespaces) | uniq | toJson -}}
 {{- else -}}[]
 {{- end -}}
 {{- end -}}

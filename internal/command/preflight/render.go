@@ -60,11 +60,7 @@ func (from source) render(ctx context.Context, s *decide.Selection) (*renderings
 // renderAgain tells charts what the plan's objects come to, and renders those once more
 // that asked for it.
 func (out *renderings) renderAgain(ctx context.Context, s *decide.Selection) error {
-	var parts []decide.PlannedPart
-	for _, p := range out.pieces {
-		parts = append(parts, decide.PlannedPart{Part: p.part, Component: p.component, Space: p.namespace})
-	}
-	names, err := s.TellPlan(parts)
+	names, err := s.TellPlan(out.plannedParts())
 	if err != nil {
 		return err
 	}
@@ -80,7 +76,17 @@ func (out *renderings) renderAgain(ctx context.Context, s *decide.Selection) err
 		out.askers = slices.DeleteFunc(out.askers, func(a asker) bool { return a.component == c.Component.Name })
 		out.addComponent(c, made)
 	}
+	s.NoteKept(out.plannedParts())
 	return nil
+}
+
+// plannedParts are all objects, and whose they are.
+func (out *renderings) plannedParts() []decide.PlannedPart {
+	var parts []decide.PlannedPart
+	for _, p := range out.pieces {
+		parts = append(parts, decide.PlannedPart{Part: p.part, Component: p.component, Release: p.release, Space: p.namespace})
+	}
+	return parts
 }
 
 // renderLevel renders components that do not need each other.

@@ -16,6 +16,7 @@ import (
 type PlannedPart struct {
 	Part
 	Component string
+	Release   string // "" for an object of a manifest
 	Space     string // the namespace of the component
 }
 
@@ -23,7 +24,7 @@ type PlannedPart struct {
 // pods hold, and the namespaces that have queues. It comes when all was rendered once,
 // and names the components that have to be rendered once more for it.
 func (s *Selection) TellPlan(parts []PlannedPart) ([]string, error) {
-	s.told.queued = queuedNamespaces(parts)
+	s.told.queued = namespacesOf(parts, "LocalQueue", "kueue.x-k8s.io/")
 	held := s.heldKinds(parts)
 	s.told.reserved = s.sumHeld(held)
 	var out []string
@@ -38,29 +39,51 @@ func (s *Selection) TellPlan(parts []PlannedPart) ([]string, error) {
 		out = append(out, c.Component.Name)
 	}
 	s.noteHeld(held)
-	s.noteQueued()
 	return out, nil
 }
 
-// noteQueued says which namespaces charts hear of as those with queues, and that what they
-// do there holds nowhere else.
-func (s *Selection) noteQueued() {
-	asking := s.asking(lock.FactQueued)
-	if asking == "" {
+// NoteKept says in which namespaces charts that hear of those with queues keep jobs inside
+// the site: those of the NetworkPolicies that they made of it. It comes when these charts
+// were rendered with what TellPlan told them.
+func (s *Selection) NoteKept(parts []PlannedPart) {
+	for _, c := range s.Components {
+		for _, r := range c.Releases {
+			if slices.Contains(r.Facts, lock.FactQueued) {
+				s.noteKept(c.Component.Name, ofRelease(parts, c.Component.Name, r.Name))
+			}
+		}
+	}
+}
+
+func ofRelease(parts []PlannedPart, component, release string) (out []PlannedPart) {
+	for _, p := range parts {
+		if p.Component == component && p.Release == release {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// noteKept does so of one release. One without objects did not render, which is told of
+// already.
+func (s *Selection) noteKept(component string, parts []PlannedPart) {
+	if len(parts) == 0 {
 		return
 	}
-	f := event.Finding{
-		Severity: event.Notice, Code: event.CodeQueueNamespaces, Item: asking,
-		What: fmt.Sprintf("%s looks after jobs in the namespaces with queues, %s, and in no other",
-			asking, strings.Join(s.told.queued, ", ")),
+	kept := namespacesOf(parts, "NetworkPolicy", "networking.k8s.io/")
+	where := "the namespaces " + strings.Join(kept, ", ") + ", and in no other"
+	switch len(kept) {
+	case 0:
+		where = "no namespace"
+	case 1:
+		where = "the namespace " + kept[0] + ", and in no other"
+	}
+	s.told.found = append(s.told.found, event.Finding{
+		Severity: event.Notice, Code: event.CodeQueueNamespaces, Item: component,
+		What: fmt.Sprintf("%s keeps jobs inside the site in %s", component, where),
 		Why:  "jobs elsewhere may reach what the network lets them",
-		Hint: "name further namespaces in its values in the site file",
-	}
-	if len(s.told.queued) == 0 {
-		f.What = fmt.Sprintf("the plan has no queues, so %s looks after jobs in no namespace", asking)
-		f.Hint = "name the namespaces of jobs in its values in the site file"
-	}
-	s.told.found = append(s.told.found, f)
+		Hint: "name more namespaces in its values in the site file: networkPolicy: {namespaces: [NAME]}",
+	})
 }
 
 // asks says whether a release of the component asks for a fact.
@@ -79,11 +102,11 @@ func (s *Selection) asking(fact string) string {
 	return strings.Join(names, " and ")
 }
 
-// queuedNamespaces are those in which the plan makes queues of Kueue.
-func queuedNamespaces(parts []PlannedPart) []string {
+// namespacesOf are those in which the plan makes objects of a kind of a group.
+func namespacesOf(parts []PlannedPart, kind, group string) []string {
 	var out []string
 	for _, p := range parts {
-		if p.Kind == "LocalQueue" && strings.HasPrefix(p.APIVersion, "kueue.x-k8s.io/") {
+		if p.Kind == kind && strings.HasPrefix(p.APIVersion, group) {
 			out = append(out, cmp.Or(p.Namespace, p.Space))
 		}
 	}

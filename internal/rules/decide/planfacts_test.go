@@ -117,13 +117,30 @@ func TestNamespacesWithQueues(t *testing.T) {
 	if err != nil || !slices.Equal(again, []string{"queues"}) || string(got) != `{"site":{"queueNamespaces":["a","b","there"]}}` {
 		t.Errorf("%q, %s, %v", again, got, err)
 	}
-	none := askingFor(t, nil, lab(), lock.FactQueued)
-	if _, err := none.TellPlan(nil); err != nil {
-		t.Fatal(err)
+}
+
+// What the plan says of jobs is what the NetworkPolicies hold that charts made of it.
+func TestWhereJobsAreKeptInside(t *testing.T) {
+	object := func(release, kind, namespace string) PlannedPart {
+		ref := object.Ref{APIVersion: "networking.k8s.io/v1", Kind: kind, Namespace: namespace, Name: "x"}
+		return PlannedPart{Component: "queues", Release: release, Space: "there", Part: Part{Ref: ref}}
 	}
-	for words, of := range map[string]*Selection{"in the namespaces with queues, a, b, there, and in no other": s, "the plan has no queues": none} {
-		if f := of.told.found; len(f) != 1 || f[0].Code != event.CodeQueueNamespaces || !strings.Contains(f[0].What, words) {
-			t.Errorf("nobody says %q: %+v", words, f)
+	policy := func(namespace string) PlannedPart { return object("queues", "NetworkPolicy", namespace) }
+	for name, tc := range map[string]struct {
+		parts []PlannedPart
+		want  string
+	}{
+		"some":               {[]PlannedPart{policy("b"), policy("a"), policy("")}, "queues keeps jobs inside the site in the namespaces a, b, there, and in no other"},
+		"one":                {[]PlannedPart{policy("a")}, "queues keeps jobs inside the site in the namespace a, and in no other"},
+		"none":               {[]PlannedPart{object("queues", "ConfigMap", "a")}, "queues keeps jobs inside the site in no namespace"},
+		"of another release": {[]PlannedPart{object("queues", "ConfigMap", "a"), object("other", "NetworkPolicy", "b")}, "in no namespace"},
+		"it did not render":  {nil, ""},
+	} {
+		s := askingFor(t, nil, lab(), lock.FactQueued)
+		s.NoteKept(tc.parts)
+		said, _ := json.Marshal(s.told.found)
+		if (len(s.told.found) == 1) != (tc.want != "") || !strings.Contains(string(said), tc.want) {
+			t.Errorf("%s: %s, want %q", name, said, tc.want)
 		}
 	}
 }
