@@ -20,6 +20,8 @@ type Node struct {
 	GPUs []GPU `yaml:"gpus,omitempty" json:"gpus,omitempty"`
 	// Product is the label in which the vendor's own labeller names the GPUs, as it is.
 	Product string `yaml:"product,omitempty" json:"product,omitempty"`
+	// Layout is the configuration of MIG that the node was given and has, by its name.
+	Layout string `yaml:"layout,omitempty" json:"layout,omitempty"`
 	// Switches is the number of NVSwitch bridges, which are no GPUs.
 	Switches int `yaml:"switches,omitempty" json:"switches,omitempty"`
 	// Driver is the driver of the node's GPUs.
@@ -72,6 +74,8 @@ type GPU struct {
 	Bound string `yaml:"bound,omitempty" json:"bound,omitempty"`
 	// Count of them; 0 where it is only known that there are some.
 	Count int `yaml:"count" json:"count" jsonschema:"required,minimum=0"`
+	// AtLeast says that there may be more than Count, because only their parts are counted.
+	AtLeast bool `yaml:"atLeast,omitempty" json:"atLeast,omitempty"`
 }
 
 // Sources of a Node.

@@ -154,7 +154,7 @@ func (k *kindMaker) kindsOf(n inventory.Node, g inventory.GPU, v Vendor, got Ass
 		part := whole
 		part.Profile, part.NodeLabels = profile, maps.Clone(whole.NodeLabels)
 		_, part.MemoryGiB = profileSize(profile)
-		part.Resource, part.Count = MIGResource(profile), k.countParts(n, g, profile, parts[profile])
+		part.Resource, part.Count = MIGResource(profile), k.countParts(n, g, profile, got)
 		if k.policy.MIG.EffectiveStrategy() == site.MIGSingle {
 			part.Resource = site.WholeGPU
 			suffixLabel(part.NodeLabels, "-MIG-"+strings.ReplaceAll(profile, "+", "."))
@@ -164,17 +164,18 @@ func (k *kindMaker) kindsOf(n inventory.Node, g inventory.GPU, v Vendor, got Ass
 	return out
 }
 
-// countParts is how many parts of a profile a node comes to have. Where it is cut so
-// already, and nobody can see how many GPUs that took, its status says.
-func (k *kindMaker) countParts(n inventory.Node, g inventory.GPU, profile string, each int) int64 {
-	if _, now := splitProduct(n.Product); now == profile {
+// countParts is how many parts of a profile a node comes to have. Where the policy's cut is
+// made already, and nobody can see how many GPUs that took, its status says.
+func (k *kindMaker) countParts(n inventory.Node, g inventory.GPU, profile string, got Assigned) int64 {
+	layout := k.policy.MIG.Layouts[got.Layout]
+	if _, now := splitProduct(n.Product); now == profile && g.AtLeast && n.Layout == layout.Name() {
 		for _, r := range n.Resources {
 			if r.Name == site.WholeGPU && r.Allocatable > 0 {
 				return r.Allocatable / int64(max(r.Shared, 1))
 			}
 		}
 	}
-	return int64(each * g.Count)
+	return int64(layout.Profiles[profile] * g.Count)
 }
 
 // isOffered says whether a device plugin offers anything of a vendor already.

@@ -115,7 +115,9 @@ func TestKindsOfNodesAtWork(t *testing.T) {
 	}, offering("nvidia.com/gpu", 56, 56))
 	few := atWork("h3", h100, map[string]string{
 		"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", "nvidia.com/gpu.count": "24", "nvidia.com/gpu.memory": "9984",
+		"nvidia.com/mig.config": "1g.10gb.3", "nvidia.com/mig.config.state": "success",
 	}, offering("nvidia.com/gpu", 24, 24))
+	unfinished := atWork("h3", few.Labels, map[string]string{"nvidia.com/mig.config.state": "pending"}, few.Resources...)
 	mixed := atWork("h4", h100, map[string]string{
 		"nvidia.com/gpu.replicas": "0", "nvidia.com/mig.strategy": "mixed",
 		"nvidia.com/mig-1g.10gb.count": "16", "nvidia.com/mig-1g.10gb.product": "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", "nvidia.com/mig-1g.10gb.memory": "9984", "nvidia.com/mig-1g.10gb.replicas": "1",
@@ -143,6 +145,7 @@ func TestKindsOfNodesAtWork(t *testing.T) {
 	)
 	seven := site.Policy{MIG: site.MIGPolicy{Layouts: []site.Layout{{Nodes: []string{"h2"}, Profiles: map[string]int{"1g.10gb": 7}}}}}
 	three := site.Policy{MIG: site.MIGPolicy{Layouts: []site.Layout{{Nodes: []string{"h3"}, Profiles: map[string]int{"1g.10gb": 3}}}}}
+	six := site.Policy{MIG: site.MIGPolicy{Layouts: []site.Layout{{Nodes: []string{"h2"}, Profiles: map[string]int{"1g.10gb": 6}}}}}
 	halves := site.Policy{MIG: site.MIGPolicy{Layouts: []site.Layout{{Nodes: []string{"h2"}, Profiles: map[string]int{"3g.40gb": 2}}}}}
 	for name, tc := range map[string]struct {
 		nodes    []Observed
@@ -155,6 +158,14 @@ func TestKindsOfNodesAtWork(t *testing.T) {
 		"a cut that leaves some of each GPU": {
 			nodes: []Observed{few}, policy: three, assigned: map[string]Assigned{"h3": {0, -1}},
 			want: []string{"nvidia-h100-80gb-hbm3-mig-1g-10gb: 24 nvidia.com/gpu of 10 GiB on 1, at most 24, map[nvidia.com/gpu.product:NVIDIA-H100-80GB-HBM3-MIG-1g.10gb]"},
+		},
+		"the same profile, but fewer of each GPU": {
+			nodes: []Observed{single}, policy: six, assigned: map[string]Assigned{"h2": {0, -1}},
+			want: []string{"nvidia-h100-80gb-hbm3-mig-1g-10gb: 48 nvidia.com/gpu of 10 GiB on 1, at most 48, map[nvidia.com/gpu.product:NVIDIA-H100-80GB-HBM3-MIG-1g.10gb]"},
+		},
+		"a cut that is not done counts what there is at least": {
+			nodes: []Observed{unfinished}, policy: three, assigned: map[string]Assigned{"h3": {0, -1}},
+			want: []string{"nvidia-h100-80gb-hbm3-mig-1g-10gb: 12 nvidia.com/gpu of 10 GiB on 1, at most 12, map[nvidia.com/gpu.product:NVIDIA-H100-80GB-HBM3-MIG-1g.10gb]"},
 		},
 		"cut otherwise than now": {
 			nodes: []Observed{single}, policy: halves, assigned: map[string]Assigned{"h2": {0, -1}},
@@ -197,6 +208,25 @@ func TestKindsOfNodesAtWork(t *testing.T) {
 			if got := wordsOf(c.Kinds(nodes, tc.policy, tc.assigned, operator)); !slices.Equal(got, tc.want) {
 				t.Errorf("%s, operator %v:\n%q, want\n%q", name, operator, got, tc.want)
 			}
+		}
+	}
+}
+
+// A probe counts the GPUs of which labels count the parts, and its word stays.
+func TestProbesCountGPUsThatAreCut(t *testing.T) {
+	c := readCatalogue(t)
+	labels := map[string]string{
+		"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", "nvidia.com/gpu.count": "24", "nvidia.com/mig.capable": "true",
+		"nvidia.com/gpu.compute.major": "9", "nvidia.com/gpu.compute.minor": "0",
+	}
+	cut, _ := FromCluster(c, atWork("h", labels, nil, offering("nvidia.com/gpu", 24, 24)))
+	policy := site.Policy{MIG: site.MIGPolicy{Layouts: []site.Layout{{Nodes: []string{"h"}, Profiles: map[string]int{"1g.10gb": 6}}}}}
+	for probed, want := range map[int]struct{ parts, found int }{8: {48, 0}, 4: {24, 0}, 3: {24, 1}} {
+		probe := inventory.Node{Name: "h", GPUs: []inventory.GPU{c.describe(inventory.GPU{Vendor: NVIDIA, Device: "2330", Class: "0302", Count: probed})}}
+		n, found := Merge(cut, probe)
+		kinds := c.Kinds([]inventory.Node{n}, policy, map[string]Assigned{"h": {0, -1}}, true)
+		if len(kinds) != 1 || kinds[0].Count != int64(want.parts) || len(found) != want.found {
+			t.Errorf("%d GPUs: %q, %+v", probed, wordsOf(kinds), found)
 		}
 	}
 }

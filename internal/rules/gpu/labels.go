@@ -54,7 +54,7 @@ func FromCluster(c *Catalogue, o Observed) (inventory.Node, []event.Finding) {
 			n.Product = cmp.Or(n.Product, o.Labels[v.ProductLabel])
 		}
 	}
-	n.Driver = o.driver(n.GPUs)
+	n.Driver, n.Layout = o.driver(n.GPUs), nvidiaLayoutByLabels(o)
 	found := append(o.differences(), unhealthyDevices(n)...)
 	if len(n.GPUs) > 0 || o.Labels[labelOS] != "" {
 		n.Sources = []string{inventory.FromLabels, inventory.FromStatus}

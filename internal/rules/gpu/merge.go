@@ -166,7 +166,8 @@ func (m *merger) mergeVendor(labels, probed []inventory.GPU) []inventory.GPU {
 	}
 	before := len(m.found)
 	if n, known := countAll(labels); known {
-		if p, _ := countAll(seen); p != n {
+		p, _ := countAll(seen)
+		if p < n && !isLeast(seen) || p > n && !isLeast(labels) {
 			m.differ("GPUs", labelsSay, fmt.Sprint(n), fmt.Sprint(p))
 		}
 	}
@@ -214,6 +215,11 @@ func countAll(list []inventory.GPU) (n int, known bool) {
 		n += g.Count
 	}
 	return n, true
+}
+
+// isLeast says whether there may be more GPUs than are counted.
+func isLeast(list []inventory.GPU) bool {
+	return slices.ContainsFunc(list, func(g inventory.GPU) bool { return g.AtLeast })
 }
 
 // canBeSame says whether two sources can mean the same product. An id that both have

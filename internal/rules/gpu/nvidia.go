@@ -25,6 +25,10 @@ const (
 	labelNVIDIACount   = "nvidia.com/gpu.count"
 )
 
+// labelMIGState is the label in which the MIG manager says how far it is with what
+// site.LabelMIG wants.
+const labelMIGState = "nvidia.com/mig.config.state"
+
 // Files that NVIDIA's module and its driver container leave on a host.
 const (
 	nvidiaVersion       = "proc/driver/nvidia/version"
@@ -128,8 +132,17 @@ func nvidiaDiscovered(c *Catalogue, o Observed, label string) inventory.GPU {
 	g = c.completeByName(g)
 	if profile != "" {
 		g.Count = c.countCut(g, profile)
+		g.AtLeast = g.Count > 0
 	}
 	return g
+}
+
+// nvidiaLayoutByLabels is the configuration of MIG that the MIG manager has carried out.
+func nvidiaLayoutByLabels(o Observed) string {
+	if o.Labels[labelMIGState] != "success" {
+		return ""
+	}
+	return o.word(site.LabelMIG)
 }
 
 // splitProduct takes off the product's label what GPU feature discovery adds: the profile
