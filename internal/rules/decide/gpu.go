@@ -112,7 +112,7 @@ func (s *Selection) Configure(f GPUFacts) error {
 	}
 	g := d.decide(f.Month, f.Nodes)
 	s.gpu, s.operator, s.gpuFound, s.offers = g, d.operator, d.found, d.offers(f.Nodes)
-	s.kinds = d.c.Kinds(f.Nodes, d.policy, d.assigned, d.component != "")
+	s.kinds, s.uncounted = d.c.Kinds(f.Nodes, d.policy, d.assigned, d.component != "")
 	if g != nil || HasErrors(f.Found) { // of other nodes it does not matter what sources say
 		s.gpuFound = append(slices.Clone(f.Found), d.found...)
 	}

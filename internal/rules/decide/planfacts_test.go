@@ -153,8 +153,9 @@ func TestUnknownGPUsAreSaid(t *testing.T) {
 		facts []string
 		want  string
 	}{
-		"none":                {[]inventory.Node{{Name: "plain"}}, []string{lock.FactGPUs}, "no node is known to have a GPU, so queues reckons with none"},
-		"nobody can count":    {[]inventory.Node{uncounted}, []string{lock.FactGPUs}, "nobody can count the GPUs of x, so queues reckons with none"},
+		"none":                {[]inventory.Node{{Name: "plain"}}, []string{lock.FactGPUs}, "no node is known to have a GPU, so the plan tells queues of none"},
+		"nobody can count":    {[]inventory.Node{uncounted}, []string{lock.FactGPUs}, "nobody can count the GPUs of x, so the plan tells queues of none of these"},
+		"beside known ones":   {append(nine(t), uncounted), []string{lock.FactGPUs}, "nobody can count the GPUs of x, so the plan tells queues of none of these"},
 		"known":               {nine(t), []string{lock.FactGPUs}, ""},
 		"nobody asks for any": {[]inventory.Node{{Name: "plain"}}, []string{lock.FactHub}, ""},
 	} {

@@ -23,6 +23,7 @@ type Selection struct {
 	gpuFound   []event.Finding
 	offers     map[string]gpu.Offer // of the nodes, by name
 	kinds      []gpu.Kind           // of accelerators that the nodes offer
+	uncounted  []string             // nodes with accelerators that are in no kind
 	told       toldSite
 }
 

@@ -73,26 +73,22 @@ func (s *Selection) TellSite(version string, nodes []inventory.Node) error {
 	return nil
 }
 
-// noteUnknownGPUs says that charts ask for the site's GPUs and hear of none.
+// noteUnknownGPUs says that charts ask for the site's GPUs and do not hear of all.
 func (s *Selection) noteUnknownGPUs() {
 	asking := s.asking(lock.FactGPUs)
-	if asking == "" || len(s.kinds) > 0 {
+	if asking == "" || len(s.kinds) > 0 && len(s.uncounted) == 0 {
 		return
 	}
 	f := event.Finding{
 		Severity: event.Notice, Code: event.CodeNoGPUNodes, Item: asking,
-		What: "no node is known to have a GPU, so " + asking + " reckons with none",
+		What: "no node is known to have a GPU, so the plan tells " + asking + " of none",
 		Hint: "if nodes have GPUs: " + inventoryHint,
 	}
-	var uncounted []string
-	for _, n := range s.told.nodes {
-		if len(n.Physical()) > 0 {
-			uncounted = append(uncounted, n.Name)
-		}
-	}
-	if len(uncounted) > 0 {
+	if len(s.uncounted) > 0 {
 		f.Severity = event.Warn
-		f.What = fmt.Sprintf("nobody can count the GPUs of %s, so %s reckons with none", nodeWords(uncounted), asking)
+		f.What = fmt.Sprintf("nobody can count the GPUs of %s, so the plan tells %s of none of these", nodeWords(s.uncounted), asking)
+		f.Why = "either nothing says how many there are, or what pods can have of them: " +
+			"no device plugin offers any yet, or they are cut in a way that their MIG strategy does not allow"
 		f.Hint = inventoryHint
 	}
 	s.told.found = append(s.told.found, f)

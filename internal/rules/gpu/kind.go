@@ -39,8 +39,9 @@ type Kind struct {
 }
 
 // Kinds lists what a cluster's nodes come to offer under a policy, sorted by name.
-// Assigned says what the policy gives a node. What nobody can count is left out.
-func (c *Catalogue) Kinds(nodes []inventory.Node, p site.Policy, assigned map[string]Assigned, operator bool) []Kind {
+// Assigned says what the policy gives a node. GPUs that nobody can count are left out; the
+// names are those of nodes that have such.
+func (c *Catalogue) Kinds(nodes []inventory.Node, p site.Policy, assigned map[string]Assigned, operator bool) ([]Kind, []string) {
 	k := kindMaker{catalogue: c, policy: p, operator: operator, kinds: map[kindKey]*Kind{}}
 	for _, n := range nodes {
 		got, ok := assigned[n.Name]
@@ -49,7 +50,7 @@ func (c *Catalogue) Kinds(nodes []inventory.Node, p site.Policy, assigned map[st
 		}
 		k.addNode(n, got)
 	}
-	return k.distinct()
+	return k.distinct(), k.uncounted
 }
 
 // distinct lists the kinds, sorted. Where names meet they say more.
@@ -80,17 +81,20 @@ type kindMaker struct {
 	policy    site.Policy
 	operator  bool
 	kinds     map[kindKey]*Kind
+	uncounted []string // nodes
 }
 
 // addNode adds what one node offers.
 func (k *kindMaker) addNode(n inventory.Node, got Assigned) {
-	here, told := map[kindKey]Kind{}, map[string]bool{}
+	here, told, counted := map[kindKey]Kind{}, map[string]bool{}, true
 	for _, g := range n.Physical() {
 		v := vendorOffering(g)
 		if v.Graphics && !g.Known() {
 			continue
 		}
-		for _, kind := range k.kindsOf(n, g, v, got) {
+		kinds := k.kindsOf(n, g, v, got)
+		counted = counted && slices.ContainsFunc(kinds, func(kind Kind) bool { return kind.Count > 0 })
+		for _, kind := range kinds {
 			if kind.offered && told[kind.Resource] {
 				continue // the node's status counts all of its GPUs together
 			}
@@ -104,6 +108,9 @@ func (k *kindMaker) addNode(n inventory.Node, got Assigned) {
 	}
 	for _, kind := range here {
 		k.join(kind)
+	}
+	if !counted {
+		k.uncounted = append(k.uncounted, n.Name)
 	}
 }
 
@@ -141,6 +148,9 @@ func (k *kindMaker) kindsOf(n inventory.Node, g inventory.GPU, v Vendor, got Ass
 		Vendor: strings.ToLower(v.Name), Product: k.productOf(n, g), MemoryGiB: g.MemoryGiB,
 		NodeLabels: k.labelsOf(n, g, v, got),
 	}
+	if isMiscut(n) && got.Layout < 0 {
+		return nil
+	}
 	if v.Offer == nil || !k.operator || got == nothing && isOffered(n, v) {
 		return k.offeredKinds(n, g, v, whole)
 	}
@@ -176,6 +186,13 @@ func (k *kindMaker) countParts(n inventory.Node, g inventory.GPU, profile string
 		}
 	}
 	return int64(layout.Profiles[profile] * g.Count)
+}
+
+// isMiscut says whether GPU feature discovery found a node cut in a way that its strategy
+// does not allow: pods get nothing of it.
+func isMiscut(n inventory.Node) bool {
+	_, profile := splitProduct(n.Product)
+	return profile == "INVALID"
 }
 
 // isOffered says whether a device plugin offers anything of a vendor already.

@@ -34,6 +34,7 @@ func TestKinds(t *testing.T) {
 		assigned map[string]Assigned
 		operator bool
 		want     []string
+		left     []string // nodes whose GPUs nobody can count
 	}{
 		"whole, not labelled yet": {
 			nodes: []inventory.Node{node("h1", h100, ""), node("h2", h100, ""), node("t1", t4, ""), amdNode}, operator: true,
@@ -88,15 +89,28 @@ func TestKinds(t *testing.T) {
 			nodes: []inventory.Node{node("a1", mi300, "one", offers("amd.com/gpu", 8)), node("a2", mi300, "other", offers("amd.com/gpu", 8))},
 			want:  []string{"amd-instinct-mi300x: 16 amd.com/gpu of 192 GiB on 2, at most 8, map[]"},
 		},
-		"what nobody can count": {nodes: []inventory.Node{node("x", inventory.GPU{Vendor: NVIDIA, Device: "2330"}, "")}, operator: true},
-		"no GPUs":               {nodes: []inventory.Node{{Name: "c1"}}, operator: true},
+		"what nobody can count": {nodes: []inventory.Node{node("x", inventory.GPU{Vendor: NVIDIA, Device: "2330"}, "")}, operator: true, left: []string{"x"}},
+		"what nobody can count beside what is known": {
+			nodes: []inventory.Node{node("x", inventory.GPU{Vendor: NVIDIA, Device: "2330"}, ""), node("t1", t4, "Tesla-T4")}, operator: true,
+			want: []string{"nvidia-tesla-t4: 4 nvidia.com/gpu of 16 GiB on 1, at most 4, map[nvidia.com/gpu.product:Tesla-T4]"},
+			left: []string{"x"},
+		},
+		"a cut that failed, and a probe that counts the GPUs": {
+			nodes: []inventory.Node{node("h1", h100, "NVIDIA-H100-80GB-HBM3-MIG-INVALID")}, operator: true, left: []string{"h1"},
+		},
+		"a cut that failed and is made anew, and a probe that counts the GPUs": {
+			nodes: []inventory.Node{node("h2", h100, "NVIDIA-H100-80GB-HBM3-MIG-INVALID")}, operator: true, policy: single, assigned: cut,
+			want: []string{"nvidia-h100-80gb-hbm3-mig-1g-10gb: 56 nvidia.com/gpu of 10 GiB on 1, at most 56, map[nvidia.com/gpu.product:NVIDIA-H100-80GB-HBM3-MIG-1g.10gb]"},
+		},
+		"no GPUs": {nodes: []inventory.Node{{Name: "c1"}}, operator: true},
 	} {
 		c, err := Read()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := wordsOf(c.Kinds(tc.nodes, tc.policy, tc.assigned, tc.operator)); !slices.Equal(got, tc.want) {
-			t.Errorf("%s:\n%q, want\n%q", name, got, tc.want)
+		kinds, left := c.Kinds(tc.nodes, tc.policy, tc.assigned, tc.operator)
+		if got := wordsOf(kinds); !slices.Equal(got, tc.want) || !slices.Equal(left, tc.left) {
+			t.Errorf("%s:\n%q, want\n%q, without %q", name, got, tc.want, left)
 		}
 	}
 }
@@ -152,6 +166,7 @@ func TestKindsOfNodesAtWork(t *testing.T) {
 		policy   site.Policy
 		assigned map[string]Assigned
 		want     []string
+		left     []string
 	}{
 		"whole beside cut, one strategy":     {nodes: []Observed{whole, single, mi300x}, want: []string{mi300, wholeH100, slicedH100}},
 		"the policy's own cut, planned anew": {nodes: []Observed{whole, single}, policy: seven, assigned: map[string]Assigned{"h2": {0, -1}}, want: []string{wholeH100, slicedH100}},
@@ -190,7 +205,10 @@ func TestKindsOfNodesAtWork(t *testing.T) {
 			nodes: []Observed{a30},
 			want:  []string{"nvidia-a30-mig-1g-6gb-shared: 32 nvidia.com/gpu of 6 GiB on 1, at most 32, map[nvidia.com/gpu.product:NVIDIA-A30-MIG-1g.6gb-SHARED] shared 2"},
 		},
-		"cut in a way that the strategy does not allow": {nodes: []Observed{invalid}},
+		"cut in a way that the strategy does not allow": {nodes: []Observed{invalid}, left: []string{"h5"}},
+		"cut so, and to be cut anew, with nobody to count": {
+			nodes: []Observed{invalid}, policy: seven, assigned: map[string]Assigned{"h5": {0, -1}}, left: []string{"h5"},
+		},
 	} {
 		for _, operator := range []bool{true, false} {
 			if !operator && len(tc.assigned) > 0 {
@@ -205,8 +223,9 @@ func TestKindsOfNodesAtWork(t *testing.T) {
 				}
 				nodes = append(nodes, n)
 			}
-			if got := wordsOf(c.Kinds(nodes, tc.policy, tc.assigned, operator)); !slices.Equal(got, tc.want) {
-				t.Errorf("%s, operator %v:\n%q, want\n%q", name, operator, got, tc.want)
+			kinds, left := c.Kinds(nodes, tc.policy, tc.assigned, operator)
+			if got := wordsOf(kinds); !slices.Equal(got, tc.want) || !slices.Equal(left, tc.left) {
+				t.Errorf("%s, operator %v:\n%q, want\n%q, without %q", name, operator, got, tc.want, left)
 			}
 		}
 	}
@@ -224,7 +243,7 @@ func TestProbesCountGPUsThatAreCut(t *testing.T) {
 	for probed, want := range map[int]struct{ parts, found int }{8: {48, 0}, 4: {24, 0}, 3: {24, 1}} {
 		probe := inventory.Node{Name: "h", GPUs: []inventory.GPU{c.describe(inventory.GPU{Vendor: NVIDIA, Device: "2330", Class: "0302", Count: probed})}}
 		n, found := Merge(cut, probe)
-		kinds := c.Kinds([]inventory.Node{n}, policy, map[string]Assigned{"h": {0, -1}}, true)
+		kinds, _ := c.Kinds([]inventory.Node{n}, policy, map[string]Assigned{"h": {0, -1}}, true)
 		if len(kinds) != 1 || kinds[0].Count != int64(want.parts) || len(found) != want.found {
 			t.Errorf("%d GPUs: %q, %+v", probed, wordsOf(kinds), found)
 		}
