@@ -183,13 +183,11 @@ func (p *piece) readAs(o any) bool {
 	return !p.isForeign() && runtime.DefaultUnstructuredConverter.FromUnstructured(p.object.Object, o) == nil
 }
 
-// labelQueue is the label by which a job, or a pod, waits in a queue of Kueue.
-const labelQueue = "kueue.x-k8s.io/queue-name"
-
-// stay notes pods that are there until somebody ends them. Those that wait in a queue
-// hold nothing that is not counted there.
+// stay notes pods that are there until somebody ends them. That they name a queue changes
+// nothing: Kueue counts them only where it is told to look after pods, and where it is,
+// counting them here too promises jobs less and never more than there is.
 func (p *piece) stay(pods int64) {
-	if p.hook || p.object.GetLabels()[labelQueue] != "" {
+	if p.hook {
 		return
 	}
 	p.part.Standing = pods

@@ -8,7 +8,8 @@ import (
 	"github.com/caisson/caisson/internal/rules/document"
 )
 
-// Pods that stay are those of servers; jobs end, and what waits in a queue is counted there.
+// Pods that stay are those of servers; jobs end. A queue
+// counts jobs alone: a server with its label holds what it has.
 func TestPodsThatStay(t *testing.T) {
 	const pods = "template: {spec: {nodeSelector: {gpu: a}, containers: [{name: c, image: x}]}}"
 	for name, tc := range map[string]struct {
@@ -22,7 +23,10 @@ func TestPodsThatStay(t *testing.T) {
 		"Pod":         {"apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {nodeSelector: {gpu: a}, containers: [{name: c, image: x}]}", 1, "a"},
 		"Job":         {"apiVersion: batch/v1\nkind: Job\nmetadata: {name: x}\nspec: {" + pods + "}", 0, ""},
 		"hook":        {"apiVersion: v1\nkind: Pod\nmetadata: {name: x, annotations: {helm.sh/hook: pre-install}}\nspec: {containers: []}", 0, ""},
-		"in a queue":  {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x, labels: {kueue.x-k8s.io/queue-name: q}}\nspec: {" + pods + "}", 0, ""},
+		"in a queue":  {"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x, labels: {kueue.x-k8s.io/queue-name: q}}\nspec: {" + pods + "}", 1, "a"},
+		"server in a queue": {
+			"apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: x, labels: {kueue.x-k8s.io/queue-name: q}}\nspec: {predictor: {nodeSelector: {gpu: a}}}", 1, "a",
+		},
 		"server": {
 			"apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: x}\nspec: {predictor: {minReplicas: 2, nodeSelector: {gpu: a}}}", 2, "a",
 		},
