@@ -170,12 +170,13 @@ var queueTable = []expectedQueues{
 		name: "more is guaranteed than other pods leave",
 		gpus: []any{h100},
 		values: map[string]any{
-			"site": map[string]any{"reserved": map[string]any{"nvidia-h100-80gb-hbm3": 3}},
+			"site":     map[string]any{"reserved": map[string]any{"nvidia-h100-80gb-hbm3": 3}},
+			"reserved": map[string]any{"nvidia-h100-80gb-hbm3": 1},
 			"teams": []any{
 				map[string]any{"name": "a", "namespaces": []any{"a"}, "guaranteed": map[string]any{"nvidia-h100-80gb-hbm3": 14}},
 			},
 		},
-		refused: "teams are guaranteed 14 of nvidia-h100-80gb-hbm3, and the site has 13 for them",
+		refused: "teams are guaranteed 14 of nvidia-h100-80gb-hbm3, and the site has 12 for them (16, of which pods of the plan hold 3 and 1 are reserved)",
 	},
 	{
 		name: "guaranteed, and nothing is known of GPUs",

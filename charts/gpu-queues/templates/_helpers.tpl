@@ -62,12 +62,15 @@ of their own, so that a job gets them from any node; each vendor's GPUs are one 
 {{- if lt $left 0 -}}
 {{- fail (printf "gpu-queues: %d of %s are reserved, and the site has %d" (int64 (get $reserved $kind.name)) $kind.name (int64 $kind.count)) -}}
 {{- end -}}
+{{- $taken := printf "%d, of which pods of the plan hold %d and %d are reserved"
+  (int64 $kind.count) (int64 (default 0 (get $held $kind.name))) (int64 (default 0 (get $reserved $kind.name))) -}}
 {{- $left = max 0 (sub $left (int64 (default 0 (get $held $kind.name)))) -}}
+{{- $why := ternary (printf " (%s)" $taken) "" (lt $left (int64 $kind.count)) -}}
 {{- $offers := list -}}
 {{- range $resource := $resources -}}
 {{- $total := ternary $left 0 (eq $resource $kind.resource) -}}
 {{- $key := ternary $kind.name "" (eq $resource $kind.resource) -}}
-{{- $offers = append $offers (dict "name" $resource "key" $key "unit" "" "unlimited" false "total" $total) -}}
+{{- $offers = append $offers (dict "name" $resource "key" $key "unit" "" "unlimited" false "total" $total "why" $why) -}}
 {{- end -}}
 {{- $flavors = append $flavors (dict "name" $kind.name "offers" $offers) -}}
 {{- end -}}
@@ -130,7 +133,7 @@ than the offer.
 {{- end -}}
 {{- end -}}
 {{- if and (gt $promised (int64 $offer.total)) (not $offer.unlimited) -}}
-{{- fail (printf "gpu-queues: teams are guaranteed %d of %s, and the site has %d for them" $promised $offer.key (int64 $offer.total)) -}}
+{{- fail (printf "gpu-queues: teams are guaranteed %d of %s, and the site has %d for them%s" $promised $offer.key (int64 $offer.total) (default "" $offer.why)) -}}
 {{- end -}}
 {{- $rest := sub (int64 $offer.total) $promised -}}
 {{- $pool := $rest -}}
