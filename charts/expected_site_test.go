@@ -1,8 +1,7 @@
 package charts_test
 
 // This file is what a cluster of two vendors and three products should get of a plan, its
-// GPUs whole, cut and shared. It was written by hand before the code was tried, from what
-// the projects publish of themselves: the labels from the sources of GPU feature discovery,
+// GPUs whole, cut and shared, by what NVIDIA and AMD publish of their operators: the labels from the sources of GPU feature discovery,
 // of the operators and of AMD's node labeller, the drivers from NVIDIA's pages on
 // NVIDIADriver, the quotas and sizes from the rules in the charts' values.yaml.
 
