@@ -203,13 +203,14 @@ func (s *Selection) noteHeld(held []heldKind) {
 		What: fmt.Sprintf("pods of %s hold %s, which %s does not share out",
 			strings.Join(sortedSet(holders), " and "), strings.Join(counts, ", "), queues),
 		Why:  "a job that was promised one of these would wait without end",
-		Hint: "to leave more to jobs, serve fewer models: the values of these components in the site file say which",
+		Hint: "to leave more to jobs, serve fewer models: models: [{name: NAME, serve: false}] in the values of model-serving in the site file",
 	})
 }
 
-// noteUnsettled says of pods that nothing tells which kind they will hold.
+// noteUnsettled says of pods that nothing tells which kind they will hold. Those on every
+// node hold some of each.
 func (s *Selection) noteUnsettled(h heldKind, queues string) {
-	if len(h.kinds) < 2 {
+	if len(h.kinds) < 2 || h.part.Standing == EveryNode {
 		return
 	}
 	var names []string

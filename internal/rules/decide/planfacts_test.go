@@ -52,6 +52,7 @@ func TestWhatPodsHoldIsNotSharedOut(t *testing.T) {
 		parts []PlannedPart
 		want  map[string]int64
 		says  []string
+		not   string
 	}{
 		"nothing": {want: map[string]int64{}},
 		"servers on nodes that they name": {
@@ -70,6 +71,12 @@ func TestWhatPodsHoldIsNotSharedOut(t *testing.T) {
 		"jobs hold nothing":    {parts: []PlannedPart{planned("job", "Job", 0, "nvidia.com/gpu", 2, h100)}, want: map[string]int64{}},
 		"what nobody can have": {parts: []PlannedPart{planned("x", "Deployment", 1, "nvidia.com/gpu", 2, Labels{"nvidia.com/gpu.product": "other"})}, want: map[string]int64{}},
 		"one on every node":    {parts: []PlannedPart{planned("x", "DaemonSet", EveryNode, "nvidia.com/gpu", 1, h100)}, want: map[string]int64{h100Kind: 1}},
+		"one on every node of each kind": {
+			parts: []PlannedPart{planned("x", "DaemonSet", EveryNode, "nvidia.com/gpu", 1, nil)},
+			want:  map[string]int64{h100Kind: 1, b200Kind: 1},
+			says:  []string{"serve fewer models: models: [{name: NAME, serve: false}]"},
+			not:   "it may get any of",
+		},
 		"of whatever kind, less of each": {
 			parts: []PlannedPart{planned("x", "Deployment", 1, "nvidia.com/gpu", 1, Labels{"zone": "a"})},
 			want:  map[string]int64{h100Kind: 1, b200Kind: 1},
@@ -97,6 +104,9 @@ func TestWhatPodsHoldIsNotSharedOut(t *testing.T) {
 			if !strings.Contains(string(said), words) {
 				t.Errorf("%s: nobody says %q: %s", name, words, said)
 			}
+		}
+		if tc.not != "" && strings.Contains(string(said), tc.not) {
+			t.Errorf("%s: it says %q: %s", name, tc.not, said)
 		}
 		if len(tc.want) == 0 && len(s.told.found) > 0 {
 			t.Errorf("%s: %s", name, said)
