@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 
@@ -61,22 +62,32 @@ func (s *session) discoverImages(docs []document.Document, component, by string,
 			s.addProblem(where, err)
 			continue
 		}
-		if ref.Host() == hubHost { // the image of a model, which no registry has before the bundle
+		if ref.Host() == hubHost && f.IsModelAddress() { // no registry has it before the bundle
 			continue
 		}
 		s.found.addImage(ref, component, by, where, certain)
 	}
 }
 
+// imageTasks resolve the images that registries have.
 func (s *session) imageTasks() []task {
-	refs := make([]imageref.Ref, 0, len(s.found.images))
-	for ref := range s.found.images {
-		refs = append(refs, ref)
-	}
-	slices.Sort(refs)
-	out := make([]task, len(refs))
-	for i, ref := range refs {
-		out[i] = func(ctx context.Context) { s.resolveImage(ctx, ref, s.found.images[ref]) }
+	return s.taskPerImage(func(ref imageref.Ref) bool { return ref.Host() != hubHost })
+}
+
+// hubImageTasks resolve what is named as an image of the hub's host and is no model of
+// the stack. They come when the models are known.
+func (s *session) hubImageTasks() []task {
+	return s.taskPerImage(func(ref imageref.Ref) bool {
+		return ref.Host() == hubHost && s.models.refs[string(ref)] == nil
+	})
+}
+
+func (s *session) taskPerImage(wanted func(imageref.Ref) bool) []task {
+	var out []task
+	for _, ref := range slices.Sorted(maps.Keys(s.found.images)) {
+		if wanted(ref) {
+			out = append(out, func(ctx context.Context) { s.resolveImage(ctx, ref, s.found.images[ref]) })
+		}
 	}
 	return out
 }

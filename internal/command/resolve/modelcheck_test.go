@@ -340,6 +340,32 @@ func TestModelsThatRegistriesHave(t *testing.T) {
 	}
 }
 
+// TestHubImagesThatPodsPull: what a pod pulls from the hub's host is an image that has to
+// be found, unless it is a model of the stack.
+func TestHubImagesThatPodsPull(t *testing.T) {
+	s := newSite(t, upstreamtest.Options{})
+	commit := s.AddModel(upstreamtest.Model{ID: "acme/Whole", Files: wholeModel(t)})
+	carried := "huggingface.co/acme/whole:" + commit
+	for image, found := range map[string]bool{
+		carried: true, "huggingface.co/acme/model:latest": false, "huggingface.co/acme/whole@sha256:" + strings.Repeat("0", 64): false,
+	} {
+		for form, spec := range map[string]string{
+			"container": "containers: [{name: a, image: \"" + image + "\"}]",
+			"volume":    "volumes: [{name: m, image: {reference: \"" + image + "\"}}]",
+		} {
+			s.write("pod.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {"+spec+"}\n")
+			s.write("stack.yaml", modelStack("{name: m, source: hf://acme/whole}")+"    manifests: [pod.yaml]\n")
+			r, err := s.resolve(s.options("l.yaml"))
+			if (err == nil) != found || !found && !strings.Contains(err.Error(), image) {
+				t.Errorf("%s %s: %v", form, image, err)
+			}
+			if found && r.Counts[lock.Image] != 0 {
+				t.Errorf("%s %s: carried twice", form, image)
+			}
+		}
+	}
+}
+
 func TestHeaderReadAgainAfterFaults(t *testing.T) {
 	s := newSite(t, upstreamtest.Options{})
 	s.AddModel(upstreamtest.Model{ID: "acme/Whole", Files: wholeModel(t)})

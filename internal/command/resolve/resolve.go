@@ -207,8 +207,8 @@ func choosePlatforms(chosen, declared []string) ([]platform, error) {
 	return out, nil
 }
 
-// resolveStack works in two rounds: charts and manifests first, because they name
-// images, then everything that is large or many.
+// resolveStack works in rounds: charts and manifests first, because they name images,
+// then everything that is large or many, then what depends on the models.
 func (s *session) resolveStack(ctx context.Context) (*lock.Lock, error) {
 	var first, second tasks
 	for i := range s.stack.Components {
@@ -228,6 +228,9 @@ func (s *session) resolveStack(ctx context.Context) (*lock.Lock, error) {
 		return nil, err
 	}
 	if err := s.finishModels(ctx); err != nil {
+		return nil, err
+	}
+	if err := tasks(s.hubImageTasks()).run(ctx, s.workers); err != nil {
 		return nil, err
 	}
 	for _, ref := range s.found.clashes {

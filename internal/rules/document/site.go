@@ -88,6 +88,10 @@ func (w Word) LineOf(n int) int { return w.lines.at(n) }
 // Names says whether the site names an image, or may do so.
 func (s Site) Names() bool { return s.What == Image || s.What == Spread }
 
+// IsModelAddress says whether the image stands in the address of a model: storageUri:
+// oci://REF.
+func (s Site) IsModelAddress() bool { return s.What == Image && s.Certainty == Joined }
+
 // Image is the reference that the site names, in its whole form. The error of
 // [imageref.Parse] says why what stands there is none.
 func (s Site) Image() (imageref.Ref, error) { return imageref.Parse(s.Ref) }
