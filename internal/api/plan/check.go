@@ -46,6 +46,11 @@ func (p *Plan) checkImages() error {
 			return fmt.Errorf("image %s: digest %q: %w", i.Ref, i.Digest, err)
 		}
 	}
+	for _, m := range p.Models {
+		if m.Ref == "" || m.Site == "" {
+			return fmt.Errorf("model %q has no reference, or no place at the site", m.Ref)
+		}
+	}
 	for _, c := range p.Components {
 		for _, ref := range c.Images {
 			if !seen[ref] {

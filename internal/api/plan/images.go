@@ -10,8 +10,8 @@ import (
 )
 
 // Rewriter maps references, as charts write them, to the site's. It answers for
-// upstream references of the plan and for references it has made itself. Where
-// the site does not rewrite, each stays as it is written.
+// upstream references of the plan, of its models too, and for references it has made
+// itself. Where the site does not rewrite, each stays as it is written.
 func (p *Plan) Rewriter() func(ref string) (site string, ok bool) {
 	rewrites := p.Site.Rewrites()
 	upstream, there := map[imageref.Ref]string{}, map[string]bool{}
@@ -21,6 +21,10 @@ func (p *Plan) Rewriter() func(ref string) (site string, ok bool) {
 		for _, a := range i.Aliases {
 			upstream[a] = string(i.Site)
 		}
+	}
+	for _, m := range p.Models {
+		there[m.Site] = true
+		upstream[m.Ref] = m.Site
 	}
 	return func(ref string) (string, bool) {
 		if there[ref] {

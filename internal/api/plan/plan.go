@@ -60,6 +60,7 @@ type Plan struct {
 	Site       Site            `json:"site"`
 	Cluster    Cluster         `json:"cluster"`
 	Images     []Image         `json:"images,omitempty"`     // by upstream reference
+	Models     []ModelImage    `json:"models,omitempty"`     // of the components, in the lock's order
 	Components []Component     `json:"components,omitempty"` // in order of installation
 	Nodes      *NodeChange     `json:"nodes,omitempty"`      // nil: nodes stay as they are
 	GPU        *GPU            `json:"gpu,omitempty"`        // nil: neither the cluster nor the stack has to do with GPUs
@@ -118,6 +119,12 @@ type Image struct {
 	Platform string         `json:"platform,omitempty"` // set where the registry holds that child instead of the index
 	Present  bool           `json:"present"`            // seen in the registry
 	Aliases  []imageref.Ref `json:"aliases,omitempty"`  // other forms in which charts name it
+}
+
+// ModelImage is a model that pods mount as an image, and what the site's nodes pull for it.
+type ModelImage struct {
+	Ref  imageref.Ref `json:"ref"`  // in the lock
+	Site string       `json:"site"` // HOST/PREFIX/REPOSITORY:TAG, or Ref where the site does not rewrite
 }
 
 // Component is one unit of installation.

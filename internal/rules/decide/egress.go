@@ -89,7 +89,7 @@ func uncertain(images []document.Site) []document.Site {
 // one to whose tag an operator adds.
 func (m *maker) carriesImage(s document.Site) bool {
 	ref, _ := s.Image()
-	if it, _ := m.set.findItem(ref); it != nil || len(m.set.candidateRefs(ref)) > 0 || m.carriesModel(s.Ref) {
+	if it, _ := m.set.findItem(ref); it != nil || len(m.set.candidateRefs(ref)) > 0 || m.pulledAs(s) != "" {
 		return true
 	}
 	base := m.selection.site.Registry.Base() + "/"
@@ -99,12 +99,16 @@ func (m *maker) carriesImage(s document.Site) bool {
 	return m.set.hasExtended(ref)
 }
 
-// carriesModel says whether the image of that name is a model of the bundle, by its own
-// name or the one that it has at the site.
-func (m *maker) carriesModel(ref string) bool {
-	return slices.ContainsFunc(m.selection.modelItems(), func(it *lock.Item) bool {
-		return ref == string(it.Ref) || ref == m.selection.pulledModel(it.Ref)
-	})
+// pulledAs is what nodes pull where a site names a model of the bundle, by its own name or
+// the one that it has at the site; "" where it names none.
+func (m *maker) pulledAs(s document.Site) string {
+	ref, _ := s.Image()
+	for _, model := range m.selection.modelImages() {
+		if ref == model.Ref || s.Ref == model.Site {
+			return model.Site
+		}
+	}
+	return ""
 }
 
 // writtenName is what the stack calls a template: of a manifest, the file's path or name.

@@ -134,6 +134,15 @@ func (s *Selection) imageItems() []*lock.Item {
 	return out
 }
 
+// modelImages are the models of the selected components, as images.
+func (s *Selection) modelImages() []plan.ModelImage {
+	var out []plan.ModelImage
+	for _, it := range s.modelItems() {
+		out = append(out, plan.ModelImage{Ref: it.Ref, Site: s.pulledModel(it.Ref)})
+	}
+	return out
+}
+
 // blobSizes are the sizes of an image's blobs by digest.
 func blobSizes(it *lock.Item) map[digest.Digest]int64 {
 	out := map[digest.Digest]int64{}

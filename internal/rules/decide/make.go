@@ -45,7 +45,7 @@ func Make(b Bundle, s *Selection, rendered map[Key]Rendered, facts Facts) (*plan
 		APIVersion: plan.APIVersion, Kind: plan.Kind,
 		Name: s.lock.Metadata.Name, Version: s.lock.Metadata.Version,
 		Index: b.Index, Lock: b.Lock, Sequence: b.Sequence, KeyIDs: b.KeyIDs, Trust: b.Trust, Bundles: b.Paths, Keys: b.Keys,
-		Site: s.site,
+		Site: s.site, Models: s.modelImages(),
 		Cluster: plan.Cluster{
 			UID: facts.UID, Version: facts.Version, Server: facts.Server, Digest: plan.Bind(facts.UID, facts.Version),
 			APIVersions: facts.APIVersions,
@@ -264,6 +264,9 @@ func (m *maker) foundImages(list []document.Site, where, item string, used map[i
 		switch {
 		case it != nil:
 			sites[string(m.useImage(used, it, dg, ref).Site)] = true
+			m.checkKept(s, where, item)
+		case m.pulledAs(s) != "":
+			sites[m.pulledAs(s)] = true
 			m.checkKept(s, where, item)
 		case len(m.set.candidateRefs(ref)) > 0:
 			m.addFinding(event.Finding{

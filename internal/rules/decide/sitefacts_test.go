@@ -104,6 +104,37 @@ func TestModelImagesAreOfTheBundle(t *testing.T) {
 	}
 }
 
+// TestModelsAreRewritten: what names a model as an image gets it from the site, under
+// whichever name and in whatever field.
+func TestModelsAreRewritten(t *testing.T) {
+	var it lock.Item
+	for _, strategy := range []string{plan.Rewrite, plan.Mirror} {
+		p, found := decide(t, func(l *lock.Lock, s *plan.Site, r map[Key]Rendered, f *Facts) {
+			withAgent(l, f)
+			it = model(map[string]int64{"m.safetensors": 1})
+			it.Components, s.References = []string{"web"}, []string{strategy}
+			l.Items = append(l.Items, it)
+			web := r[Key{"web", "web"}]
+			web.Images = append(web.Images,
+				document.Site{What: document.Image, Ref: string(it.Ref), Template: "web/templates/d.yaml", Line: 5, Certainty: document.Certain},
+				document.Site{What: document.Image, Ref: string(it.Ref), Template: "web/templates/i.yaml", Line: 6, Certainty: document.Joined})
+			r[Key{"web", "web"}] = web
+		})
+		if p == nil {
+			t.Fatalf("%s: %+v", strategy, found)
+		}
+		want := string(it.Ref)
+		if strategy == plan.Rewrite {
+			want = "reg.site:5000/mirror/" + it.Ref.SitePath() + ":" + it.Ref.Tag()
+		}
+		for _, ref := range []string{string(it.Ref), want} {
+			if got, ok := p.Rewriter()(ref); got != want || !ok {
+				t.Errorf("%s: %s becomes %q, %v; want %s", strategy, ref, got, ok, want)
+			}
+		}
+	}
+}
+
 // TestEachModelHasANameOfItsOwn: two repositories may be called the same, and two
 // components may call two models the same.
 func TestEachModelHasANameOfItsOwn(t *testing.T) {
