@@ -413,7 +413,7 @@ func (m *HubModel) describe(_ *Item, d *Description) {
 	d.PURL = "pkg:huggingface/" + escapeEach(m.Repository) + "@" + m.Commit
 	d.Notes = m.notes()
 	for _, f := range m.Files {
-		d.Files = append(d.Files, NamedDigest{f.Path, f.SHA256, m.licenseOf(f.Path)})
+		d.Files = append(d.Files, NamedDigest{f.Path, f.SHA256, m.licenseOf(f)})
 	}
 }
 

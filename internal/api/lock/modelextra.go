@@ -61,14 +61,20 @@ func (t *ModelTerms) licenseName(license string) string {
 	return license
 }
 
-// licenses are the licences of the model and of its extras, each once. One that is not
-// declared is empty, where others are.
+// licenses are the licences of the model, of its extras and of its files, each once. One
+// that is not declared is empty, where others are.
 func (m *HubModel) licenses() []string {
 	out := []string{m.LicenseName()}
-	for _, e := range m.Extras {
-		if name := e.LicenseName(); !slices.Contains(out, name) {
+	add := func(name string) {
+		if !slices.Contains(out, name) {
 			out = append(out, name)
 		}
+	}
+	for _, e := range m.Extras {
+		add(e.LicenseName())
+	}
+	for _, f := range m.Files {
+		add(m.licenseOf(f))
 	}
 	if len(out) == 1 && out[0] == "" {
 		return nil
@@ -78,13 +84,22 @@ func (m *HubModel) licenses() []string {
 
 // licenseOf is the licence of a file: that of the model that it is from. Where the stack
 // names the address of a file, nobody declares one.
-func (m *HubModel) licenseOf(file string) string {
+func (m *HubModel) licenseOf(f ModelFile) string {
+	if f.URL == "" {
+		return m.LicenseName()
+	}
+	var from ModelExtra // the extra with the longest path
 	for _, e := range m.Extras {
-		if strings.HasPrefix(file, e.Path+"/") {
-			return e.LicenseName()
+		if e.holds(f) && len(e.Path) > len(from.Path) {
+			from = e
 		}
 	}
-	return m.LicenseName()
+	return from.LicenseName()
+}
+
+// holds says whether a file is one of the extra's model.
+func (e ModelExtra) holds(f ModelFile) bool {
+	return strings.HasPrefix(f.Path, e.Path+"/") && strings.Contains(f.URL, "/"+e.Repository+"/resolve/"+e.Commit+"/")
 }
 
 func (t *ModelTerms) check(c *checker, at string) {
