@@ -478,13 +478,7 @@ func (m *HubModel) ruleOf(f ModelFile) string {
 }
 
 func (m *HubModel) check(c *checker, at string) {
-	if !hubRule.MatchString(m.Repository) {
-		c.problem(at+".repository", "%q is not OWNER/NAME", m.Repository)
-	}
-	c.checkText(at+".revision", m.Revision, true)
-	if !commitRule.MatchString(m.Commit) {
-		c.problem(at+".commit", "%q is not 40 hex digits", m.Commit)
-	}
+	c.checkHubCommit(at, m.Repository, m.Revision, m.Commit)
 	c.checkText(at+".license", m.License, false)
 	m.checkDescription(c, at)
 	if m.Platform != "" && !platformRule.MatchString(m.Platform) {
@@ -503,6 +497,17 @@ func (m *HubModel) check(c *checker, at string) {
 		c.problem(at+".files", "%q is a file and the folder of another", folder)
 	}
 	m.checkLayers(c, at+".layers")
+}
+
+// checkHubCommit checks what names one commit of a repository of the hub.
+func (c *checker) checkHubCommit(at, repository, revision, commit string) {
+	if !hubRule.MatchString(repository) {
+		c.problem(at+".repository", "%q is not OWNER/NAME", repository)
+	}
+	c.checkText(at+".revision", revision, true)
+	if !commitRule.MatchString(commit) {
+		c.problem(at+".commit", "%q is not 40 hex digits", commit)
+	}
 }
 
 // checkDescription checks what is said of the model beside its files.

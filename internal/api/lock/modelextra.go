@@ -122,13 +122,7 @@ func (m *HubModel) checkExtras(c *checker, at string) {
 	for i, e := range m.Extras {
 		at := fmt.Sprintf("%s[%d]", at, i)
 		c.checkPath(at+".path", e.Path)
-		if !hubRule.MatchString(e.Repository) {
-			c.problem(at+".repository", "%q is not OWNER/NAME", e.Repository)
-		}
-		c.checkText(at+".revision", e.Revision, true)
-		if !commitRule.MatchString(e.Commit) {
-			c.problem(at+".commit", "%q is not 40 hex digits", e.Commit)
-		}
+		c.checkHubCommit(at, e.Repository, e.Revision, e.Commit)
 		c.checkText(at+".license", e.License, false)
 		e.Terms.check(c, at+".terms")
 		if i > 0 && m.Extras[i-1].compare(e) >= 0 {
