@@ -121,6 +121,7 @@ const (
 	CodeGPURequest         = "gpu-request"
 	CodeModelMemory        = "model-memory"
 	CodeModelContext       = "model-context"
+	CodeModelName          = "model-name"
 	CodeNoGPUNodes         = "no-gpu-nodes"
 	CodeGPUsHeld           = "gpus-held"
 	CodeQueueNamespaces    = "queue-namespaces"
@@ -245,6 +246,7 @@ var codes = []CodeInfo{
 	{CodeGPURequest, Warn, "Lower what the pod asks for, or add a node with as many GPUs."},
 	{CodeModelMemory, Warn, "Serve the model over several nodes, or carry a smaller one."},
 	{CodeModelContext, Notice, "Bound the length of requests in the model's server, or add a GPU with more memory."},
+	{CodeModelName, Warn, "Give each model a name of its own in the stack and pack again."},
 	{CodeGPUsHeld, Notice, "Serve fewer models, or give pods a nodeSelector, where jobs should have more GPUs."},
 	{CodeQueueNamespaces, Notice, "Name more namespaces in the values of what keeps jobs inside the site."},
 	{CodeNoGPUNodes, Notice, "Write an inventory with caisson nodes and name it under gpu.nodes in the site file."},

@@ -11,7 +11,6 @@ import (
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/inventory"
 	"github.com/caisson/caisson/internal/api/lock"
-	"github.com/caisson/caisson/internal/api/site"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/rules/gpu"
 )
@@ -44,7 +43,7 @@ type kubernetesFact struct {
 
 // carriedModel is a model of the bundle.
 type carriedModel struct {
-	Name       string `json:"name"`       // the stack's, as a DNS label; no other model has it
+	Name       string `json:"name"`       // see nameModels; no other model has it
 	Repository string `json:"repository"` // of the hub
 	Revision   string `json:"revision"`   // its commit
 	Image      string `json:"image"`      // the reference of its OCI image
@@ -70,6 +69,7 @@ func (s *Selection) TellSite(version string, nodes []inventory.Node) error {
 		}
 	}
 	s.noteUnknownGPUs()
+	s.noteModelNames()
 	return nil
 }
 
@@ -152,7 +152,7 @@ func (s *Selection) factsFor(names []string) (map[string]any, error) {
 // carriedModels are the models of the selection, in the lock's order.
 func (s *Selection) carriedModels() []carriedModel {
 	var out []carriedModel
-	taken := map[string]bool{}
+	names := nameModels(s.lock)
 	for _, it := range s.modelItems() {
 		m, ok := lock.As[*lock.HubModel](it)
 		if !ok {
@@ -160,7 +160,7 @@ func (s *Selection) carriedModels() []carriedModel {
 		}
 		w := m.Weights
 		one := carriedModel{
-			Name: chooseModelName(it, m, taken), Repository: m.Repository, Revision: m.Commit,
+			Name: names[it.Ref], Repository: m.Repository, Revision: m.Commit,
 			Image: s.pulledModel(it.Ref), Serve: m.Serve,
 			WeightsBytes: w.WeightsBytes, Parameters: w.Parameters, DType: w.DType,
 			MaxContext: w.MaxContext, KVBytesPerToken: w.KVBytesPerToken,
@@ -172,24 +172,6 @@ func (s *Selection) carriedModels() []carriedModel {
 		out = append(out, one)
 	}
 	return out
-}
-
-// chooseModelName is what the stack calls a model, and what its repository is called
-// where the lock is too old to say. Where two would have one name, which the stack allows
-// in two components, the repository's owner and then the commit tell them apart.
-func chooseModelName(it *lock.Item, m *lock.HubModel, taken map[string]bool) string {
-	name := m.Name
-	if name == "" {
-		name = it.Ref.Name()
-	}
-	owner, _, _ := strings.Cut(m.Repository, "/")
-	for _, name := range []string{name, owner + "-" + it.Ref.Name(), name + "-" + m.Commit[:min(7, len(m.Commit))]} {
-		if label := site.DNSLabel(name); !taken[label] {
-			taken[label] = true
-			return label
-		}
-	}
-	return site.DNSLabel(m.Commit)
 }
 
 // pulledModel is the reference by which nodes pull a model's image.

@@ -138,20 +138,58 @@ func TestModelsAreRewritten(t *testing.T) {
 // TestEachModelHasANameOfItsOwn: two repositories may be called the same, and two
 // components may call two models the same.
 func TestEachModelHasANameOfItsOwn(t *testing.T) {
-	commits := strings.Repeat("1", 40)
-	taken := map[string]bool{}
-	for _, c := range []struct{ name, repository, want string }{
-		{"", "meta-llama/Llama-3.1-8B", "llama-3-1-8b"},
-		{"", "unsloth/Llama-3.1-8B", "unsloth-llama-3-1-8b"},
-		{"assistant", "acme/A", "assistant"},
-		{"assistant", "acme/B", "acme-b"},
-		{"assistant", "acme/B", "assistant-1111111"},
+	ones, twos := strings.Repeat("1", 40), strings.Repeat("2", 40)
+	for _, c := range [][]struct{ name, repository, commit, want string }{
+		{{"assistant", "zed/B", ones, "assistant"}},
+		{{"assistant", "acme/A", ones, "acme-a"}, {"assistant", "zed/B", ones, "zed-b"}, {"ward", "zed/C", ones, "ward"}},
+		{{"", "meta-llama/Llama-3.1-8B", ones, "meta-llama-llama-3-1-8b"}, {"", "unsloth/Llama-3.1-8B", ones, "unsloth-llama-3-1-8b"}},
+		{{"", "acme/Llama-3.1-8B", ones, "llama-3-1-8b"}},
+		{{"assistant", "acme/B", ones, "assistant-1111111"}, {"assistant", "acme/B", twos, "assistant-2222222"}},
+		{{"zed-b", "acme/A", ones, "zed-b"}, {"chat", "acme/B", ones, "acme-b"}, {"chat", "zed/B", ones, "chat-1111111"}},
 	} {
-		_, name, _ := strings.Cut(strings.ToLower(c.repository), "/")
-		it := &lock.Item{Ref: imageref.Ref("huggingface.co/x/" + name + ":" + commits)}
-		m := &lock.HubModel{Name: c.name, Repository: c.repository, Commit: commits}
-		if got := chooseModelName(it, m, taken); got != c.want {
-			t.Errorf("%s, called %q: %s, want %s", c.repository, c.name, got, c.want)
+		l := &lock.Lock{}
+		for _, m := range c {
+			ref := imageref.Ref("huggingface.co/" + strings.ToLower(m.repository) + ":" + m.commit)
+			l.Items = append(l.Items, lock.Item{Ref: ref, Kind: lock.Model, Content: &lock.HubModel{Name: m.name, Repository: m.repository, Commit: m.commit}})
+		}
+		names := nameModels(l)
+		for i, m := range c {
+			if got := names[l.Items[i].Ref]; got != m.want {
+				t.Errorf("%s, called %q: %s, want %s", m.repository, m.name, got, m.want)
+			}
+		}
+	}
+}
+
+// TestModelsThatWouldShareAName: nobody has to guess which of them has the name, and that
+// does not depend on which components a site enables.
+func TestModelsThatWouldShareAName(t *testing.T) {
+	l := sample()
+	for _, repository := range []string{"acme/A", "zed/B"} {
+		l.Items = append(l.Items, lock.Item{
+			Ref: imageref.Ref("huggingface.co/" + strings.ToLower(repository) + ":" + strings.Repeat("1", 40)), Kind: lock.Model,
+			Components: []string{map[string]string{"acme/A": "extra", "zed/B": "web"}[repository]}, // extra is optional
+			Content:    &lock.HubModel{Name: "assistant", Repository: repository, Commit: strings.Repeat("1", 40)},
+		})
+	}
+	l.Components[0].Releases[0].Facts = []string{lock.FactModels}
+	off := false
+	for enabled, want := range map[bool]int{true: 2, false: 1} {
+		s := lab()
+		if !enabled {
+			s.Components = map[string]plan.Choice{"extra": {Enabled: &off}}
+		}
+		selection, _ := Select(l, s)
+		if err := selection.TellSite("v1.36.0", nil); err != nil {
+			t.Fatal(err)
+		}
+		models := selection.carriedModels()
+		if len(models) != want || models[want-1].Name != "zed-b" {
+			t.Errorf("extra enabled: %v: %+v", enabled, models)
+		}
+		said, _ := json.Marshal(selection.told.found)
+		if n := strings.Count(string(said), "would be called assistant"); n != want || !strings.Contains(string(said), "zed/B is called zed-b") {
+			t.Errorf("extra enabled: %v: %s", enabled, said)
 		}
 	}
 }
