@@ -25,6 +25,9 @@ var modelKind = KindInfo{
 	Listed: true, forms: []string{verbatimForm.Field, modelForm.Field},
 }
 
+// HubHost is the host of the hub, and of the references of its models in a lock.
+const HubHost = "huggingface.co"
+
 var modelForm = Form{Field: "hubModel", Content: (*HubModel)(nil)}
 
 // HubModel is a model of a Hugging Face compatible hub at one commit.

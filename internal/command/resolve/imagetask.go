@@ -62,7 +62,7 @@ func (s *session) discoverImages(docs []document.Document, component, by string,
 			s.addProblem(where, err)
 			continue
 		}
-		if ref.Host() == hubHost && f.IsModelAddress() { // no registry has it before the bundle
+		if ref.Host() == lock.HubHost && f.IsModelAddress() { // no registry has it before the bundle
 			continue
 		}
 		s.found.addImage(ref, component, by, where, certain)
@@ -71,14 +71,14 @@ func (s *session) discoverImages(docs []document.Document, component, by string,
 
 // imageTasks resolve the images that registries have.
 func (s *session) imageTasks() []task {
-	return s.taskPerImage(func(ref imageref.Ref) bool { return ref.Host() != hubHost })
+	return s.taskPerImage(func(ref imageref.Ref) bool { return ref.Host() != lock.HubHost })
 }
 
 // hubImageTasks resolve what is named as an image of the hub's host and is no model of
 // the stack. They come when the models are known.
 func (s *session) hubImageTasks() []task {
 	return s.taskPerImage(func(ref imageref.Ref) bool {
-		return ref.Host() == hubHost && s.models.refs[string(ref)] == nil
+		return ref.Host() == lock.HubHost && s.models.refs[string(ref)] == nil
 	})
 }
 

@@ -17,8 +17,6 @@ import (
 	"github.com/caisson/caisson/internal/event"
 )
 
-const hubHost = "huggingface.co"
-
 // models collects what the components want of each model at one commit.
 type models struct {
 	mu   sync.Mutex
@@ -237,7 +235,7 @@ func (w *wantedModel) addExtraModel(e lock.ModelExtra) {
 }
 
 func modelRef(m *hub.Model) string {
-	return hubHost + "/" + strings.ToLower(m.ID) + ":" + m.Commit
+	return lock.HubHost + "/" + strings.ToLower(m.ID) + ":" + m.Commit
 }
 
 // finishModels turns what is wanted of each model into its item.

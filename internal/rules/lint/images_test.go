@@ -29,3 +29,18 @@ func TestMergeImages(t *testing.T) {
 		t.Errorf("list:\n%s", got)
 	}
 }
+
+// TestAdviceOnModels: what is lacking of the hub is a model, not an image under another tag.
+func TestAdviceOnModels(t *testing.T) {
+	commit := strings.Repeat("c", 40)
+	for ref, want := range map[string]string{
+		"huggingface.co/acme/model:latest":    "models of the component: {name: model, source: hf://acme/model, revision: COMMIT}, and name it by that commit: huggingface.co/acme/model:COMMIT",
+		"huggingface.co/acme/model:" + commit: "models of the component: {name: model, source: hf://acme/model, revision: " + commit + "}",
+	} {
+		found := Images(nil, []document.Site{{What: document.Image, Ref: ref, Certainty: document.Joined, Template: "a.yaml", Line: 1, Path: "storageUri"}},
+			func(document.Site) bool { return false })
+		if len(found) != 1 || found[0].Fix != "add it to "+want {
+			t.Errorf("%s: %+v", ref, found)
+		}
+	}
+}

@@ -11,10 +11,13 @@ package lint
 import (
 	"cmp"
 	"fmt"
+	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
 
+	"github.com/caisson/caisson/internal/api/lock"
 	"github.com/caisson/caisson/internal/event"
 	"github.com/caisson/caisson/internal/listing"
 	"github.com/caisson/caisson/internal/rules/document"
@@ -25,6 +28,8 @@ const (
 	MaxFindings = 1000 // of one Check; one more says how many were left out
 	maxExcerpt  = 160  // bytes of Finding.Text
 )
+
+var commitRule = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
 // Finding is one thing that would call out.
 type Finding struct {
@@ -158,11 +163,24 @@ func (f *Finding) advise() {
 // computedFix is what brings an image whose name is put together from fields: the
 // name need not be the one that is pulled.
 func computedFix(ref string) string {
-	repository, _, _ := strings.Cut(ref, ":")
+	repository, tag, _ := strings.Cut(ref, ":")
+	if model, ok := strings.CutPrefix(repository, lock.HubHost+"/"); ok {
+		return modelFix(model, tag)
+	}
 	if strings.HasSuffix(repository, "/driver") {
 		return "resolve with --nodes FILE, an inventory that caisson nodes writes: the tag of a driver ends in the node's system"
 	}
 	return "find out under which tag its operator pulls it, and add that to images of the component"
+}
+
+// modelFix is what brings a model that is named like an image. Its tag in a bundle is its
+// commit.
+func modelFix(model, tag string) string {
+	fix := "add it to models of the component: {name: " + path.Base(model) + ", source: hf://" + model + ", revision: "
+	if commitRule.MatchString(tag) {
+		return fix + tag + "}"
+	}
+	return fix + "COMMIT}, and name it by that commit: " + lock.HubHost + "/" + model + ":COMMIT"
 }
 
 // excerptOf is text on one line, within the bound.
