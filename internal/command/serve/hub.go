@@ -444,28 +444,34 @@ func (h *Handler) serveResolve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	at := slices.IndexFunc(p, func(part string) bool { return part == "resolve" || part == "raw" })
-	if at < 1 || at > 2 || len(p) < at+3 {
+	if !slices.ContainsFunc(p, leadsToFile) {
 		return errNoEndpoint
 	}
-	repo, rest, err := h.models.cutRepository(p[:at])
-	if err != nil || len(rest) != 0 {
-		return errNoRepository
+	repo, rest, err := h.models.cutRepository(p)
+	if err != nil {
+		return err
 	}
-	m, err := repo.resolveModel(p[at+1])
+	if len(rest) < 3 || !leadsToFile(rest[0]) {
+		return errNoEndpoint
+	}
+	m, err := repo.resolveModel(rest[1])
 	if err != nil {
 		return err
 	}
 	w.Header().Set("X-Repo-Commit", m.spec.Commit)
-	f, ok := m.files[strings.Join(p[at+2:], "/")]
+	f, ok := m.files[strings.Join(rest[2:], "/")]
 	if !ok {
 		return errNoEntry
 	}
-	if p[at] == "raw" && f.LFS {
+	if rest[0] == "raw" && f.LFS {
 		return h.sendPointer(w, r, f)
 	}
 	return h.sendModelFile(w, r, f)
 }
+
+// leadsToFile says whether a segment of a path stands between a repository, which may be
+// called the same, and a revision of a file.
+func leadsToFile(segment string) bool { return segment == "resolve" || segment == "raw" }
 
 // sendPointer sends what git has of a file that Git LFS keeps.
 func (h *Handler) sendPointer(w http.ResponseWriter, r *http.Request, f hubFile) error {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -214,6 +215,27 @@ func TestRawFiles(t *testing.T) {
 	}
 	if a := s.get("/"+bundletest.ModelID+"/raw/main/absent").expect(t, 404); a.Header.Get("X-Error-Code") != "EntryNotFound" {
 		t.Errorf("%v", a.Header)
+	}
+}
+
+// TestRepositoriesCalledLikeEndpoints: a repository may have the name of an endpoint.
+func TestRepositoriesCalledLikeEndpoints(t *testing.T) {
+	b := bundletest.Make(t, bundletest.Options{})
+	h, err := New(cargo.Bundles{b.Open(t)}, &event.Recorder{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	s := &site{T: t, url: srv.URL, host: strings.TrimPrefix(srv.URL, "http://")}
+	for _, name := range []string{"raw/x", "resolve/x", "acme/raw", "acme/resolve", "raw/resolve", "raw/raw"} {
+		h.models.repositories[name] = h.models.repositories[strings.ToLower(bundletest.ModelID)]
+		for _, endpoint := range []string{"resolve", "raw"} {
+			a := s.get("/"+name+"/"+endpoint+"/main/config.json").expect(t, 200)
+			if !bytes.Equal(a.body, b.Files["config.json"]) {
+				t.Errorf("%s/%s: %q", name, endpoint, a.body)
+			}
+		}
 	}
 }
 
