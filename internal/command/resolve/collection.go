@@ -1,10 +1,12 @@
 package resolve
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+	"k8s.io/apimachinery/pkg/version"
 
 	"github.com/caisson/caisson/internal/api/imageref"
 	"github.com/caisson/caisson/internal/api/lock"
@@ -91,8 +93,9 @@ func (c *collection) addImage(ref imageref.Ref, component, by string, at stackFi
 	w.certain = w.certain || certain
 }
 
-// addDefinitions notes the custom resource definitions among sites. Where two renderings
-// bring one, its versions are those of both.
+// addDefinitions notes the custom resource definitions among sites. Where renderings
+// differ, a definition has the versions of all, and keeps objects in the newest that any
+// of them keeps them in: renderings come in no order.
 func (c *collection) addDefinitions(component string, sites []document.Site) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,14 +109,21 @@ func (c *collection) addDefinitions(component string, sites []document.Site) {
 		if c.crds[component] == nil {
 			c.crds[component] = map[string]lock.CRD{}
 		}
-		served := slices.DeleteFunc(slices.Concat(c.crds[component][s.Name].Served, s.Served), isNoVersion)
+		crd := c.crds[component][s.Name]
+		served := slices.DeleteFunc(slices.Concat(crd.Served, s.Served), isNoVersion)
 		slices.Sort(served)
-		crd := lock.CRD{Name: s.Name, Served: slices.Compact(served)}
-		if !isNoVersion(s.Stored) {
+		crd.Name, crd.Served = s.Name, slices.Compact(served)
+		if !isNoVersion(s.Stored) && (crd.Stored == "" || compareVersions(s.Stored, crd.Stored) > 0) {
 			crd.Stored = s.Stored
 		}
 		c.crds[component][s.Name] = crd
 	}
+}
+
+// compareVersions orders the versions of a definition: v2, v1, v1beta1 and v1alpha1 fall.
+// Two that Kubernetes holds for equal are compared as text.
+func compareVersions(a, b string) int {
+	return cmp.Or(version.CompareKubeAwareVersionStrings(a, b), cmp.Compare(a, b))
 }
 
 func isNoVersion(name string) bool { return !lock.IsCRD(name) }
