@@ -156,11 +156,17 @@ func (w *work) outlineEntry() journal.Installed {
 	for _, r := range w.c.Releases {
 		e.Releases = append(e.Releases, journal.Release{Name: r.Name, Chart: r.Chart, ChartDigest: r.ChartDigest, ValuesDigest: r.ValuesDigest})
 	}
+	e.Ready = w.conditions(w.in.cluster.Complete)
+	return e
+}
+
+// conditions are the plan's, each of the object that find says it means.
+func (w *work) conditions(find func(object.Ref) object.Ref) (out []object.Target) {
 	for _, c := range w.c.Ready {
 		o := object.Ref{APIVersion: c.APIVersion, Kind: c.Kind, Namespace: c.Namespace, Name: c.Name}
-		e.Ready = append(e.Ready, object.Target{Object: o, Condition: c.Condition})
+		out = append(out, object.Target{Object: find(o), Condition: c.Condition})
 	}
-	return e
+	return out
 }
 
 // plannedObjects names the objects of manifests as they will be.
@@ -525,8 +531,8 @@ func (w *work) waitForWebhooks(ctx context.Context, brought []object.Ref) error 
 
 // waitUntilReady waits for the component's conditions and for its plain objects.
 func (w *work) waitUntilReady(ctx context.Context) error {
-	for i := range w.entry.Ready {
-		w.entry.Ready[i].Object = w.findMeant(w.entry.Ready[i].Object)
+	if err := w.settleConditions(); err != nil {
+		return err
 	}
 	targets := readyTargets(&w.entry)
 	if len(targets) == 0 {
@@ -539,6 +545,17 @@ func (w *work) waitUntilReady(ctx context.Context) error {
 		}
 		return w.in.waitWithin(ctx, w.c.Name, targets, wait)
 	})
+}
+
+// settleConditions writes down what the conditions mean where that was not known before
+// the component's own kinds were there: status may ask while it waits for them.
+func (w *work) settleConditions() error {
+	meant := w.conditions(w.findMeant)
+	if slices.Equal(meant, w.entry.Ready) {
+		return nil
+	}
+	w.entry.Ready = meant
+	return w.in.record(func(j *journal.Journal, _ *journal.Run) { j.Component(w.c.Name).Ready = slices.Clone(meant) })
 }
 
 // findMeant is the object that a condition names without its API version, or with a namespace

@@ -1,6 +1,8 @@
 package install
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -85,5 +87,44 @@ func (w *waits) Emit(e event.Event) {
 	w.left = slices.DeleteFunc(w.left, func(other string) bool { return other == name })
 	if e.Wait.Why != "" {
 		w.all, w.left = append(w.all, name), append(w.left, name)
+	}
+}
+
+// While a component waits, and after a run that was cut off meanwhile, what it waits for is
+// there: status does not say that it does not exist.
+func TestConditionsOfAnUnfinishedComponentAreFound(t *testing.T) {
+	never := lock.Condition{Kind: "Fleet", Name: "main", Condition: "Ready"}
+	for name, c := range map[string]struct {
+		files map[string]string
+		ready lock.Condition
+	}{
+		"deployment": {deployment("ghcr.io/acme/cut:1"), lock.Condition{Kind: "Deployment", Name: "cut", Condition: "Available"}},
+		"namespaced": {fleet("c.fleet.test", "Namespaced"), never},
+		"cluster":    {fleet("d.fleet.test", "Cluster"), never},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			p := l.plan(stacktest.Stack{Version: "1.0.0", Sequence: 1, Components: []stacktest.Component{{
+				Name: "cut", Namespace: "cut-" + name, Images: []string{"ghcr.io/acme/cut:1"}, Ready: []lock.Condition{c.ready},
+				Charts: []stacktest.Chart{{Release: "cut", Files: c.files, Values: map[string]any{"nodeName": "nowhere"}}},
+			}}}, "")
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			_, err := Run(ctx, l.options(p), event.Func(func(e event.Event) {
+				if e.Wait != nil && e.Wait.Why != "" && strings.Contains(e.Wait.For, c.ready.Name) {
+					cancel()
+				}
+			}))
+			if !errors.Is(err, context.Canceled) {
+				t.Fatalf("interrupted: %v", err)
+			}
+			s, err := Status(t.Context(), l.target(), event.Discard)
+			if !errors.Is(err, ErrNotReady) || len(s.Components) != 1 {
+				t.Fatalf("%+v, %v", s, err)
+			}
+			if why := strings.Join(s.Components[0].Why, "\n"); strings.Contains(why, "does not exist") {
+				t.Errorf("status says\n%s", why)
+			}
+		})
 	}
 }
