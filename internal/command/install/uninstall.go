@@ -141,7 +141,7 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 	if err := s.clearNodes(ctx, c); err != nil {
 		return err
 	}
-	leases := s.findLeases(ctx, c)
+	leases, keys := s.findLeases(ctx, c), s.findKeys(ctx, c)
 	if len(c.Objects) > 0 {
 		err := s.runStep(ctx, c.Name, journal.Step{Kind: journal.StepManifests}, func(*journal.Step) error {
 			return s.cluster.DeleteOwned(ctx, c.Objects, s.ownerOf(c.Name))
@@ -167,10 +167,30 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 		}
 	}
 	s.releaseLeases(ctx, c.Name, leases)
-	if err := s.cluster.RemoveIssuedKeys(ctx, removedOf(c).Objects); err != nil {
+	s.removeKeys(ctx, c.Name, keys)
+	return s.unlabelNodes(ctx, c, "")
+}
+
+// findKeys lists the keys that cert-manager made for a component's Certificates, while
+// those are there to name them. Keys that cannot be found stay, and are told.
+func (s *session) findKeys(ctx context.Context, c *journal.Installed) []kube.IssuedKeys {
+	keys, err := s.cluster.FindIssuedKeys(ctx, removedOf(c).Objects)
+	if err != nil {
 		s.warn(c.Name, "keys that cert-manager made stay: %v", err)
 	}
-	return s.unlabelNodes(ctx, c, "")
+	return keys
+}
+
+// removeKeys removes keys that nothing renews any more, and names each.
+func (s *session) removeKeys(ctx context.Context, component string, keys []kube.IssuedKeys) {
+	for _, k := range keys {
+		switch removed, err := s.cluster.RemoveIssuedKeys(ctx, k); {
+		case err != nil:
+			s.warn(component, "keys that cert-manager made stay: %v", err)
+		case removed:
+			s.info(component, "removed %s", k)
+		}
+	}
 }
 
 // removeLeftovers removes shared objects that nothing uses any more, namespaces last.

@@ -41,6 +41,8 @@ type Removed struct {
 	Name     string       `json:"name"`
 	Releases []string     `json:"releases,omitempty"`
 	Objects  []object.Ref `json:"objects"` // those of releases included
+	// Keys are what cert-manager made for Certificates among the objects.
+	Keys []kube.IssuedKeys `json:"keys,omitempty"`
 }
 
 // PreviewUninstall says what Uninstall would do with the same options. It changes
@@ -62,7 +64,11 @@ func PreviewUninstall(ctx context.Context, opt UninstallOptions, sink event.Sink
 	}
 	r := Removal{Stack: s.stack, Shared: s.sharedAfter(chosen)}
 	for i := range chosen {
-		r.Components = append(r.Components, removedOf(&chosen[i]))
+		c := removedOf(&chosen[i])
+		if c.Keys, err = s.cluster.FindIssuedKeys(ctx, c.Objects); err != nil {
+			return r, err
+		}
+		r.Components = append(r.Components, c)
 	}
 	r.Users, err = s.listUserObjects(ctx, chosen)
 	sink.Emit(event.Event{Verb: string(journal.Uninstall), Kind: event.Result, Message: s.stack, Fields: map[string]any{"removal": r}})

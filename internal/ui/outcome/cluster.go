@@ -193,6 +193,9 @@ func Removal(r install.Removal) (p output.Page) {
 	p.Line(output.Name(r.Stack), output.Say(": %s would be removed, in this order", output.Count(len(r.Components), "component")))
 	for _, c := range r.Components {
 		p.Say("  %-20s %s", output.Clean(c.Name), output.Count(len(c.Objects), "object"))
+		for _, k := range c.Keys {
+			p.Add(output.Paragraph{First: "    and ", Rest: "      ", Text: k.String()})
+		}
 	}
 	if len(r.Shared) > 0 {
 		p.Say("then, once nothing is in them or uses them:")
