@@ -75,7 +75,7 @@ const (
 	Pending    State = "pending"
 	Running    State = "running"
 	Done       State = "done"
-	Skipped    State = "skipped" // it was as planned already
+	Skipped    State = "skipped" // it was as planned already, or as a rollback would make it
 	Failed     State = "failed"
 	RolledBack State = "rolled-back" // failed, and what was there before is there again
 	Cancelled  State = "cancelled"

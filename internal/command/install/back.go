@@ -29,7 +29,7 @@ func (w *work) goBack(ctx context.Context, why error) (journal.State, error) {
 	w.in.warn(w.c.Name, "component %s failed, going back: %v", w.c.Name, why)
 	var entry journal.Installed
 	err := w.runStep(ctx, journal.StepRollback, "", func(*journal.Step) (err error) {
-		entry, err = w.in.restoreComponent(ctx, now, now.Intact, w.pullsOf(ctx, now.Intact))
+		entry, _, err = w.in.restoreComponent(ctx, now, now.Intact, w.pullsOf(ctx, now.Intact))
 		if f := now.Intact; f != nil { // it is what it was, with its own past
 			entry.Generation, entry.Former = f.Generation, f.Former
 		}
@@ -74,12 +74,15 @@ func eitherPulls(a, b helm.Pulls) helm.Pulls {
 }
 
 // restoreComponent makes a component what it was, or removes it where it was not, and
-// returns the entry to write down. Nothing it does depends on a bundle.
-func (s *session) restoreComponent(ctx context.Context, c *journal.Installed, was *journal.Former, pulls helm.Pulls) (journal.Installed, error) {
+// returns the entry to write down and whether anything in the cluster changed. Nothing it
+// does depends on a bundle.
+func (s *session) restoreComponent(
+	ctx context.Context, c *journal.Installed, was *journal.Former, pulls helm.Pulls,
+) (entry journal.Installed, changed bool, err error) {
 	r := &restorer{session: s, now: c, former: was, engine: helm.NewEngine(s.cluster, c.Namespace, pulls, s.reportWaiting(c.Name))}
 	var leases []kube.LeaderLease
 	if r.former == nil {
-		leases, r.former = s.findLeases(ctx, c), &journal.Former{}
+		leases, r.former, r.changed = s.findLeases(ctx, c), &journal.Former{}, true
 	}
 	r.entry = journal.Installed{
 		Name: c.Name, Needs: c.Needs, Namespace: c.Namespace, Complete: true,
@@ -89,23 +92,24 @@ func (s *session) restoreComponent(ctx context.Context, c *journal.Installed, wa
 	s.readJournal(func(j *journal.Journal) { r.entry.Generation = j.Last().Generation })
 	if r.former.Manifests == "" {
 		if err := s.clearNodes(ctx, c); err != nil {
-			return r.entry, err
+			return r.entry, r.changed, err
 		}
 	}
-	if err := s.unlabelNodes(ctx, c, r.former.Plan); err != nil {
-		return r.entry, err
+	labelled, err := s.unlabelNodes(ctx, c, r.former.Plan)
+	if err != nil {
+		return r.entry, r.changed, err
 	}
-	var err error
+	r.changed = r.changed || labelled
 	if r.objects, err = s.recordedObjects(ctx, r.former.Manifests); err != nil {
-		return r.entry, err
+		return r.entry, r.changed, err
 	}
 	for _, part := range []func(context.Context) error{r.restoreDefinitions, r.removeNewObjects, r.restoreReleases, r.awaitWebhooks, r.restoreObjects, r.awaitWebhooks, r.newDefinitions} {
 		if err := part(ctx); err != nil {
-			return r.entry, err
+			return r.entry, r.changed, err
 		}
 	}
 	s.releaseLeases(ctx, c.Name, leases)
-	return r.entry, nil
+	return r.entry, r.changed, nil
 }
 
 // findLeases lists the leases that a component's pods hold. Where that fails nothing is
@@ -133,6 +137,12 @@ type restorer struct {
 	objects []*unstructured.Unstructured // the former plain ones
 	engine  *helm.Engine
 	entry   journal.Installed
+	changed bool // something in the cluster is not as it was before
+}
+
+// noteApplied takes note of whether applying changed anything.
+func (r *restorer) noteApplied(done []kube.Applied) {
+	r.changed = r.changed || slices.ContainsFunc(done, func(a kube.Applied) bool { return a.Outcome != kube.Unchanged })
 }
 
 // restoreDefinitions brings back the former custom resource definitions. Those that
@@ -146,6 +156,7 @@ func (r *restorer) restoreDefinitions(ctx context.Context) error {
 		return err
 	}
 	done, err := r.cluster.ApplyCRDs(ctx, crds, r.applyOptions(r.now.Name, ""))
+	r.noteApplied(done)
 	if kept := r.keepShared(done); kept != nil {
 		return errors.Join(err, kept)
 	}
@@ -203,6 +214,7 @@ func (r *restorer) newDefinitions(ctx context.Context) error {
 			}
 		}
 	})
+	r.changed = r.changed || len(gone) > 0
 	return r.removeShared(ctx, gone)
 }
 
@@ -237,7 +249,9 @@ func (r *restorer) removeNewObjects(ctx context.Context) error {
 	for _, u := range r.objects {
 		was = append(was, r.cluster.Place(u, r.now.Namespace))
 	}
-	return r.cluster.DeleteOwned(ctx, refsWithout(r.now.Objects, was), r.ownerOf(r.now.Name))
+	added := refsWithout(r.now.Objects, was)
+	r.changed = r.changed || len(added) > 0
+	return r.cluster.DeleteOwned(ctx, added, r.ownerOf(r.now.Name))
 }
 
 // restoreObjects brings back the former plain objects, once the former releases are
@@ -245,6 +259,7 @@ func (r *restorer) removeNewObjects(ctx context.Context) error {
 func (r *restorer) restoreObjects(ctx context.Context) error {
 	objects := withoutFinished(r.cluster, r.objects, r.now.Namespace, r.former.Finished)
 	done, err := r.cluster.Apply(ctx, objects, r.applyOptions(r.now.Name, r.now.Namespace))
+	r.noteApplied(done)
 	if err != nil {
 		return err
 	}
@@ -259,6 +274,7 @@ func (r *restorer) restoreObjects(ctx context.Context) error {
 func (r *restorer) restoreReleases(ctx context.Context) error {
 	for _, rel := range slices.Backward(r.now.Releases) {
 		if _, known := findRelease(r.former.Releases, rel.Name); !known {
+			r.changed = true
 			if err := r.engine.Uninstall(ctx, rel.Name, r.timeout); err != nil {
 				return err
 			}
@@ -284,6 +300,7 @@ func (r *restorer) restoreRelease(ctx context.Context, rel journal.Release) (hel
 	if last.Revision == rel.Revision && last.Status == "deployed" {
 		return last, nil
 	}
+	r.changed = true
 	return r.engine.Rollback(ctx, rel.Name, rel.Revision, r.timeout)
 }
 

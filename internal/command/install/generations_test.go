@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -138,6 +139,34 @@ func TestInterruptedRollbackGoesOn(t *testing.T) {
 	l.truthful()
 	l.rollback("")
 	l.same("after going forward again", second, prefix)
+}
+
+// A rollback of a generation that changed one component says of the others that they are
+// as they were.
+func TestRollbackSaysWhatWasAsItWas(t *testing.T) {
+	l := newLab(t)
+	first, second := three("asitwas", "1.0.0", 1), three("asitwas", "1.1.0", 2)
+	copy(second.Components, first.Components[:2])
+	l.install(l.plan(first, ""))
+	l.install(l.plan(second, ""))
+	said := map[string]string{}
+	r, err := Rollback(t.Context(), RollbackOptions{Target: l.target()}, event.Func(func(e event.Event) {
+		if e.Kind == event.End && e.Item != "" {
+			said[e.Item] = e.Message
+		}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantStates := map[string]journal.State{"certs": journal.Skipped, "db": journal.Skipped, "web": journal.Done}
+	if !maps.Equal(r.Components, wantStates) {
+		t.Errorf("components are %v, want %v", r.Components, wantStates)
+	}
+	wantSaid := map[string]string{"certs": "as it was already", "db": "as it was already", "web": "went back"}
+	if !maps.Equal(said, wantSaid) {
+		t.Errorf("it said %q, want %q", said, wantSaid)
+	}
+	l.truthful()
 }
 
 // What depends on a component begins only once its webhook answers.

@@ -99,15 +99,15 @@ func (s *session) labelNodes(ctx context.Context, component string, wanted map[s
 
 // unlabelNodes takes the labels away that a component has put onto nodes, or
 // brings those of a former plan back.
-func (s *session) unlabelNodes(ctx context.Context, c *journal.Installed, former digest.Digest) error {
+func (s *session) unlabelNodes(ctx context.Context, c *journal.Installed, former digest.Digest) (changed bool, _ error) {
 	if !operatesGPUs(c) {
-		return nil
+		return false, nil
 	}
 	wanted, err := s.plannedLabels(ctx, c.Name, former)
-	if err == nil {
-		_, err = s.labelNodes(ctx, c.Name, wanted)
+	if err != nil {
+		return false, err
 	}
-	return err
+	return s.labelNodes(ctx, c.Name, wanted)
 }
 
 // plannedLabels are those of nodes that a component has by a plan, which is kept;

@@ -199,20 +199,45 @@ func (s *session) takeBack(ctx context.Context, list []journal.Installed) error 
 
 func (s *session) rollbackOne(ctx context.Context, c *journal.Installed) error {
 	s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Start, Item: c.Name})
-	defer s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.End, Item: c.Name})
-	if err := s.markComponent(c.Name, journal.Running, nil); err != nil {
-		return err
+	state, err := journal.Failed, s.markComponent(c.Name, journal.Running, nil)
+	if err == nil {
+		state, err = s.rollBackParts(ctx, c)
+		err = errors.Join(err, s.markComponent(c.Name, state, err))
 	}
+	end := event.Event{
+		Verb: string(s.verb), Kind: event.End, Item: c.Name, Message: describeReturn(state, c), Fields: map[string]any{"state": state},
+	}
+	if err != nil {
+		end.Message = err.Error()
+	}
+	s.sink.Emit(end)
+	return err
+}
+
+// describeReturn says in a word how a component that did not fail has gone back.
+func describeReturn(state journal.State, c *journal.Installed) string {
+	switch {
+	case state == journal.Skipped:
+		return "as it was already"
+	case c.Former == nil:
+		return "removed"
+	}
+	return "went back"
+}
+
+// rollBackParts takes a component back. One in which that changed nothing is skipped.
+func (s *session) rollBackParts(ctx context.Context, c *journal.Installed) (journal.State, error) {
 	if err := s.noteFinished(ctx, c); err != nil {
-		return errors.Join(err, s.markComponent(c.Name, journal.Failed, err))
+		return outcomeOf(ctx, err), err
 	}
 	pulls := s.keptPulls(ctx, c.Plan)
 	if c.Former != nil {
 		pulls = eitherPulls(s.keptPulls(ctx, c.Former.Plan), pulls)
 	}
-	err := s.runStep(ctx, c.Name, journal.Step{Kind: journal.StepRollback}, func(*journal.Step) error {
-		entry, err := s.restoreComponent(ctx, c, c.Former, pulls)
-		if err != nil {
+	changed := false
+	err := s.runStep(ctx, c.Name, journal.Step{Kind: journal.StepRollback}, func(*journal.Step) (err error) {
+		var entry journal.Installed
+		if entry, changed, err = s.restoreComponent(ctx, c, c.Former, pulls); err != nil {
 			return err
 		}
 		entry.Former = c.Snapshot()
@@ -221,7 +246,10 @@ func (s *session) rollbackOne(ctx context.Context, c *journal.Installed) error {
 	if err == nil && c.Former == nil {
 		s.takeBackNamespace(ctx, c.Namespace)
 	}
-	return errors.Join(err, s.markComponent(c.Name, outcomeOf(ctx, err), err))
+	if err == nil && !changed {
+		return journal.Skipped, nil
+	}
+	return outcomeOf(ctx, err), err
 }
 
 // keptPulls is how the site of a plan kept beside the journal pulls. A plan that

@@ -168,7 +168,8 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 	}
 	s.releaseLeases(ctx, c.Name, leases)
 	s.removeKeys(ctx, c.Name, keys)
-	return s.unlabelNodes(ctx, c, "")
+	_, err := s.unlabelNodes(ctx, c, "")
+	return err
 }
 
 // findKeys lists the keys that cert-manager made for a component's Certificates, while
