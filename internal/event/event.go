@@ -60,7 +60,8 @@ type Finding struct {
 	Paste    string   `json:"paste,omitempty"`  // lines to put into a file, as they stand
 }
 
-// Wait is something that an item waits for, one of several it may be.
+// Wait is something that an item waits for, one of several it may be. The zero Wait says
+// that the item waits for none of them any more.
 type Wait struct {
 	For string `json:"for"`           // Deployment web/front
 	Why string `json:"why,omitempty"` // what it lacks, as far as is known; "" waits no more

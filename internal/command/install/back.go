@@ -13,6 +13,7 @@ import (
 	"github.com/caisson/caisson/internal/api/object"
 	"github.com/caisson/caisson/internal/client/helm"
 	"github.com/caisson/caisson/internal/client/kube"
+	"github.com/caisson/caisson/internal/event"
 )
 
 // goBack puts a component whose change failed back to what it was: former
@@ -27,6 +28,7 @@ func (w *work) goBack(ctx context.Context, why error) (journal.State, error) {
 		return journal.Failed, why
 	}
 	w.in.warn(w.c.Name, "component %s failed, going back: %v", w.c.Name, why)
+	defer w.in.tellReturn(w.c.Name)()
 	var entry journal.Installed
 	err := w.runStep(ctx, journal.StepRollback, "", func(*journal.Step) (err error) {
 		entry, _, err = w.in.restoreComponent(ctx, now, now.Intact, w.pullsOf(ctx, now.Intact))
@@ -43,6 +45,18 @@ func (w *work) goBack(ctx context.Context, why error) (journal.State, error) {
 		w.in.takeBackNamespace(ctx, now.Namespace)
 	}
 	return journal.RolledBack, errors.Join(why, err)
+}
+
+// tellReturn tells that a component goes back, and waits no more for what the change lacked,
+// until end is called; a renderer may drop it.
+func (s *session) tellReturn(component string) (end func()) {
+	const what, why = "what it was before", "the change failed and is taken back"
+	tell := func(message string, w event.Wait) {
+		s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Progress, Item: component, Message: message, Wait: &w})
+	}
+	tell("", event.Wait{})
+	tell(what+": "+why, event.Wait{For: what, Why: why})
+	return func() { tell("", event.Wait{}) }
 }
 
 // putEntry writes down what a component is now, or that it is no more.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -156,18 +157,49 @@ func diff(want, got []string) string {
 	return b.String()
 }
 
+// waitsOf keeps what one item waits for.
+type waitsOf struct {
+	item string
+
+	mu        sync.Mutex
+	open      []string
+	goingBack bool // it once waited for what it was before, and for nothing else
+}
+
+// Emit implements event.Sink.
+func (w *waitsOf) Emit(e event.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case e.Item != w.item || e.Wait == nil:
+		return
+	case *e.Wait == (event.Wait{}):
+		w.open = nil
+	default:
+		w.open = slices.DeleteFunc(w.open, func(what string) bool { return what == e.Wait.For })
+		if e.Wait.Why != "" {
+			w.open = append(w.open, e.Wait.For)
+		}
+	}
+	w.goingBack = w.goingBack || slices.Equal(w.open, []string{"what it was before"})
+}
+
 func TestFailedFirstInstallIsRemoved(t *testing.T) {
 	l := newLab(t)
 	p := l.plan(three("ffi", "1.0.0", 1), "components: {web: {values: {web: {nodeName: nowhere}}}}\n")
 	opt := l.options(p)
 	opt.Timeout = 4 * time.Second
-	r, err := Run(t.Context(), opt, event.Discard)
+	said := &waitsOf{item: "web"}
+	r, err := Run(t.Context(), opt, said)
 	var failed *ComponentError
 	if !errors.Is(err, ErrComponent) || !errors.As(err, &failed) || failed.Component != "web" || failed.State != journal.RolledBack || !errors.Is(err, kube.ErrNotReady) {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if r.Components["db"] != journal.Done || r.Components["web"] != journal.RolledBack {
 		t.Errorf("%+v", r.Components)
+	}
+	if !said.goingBack || len(said.open) > 0 {
+		t.Errorf("it said that it goes back: %v; at the end it waits for %q", said.goingBack, said.open)
 	}
 	for name, want := range map[string]bool{"namespace/ffi-web": false, "namespace/ffi-db": true} {
 		if slices.Contains(l.inventory(), name) != want {

@@ -32,6 +32,10 @@ type itemWait struct {
 // note takes in what an item waits for, or no longer.
 func (ws *waits) note(item string, w event.Wait, now time.Time) {
 	at := ws.index(item)
+	if w == (event.Wait{}) {
+		ws.drop(item)
+		return
+	}
 	if w.Why == "" {
 		if at >= 0 && (*ws)[at].forget(w.For, now) {
 			*ws = slices.Delete(*ws, at, at+1)

@@ -110,6 +110,30 @@ func TestAnEndedItemWaitsNoMore(t *testing.T) {
 	}
 }
 
+// TestNothingOfAnItemIsWaitedFor: an item whose change failed has other things to do than
+// to wait for what the change lacked.
+func TestNothingOfAnItemIsWaitedFor(t *testing.T) {
+	got := watch(TextOptions{}, 20, func(sink *Text, second int) {
+		switch second {
+		case 0:
+			sink.Emit(waiting("web", "Deployment web/front", "Available: 0/1"))
+			sink.Emit(waiting("web", "Deployment web/back", "Available: 0/1"))
+			sink.Emit(waiting("db", "StatefulSet db/db", "Ready: 0/1"))
+		case 5:
+			sink.Emit(waiting("web", "", ""))
+			sink.Emit(waiting("web", "what it was before", "the change failed and is taken back"))
+		}
+	})
+	want := []string{
+		"web: waiting for Deployment web/front: Available: 0/1 (and 1 more) (2.0 s)",
+		"db: waiting for StatefulSet db/db: Ready: 0/1 (2.0 s)",
+		"web: waiting for what it was before: the change failed and is taken back (2.0 s)",
+	}
+	if text := strings.TrimSpace(got); text != strings.Join(want, "\n") {
+		t.Errorf("got\n%s", text)
+	}
+}
+
 func TestQuietSaysNothingOfWaiting(t *testing.T) {
 	got := watch(TextOptions{Quiet: true}, 60, func(sink *Text, _ int) { sink.Emit(waiting("web", "Pod a/b", "soon")) })
 	if got != "" {
