@@ -74,7 +74,7 @@ func (c *Client) NewComparer() *Comparer {
 // that others are meant to fill: those that u has as empty, injected CA bundles,
 // what controllers add to the objects they serve, and the replicas of what an
 // autoscaler scales. A missing object is apierrors.IsNotFound, and an error that
-// SilentWebhook knows tells that a webhook which may guard the object does not answer.
+// SilentWebhook knows tells that a webhook which may guard the object did not answer twice.
 // Nothing is changed.
 func (r *Comparer) Compare(ctx context.Context, u *unstructured.Unstructured, opt ApplyOptions) (Comparison, error) {
 	u = u.DeepCopy()
@@ -90,7 +90,10 @@ func (r *Comparer) Compare(ctx context.Context, u *unstructured.Unstructured, op
 	if err := r.refusal(guarded); err != nil {
 		return Comparison{}, err
 	}
-	found, err := r.cluster.compareLive(ctx, resource, live, u, opt)
+	found, err := r.cluster.compareLive(ctx, resource, live, u.DeepCopy(), opt)
+	if _, silent := SilentWebhook(err); silent {
+		found, err = r.cluster.compareLive(ctx, resource, live, u, opt) // one that is slow once is not silent
+	}
 	if _, silent := SilentWebhook(err); silent {
 		r.noteRefusal(guarded, err)
 	}

@@ -49,6 +49,9 @@ func (s State) Waiting() string {
 // cannot be read for want of a conversion webhook's answer.
 func (c *Client) Look(ctx context.Context, t object.Target) (State, error) {
 	u, err := c.Get(ctx, t.Object)
+	if _, silent := SilentWebhook(err); silent {
+		u, err = c.Get(ctx, t.Object) // one that is slow once is not silent
+	}
 	if apierrors.IsNotFound(err) || errors.Is(err, ErrNoKind) {
 		return State{Missing: true, Message: "does not exist"}, nil
 	}

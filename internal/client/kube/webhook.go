@@ -139,9 +139,9 @@ type Unasked struct {
 	Why     string     `json:"why"`
 }
 
-// UnansweredWebhooks asks, once and side by side, every webhook among the named
-// objects that fails closed, as WaitWebhooks does, and lists those that do not
-// answer.
+// UnansweredWebhooks asks, side by side, every webhook among the named objects that fails
+// closed, as WaitWebhooks does, and lists those that do not answer. One that is silent is
+// asked once more: it may only have been slow.
 func (c *Client) UnansweredWebhooks(ctx context.Context, configs []object.Ref, namespace string) ([]Unanswered, error) {
 	silent, _, err := c.AskWebhooks(ctx, configs, namespace)
 	return silent, err
@@ -158,7 +158,7 @@ func (c *Client) AskWebhooks(ctx context.Context, configs []object.Ref, namespac
 	var g errgroup.Group
 	g.SetLimit(waiters)
 	for i, h := range hooks {
-		g.Go(func() error { answers[i] = c.askWebhook(ctx, h, namespace); return nil })
+		g.Go(func() error { answers[i] = c.askWebhookAgain(ctx, h, namespace); return nil })
 	}
 	_ = g.Wait()
 	for i, h := range hooks {
@@ -170,6 +170,14 @@ func (c *Client) AskWebhooks(ctx context.Context, configs []object.Ref, namespac
 		}
 	}
 	return silent, unasked, ctx.Err()
+}
+
+// askWebhookAgain asks a webhook, and once more where it is silent.
+func (c *Client) askWebhookAgain(ctx context.Context, h webhook, namespace string) answer {
+	if a := c.askWebhook(ctx, h, namespace); a.silent == "" {
+		return a
+	}
+	return c.askWebhook(ctx, h, namespace)
 }
 
 // outwaitWebhooks repeats an attempt while a webhook that is asked about it does not

@@ -193,6 +193,31 @@ func TestStatusAsksWebhooks(t *testing.T) {
 	if _, err := Status(t.Context(), l.target(), event.Discard); err != nil {
 		t.Fatal(err)
 	}
+	hooks := broughtWebhooks(l.journal().Component("hook"))
+	for what, look := range map[string]func() error{
+		"comparing": func() error {
+			dependent := mustParse(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: dependent}\n")[0]
+			_, err := l.client.NewComparer().Compare(t.Context(), dependent, kube.ApplyOptions{Namespace: "asked-user"})
+			return err
+		},
+		"asking": func() error {
+			list, err := l.client.UnansweredWebhooks(t.Context(), hooks, "asked-hook")
+			if len(list) > 0 {
+				err = errors.New(list[0].String())
+			}
+			return err
+		},
+		"status": func() error { _, err := Status(t.Context(), l.target(), event.Discard); return err },
+	} {
+		before := g.unanswered()
+		g.lapses.Store(1)
+		if err := look(); err != nil {
+			t.Errorf("%s, a webhook that is silent once: %v", what, err)
+		}
+		if n := g.unanswered() - before; n != 1 {
+			t.Errorf("%s: it was silent %d times", what, n)
+		}
+	}
 	g.answers.Store(false)
 	s, err := Status(t.Context(), l.target(), event.Discard)
 	if !errors.Is(err, ErrNotReady) || len(s.Components) != 2 || s.Components[0].Ready || s.Components[1].Ready || !strings.Contains(strings.Join(s.Components[0].Why, " "), "webhook guard.asked.caisson.dev does not answer: 1 object") || !strings.Contains(s.Components[1].Why[0], "failed calling webhook") {
@@ -208,8 +233,8 @@ func TestStatusAsksWebhooks(t *testing.T) {
 				t.Errorf("it answers: %v", err)
 			}
 		}
-		if n := g.unanswered() - before; n != 1 {
-			t.Errorf("it was asked %d times", n)
+		if n := g.unanswered() - before; n != 2 {
+			t.Errorf("it was asked %d times; want once, and once more", n)
 		}
 	})
 
