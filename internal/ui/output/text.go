@@ -336,7 +336,7 @@ func (t *Text) liveLine() string {
 // plainLine is what is told now and then without a terminal: all items that are open,
 // where nothing is counted.
 func (t *Text) plainLine(line string) string {
-	if t.whole || len(t.open) < 2 || len(t.items) > 0 {
+	if t.whole || len(t.open) == 0 || len(t.items) > 0 {
 		return line
 	}
 	names := make([]string, len(t.open))

@@ -65,7 +65,7 @@ func TestWaitingIsToldInLines(t *testing.T) {
 		t.Errorf("got\n%s", got)
 	}
 	for _, line := range lines[len(want):] {
-		if line != "install  web" {
+		if line != "install  still at work: web" {
 			t.Errorf("after the wait there is %q", line)
 		}
 	}
