@@ -303,6 +303,7 @@ func (w *work) applyDefinitions(ctx context.Context) error {
 		if err := w.keepDefinitions(ctx, crds); err != nil {
 			return err
 		}
+		defer w.in.tellComponentsWait(w.c.Name, "custom resource definitions", "the cluster is to serve them")()
 		done, err := w.in.cluster.ApplyCRDs(ctx, crds, w.in.applyOptions(w.c.Name, ""))
 		return errors.Join(err, w.recordApplied(s, done, true))
 	})

@@ -62,7 +62,10 @@ func TestConditionsNameKindsThatTheComponentBrings(t *testing.T) {
 	if _, err := Uninstall(t.Context(), UninstallOptions{Target: l.target()}, heard); err != nil {
 		t.Error(err)
 	}
-	for _, want := range []string{"install: the charts", "status: the cluster", "uninstall: the cluster"} {
+	for _, want := range []string{
+		"install: the charts", "install: first custom resource definitions",
+		"status: the cluster", "uninstall: first release first", "uninstall: the cluster",
+	} {
 		if !slices.Contains(heard.all, want) || slices.Contains(heard.left, want) {
 			t.Errorf("heard that it waits for %q, and of %q no end; want %q", heard.all, heard.left, want)
 		}
@@ -80,10 +83,10 @@ type waits struct {
 func (w *waits) Emit(e event.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if e.Wait == nil || e.Item != "" {
+	if e.Wait == nil {
 		return
 	}
-	name := e.Verb + ": " + e.Wait.For
+	name := e.Verb + ": " + strings.TrimSpace(e.Item+" "+e.Wait.For)
 	w.left = slices.DeleteFunc(w.left, func(other string) bool { return other == name })
 	if e.Wait.Why != "" {
 		w.all, w.left = append(w.all, name), append(w.left, name)

@@ -251,9 +251,13 @@ func (s *session) reportWaiting(component string) func(object.Ref, string) {
 }
 
 // tellWait tells what the verb itself waits for until end is called; a renderer may drop it.
-func (s *session) tellWait(what, why string) (end func()) {
+func (s *session) tellWait(what, why string) (end func()) { return s.tellComponentsWait("", what, why) }
+
+// tellComponentsWait is tellWait for a component at work.
+func (s *session) tellComponentsWait(component, what, why string) (end func()) {
 	tell := func(message, why string) {
-		s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Progress, Message: message, Wait: &event.Wait{For: what, Why: why}})
+		w := &event.Wait{For: what, Why: why}
+		s.sink.Emit(event.Event{Verb: string(s.verb), Kind: event.Progress, Item: component, Message: message, Wait: w})
 	}
 	tell(what+": "+why, why)
 	return func() { tell("", "") }

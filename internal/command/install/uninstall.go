@@ -157,6 +157,7 @@ func (s *session) removeParts(ctx context.Context, c *journal.Installed) error {
 	}
 	for _, r := range slices.Backward(names) {
 		err := s.runStep(ctx, c.Name, journal.Step{Kind: journal.StepRelease, Name: r.Name, Before: r.Revision}, func(*journal.Step) error {
+			defer s.tellComponentsWait(c.Name, "release "+r.Name, "its objects are going")()
 			if _, err := engine.Settle(ctx, r.Name); err != nil && !errors.Is(err, helm.ErrNoRelease) {
 				return err
 			}
