@@ -15,7 +15,7 @@ func (m *maker) checkReady() {
 	parts := m.allParts()
 	for _, c := range m.selection.Components {
 		for _, r := range withNamespaces(c.Component.Ready, c.Namespace) {
-			places := namespacesOf(parts, r)
+			places := placesOf(parts, r)
 			if len(places) == 0 || slices.Contains(places, r.Namespace) || slices.Contains(places, "") {
 				continue
 			}
@@ -30,9 +30,9 @@ func (m *maker) checkReady() {
 	}
 }
 
-// namespacesOf are those in which parts are what a condition names; "" for a part that has
+// placesOf are the namespaces in which parts are what a condition names; "" for a part that has
 // none.
-func namespacesOf(parts []ownedPart, r lock.Condition) []string {
+func placesOf(parts []ownedPart, r lock.Condition) []string {
 	var out []string
 	for _, p := range parts {
 		named := p.Kind == r.Kind && p.Name == r.Name && !p.Hook
