@@ -75,6 +75,7 @@ const (
 	CodeMixedPlatforms      = "mixed-platforms"
 	CodePullSecret          = "pull-secret"
 	CodeMirrorPullSecret    = "mirror-pull-secret"
+	CodePlainLogin          = "plain-login"
 	CodeNodesTrust          = "nodes-trust"
 	CodeCRIOReload          = "crio-reload"
 	CodeNodeRuntime         = "node-runtime"
@@ -202,6 +203,7 @@ var codes = []CodeInfo{
 	{CodeMixedPlatforms, Error, "Use a registry that takes sparse indexes, or resolve with --all-platforms."},
 	{CodePullSecret, Error, "Create the pull secret with kubectl create secret docker-registry, or correct registry.pullSecretRef in the site file."},
 	{CodeMirrorPullSecret, Warn, "Set references: [mirror, rewrite], or let the registry be read without a password."},
+	{CodePlainLogin, Warn, "Give the registry TLS, and set caFile instead of plainHTTP in the site file."},
 	{CodeNodesTrust, Warn, "Put the CA file on each node that does not trust the registry yet."},
 	{CodeCRIOReload, Warn, "Reload CRI-O on its nodes once the node agent runs."},
 	{CodeNodeRuntime, Warn, "Update the node's container runtime, or use references: [rewrite]."},

@@ -28,13 +28,16 @@ type NodeChange struct {
 	Runtimes []string      `json:"runtimes,omitempty"` // containerd, cri-o: those of the nodes
 	Files    []NodeFile    `json:"files,omitempty"`    // put on the nodes, by their runtime
 	CA       digest.Digest `json:"ca,omitempty"`       // of the registry's authority, put beside them
+	Login    string        `json:"login,omitempty"`    // Secret whose login for the registry containerd gets
 }
 
 // NodeFile is one file that the agent keeps on nodes. The digest is the one that
-// it has while no other stack wants it as well.
+// it has while no other stack wants it as well, and, where a login is added on the
+// node, that of the file without its lines: a plan depends on no password.
 type NodeFile struct {
 	Path   string        `json:"path"`
 	Digest digest.Digest `json:"digest"`
+	Login  bool          `json:"login,omitempty"` // the registry's login is added to it, and only root may read it
 }
 
 // Rewrites says whether images become the site's in the objects themselves.

@@ -32,6 +32,9 @@ const Interval = 15 * time.Second
 // maxConfig bounds the agent's configuration.
 const maxConfig = 1 << 20
 
+// maxLogin bounds the pull secret; a Secret has no more.
+const maxLogin = 1 << 20
+
 // ErrConflict: something on the node stands in the way and was left alone.
 var ErrConflict = errors.New("the node's files are not as they should be")
 
@@ -41,6 +44,7 @@ type Options struct {
 	Digest     digest.Digest // of that file; another content is waited out
 	Containerd string        // ContainerdDir as the agent sees it
 	RuntimeDir string        // containerd's own directory, to read its configuration
+	Login      string        // pull secret's mirror.LoginFile with the registry's login, read at each look
 	CRIO       string        // CRIODir as the agent sees it
 	CRIOCerts  string        // CRIOCertsDir as the agent sees it
 	Status     string        // file that tells of the newest look
@@ -130,7 +134,11 @@ func (a *agent) keepNode() Status {
 		s.Problems = append(s.Problems, err.Error())
 		return s
 	}
-	a.keepDirectory(&s, a.opt.Containerd, c.Stack, c.Containerd())
+	files, err := a.containerdFiles(c)
+	if err != nil {
+		s.Problems = append(s.Problems, err.Error())
+	}
+	a.keepDirectory(&s, a.opt.Containerd, c.Stack, files)
 	a.keepDirectory(&s, a.opt.CRIOCerts, c.Stack, c.CRIOCerts())
 	a.keepDirectory(&s, a.opt.CRIO, c.Stack, c.CRIO())
 	a.reportRivals(&s, c)

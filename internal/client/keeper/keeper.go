@@ -141,6 +141,9 @@ type state struct {
 	owners []string // the stacks that want it so; none for anybody else's file
 }
 
+// isSecret says whether nobody but root reads the file.
+func (s state) isSecret() bool { return s.info != nil && s.info.Mode().Perm()&0o077 == 0 }
+
 // wantedBy says whether a stack is among the owners.
 func (s state) wantedBy(stack string) bool { return slices.Contains(s.owners, stack) }
 
@@ -210,13 +213,15 @@ func (k *keeper) putFile(f mirror.File) (changed bool, _ error) {
 	}
 	others, same := there.otherOwners(k.stack), withoutOwnerLine(there.data) == withoutOwnerLine(f.Data)
 	switch {
+	case f.Makeshift && there.wantedBy(k.stack):
+		return false, nil
 	case len(there.owners) == 0 && k.yieldsToForeign(f):
 		return false, nil
 	case there.info != nil && len(there.owners) == 0:
 		if err := k.saveFormer(f.Path, there); err != nil {
 			return false, err
 		}
-	case same && there.wantedBy(k.stack):
+	case same && there.wantedBy(k.stack) && (there.isSecret() || !f.Secret):
 		return false, nil
 	case len(others) > 0 && !same:
 		return false, k.leaveToOthers(f, there, others)
@@ -228,11 +233,11 @@ func (k *keeper) putFile(f mirror.File) (changed bool, _ error) {
 // leaveToOthers leaves a file to the stacks that want it as it is and takes this
 // stack off its owners, so that the others can change over one after the other.
 func (k *keeper) leaveToOthers(f mirror.File, there state, others []string) error {
-	conflict := &Conflict{f.Path, "was written for stack " + strings.Join(others, ", ") + ", which has another site registry, or another CA"}
+	conflict := &Conflict{f.Path, "was written for stack " + strings.Join(others, ", ") + ", which has another site registry, or another CA or login"}
 	if !there.wantedBy(k.stack) {
 		return conflict
 	}
-	return errors.Join(conflict, k.replaceFile(mirror.File{Path: f.Path, Data: withOwners(there.data, others)}))
+	return errors.Join(conflict, k.replaceFile(mirror.File{Path: f.Path, Data: withOwners(there.data, others), Secret: there.isSecret()}))
 }
 
 // yieldsToForeign says whether anything not ours stands where f yields.
@@ -288,7 +293,11 @@ func (k *keeper) replaceFile(f mirror.File) (err error) {
 			_ = k.root.Remove(temp)
 		}
 	}()
-	if err := k.writeNew(temp, f.Data); err != nil {
+	mode := fs.FileMode(0o644)
+	if f.Secret {
+		mode = 0o600
+	}
+	if err := k.writeNew(temp, f.Data, mode); err != nil {
 		return err
 	}
 	if err := k.root.Rename(temp, f.Path); err != nil {
@@ -297,13 +306,13 @@ func (k *keeper) replaceFile(f mirror.File) (err error) {
 	return k.syncDir(dir)
 }
 
-func (k *keeper) writeNew(name string, data []byte) error {
-	w, err := k.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+func (k *keeper) writeNew(name string, data []byte, mode fs.FileMode) error {
+	w, err := k.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
 	_, err = w.Write(data)
-	return errors.Join(err, w.Chmod(0o644), w.Sync(), w.Close())
+	return errors.Join(err, w.Chmod(mode), w.Sync(), w.Close())
 }
 
 func (k *keeper) syncDir(dir string) error {
@@ -328,7 +337,7 @@ func (k *keeper) takeAway(name string) (changed bool, _ error) {
 	others := there.otherOwners(k.stack)
 	switch {
 	case there.wantedBy(k.stack) && len(others) > 0:
-		err = k.replaceFile(mirror.File{Path: name, Data: withOwners(there.data, others)})
+		err = k.replaceFile(mirror.File{Path: name, Data: withOwners(there.data, others), Secret: there.isSecret()})
 	case there.wantedBy(k.stack) && saved.info != nil, there.info == nil && saved.info != nil:
 		err = k.root.Rename(name+before, name)
 	case there.wantedBy(k.stack):

@@ -22,6 +22,7 @@ type Facts struct {
 	Releases       []ReleaseFact
 	Denied         []string            // rights the operator lacks, in words
 	Logins         []plan.LoginTrouble // why nodes cannot log in to the registry
+	TokensOnly     bool                // the registry takes no password with a request: it gives out tokens for it
 	Registry       RegistryFacts
 	CA             []byte // PEM of the registry's authority, where the site names one and nodes are told of it
 	Cluster        ClusterState

@@ -19,11 +19,11 @@ import (
 
 // MirrorConfig says what nodes are to find where. ca is the registry's authority, PEM.
 func MirrorConfig(p *plan.Plan, ca []byte) mirror.Config {
-	return mirrorConfig(p.Name, p.Site.Registry, p.Nodes.Hosts, string(ca))
+	return mirrorConfig(p.Name, p.Site.Registry, p.Nodes, string(ca))
 }
 
-func mirrorConfig(stack string, r site.Registry, hosts []string, ca string) mirror.Config {
-	return mirror.Config{Stack: stack, Registry: r.Base(), PlainHTTP: r.PlainHTTP, CA: ca, Hosts: hosts}
+func mirrorConfig(stack string, r site.Registry, n *plan.NodeChange, ca string) mirror.Config {
+	return mirror.Config{Stack: stack, Registry: r.Base(), PlainHTTP: r.PlainHTTP, CA: ca, Hosts: n.Hosts, Login: n.Login != ""}
 }
 
 // upstreamHosts lists the registries that the lock's images come from, and where
@@ -45,7 +45,7 @@ func nodeFiles(runtimes []string, c mirror.Config) []plan.NodeFile {
 	add := func(dir string, list []mirror.File) {
 		for _, f := range list {
 			if !f.Authority {
-				out = append(out, plan.NodeFile{Path: path.Join(dir, f.Path), Digest: f.Digest()})
+				out = append(out, plan.NodeFile{Path: path.Join(dir, f.Path), Digest: f.Digest(), Login: f.LogsInTo != ""})
 			}
 		}
 	}
@@ -96,17 +96,11 @@ func (m *maker) planMirror() {
 	if n.Strategy == plan.Mirror && len(m.facts.CA) > 0 {
 		n.CA = digest.FromBytes(m.facts.CA)
 	}
-	n.Files = nodeFiles(n.Runtimes, mirrorConfig(m.plan.Name, site.Registry, n.Hosts, string(m.facts.CA)))
+	n.Login = m.chooseLogin(n)
+	n.Files = nodeFiles(n.Runtimes, mirrorConfig(m.plan.Name, site.Registry, n, string(m.facts.CA)))
 	m.plan.Nodes = n
 	m.noteReload()
-	if site.Registry.PullSecretRef != nil && !site.Rewrites() {
-		m.addFinding(event.Finding{
-			Severity: event.Warn, Code: event.CodeMirrorPullSecret,
-			What: "the site registry asks for a pull secret, which a node offers only for images that name that registry",
-			Why:  "an image found through a mirror keeps its upstream name, and is pulled without the secret",
-			Hint: "set references: [mirror, rewrite] in the site file, or let the registry be read without a password",
-		})
-	}
+	m.checkNodeLogin(n)
 }
 
 // useAgentImage takes the node agent's image, which must be for every node.
@@ -172,15 +166,18 @@ func fitNodes(p *plan.Plan, l *lock.Lock) error {
 		return nil
 	}
 	want := plan.NodeChange{Strategy: p.Site.Mirrors(), Hosts: hosts, Runtimes: n.Runtimes}
+	if n.Login != "" {
+		want.Login = containerdLogin(p.Site, &want)
+	}
 	ca := ""
 	if n.CA != "" {
 		ca = "given"
 	}
-	want.Files = nodeFiles(n.Runtimes, mirrorConfig(p.Name, p.Site.Registry, hosts, ca))
+	want.Files = nodeFiles(n.Runtimes, mirrorConfig(p.Name, p.Site.Registry, &want, ca))
 	if it := l.Tool(); it != nil && want.Strategy == plan.Mirror {
 		want.Agent = p.Site.Registry.Place(it.Ref, it.Digest)
 	}
-	if n.Strategy != want.Strategy || n.Agent != want.Agent || !slices.Equal(n.Hosts, hosts) || !slices.Equal(n.Files, want.Files) {
+	if n.Strategy != want.Strategy || n.Agent != want.Agent || n.Login != want.Login || !slices.Equal(n.Hosts, hosts) || !slices.Equal(n.Files, want.Files) {
 		return errNodes
 	}
 	return nil

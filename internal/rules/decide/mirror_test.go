@@ -146,7 +146,10 @@ func TestMirrorFindings(t *testing.T) {
 		"image-not-in-registry": func(_ *lock.Lock, _ *plan.Site, f *Facts) {
 			delete(f.Registry.Has, lock.ToolRepository+"@"+dg("agent").String())
 		},
-		"mirror-pull-secret": func(_ *lock.Lock, s *plan.Site, _ *Facts) { s.Registry.PullSecretRef = &site.SecretRef{Name: "s"} },
+		"mirror-pull-secret": func(_ *lock.Lock, s *plan.Site, f *Facts) {
+			s.Registry.PullSecretRef = &site.SecretRef{Name: "s"}
+			f.Cluster.Nodes = []NodeFact{runtimeNode("a", "cri-o://1.33.1")}
+		},
 		"no-mirror-sets":     func(_ *lock.Lock, s *plan.Site, _ *Facts) { s.References = []string{plan.IDMS} },
 		"reference-strategy": func(_ *lock.Lock, s *plan.Site, _ *Facts) { s.References = []string{"ansible"} },
 	} {

@@ -40,6 +40,7 @@ type Config struct {
 	PlainHTTP bool     `json:"plainHTTP,omitempty"` // the registry has no TLS
 	CA        string   `json:"ca,omitempty"`        // PEM: the registry's authority
 	Hosts     []string `json:"hosts"`               // upstream registries, sorted
+	Login     bool     `json:"login,omitempty"`     // containerd gets the registry's login, which is not in here
 }
 
 // File is one file of a node.
@@ -49,6 +50,9 @@ type File struct {
 
 	Authority bool     // it is the registry's authority
 	Yields    []string // directories: what an administrator has there goes before the file
+	LogsInTo  string   // URL of the host that a login is added for; "" where none is
+	Secret    bool     // a login is in it: for root's eyes only
+	Makeshift bool     // its login is missing: one that has an older login is better
 }
 
 // Digest is the digest of the file's content.
@@ -105,9 +109,9 @@ func (c Config) fileHead() string {
 
 // Containerd gives the files below ContainerdDir: per host a hosts.toml that
 // leads to the site registry alone, so that no upstream name is ever looked up,
-// and the registry's authority beside it. With an authority there is one for the
-// registry's own name as well, which yields to what a node has for it already.
-// See containerd's docs/hosts.md.
+// and the registry's authority beside it. With an authority or a login there is one
+// for the registry's own name as well, which yields to what a node has for it already.
+// The login itself is added by File.WithLogin. See containerd's docs/hosts.md.
 func (c Config) Containerd() []File {
 	var out []File
 	for _, host := range c.Hosts {
@@ -115,20 +119,26 @@ func (c Config) Containerd() []File {
 		if c.CA != "" {
 			out = append(out, c.authorityFile(dir))
 		}
-		out = append(out, File{Path: dir + "/" + HostsFile, Data: []byte(c.hostsFile(host))})
+		out = append(out, c.hostsFile(dir, c.scheme()+c.Target(host, "v2"), "override_path = true\n"))
 	}
-	if own := c.registryHost(); c.CA != "" && !slices.Contains(c.Hosts, own) {
-		dir := hostDirectory(own)
-		yields := []string{dir, own, "_default"}
+	own := c.RegistryHost()
+	if c.CA == "" && !c.Login || slices.Contains(c.Hosts, own) {
+		return out
+	}
+	dir := hostDirectory(own)
+	yields := []string{dir, own, "_default"}
+	if c.CA != "" {
 		ca := c.authorityFile(dir)
 		ca.Yields = yields
-		out = append(out, ca, File{Path: dir + "/" + HostsFile, Data: []byte(c.ownHostsFile()), Yields: yields})
+		out = append(out, ca)
 	}
-	return out
+	hosts := c.hostsFile(dir, c.scheme()+own, "")
+	hosts.Yields = yields
+	return append(out, hosts)
 }
 
-// registryHost is the site registry's HOST[:PORT].
-func (c Config) registryHost() string {
+// RegistryHost is the site registry's HOST[:PORT].
+func (c Config) RegistryHost() string {
 	host, _, _ := strings.Cut(c.Registry, "/")
 	return host
 }
@@ -137,25 +147,26 @@ func (c Config) authorityFile(dir string) File {
 	return File{Path: dir + "/" + CAFile, Data: []byte(c.fileHead() + strings.TrimSpace(c.CA) + "\n"), Authority: true}
 }
 
-// ownHostsFile is the hosts.toml of the registry's own name.
-func (c Config) ownHostsFile() string {
-	address := "https://" + c.registryHost()
-	rules := fmt.Sprintf("capabilities = [\"pull\", \"resolve\"]\nca = %q\n", CAFile)
-	return fmt.Sprintf("%s\nserver = %q\n%s\n[host.%q]\n%s", c.fileHead(), address, rules, address, rules)
+func (c Config) scheme() string {
+	if c.PlainHTTP {
+		return "http://"
+	}
+	return "https://"
 }
 
-func (c Config) hostsFile(host string) string {
-	scheme := "https://"
-	if c.PlainHTTP {
-		scheme = "http://"
-	}
-	address := scheme + c.Target(host, "v2")
-	ca := ""
+// hostsFile is the hosts.toml that leads to one address. containerd asks the host
+// first, and what is said of the server holds for the second try.
+func (c Config) hostsFile(dir, address, path string) File {
+	rules := "capabilities = [\"pull\", \"resolve\"]\n" + path
 	if c.CA != "" {
-		ca = fmt.Sprintf("ca = %q\n", CAFile)
+		rules += fmt.Sprintf("ca = %q\n", CAFile)
 	}
-	rules := "capabilities = [\"pull\", \"resolve\"]\noverride_path = true\n" + ca
-	return fmt.Sprintf("%s\nserver = %q\n%s\n[host.%q]\n%s", c.fileHead(), address, rules, address, rules)
+	text := fmt.Sprintf("%s\nserver = %q\n%s\n[host.%q]\n%s", c.fileHead(), address, rules, address, rules)
+	f := File{Path: dir + "/" + HostsFile, Data: []byte(text)}
+	if c.Login {
+		f.LogsInTo = address
+	}
+	return f
 }
 
 // CRIO gives the file below CRIODir, of a name of the stack's own, as stacks
@@ -177,7 +188,7 @@ func (c Config) CRIOCerts() []File {
 	if c.CA == "" {
 		return nil
 	}
-	return []File{c.authorityFile(c.registryHost())}
+	return []File{c.authorityFile(c.RegistryHost())}
 }
 
 // Check refuses what could not be a file's name. The configuration is the one
@@ -189,7 +200,7 @@ func (c Config) Check() error {
 	if filepath.Base(c.Stack) != c.Stack || strings.ContainsAny(c.Stack, ", \n") {
 		return fmt.Errorf("reading the agent's configuration: %q is not a stack's name", c.Stack)
 	}
-	for _, h := range append([]string{c.registryHost()}, c.Hosts...) {
+	for _, h := range append([]string{c.RegistryHost()}, c.Hosts...) {
 		if !filepath.IsLocal(h) || filepath.Base(h) != h || h[0] == '.' || h[0] == '_' {
 			return fmt.Errorf("reading the agent's configuration: %q is not a registry's name", h)
 		}

@@ -12,6 +12,7 @@ type AgentMirror struct {
 	ConfigDigest     string
 	Containerd       string
 	ContainerdConfig string
+	Login            string
 	CRIO             string
 	CRIOCerts        string
 	Status           string
@@ -26,6 +27,7 @@ func (a *AgentMirror) Form() Form {
 		textField(&a.ConfigDigest, "config-digest", "`DIGEST` that the file must have"),
 		textField(&a.Containerd, "containerd", "`DIR` that is containerd's certs.d"),
 		textField(&a.ContainerdConfig, "containerd-config", "`DIR` that holds containerd's config.toml, to read"),
+		textField(&a.Login, "login", "`FILE` that is the .dockerconfigjson with the registry's login"),
 		textField(&a.CRIO, "crio", "`DIR` that is CRI-O's registries.conf.d"),
 		textField(&a.CRIOCerts, "crio-certs", "`DIR` that is CRI-O's certs.d"),
 		textField(&a.Status, "status", "`FILE` to write what was seen to"),
@@ -38,7 +40,7 @@ func (a *AgentMirror) Form() Form {
 func (a *AgentMirror) Options() (keeper.Options, error) {
 	return finish(checkForm(a.Form()), keeper.Options{
 		Config: a.Config, Digest: digest.Digest(a.ConfigDigest), Containerd: a.Containerd, RuntimeDir: a.ContainerdConfig,
-		CRIO: a.CRIO, CRIOCerts: a.CRIOCerts, Status: a.Status, Remove: a.Remove, Once: a.Once,
+		Login: a.Login, CRIO: a.CRIO, CRIOCerts: a.CRIOCerts, Status: a.Status, Remove: a.Remove, Once: a.Once,
 	})
 }
 

@@ -47,7 +47,11 @@ func describeNodeChange(n *plan.NodeChange) string {
 	if n.Strategy == plan.Mirror {
 		what = output.Count(len(n.Files), "file") + " for " + strings.Join(n.Runtimes, " and ")
 	}
-	return fmt.Sprintf("%s: %s, leading %s to the registry", n.Strategy, what, strings.Join(n.Hosts, ", "))
+	text := fmt.Sprintf("%s: %s, leading %s to the registry", n.Strategy, what, strings.Join(n.Hosts, ", "))
+	if n.Login != "" {
+		text += fmt.Sprintf("; nodes log in to the registry by Secret %s, also for namespaces that come later", n.Login)
+	}
+	return text
 }
 
 // countActions says what happens to a component: install 2 charts, upgrade 1

@@ -305,7 +305,15 @@ func addNodeChange(p *output.Page, n *plan.NodeChange) {
 	p.Heading("on every node")
 	addText(p, "   ", "strategy %s: pulls from %s go to the site's registry", n.Strategy, strings.Join(n.Hosts, ", "))
 	for _, f := range n.Files {
-		addText(p, "   ", "write %s", f.Path)
+		with := ""
+		if f.Login {
+			with = ", with the login, for root's eyes only"
+		}
+		addText(p, "   ", "write %s%s", f.Path, with)
+	}
+	if n.Login != "" {
+		addText(p, "   ", "log in to the registry by Secret %s, also for namespaces that come later", n.Login)
+		addText(p, "   ", "the login is on the nodes alone: digests of files are of what they are without it")
 	}
 	if n.CA != "" {
 		addText(p, "   ", "put the CA of the registry beside them, unless a node has its own for it: %s", n.CA)

@@ -78,3 +78,22 @@ func TestAStackWithoutAVersion(t *testing.T) {
 		}
 	}
 }
+
+func TestPlanShowsHowNodesLogIn(t *testing.T) {
+	files := []plan.NodeFile{{Path: "/etc/containerd/certs.d/ghcr.io/hosts.toml", Login: true}, {Path: "/etc/other"}}
+	n := &plan.NodeChange{Strategy: plan.Mirror, Hosts: []string{"ghcr.io"}, Runtimes: []string{"containerd"}, Login: "site-login", Files: files}
+	var p output.Page
+	addNodeChange(&p, n)
+	text := strings.Join(strings.Fields(p.Text(output.Style{}, 100)), " ")
+	for _, want := range []string{
+		"log in to the registry by Secret site-login, also for namespaces that come later",
+		"ghcr.io/hosts.toml, with the login", "write /etc/other log in",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it lacks %q:\n%s", want, text)
+		}
+	}
+	if text := describeNodeChange(n); !strings.Contains(text, "nodes log in to the registry by Secret site-login, also for namespaces that come later") {
+		t.Error(text)
+	}
+}
