@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/caisson/caisson/internal/api/plan"
 	"github.com/caisson/caisson/internal/api/site"
+	"github.com/caisson/caisson/internal/rules/mirror"
 )
 
 // Secrets reads the login for a registry out of a pull secret; one that has none is a
@@ -86,6 +88,40 @@ func checkSecret(ctx context.Context, reg site.Registry, held []plan.Check, name
 	}
 	t.Why = "its login is refused: " + t.Why
 	return t, nil
+}
+
+// TakesPasswords says whether the registry takes a login with the request for a manifest
+// itself, which is what a header in containerd's hosts.toml is. Else it gives out tokens for
+// it. Where there is no manifest or no login to ask with, it is true.
+func TakesPasswords(ctx context.Context, reg site.Registry, held []plan.Check, namespace string, s Secrets) (bool, error) {
+	if len(held) == 0 || reg.PullSecretRef == nil {
+		return true, nil
+	}
+	user, password, err := s.PullLogin(ctx, namespace, reg.PullSecretRef.Name, reg.Address)
+	if err != nil {
+		return true, ctx.Err() // CheckLogins tells of it
+	}
+	p, err := dialAs(reg, authn.Anonymous)
+	if err != nil {
+		return true, err
+	}
+	header := acceptManifests.Clone()
+	header.Set("Authorization", mirror.NewLogin(user, password).Authorization())
+	resp, err := p.doRequest(ctx, "logging in to registry "+p.host, call{
+		method: http.MethodHead, url: p.url(held[0].Repository, "manifests", held[0].Digest.String()), header: header,
+		want: []int{http.StatusOK, http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden},
+	})
+	if err != nil {
+		return true, err
+	}
+	tokens := resp.StatusCode == http.StatusUnauthorized && slices.ContainsFunc(resp.Header.Values("WWW-Authenticate"), isBearer)
+	return !tokens, resp.Body.Close()
+}
+
+// isBearer says whether a challenge (RFC 9110, section 11.6.1) asks for a token.
+func isBearer(challenge string) bool {
+	scheme, _, _ := strings.Cut(strings.TrimSpace(challenge), " ")
+	return strings.EqualFold(scheme, "bearer")
 }
 
 // oneOfEachProject picks manifests so that each project of the registry is asked once:

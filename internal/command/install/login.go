@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/caisson/caisson/internal/api/plan"
+	"github.com/caisson/caisson/internal/client/kube"
 	"github.com/caisson/caisson/internal/client/registry"
 )
 
@@ -20,6 +21,9 @@ func loginsThere(ctx context.Context, s *session, p *plan.Plan) error {
 		if len(c.Images) > 0 && !slices.Contains(namespaces, c.Namespace) {
 			namespaces = append(namespaces, c.Namespace)
 		}
+	}
+	if p.Nodes != nil && p.Nodes.Agent != "" {
+		namespaces = append(namespaces, kube.SystemNamespace)
 	}
 	found, err := registry.CheckLogins(ctx, p.Site.Registry, held, namespaces, s.cluster)
 	if err != nil {

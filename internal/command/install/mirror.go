@@ -104,7 +104,7 @@ func agentObjects(ctx context.Context, c mirror.Config, n *plan.NodeChange) ([]*
 		directories = append(directories, runtimeDirectories(r)...)
 	}
 	return helm.RenderOurs(ctx, "node-agent", map[string]any{
-		"stack": c.Stack, "image": string(n.Agent), "config": string(data), "directories": directories,
+		"stack": c.Stack, "image": string(n.Agent), "config": string(data), "directories": directories, "loginSecret": n.Login,
 	})
 }
 

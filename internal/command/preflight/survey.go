@@ -125,6 +125,9 @@ func makePlan(
 	if facts.CA, err = readAuthority(chosen); err != nil {
 		return nil, nil, err
 	}
+	if err := checkAgentLogin(ctx, cluster, opt.Registry, selection, chosen, &facts); err != nil {
+		return nil, nil, err
+	}
 	lacking, err := cluster.Denied(ctx, nodeRights(chosen))
 	if err != nil {
 		return nil, nil, err
