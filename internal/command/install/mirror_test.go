@@ -118,6 +118,74 @@ func TestMirrorStrategy(t *testing.T) {
 	})
 }
 
+// TestMirrorLogin: the agent gets the pull secret as a file, and what it is told, the plan and
+// the journal have no password.
+func TestMirrorLogin(t *testing.T) {
+	l := newLab(t)
+	l.withLogin("robot", "hunter2")
+	stack := three("mirl", "1.0.0", 1)
+	stack.Name, stack.Agent = l.name, true
+	dir := l.site.Pack(t, stack)
+	l.site.Load(t, dir)
+	l.cluster.Kubectl(t, "create", "secret", "docker-registry", "mirror-login", "-n", "default",
+		"--docker-server="+l.site.Registry.Host, "--docker-username=robot", "--docker-password=hunter2")
+	t.Cleanup(func() {
+		l.cluster.Kubectl(t, "delete", "secret", "mirror-login", "-n", "default", "--ignore-not-found")
+	})
+	path, err := l.planWith(dir, l.registryText(", pullSecretRef: {name: mirror-login, namespace: default}")+"references: [mirror]\n",
+		event.Func(func(e event.Event) {
+			if e.Finding != nil && e.Finding.Code == event.CodeMirrorPullSecret {
+				t.Errorf("the plan warns: %+v", e.Finding)
+			}
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := plan.Read(path)
+	if err != nil || p.Nodes.Login != "mirror-login" || len(p.Nodes.Files) != 2 || !p.Nodes.Files[0].Login {
+		t.Fatalf("%+v, %v", p.Nodes, err)
+	}
+	l.install(path)
+	name := "caisson-mirror-" + l.name
+	set, err := l.client.Get(t.Context(), object.Ref{APIVersion: "apps/v1", Kind: "DaemonSet", Namespace: kube.SystemNamespace, Name: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	volumes, _, _ := unstructured.NestedSlice(set.Object, "spec", "template", "spec", "volumes")
+	if !slices.ContainsFunc(volumes, func(v any) bool {
+		secret, _, _ := unstructured.NestedMap(v.(map[string]any), "secret")
+		return secret["secretName"] == "mirror-login" && secret["optional"] == true
+	}) {
+		t.Errorf("the agent does not get the Secret: %v", volumes)
+	}
+	told, err := l.client.Get(t.Context(), object.Ref{APIVersion: "v1", Kind: "ConfigMap", Namespace: kube.SystemNamespace, Name: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	planned, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	journalText, err := json.Marshal(l.journal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	set.SetManagedFields(nil)
+	objects, err := json.Marshal([]any{set.Object, told.Object})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := mirror.NewLogin("robot", "hunter2").Authorization()
+	for where, text := range map[string]string{"plan": string(planned), "journal": string(journalText), "objects": string(objects)} {
+		if strings.Contains(text, "hunter2") || strings.Contains(text, strings.TrimPrefix(secret, "Basic ")) {
+			t.Errorf("the password is in the %s", where)
+		}
+	}
+	if _, err := Uninstall(t.Context(), UninstallOptions{Target: l.target()}, event.Discard); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestMirrorCutOff ends an install while it waits for the agent.
 func TestMirrorCutOff(t *testing.T) {
 	l := newLab(t)
