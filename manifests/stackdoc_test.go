@@ -1,6 +1,7 @@
 package manifests_test
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"maps"
@@ -268,11 +269,23 @@ func orThere(condition string) string {
 	return condition
 }
 
+// plainValue is a text itself, and anything else as JSON.
+func plainValue(v any) string {
+	if text, ok := v.(string); ok {
+		return text
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(text)
+}
+
 // flatten lists values by their paths, sorted; of a text of several lines the first.
 func flatten(path string, values any) []string {
 	m, ok := values.(map[string]any)
 	if !ok {
-		text, more, _ := strings.Cut(fmt.Sprint(values), "\n")
+		text, more, _ := strings.Cut(plainValue(values), "\n")
 		if more != "" {
 			text += " …"
 		}
