@@ -262,10 +262,13 @@ func TestReadyWhileItsPodCrashes(t *testing.T) {
 	apply(t, c, ns, deploymentText("m", ownedBy(model), "{containers: [{name: main, image: x}]}"))
 	pod := podOf(t, c, ns, "m", true)
 	for _, target := range []object.Target{{Object: model}, {Object: model, Condition: "Ready"}} {
-		s, err := c.Look(t.Context(), target)
-		if err != nil || !s.Ready {
-			t.Fatalf("%+v, %v", s, err)
-		}
+		eventually(t, "the Deployment to count its pod", func() string {
+			s, err := c.Look(t.Context(), target)
+			if err == nil && s.Ready {
+				return ""
+			}
+			return fmt.Sprintf("%+v, %v", s, err)
+		})
 	}
 	crash(t, c, ns, pod, "out of memory")
 	for _, target := range []object.Target{{Object: model}, {Object: model, Condition: "Ready"}} {
