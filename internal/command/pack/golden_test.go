@@ -16,8 +16,8 @@ func TestFilesStay(t *testing.T) {
 	w.pack(w.options(out))
 	files := snapshot(t, out)
 	for name, want := range map[string]digest.Digest{
-		"demo-1.0.0.head.tar":    "sha256:cc107c85e22a4fe0eeeba31bff6d9375414326b4227863609f94f366fab93b8c",
-		"demo-1.0.0.ledger.json": "sha256:b3dc284b88eff2828ccbc334a3947e26937401487b1e8cf5226cffd4d95ee555",
+		"demo-1.0.0.head.tar":    "sha256:65bf8dbdf87c9e8a442debf7d6d673f31cc24bdc8c32eafc328a527f53b30a43",
+		"demo-1.0.0.ledger.json": "sha256:1cc93aacf3750a834c86ba99449143cdf2c6c3de7200e0ee1db0c550a965221b",
 	} {
 		if got := digest.FromString(files[name]); got != want {
 			t.Errorf("%s is %s, it was %s", name, got, want)
