@@ -88,13 +88,18 @@ func (m *HubModel) licenseOf(f ModelFile) string {
 	if f.URL == "" {
 		return m.LicenseName()
 	}
-	var from ModelExtra // the extra with the longest path
+	from, _ := m.ExtraOf(f)
+	return from.LicenseName()
+}
+
+// ExtraOf is the other model that a file is from: of several the one with the longest path.
+func (m *HubModel) ExtraOf(f ModelFile) (from ModelExtra, found bool) {
 	for _, e := range m.Extras {
 		if e.holds(f) && len(e.Path) > len(from.Path) {
-			from = e
+			from, found = e, true
 		}
 	}
-	return from.LicenseName()
+	return from, found
 }
 
 // holds says whether a file is one of the extra's model.

@@ -70,7 +70,7 @@ func compareModel(m *stack.Model, former *lock.HubModel) []string {
 		before = append(before, "hf://"+strings.ToLower(e.Repository)+" in "+e.Path)
 	}
 	for _, f := range former.Files {
-		if f.URL != "" {
+		if _, ofExtra := former.ExtraOf(f); f.URL != "" && !ofExtra {
 			before = append(before, f.URL+" as "+f.Path)
 		}
 	}
